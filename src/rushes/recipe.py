@@ -1,0 +1,242 @@
+"""The recipe: the whole configuration of a run, one TOML table a stage, and the one source of defaults.
+
+A recipe is frozen; change it by making a new one (`with_overrides`). An unknown key is an error that names the nearest right one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rushes.errors import RecipeError
+
+Profile = Literal["web", "inspection"]
+Detector = Literal["combined", "adaptive", "content", "stride"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ScanSettings(_Section):
+    """The one decode of each video."""
+
+    mode: Literal["exact", "fast"] = Field("exact", description="exact: every frame; fast: skips non-reference frames where the codec has and allows them")
+    workers: int = Field(0, ge=0, description="videos decoded at once on this machine; 0: as many as cores")
+    grid_per_s: float = Field(2.0, gt=0, le=10, description="samples a second of sharpness, noise, blockiness, texture, letterbox and dense motion")
+    hang_s: float = Field(60.0, gt=0, description="seconds without packet progress after which a video is failed")
+    memory_gib: float = Field(4.0, gt=0, description="resident memory at which a decoding child is stopped and its video failed")
+    detectors: tuple[str, ...] = Field((), description="PySceneDetect detectors to run inside the pass, such as 'hash'; needs the extra rushes[scenedetect]")
+
+
+class ShotSettings(_Section):
+    """Signals to spans."""
+
+    detector: Detector = Field("combined", description="combined, adaptive, content or stride")
+    threshold: float | None = Field(None, ge=0, description="the chosen detector's threshold: adaptive and combined a ratio (3.0), content 27.0; omit for its default")
+    min_s: float = Field(0.3, ge=0, description="cuts closer than this are merged, seconds")
+    gradual: bool = Field(True, description="find dissolves and fades; a transition belongs to no clip")
+    guard_s: float = Field(0.1, ge=0, description="margin trimmed at each end of a shot that is a cut or a transition, seconds")
+    max_s: float = Field(60.0, ge=0, description="longer shots are split into equal parts; 0: no split; seconds")
+    stride_s: float = Field(10.0, gt=0, description="length of the pieces of the stride detector, seconds")
+
+
+class FrameSettings(_Section):
+    """Frames kept as JPEG for models and people."""
+
+    at: Literal["grid", "key"] = Field("grid", description="grid: on a fixed grid in time; key: at key frames, at most one each grid step")
+    per_s: float = Field(1.0, gt=0, le=30, description="frames a second of the grid, anchored at the video's first pts")
+    short_side_px: int = Field(480, ge=32, description="short side of the stored frame, pixels; never upscaled")
+    quality: int = Field(85, ge=1, le=100, description="JPEG quality, 1 to 100")
+    per_clip: int = Field(8, ge=1, le=64, description="frames of a clip sent to a model, evenly spread")
+    keep: Literal["all", "kept", "none"] = Field("all", description="which frames are stored: all, those of kept clips, or none")
+
+
+class Rule(_Section):
+    """One bound on one column. Bounds are inclusive: dropped when value < min or value > max. A null never drops."""
+
+    column: str | None = Field(None, description="the column; default: the rule's name")
+    min: float | None = Field(None, description="dropped when the value is below")
+    max: float | None = Field(None, description="dropped when the value is above")
+
+
+class CaptionSettings(_Section):
+    """Words for kept clips."""
+
+    engine: Literal["facts", "openai", "none"] = Field("facts", description="facts: sentences from measures; openai: any OpenAI-compatible server; none")
+    base_url: str | None = Field(None, description="the server's address, such as http://127.0.0.1:8000/v1; default: the variable OPENAI_BASE_URL")
+    model: str | None = Field(None, description="the model's name as the server knows it")
+    prompt: str = Field("dense", description="inspection, inspection_zh, short, dense, structured, or the path of a text file")
+    facts_suffix: bool = Field(False, description="append the facts sentence to the model's caption")
+    concurrency: int = Field(8, ge=1, le=1024, description="requests under way at once")
+    max_tokens: int = Field(512, ge=1, description="longest answer, tokens")
+    temperature: float = Field(0.0, ge=0, le=2, description="sampling temperature")
+    timeout_s: float = Field(120.0, gt=0, description="one request's time limit, seconds")
+    tries: int = Field(5, ge=5, description="attempts at a request on 5xx, 429 and resets, at least 5")
+    patience_s: float = Field(300.0, ge=0, description="how long captions wait for a server that went away, seconds; then exit 3 with the rest pending")
+
+
+class ClipSettings(_Section):
+    """Clip files."""
+
+    mode: Literal["reference", "copy", "encode"] = Field("reference", description="reference: uri and pts, no bytes; copy: stream copy snapped to key frames; encode: exact, H.264")
+    crf: int = Field(18, ge=0, le=51, description="quality of encoded clips, x264's constant rate factor")
+
+
+class EngineSettings(_Section):
+    """Where the plan runs."""
+
+    runner: Literal["native"] = Field("native", description="native: Daft's runner on this machine")
+
+
+class Recipe(_Section):
+    """The whole configuration. `Recipe()` is the profile `web`; see `Recipe.profile`."""
+
+    scan: ScanSettings = ScanSettings()
+    shots: ShotSettings = ShotSettings()
+    frames: FrameSettings = FrameSettings()
+    rules: dict[str, Rule] = Field(default_factory=lambda: _rules("web"))
+    captions: CaptionSettings = CaptionSettings()
+    clips: ClipSettings = ClipSettings()
+    engine: EngineSettings = EngineSettings()
+    storage: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options handed to fsspec, by protocol")
+
+    @model_validator(mode="after")
+    def _frames_for_captions(self) -> Self:
+        if self.captions.engine == "openai" and self.frames.keep == "none":
+            raise ValueError("captions.engine = \"openai\" needs frames: set frames.keep to \"all\" or \"kept\"")
+        return self
+
+    @classmethod
+    def profile(cls, name: str) -> Recipe:
+        """The recipe of a profile.
+
+        Raises:
+            RecipeError: there is no such profile.
+        """
+        return cls.parse({}, profile=name)
+
+    @classmethod
+    def load(cls, path: str | Path, *, profile: str = "web", overrides: Iterable[str] = ()) -> Recipe:
+        """A recipe file over a profile's defaults, and `section.key=value` settings over both.
+
+        Raises:
+            RecipeError: it cannot be read, is not TOML, or has a wrong key or value (named, with the nearest right one).
+        """
+        try:
+            table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f"the recipe {path} cannot be read: {error}", step="recipe", mend="name a TOML file; `rushes recipe` prints one") from error
+        except tomllib.TOMLDecodeError as error:
+            raise RecipeError(f"the recipe {path} is not TOML: {error}", step="recipe", mend="see `rushes recipe` for a right one") from error
+        return cls.parse(table, profile=profile, overrides=overrides)
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Any], *, profile: str = "web", overrides: Iterable[str] = ()) -> Recipe:
+        """A recipe from nested tables over a profile's defaults, then `section.key=value` settings.
+
+        Raises:
+            RecipeError: a wrong key or value.
+        """
+        if profile not in get_args(Profile):
+            raise RecipeError(f"there is no profile {profile!r}", step="recipe", mend=f"use {_either(get_args(Profile), profile)}")
+        data = _merge(_profile_table(profile), table)
+        for text in overrides:
+            data = _merge(data, _override(text))
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise RecipeError(_explain(cls, error), step="recipe", mend="`rushes recipe` prints every key with its default") from error
+
+    def with_overrides(self, overrides: Iterable[str]) -> Recipe:
+        """This recipe with `section.key=value` settings over it."""
+        return Recipe.parse(self.model_dump(), overrides=overrides)
+
+
+def _rules(profile: str) -> dict[str, Rule]:
+    return {name: Rule(**bounds) for name, bounds in RULES[profile].items()}
+
+
+def _profile_table(profile: str) -> dict[str, Any]:
+    return _merge(PROFILES[profile], {"rules": RULES[profile]})
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    out = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(out.get(key), Mapping)
+        out[key] = _merge(out[key], value) if both else value
+    return out
+
+
+def _override(text: str) -> dict[str, Any]:
+    key, equals, value = text.partition("=")
+    path = [part.strip() for part in key.split(".")]
+    if not equals or len(path) < 2 or not all(path):
+        raise RecipeError(f"--set {text!r} is not section.key=value", step="recipe", mend="such as --set shots.min_s=0.5")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    for part in reversed(path):
+        parsed = {part: parsed}
+    return dict(parsed)
+
+
+def _either(names: Iterable[str], wrong: str) -> str:
+    near = difflib.get_close_matches(wrong, list(names), n=1, cutoff=0.5)
+    return repr(near[0]) if near else "one of " + ", ".join(names)
+
+
+def _explain(model: type[BaseModel], error: ValidationError) -> str:
+    """Every wrong key with its value, and the nearest right one."""
+    lines = []
+    for item in error.errors():
+        path = [str(p) for p in item["loc"]]
+        where = ".".join(path) or "recipe"
+        if item["type"] == "extra_forbidden":
+            keys = _keys_at(model, path[:-1])
+            near = difflib.get_close_matches(path[-1], keys, n=1, cutoff=0.5)
+            hint = f"did you mean {'.'.join([*path[:-1], near[0]])}?" if near else f"the keys there are {', '.join(keys)}"
+            lines.append(f"there is no key {where} (value {item['input']!r}); {hint}")
+        elif item["type"] == "literal_error":
+            expected = str(item.get("ctx", {}).get("expected", ""))
+            choices = [c.strip(" '") for c in expected.replace(" or ", ", ").split(",")]
+            near = difflib.get_close_matches(str(item["input"]), choices, n=1, cutoff=0.5)
+            lines.append(f"{where} = {item['input']!r}: must be {expected}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        else:
+            value = "" if isinstance(item["input"], Mapping) else f" = {item['input']!r}"
+            lines.append(f"{where}{value}: {item['msg'].removeprefix('Value error, ')}")
+    return "; ".join(lines)
+
+
+def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        field = model.model_fields.get(part)
+        if field is None:
+            return sorted(Rule.model_fields)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            model = field.annotation
+    return sorted(Rule.model_fields) if path and path[0] == "rules" else sorted(model.model_fields)
+
+
+PROFILES: dict[str, dict[str, Any]] = {
+    "web": {},
+    "inspection": {"shots": {"detector": "stride", "gradual": False}, "frames": {"short_side_px": 720}},
+}
+"""What a profile changes besides rules. inspection: a robot on its round films without cuts; signs and gauges must stay readable."""
+
+RULES: dict[str, dict[str, dict[str, Any]]] = {
+    "web": {
+        "too_short": {"column": "duration_s", "min": 4.0},
+    },
+    "inspection": {
+        "too_short": {"column": "duration_s", "min": 4.0},
+    },
+}
+"""Default rules by profile, calibrated as docs/calibration.md shows."""

@@ -1,0 +1,95 @@
+"""The one vocabulary: columns with unit and range, and the small value types that travel between steps."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+Mode = Literal["exact", "fast"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table or one per-frame signal: what it means, in which unit, in which range.
+
+    `kind` is "float", "int", "bool", "text" or "time"; `low` and `high` bound the value (None: unbounded).
+    `source` names where the formula or constant comes from.
+    """
+
+    name: str
+    kind: str
+    unit: str
+    doc: str
+    low: float | None = None
+    high: float | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Half-open piece of a video, [start_pts, end_pts), in integer ticks of the video's time base."""
+
+    start_pts: int
+    end_pts: int
+
+    def __post_init__(self) -> None:
+        if self.end_pts <= self.start_pts:
+            raise ValueError(f"span [{self.start_pts}, {self.end_pts}) is empty: the end must be after the start")
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What the container says about the first real video stream (cover art is not a video). No frame was decoded.
+
+    `width`, `height` are as displayed: rotated upright and with square pixels.
+    """
+
+    container: str
+    codec: str
+    profile: str | None
+    coded_width: int
+    coded_height: int
+    width: int
+    height: int
+    sar: float
+    rotation: int
+    """Degrees clockwise the decoded picture must be turned to be upright: 0, 90, 180 or 270."""
+    fps: float | None
+    time_base: Fraction
+    duration_s: float | None
+    bit_rate: int | None
+    pix_fmt: str | None
+    bit_depth: int | None
+    color_range: str | None
+    """"limited", "full" or None when the stream does not say."""
+    color_transfer: str | None
+    hdr: bool
+    """True for PQ (smpte2084) and HLG (arib-std-b67): exposure shares are null there."""
+    has_audio: bool
+    audio_codec: str | None
+    stream_index: int
+    creation_time: str | None
+    location: str | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a clip was dropped: the rule, the column, its value and the bound it broke."""
+
+    rule: str
+    column: str
+    value: float
+    bound: float
+
+
+def clip_id(video_id: str, start_pts: int, end_pts: int) -> str:
+    """Stable name of a clip: 32 hex digits of SHA-256 over (video_id, start_pts, end_pts)."""
+    return hashlib.sha256(f"{video_id}:{start_pts}:{end_pts}".encode()).hexdigest()[:32]
+
+
+def seconds(ticks: int, time_base: Fraction) -> float:
+    """Ticks of a time base as seconds; the only direction in which time is converted."""
+    return float(ticks * time_base)
