@@ -1,0 +1,78 @@
+"""The run as one self-contained page: data in, HTML out. Every value passes through jinja2's autoescape."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import Any
+
+from rushes.report import numbers
+from rushes.report.books import count_books, figures, funnel, headline
+from rushes.report.data import ReportData, base
+from rushes.report.histogram import charts
+from rushes.report.ledger import captions, failures, stages
+from rushes.report.reasons import count_rules
+from rushes.report.sheets import Frames, sheets
+from rushes.report.strips import CELLS, strips
+
+
+def render(data: ReportData) -> str:
+    """The report as HTML text, below about 8 MB however many clips there are.
+
+    It loads nothing from anywhere; its one script is named by hash in the page's content security policy, so that no other runs.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    env = Environment(
+        loader=PackageLoader("rushes.report", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    env.filters.update(
+        count=numbers.count, short=numbers.short, seconds=numbers.seconds, clock=numbers.clock, base=base, slate_time=_slate_time
+    )
+    style, script = (_asset(env, name) for name in ("page.css", "page.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return env.get_template("page.html").render(_context(data), style=Markup(style), script=Markup(script), script_hash=digest)
+
+
+def _context(data: ReportData) -> dict[str, Any]:
+    books, rules, frames = count_books(data), count_rules(data), Frames(data)
+    made = sheets(data, rules, frames)
+    drawn = charts(data)
+    return {
+        "data": data,
+        "run": data.run,
+        "books": books,
+        "headline": headline(data, books),
+        "figures": figures(data, books),
+        "funnel": funnel(data, books),
+        "rules": rules,
+        "most_broken": max((rule.broke for rule in rules), default=0),
+        "strips": strips(data),
+        "scanned": sum(1 for video in data.videos if video["status"] == "done"),
+        "cells": CELLS,
+        "ruled_charts": [chart for chart in drawn if chart.rules],
+        "other_charts": [chart for chart in drawn if not chart.rules],
+        "kept_sheet": made[0],
+        "other_sheets": made[1:],
+        "sheet_of": {sheet.rule.rule: sheet.key for sheet in made if sheet.rule},
+        "images_left_out": frames.skipped,
+        "captions": captions(data),
+        "failures": failures(data),
+        "stages": stages(data),
+        "busy_total": sum(float(value or 0) for value in (data.run.get("busy_s") or {}).values()),
+    }
+
+
+def _asset(env: Any, name: str) -> str:
+    """A file of this package, as text."""
+    text: str = env.loader.get_source(env, name)[0]
+    return text
+
+
+def _slate_time(value: Any) -> str:
+    """A time as on a slate: '2026-11-21 23:15:22 UTC', without fractions; the zone stays if it is written."""
+    text = str(value or numbers.NONE).replace("T", " ")
+    head, _, rest = text.partition(".")
+    text = head + rest.lstrip("0123456789")
+    return text.removesuffix("+00:00").removesuffix("Z") + " UTC" if text.endswith(("+00:00", "Z")) else text

@@ -1,0 +1,73 @@
+"""Why clips were dropped: for each rule, how many broke it and how many only it dropped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rushes.report import numbers
+from rushes.report.data import ReportData
+
+if TYPE_CHECKING:
+    from rushes.recipe import Rule
+
+
+@dataclass(frozen=True)
+class RuleCount:
+    """One rule: `broke` clips broke it (others may have dropped them too), `only` were dropped by nothing else."""
+
+    rule: str
+    column: str
+    bound: str
+    broke: int
+    only: int
+
+
+def count_rules(data: ReportData) -> list[RuleCount]:
+    """Every rule of the recipe, and any other rule named in a reason, most broken first. Only dropped clips count."""
+    broke: Counter[str] = Counter()
+    only: Counter[str] = Counter()
+    columns: dict[str, str] = {name: rule.column or name for name, rule in data.rules.items()}
+    for clip in data.clips:
+        if clip["verdict"] != "dropped":
+            continue
+        names = {str(reason["rule"]) for reason in clip["reasons"]}
+        broke.update(names)
+        if len(names) == 1:
+            only.update(names)
+        for reason in clip["reasons"]:
+            columns.setdefault(str(reason["rule"]), str(reason["column"]))
+    rows = [RuleCount(name, column, bound_text(data.rules.get(name)), broke[name], only[name]) for name, column in columns.items()]
+    return sorted(rows, key=lambda row: (-row.broke, row.rule))
+
+
+def bound_text(rule: Rule | None) -> str:
+    """What a rule asks for: 'at least 4', 'at most 0.3', '0.1 to 0.9'."""
+    if rule is None or (rule.min is None and rule.max is None):
+        return "no bound"
+    if rule.min is None:
+        return f"at most {numbers.short(rule.max)}"
+    if rule.max is None:
+        return f"at least {numbers.short(rule.min)}"
+    return f"{numbers.short(rule.min)} to {numbers.short(rule.max)}"
+
+
+def broken(reason: Mapping[str, Any]) -> str:
+    """A reason as a comparison: 'sharpness 0.12 < 0.3'."""
+    value, bound = reason.get("value"), reason.get("bound")
+    if isinstance(value, (int, float)) and isinstance(bound, (int, float)):
+        sign = "<" if value < bound else ">"
+        return f"{reason['column']} {_apart(float(value), float(bound))} {sign} {numbers.short(bound)}"
+    return f"{reason['column']} {numbers.short(value)}, bound {numbers.short(bound)}"
+
+
+def _apart(value: float, bound: float) -> str:
+    """The value in as few digits as tell it from the bound, so that no label reads '4 < 4'."""
+    text = numbers.short(value)
+    for digits in range(3, 10):
+        if text != numbers.short(bound):
+            break
+        text = f"{value:.{digits}g}"
+    return text
