@@ -1,0 +1,49 @@
+# make demo | test | lint | fix | bench. Each sets up .venv by itself: Python 3.11 or later and PyPI are all it takes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fix bench clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO_STORE ?= demo-store
+
+help:            ## what there is
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+$(READY): pyproject.toml
+	@python=""; \
+	for candidate in "$${PYTHON:-}" python3.11 python3.12 python3.13 python3 python; do \
+	  if [ -n "$$candidate" ] && "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python="$$candidate"; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then echo "Python 3.11 or later is needed, and none was found. Mend: install it, or name it with PYTHON=/path/to/python3.11 make ..." >&2; exit 1; fi; \
+	if [ ! -x $(BIN)/python ]; then \
+	  echo "Setting up $(VENV) with $$("$$python" --version) (about two minutes, once) ..." >&2; \
+	  "$$python" -m venv $(VENV) || { echo "Mend: your Python has no venv module; on Debian and Ubuntu it is the package python3-venv." >&2; exit 1; }; \
+	fi
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(READY)   ## render sample footage, curate it, write the report
+	$(BIN)/rushes demo --out $(DEMO_STORE)
+
+test: $(READY)   ## every test; real footage is used where RUSHES_DATA or ../shared/data has it
+	$(BIN)/python -m pytest
+
+lint: $(READY)   ## ruff, mypy --strict, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(READY)    ## what ruff can mend by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## the figures of benchmarks/README.md, measured anew
+	$(BIN)/python -m benchmarks
+
+clean:           ## remove what make made
+	rm -rf $(VENV) $(DEMO_STORE) $(DEMO_STORE)-footage .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,37 @@
+"""`python -m benchmarks [NAME ...]`: run the benchmarks named, or all, one after the other, each in its own process.
+
+A benchmark is a module `benchmarks/NAME.py` that prints its figures and exits with 1 when it misses a target.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("RUSHES_DATA", ROOT.parent / "shared" / "data"))
+BENCHMARKS: dict[str, list[str | Path]] = {"cuts": [DATA / "cuts"]}
+"""Name -> arguments. A new benchmark is written here."""
+
+
+def main(names: list[str]) -> int:
+    """Run them; returns the exit code: 0, 1 when one missed its target or failed, 2 for a name that is none or data that are not there."""
+    if strange := [name for name in names if name not in BENCHMARKS]:
+        print(f"no such benchmark: {', '.join(strange)}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    if not DATA.is_dir():
+        print(f"no shared footage at {DATA}. Mend: set RUSHES_DATA to the folder that holds manifest.tsv", file=sys.stderr)
+        return 2
+    missed = []
+    for name in names or BENCHMARKS:
+        print(f"\n== {name}", flush=True)
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *BENCHMARKS[name]], cwd=ROOT, check=False).returncode:
+            missed.append(name)
+    print(f"\nmissed a target or failed: {', '.join(missed)}" if missed else "\nall ran; none missed a target")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,228 @@
+"""Is this machine ready? Each finding says what is there, whether that is well, and how to mend it where it is not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from rushes.engine.machine import cores, memory_bytes
+from rushes.recipe import Recipe
+
+GIB = 1 << 30
+DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg2video", "mpeg4", "mjpeg", "prores")
+ENCODERS = {"libx264": 'clips.mode = "encode" and the demo', "aac": "the sound of encoded clips"}
+EXTRAS = {"scenedetect": ("scenedetect", "scan.detectors"), "s3": ("s3fs", "footage and stores on s3://")}
+"""Extra -> the module it brings, what needs it."""
+DISK_FREE_GIB = 2.0
+"""About 100 hours of signals and frames at 480 px, one a second."""
+SERVER_TIMEOUT_S = 3.0
+START_ENGINE = """
+from rushes.engine.stages import start_engine
+from rushes.recipe import Recipe
+start_engine(Recipe())
+from daft.scarf_telemetry import opted_out
+print(opted_out())
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at.
+
+    Attributes:
+        ok: True, False, or None for a plain fact that is neither good nor bad.
+        what: what was found.
+        mend: what to do, empty unless `ok` is False.
+    """
+
+    name: str
+    ok: bool | None
+    what: str
+    mend: str = ""
+
+
+def examine(recipe: Recipe, folder: Path | None = None) -> list[Finding]:
+    """Look at everything a run under `recipe` needs, with `folder` (default: the working folder) as the place it writes to.
+
+    Takes two seconds, and up to 3 s more when a caption server does not answer. Changes nothing.
+    """
+    here = folder or Path.cwd()
+    return [
+        _python(),
+        *_libraries(),
+        *_codecs(),
+        _cores(recipe),
+        _memory(recipe),
+        _gpu(),
+        _disk("disk", here, "free some space, or write the store elsewhere with --out"),
+        _disk("shared memory", Path("/dev/shm"), "give the container more: --shm-size=1g", need_gib=0.25),
+        *_extras(recipe),
+        _captions(recipe),
+        _engine(),
+    ]
+
+
+def _python() -> Finding:
+    good = sys.version_info >= (3, 11)
+    what = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Finding("python", good, what, "" if good else "install Python 3.11 or later")
+
+
+def _libraries() -> Iterator[Finding]:
+    """The pinned engine and libav."""
+    found, wanted = _version("daft"), _pin("daft")
+    good = found is not None and found == (wanted or found)
+    mend = f"pip install 'daft=={wanted}': the engine is written to that version's measured behaviour"
+    yield Finding("daft", good, f"{found or 'missing'}, pinned to {wanted or 'nothing'}", "" if good else mend)
+    if importlib.util.find_spec("av") is None:
+        yield Finding("libav", False, "PyAV is missing", "pip install av")
+        return
+    import av
+
+    versions = ", ".join(f"{name} {'.'.join(map(str, av.library_versions[name]))}" for name in ("libavformat", "libavcodec", "libswscale"))
+    yield Finding("libav", True, f"PyAV {av.__version__}, FFmpeg {av.ffmpeg_version_info}: {versions}")
+
+
+def _codecs() -> Iterator[Finding]:
+    """Whether libav was built with what common footage needs."""
+    if importlib.util.find_spec("av") is None:
+        return
+    mend = "install PyAV's own wheel: pip install --force-reinstall --only-binary av av"
+    missing = [name for name in DECODERS if not _has_codec(name, "r")]
+    yield Finding("decoders", not missing, f"lacking {', '.join(missing)}" if missing else " ".join(DECODERS), mend if missing else "")
+    if importlib.util.find_spec("cv2") is None:
+        yield Finding("jpeg", False, "OpenCV is missing: no frame can be stored", "pip install opencv-python-headless")
+    for name, use in ENCODERS.items():
+        there = _has_codec(name, "w")
+        yield Finding(f"encoder {name}", there, "there" if there else f"missing; needed for {use}", "" if there else mend)
+
+
+def _has_codec(name: str, mode: str) -> bool:
+    from av.codec import Codec
+    from av.codec.codec import UnknownCodecError
+
+    try:
+        Codec(name, "r" if mode == "r" else "w")
+    except UnknownCodecError:
+        return False
+    return True
+
+
+def _cores(recipe: Recipe) -> Finding:
+    granted, present = cores(), os.cpu_count() or 1
+    workers = recipe.scan.workers or granted
+    what = f"{granted} of {present} granted to this process; {workers} videos at once"
+    if workers > granted:
+        return Finding("cores", False, what, f"set scan.workers to 0 or at most {granted}: more only fight")
+    return Finding("cores", True, what)
+
+
+def _memory(recipe: Recipe) -> Finding:
+    total = memory_bytes()
+    workers = recipe.scan.workers or cores()
+    want = workers * GIB
+    limit = recipe.scan.memory_gib
+    what = f"{total / GIB:.1f} GiB granted; {workers} workers of at most 1 GiB on ordinary footage, stopped at {limit:g} GiB"
+    mend = f"set scan.workers to {max(1, total // GIB - 1)}, or give the container more memory"
+    return Finding("memory", total >= want + GIB // 2, what, "" if total >= want + GIB // 2 else mend)
+
+
+def _gpu() -> Finding:
+    """A fact only: nothing in Rushes needs a GPU by itself; model servers do."""
+    devices = sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
+    driver = Path("/proc/driver/nvidia/version")
+    if not devices:
+        return Finding("gpu", None, "none seen (scanning needs none; a caption server may run elsewhere)")
+    version = driver.read_text().splitlines()[0].split("Kernel Module")[-1].split()[0] if driver.is_file() else "unknown"
+    return Finding("gpu", None, f"{len(devices)} NVIDIA: {', '.join(devices)}; driver {version}")
+
+
+def _disk(name: str, folder: Path, mend: str, need_gib: float = DISK_FREE_GIB) -> Finding:
+    place = next((p for p in (folder, *folder.parents) if p.is_dir()), None)
+    if place is None:
+        return Finding(name, None, f"{folder} is not there")
+    free = shutil.disk_usage(place).free / GIB
+    good = free >= need_gib and os.access(place, os.W_OK)
+    what = f"{free:.1f} GiB free at {place}" + ("" if os.access(place, os.W_OK) else ", not writable")
+    return Finding(name, good, what, "" if good else mend)
+
+
+def _extras(recipe: Recipe) -> Iterator[Finding]:
+    """Optional packages: a missing one is only bad when the recipe needs it."""
+    needed = {"scenedetect": bool(recipe.scan.detectors), "s3": "s3" in recipe.storage}
+    for extra, (module, use) in EXTRAS.items():
+        there = importlib.util.find_spec(module) is not None
+        ok = True if there else False if needed[extra] else None
+        what = f"{module} {'installed' if there else 'not installed'} ({use})"
+        yield Finding(f"extra {extra}", ok, what, f"pip install 'rushes[{extra}]'" if ok is False else "")
+
+
+def _captions(recipe: Recipe) -> Finding:
+    """Whether the recipe's caption server answers GET base_url/models, as OpenAI-compatible servers do."""
+    settings = recipe.captions
+    if settings.engine != "openai":
+        return Finding("captions", None, f"engine {settings.engine}: no server needed")
+    base = settings.base_url or os.environ.get("OPENAI_BASE_URL") or ""
+    if not base:
+        mend = "set captions.base_url or the variable OPENAI_BASE_URL, such as http://127.0.0.1:8000/v1"
+        return Finding("captions", False, "engine openai, but no server named", mend)
+    parts = urlsplit(base)
+    shown = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    mend = "start it, or set captions.base_url to where it is; a key goes in the variable OPENAI_API_KEY"
+    if parts.scheme not in ("http", "https"):
+        return Finding("captions", False, f"{shown} is no http address", "set captions.base_url to an http or https address ending in /v1")
+    headers = {"Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY') or 'none'}"}
+    plain = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/") + "/models", parts.query, ""))
+    return _asked(shown, urllib.request.Request(plain, headers=headers), mend)
+
+
+def _asked(shown: str, request: urllib.request.Request, mend: str) -> Finding:
+    try:
+        with urllib.request.urlopen(request, timeout=SERVER_TIMEOUT_S):
+            return Finding("captions", True, f"{shown} answers")
+    except urllib.error.HTTPError as error:
+        known = {401: "it refuses the key", 403: "it refuses the key", 404: "it has no /models; the address should end in /v1"}
+        return Finding("captions", False, f"{shown} answers {error.code}: {known.get(error.code, error.reason)}", mend)
+    except (OSError, ValueError) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        return Finding("captions", False, f"{shown} does not answer: {reason}", mend)
+
+
+def _engine() -> Finding:
+    """Daft reports its use to its makers unless told not to. A child starts the engine as a run does, and asks Daft itself."""
+    asked = subprocess.run([sys.executable, "-c", START_ENGINE], capture_output=True, text=True, check=False)
+    if asked.returncode:
+        last = (asked.stderr.strip().splitlines() or ["no message"])[-1]
+        return Finding("engine", False, f"Daft does not start: {last}", "pip install --force-reinstall rushes")
+    off = asked.stdout.split()[-1:] == ["True"]
+    what = "Daft starts; its telemetry is off" if off else "Daft starts; its telemetry is on"
+    return Finding("engine", off, what, "" if off else "set the variable DO_NOT_TRACK=true")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _pin(package: str) -> str | None:
+    """The version that Rushes' own metadata pins; from pyproject.toml where it runs from a checkout that was never installed."""
+    try:
+        wants = importlib.metadata.requires("rushes") or []
+    except importlib.metadata.PackageNotFoundError:
+        project = Path(__file__).parents[2] / "pyproject.toml"
+        wants = tomllib.loads(project.read_text())["project"]["dependencies"] if project.is_file() else []
+    return next((want.partition("==")[2].strip() for want in wants if want.startswith(f"{package}==")), None)

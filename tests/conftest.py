@@ -1,0 +1,128 @@
+"""Shared fixtures, and a guard: a test that leaves a process behind fails."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from footage import Clip
+
+ROOT = Path(__file__).resolve().parent.parent
+TOKEN = f"RUSHES_TEST_SESSION={uuid.uuid4().hex}"
+HELPERS = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
+"""Python's own children, which live until the interpreter ends."""
+GRACE_S = 3.0
+"""A child must die within 2 s of its parent; the rest is for a busy machine."""
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The shared footage and truth sets: RUSHES_DATA, else ../shared/data beside the repository."""
+    folder = Path(os.environ.get("RUSHES_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "manifest.tsv").is_file():
+        pytest.skip(f"no shared footage at {folder}: set RUSHES_DATA to the folder that holds manifest.tsv")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def footage_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for the session's rendered footage."""
+    return tmp_path_factory.mktemp("footage")
+
+
+@pytest.fixture(scope="session")
+def footage(footage_dir: Path) -> Callable[[str, Callable[[Path], Clip]], Clip]:
+    """Renders a clip once a session: `footage("vfr.mp4", lambda path: render(path, film(...), ...))`."""
+    made: dict[str, Clip] = {}
+
+    def once(name: str, make: Callable[[Path], Clip]) -> Clip:
+        if name not in made:
+            made[name] = make(footage_dir / name)
+        return made[name]
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def demo_footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the demo's footage, rendered once a session (10 CPU-seconds). Read only: other tests use it too."""
+    from rushes.demo import render_footage
+
+    folder = tmp_path_factory.mktemp("demo_footage")
+    render_footage(folder)
+    return folder
+
+
+def _stat(pid: str) -> tuple[str, int] | None:
+    """(state, parent) of a process, None when it is gone."""
+    try:
+        fields = Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return fields[0], int(fields[1])
+
+
+def _read(pid: str, what: str) -> bytes:
+    try:
+        return Path("/proc", pid, what).read_bytes()
+    except OSError:
+        return b""
+
+
+def ours() -> dict[int, str]:
+    """Living processes that came from this test session, by id: descendants, and orphans that carry the session's mark."""
+    states = {int(pid): stat for pid in os.listdir("/proc") if pid.isdigit() and (stat := _stat(pid))}
+    family, grew = {os.getpid()}, True
+    while grew:
+        more = {pid for pid, (_, parent) in states.items() if parent in family} - family
+        family |= more
+        grew = bool(more)
+    found = {}
+    for pid, (state, _) in states.items():
+        if pid == os.getpid() or state in "ZX":
+            continue
+        command = _read(str(pid), "cmdline")
+        if (pid in family or TOKEN.encode() in _read(str(pid), "environ")) and not any(h in command for h in HELPERS):
+            found[pid] = command.replace(b"\0", b" ").decode(errors="replace").strip()[:200]
+    return found
+
+
+def left_behind(before: set[int], grace_s: float = GRACE_S) -> dict[int, str]:
+    """Processes that came after `before` and are still there when the grace is over."""
+    deadline = time.monotonic() + grace_s
+    while (left := {pid: command for pid, command in ours().items() if pid not in before}) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+def _end(pids: dict[int, str]) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _session_mark() -> Iterator[None]:
+    name, _, value = TOKEN.partition("=")
+    os.environ[name] = value
+    yield
+    if left := left_behind(set()):
+        _end(left)
+        pytest.fail(f"the session leaves processes behind: {left}")
+
+
+@pytest.fixture(autouse=True)
+def _no_process_left(_session_mark: None) -> Iterator[None]:
+    before = set(ours())
+    yield
+    if left := left_behind(before):
+        _end(left)
+        pytest.fail(f"the test leaves processes behind: {left}")
