@@ -1,0 +1,131 @@
+"""One try at a chat server, as a value: the OpenAI client with its own retries off, its exceptions translated here and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+from weakref import WeakKeyDictionary
+
+from rushes.captions.backoff import retry_after_s
+from rushes.captions.reply import Reply, Trouble, error_words, read_reply
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from openai import APIStatusError, AsyncOpenAI
+
+CONNECT_S = 10.0
+"""Longest wait for a connection, seconds: far above any network's round trip, far below an answer's time limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """What belongs to one event loop: asyncio's locks and connections cannot be used from another."""
+
+    client: AsyncOpenAI
+    gate: asyncio.Semaphore
+
+
+class ChatClient:
+    """Talks to one server.
+
+    Args:
+        base_url: the address, usually ending in /v1; may hold user:password@, which no message repeats.
+        key: sent as the bearer token; never logged, and removed from the server's words.
+        timeout_s: time limit of one try, from sending to the last byte, seconds.
+        concurrency: most requests under way at once, in each event loop.
+    """
+
+    def __init__(self, *, base_url: str, key: str, timeout_s: float, concurrency: int) -> None:
+        self._base_url = base_url
+        self._key = key
+        self._timeout_s = timeout_s
+        self._concurrency = concurrency
+        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, _Session] = WeakKeyDictionary()
+        parts = urlsplit(base_url)
+        self.address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        """The address as it may be shown: without user, password and query."""
+        self._secrets = tuple(secret for secret in (key if key != "none" else "", parts.password or "") if secret)
+
+    @property
+    def gate(self) -> asyncio.Semaphore:
+        """Bounds the requests under way in this event loop."""
+        return self._session().gate
+
+    async def ask(self, body: dict[str, Any]) -> Reply | Trouble:
+        """Send one chat completion request.
+
+        By the plain `post`: the typed `create` walks the whole message first, which costs as much CPU as all the rest.
+
+        Args:
+            body: the request as JSON will hold it.
+        """
+        got = await self._once(lambda client: client.post("/chat/completions", cast_to=bytes, body=body), self._timeout_s)
+        return read_reply(got) if isinstance(got, bytes) else got
+
+    async def models(self) -> tuple[str, ...] | Trouble:
+        """The models the server lists; empty when its list has another form."""
+        got = await self._once(lambda client: client.get("/models", cast_to=bytes), min(self._timeout_s, CONNECT_S))
+        if not isinstance(got, bytes):
+            return got
+        try:
+            value = json.loads(got)
+        except (ValueError, RecursionError):
+            return ()
+        rows = value.get("data") if isinstance(value, dict) else None
+        names = [row.get("id") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+        return tuple(name for name in names if isinstance(name, str))
+
+    async def close(self) -> None:
+        """Close the connections of this event loop; those of another only that loop can close."""
+        session = self._sessions.pop(asyncio.get_running_loop(), None)
+        if session:
+            await session.client.close()
+
+    def _session(self) -> _Session:
+        loop = asyncio.get_running_loop()
+        session = self._sessions.get(loop)
+        if session is None:
+            from openai import AsyncOpenAI, Timeout
+
+            timeout = Timeout(self._timeout_s, connect=min(self._timeout_s, CONNECT_S))
+            client = AsyncOpenAI(base_url=self._base_url, api_key=self._key, max_retries=0, timeout=timeout)
+            session = self._sessions[loop] = _Session(client, asyncio.Semaphore(self._concurrency))
+        return session
+
+    async def _once(self, call: _Call, limit_s: float) -> bytes | Trouble:
+        """The body of a 200 answer, or what went wrong."""
+        from openai import APIConnectionError, APIStatusError, APITimeoutError
+
+        late = Trouble(f"no answer within {limit_s:g} s", timed_out=True)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await call(self._session().client)
+        except (TimeoutError, APITimeoutError):
+            return late
+        except APIStatusError as error:
+            return self._refused(error)
+        except APIConnectionError as error:
+            cause = error.__cause__
+            return Trouble(self._mask(f"no answer ({type(cause).__name__}: {cause})" if cause else "no answer"))
+
+    def _refused(self, error: APIStatusError) -> Trouble:
+        words, code = error_words(error.response.text, error.body)
+        wait = retry_after_s(error.response.headers)
+        return Trouble(
+            f"status {error.status_code}: {self._mask(words) or 'no words'}", status=error.status_code, retry_after_s=wait, code=code
+        )
+
+    def _mask(self, words: str) -> str:
+        for secret in self._secrets:
+            words = words.replace(secret, "***")
+        return words
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    _Call = Callable[[AsyncOpenAI], Awaitable[bytes]]

@@ -1,0 +1,74 @@
+"""What is asked of a caption engine, what it answers, and the shape every engine has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+Fault = Literal[
+    "no_frames",
+    "empty",
+    "refused",
+    "truncated",
+    "schema",
+    "bad_answer",
+    "context_length",
+    "request_refused",
+    "server_error",
+    "timeout",
+    "dropped",
+]
+"""Why a caption failed for good. `server_error`, `timeout` and `dropped`: for this clip only, while the server answers others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One clip to caption."""
+
+    clip_id: str
+    frames: tuple[bytes, ...]
+    """JPEG bytes as stored, in order of time; empty for an engine that needs none."""
+    times_s: tuple[float, ...]
+    """Seconds of each frame from the clip's start; one for each frame."""
+    facts: Mapping[str, float | str | None]
+    """The clip's columns: measures and container facts."""
+    uri: str
+    span_s: tuple[float, float]
+    """(start, end) of the clip in seconds from the video's first frame, half-open."""
+
+    def __post_init__(self) -> None:
+        if len(self.frames) != len(self.times_s):
+            raise ValueError(f"clip {self.clip_id}: {len(self.frames)} frames but {len(self.times_s)} times; each frame has one")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of one request: a caption, or a failure with its reason (`text` and `fields` are None then)."""
+
+    text: str | None
+    fields: dict[str, Any] | None
+    """The fields of a structured answer; `text` is its summary then."""
+    model: str
+    prompt_id: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    seconds: float
+    """From the first try to the answer, waits between tries included."""
+    finish_reason: str | None
+    tries: int
+    error_type: Fault | None = None
+    error: str | None = None
+
+
+class Engine(Protocol):
+    """Turns clips into words. One engine serves one run; `caption` may be called many times at once."""
+
+    async def check(self) -> None:
+        """Make sure, before anything is decoded, that captions can be made. Raises ServerError with the mend."""
+
+    async def caption(self, request: Request) -> Answer:
+        """Caption one clip. Raises ServerError only when the fault is not this clip's; the clip stays pending then."""
+
+    async def close(self) -> None:
+        """Give back connections."""

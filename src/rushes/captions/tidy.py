@@ -1,0 +1,80 @@
+"""From a model's raw words to a caption: thinking, fences and stray characters removed; refusals told apart; fields checked."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from rushes.captions.schema import first_breach
+
+_THINKING = re.compile(r"<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_THOUGHT_BEFORE = re.compile(r"\A.*</(think|thinking|reasoning)>", re.DOTALL | re.IGNORECASE)
+"""Chat templates that open the block themselves leave only its end in the answer (Qwen3, DeepSeek-R1)."""
+_FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
+"""Control characters but tab and line feed, and lone surrogates, which no UTF-8 column can hold."""
+_REFUSAL = re.compile(
+    r"""\A[\s*>#]*(
+        i(\s+am|['\u2019]?m)\s+((very|so|really)\s+)?(sorry|afraid)[\s,.;:-]+(but\s+)?(i|as\s+an|this|that|we)\b
+      | (sorry|apologies|unfortunately)[\s,.;:-]+(but\s+)?(i|we)\b
+      | i\s+apologi[sz]e\b
+      | i\s+(can['\u2019]?t|cannot|can\s+not|won['\u2019]?t|will\s+not|am\s+(not\s+able|unable)\s+to)\s
+        .{0,40}?\b(help|assist|provide|describe|caption|comply|fulfil|fulfill|view|see|watch|process|analy[sz]e|identify|create|do)\b
+      | i['\u2019]m\s+(not\s+able|unable)\s+to\b
+      | as\s+an?\s+(ai|artificial|large\s+language|language)\b
+      | (很|非常)?抱歉 | 对不起 | 不好意思
+      | (作为|身为)(一个|一名)?(ai|人工智能|语言模型)
+      | 我(无法|不能|没办法)(提供|描述|查看|看到|处理|协助|帮助|回答|满足|完成)
+    )""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
+"""How refusals open, in English and Chinese; only the opening counts, since a sign in the picture may say anything."""
+
+
+def tidy(raw: str) -> str:
+    """The answer without thinking blocks, an enclosing code fence, control characters and outer space; may be empty."""
+    text = _THINKING.sub("", raw)
+    text = _THOUGHT_BEFORE.sub("", text)
+    text = _UNPRINTABLE.sub("", text.replace("\r\n", "\n")).strip()
+    fenced = _FENCED.fullmatch(text)
+    return fenced.group(1).strip() if fenced else text
+
+
+def is_refusal(text: str) -> bool:
+    """True when a tidied answer opens as a plain refusal in English or Chinese ("I'm sorry, I can't ...") instead of a description."""
+    return bool(_REFUSAL.match(text))
+
+
+def read_fields(text: str, schema: dict[str, Any]) -> dict[str, Any] | str:
+    """The fields of a structured answer, or in words why there are none.
+
+    Args:
+        text: a tidied answer: a JSON object, alone, in a code fence, or after an introduction.
+        schema: what the object must keep.
+    """
+    fenced = _FENCED.search(text)
+    body = fenced.group(1) if fenced else text
+    start = body.find("{")
+    if start < 0:
+        return f"no JSON object in the answer, which begins {text[:80]!r}"
+    try:
+        value, _ = json.JSONDecoder().raw_decode(body[start:])
+    except (ValueError, RecursionError) as error:
+        return f"not JSON ({error})"
+    breach = first_breach(value, schema)
+    if breach:
+        return breach
+    fields = _clean(value)
+    return fields if isinstance(fields, dict) else "not a JSON object"
+
+
+def _clean(value: object) -> object:
+    """Escapes inside JSON can bring back what `tidy` removed."""
+    if isinstance(value, str):
+        return _UNPRINTABLE.sub("", value).strip()
+    if isinstance(value, list):
+        return [_clean(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _clean(item) for name, item in value.items()}
+    return value

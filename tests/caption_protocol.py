@@ -1,0 +1,157 @@
+"""What the caption server of the tests holds requests to, and the answers it gives in each mode. Standard library only."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from typing import Any
+
+PLAIN_MODES = (
+    "ok",
+    "echo",
+    "parts",
+    "no_usage",
+    "think",
+    "fenced",
+    "structured",
+    "structured_fenced",
+    "structured_prose",
+    "structured_breach",
+    "schema_refused",
+    "opaque_refusal",
+    "max_completion_tokens",
+    "empty",
+    "refusal",
+    "refusal_text",
+    "filter",
+    "length",
+    "abort",
+    "non_json",
+    "no_choices",
+    "error_200",
+    "surrogate",
+)
+"""Modes that answer after the service time. The rest answer at once: a number is that HTTP status."""
+FAULT_MODES = (
+    "400",
+    "401",
+    "402",
+    "403",
+    "404",
+    "429",
+    "quota",
+    "500",
+    "500_plain",
+    "500_close",
+    "503",
+    "context",
+    "slow",
+    "drop",
+    "half",
+    "reset",
+)
+TOP_LEVEL = {"model", "messages", "max_tokens", "max_completion_tokens", "temperature", "response_format"}
+FIELDS = ("environment", "objects", "signs", "anomalies", "light", "ground", "changes", "risks", "camera", "summary")
+
+
+class Breach(Exception):
+    """A request that breaks the protocol."""
+
+
+def need(condition: object, words: str) -> None:
+    if not condition:
+        raise Breach(words)
+
+
+def read_images(messages: Any) -> tuple[list[str], list[str]]:
+    """SHA-256 of each image and all text parts of a request's messages; raises Breach."""
+    need(isinstance(messages, list) and messages, "messages must be a list with at least one message")
+    shas, texts = [], []
+    for message in messages:
+        need(
+            isinstance(message, dict) and message.get("role") in ("system", "user", "assistant"), "a message must be an object with a role"
+        )
+        content = message.get("content")
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        need(isinstance(parts, list) and parts, "content must be a string or a list of parts")
+        for part in parts:
+            if part.get("type") == "text":
+                need(isinstance(part.get("text"), str) and part["text"].strip(), "empty text part")
+                texts.append(part["text"])
+                continue
+            need(part.get("type") == "image_url", f"unknown part {part.get('type')!r}")
+            need(texts and texts[-1].startswith("frame at "), "an image must follow its time")
+            url = part.get("image_url", {}).get("url", "")
+            head, _, data = url.partition(",")
+            need(head == "data:image/jpeg;base64", f"not a JPEG data URL: {head[:60]!r}")
+            try:
+                jpeg = base64.b64decode(data, validate=True)
+            except binascii.Error as error:
+                raise Breach(f"bad base64: {error}") from error
+            need(jpeg[:3] == b"\xff\xd8\xff" and jpeg[-2:] == b"\xff\xd9", "the image is not a whole JPEG")
+            shas.append(hashlib.sha256(jpeg).hexdigest())
+    return shas, texts
+
+
+def check_body(body: Any) -> None:
+    need(isinstance(body, dict), "the body must be a JSON object")
+    need(not set(body) - TOP_LEVEL, f"unexpected fields {sorted(set(body) - TOP_LEVEL)}")
+    limit = body.get("max_completion_tokens", body.get("max_tokens"))
+    need(isinstance(limit, int) and limit > 0, f"bad max_tokens {limit!r}")
+    need(isinstance(body.get("temperature"), (int, float)) and 0 <= body["temperature"] <= 2, "bad temperature")
+    form = body.get("response_format")
+    if form is not None:
+        need(form.get("type") == "json_schema" and isinstance(form.get("json_schema", {}).get("schema"), dict), "bad response_format")
+        need(isinstance(form["json_schema"].get("name"), str), "response_format needs a name")
+
+
+def fields_for(words: str) -> dict[str, Any]:
+    made: dict[str, Any] = {name: "plain" for name in FIELDS}
+    made |= {name: [] for name in ("signs", "anomalies", "changes", "risks")}
+    return made | {"objects": [{"name": "door", "state": "open", "position": "left"}], "summary": words}
+
+
+def answer_of(mode: str, words: str) -> dict[str, Any]:
+    """The body of a 200 answer in one of PLAIN_MODES."""
+    content: Any = words
+    finish, refusal = "stop", None
+    fields = json.dumps(fields_for(words))
+    if mode in ("structured", "schema_refused", "opaque_refusal"):
+        content = fields
+    elif mode == "structured_fenced":
+        content = f"```json\n{fields}\n```"
+    elif mode == "structured_prose":
+        content = f"Here is the JSON:\n{fields}\nAnything else?"
+    elif mode == "structured_breach":
+        content = json.dumps({**fields_for(words), "objects": ["a door"]})
+    elif mode == "parts":
+        content = [{"type": "text", "text": words[:5]}, {"type": "text", "text": words[5:]}]
+    elif mode == "think":
+        content = f"<think>\nThe user wants a caption of {{}} ...\n</think>\n\n{words}"
+    elif mode == "fenced":
+        content = f"```text\n{words}\n```"
+    elif mode == "surrogate":
+        content = f"\x00{words}\ud83d\x07"
+    elif mode == "empty":
+        content = " \n"
+    elif mode == "refusal":
+        content, refusal = None, "I can't help with identifying people."
+    elif mode == "refusal_text":
+        content = "I\u2019m sorry, but I can't assist with that request."
+    elif mode == "filter":
+        content, finish = "", "content_filter"
+    elif mode == "length":
+        content, finish = f"{words} and then the camera", "length"
+    elif mode == "abort":
+        finish = "abort"
+    message = {"role": "assistant", "content": content, "refusal": refusal}
+    usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
+    made = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 0,
+        "choices": [{"index": 0, "message": message, "finish_reason": finish}],
+    }
+    return made if mode == "no_usage" else made | {"usage": usage}
