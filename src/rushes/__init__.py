@@ -1,0 +1,27 @@
+"""Rushes turns raw footage into training-ready, captioned clips: one decode, one table.
+
+    import rushes
+    run = rushes.run(["footage/"], out="store/", recipe=rushes.Recipe.load("recipe.toml"))
+    df = rushes.open("store/").clips()
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rushes.api import open, plan, run
+    from rushes.errors import RushesError
+    from rushes.recipe import Recipe
+
+__all__ = ["Recipe", "RushesError", "open", "plan", "run"]
+
+_HOMES = {"Recipe": "recipe", "RushesError": "errors", "open": "api", "plan": "api", "run": "api"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rushes' has no attribute {name!r}; it has {', '.join(__all__)}")
+    from importlib import import_module
+
+    return getattr(import_module(f"rushes.{_HOMES[name]}"), name)

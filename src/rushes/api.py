@@ -1,0 +1,170 @@
+"""The verbs, as functions. The commands are thin calls of these, with the same words and the same defaults."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rushes.recipe import Recipe
+
+if TYPE_CHECKING:
+    import daft
+
+    from rushes.engine.run import RunResult
+    from rushes.engine.tally import Tally
+    from rushes.results import Results
+
+Row = dict[str, Any]
+
+
+def run(
+    footage: Sequence[str | Path],
+    *,
+    out: str | Path,
+    recipe: Recipe | None = None,
+    profile: str = "web",
+    limit: int | None = None,
+    interrupted: threading.Event | None = None,
+    watch: Callable[[Tally], None] | None = None,
+) -> RunResult:
+    """Turns footage into captioned clips in a store; what is there already is not done again.
+
+    Args:
+        footage: files, folders, globs, fsspec URLs or manifests.
+        out: the store's folder or URL; made if absent.
+        recipe: what is wanted; default: the profile's.
+        profile: "web" or "inspection".
+        limit: take the first so many uris only.
+        interrupted: set it from another thread to stop within seconds.
+        watch: called a few times a second with the books of the run.
+
+    Raises:
+        UsageError: nothing was written. CannotGoOn: the same call resumes.
+    """
+    from rushes.engine.run import run as go
+
+    wanted = recipe or Recipe.profile(profile)
+    return go([str(f) for f in footage], str(out), wanted, profile=profile, limit=limit, interrupted=interrupted, watch=watch)
+
+
+def plan(footage: Sequence[str | Path], *, out: str | Path, recipe: Recipe | None = None, limit: int | None = None) -> Row:
+    """What a run would do: rows wanted, present and missing by stage, fingerprints, seconds to decode, expected bytes. Computes nothing."""
+    from rushes.engine.plan import make_plan
+    from rushes.engine.wanted import RULE_COLUMNS
+    from rushes.store.store import Store
+    from rushes.verdict.judge import check_columns
+
+    wanted = recipe or Recipe()
+    check_columns(wanted.rules, RULE_COLUMNS)
+    store = Store(str(out), wanted.storage)
+    return make_plan([str(f) for f in footage], store if store.marked() else None, wanted, limit=limit).as_dict()
+
+
+def open(store: str | Path, *, recipe: Recipe | None = None) -> Opened:
+    """A store's rows, under its newest run's recipe or another one.
+
+    Raises:
+        StoreError: there is no store, or it lacks the rows that the recipe needs.
+    """
+    return Opened(results(store, recipe=recipe))
+
+
+def results(store: str | Path, *, recipe: Recipe | None = None) -> Results:
+    """A store's rows as plain Python objects, in the shapes of the commands' JSON."""
+    from rushes.results import Results
+    from rushes.store.store import Store
+
+    return Results(Store.open(str(store), recipe.storage if recipe else {}), recipe)
+
+
+class Opened:
+    """A store opened for reading; every method gives a `daft.DataFrame` (`.to_arrow()` for everything else)."""
+
+    def __init__(self, results: Results) -> None:
+        self._results = results
+
+    def clips(self) -> daft.DataFrame:
+        """All clips, one row each, measures as columns, with verdict and reasons."""
+        return frame(flat(self._results.clips()))
+
+    def videos(self) -> daft.DataFrame:
+        """The source videos, one row a uri."""
+        return frame([{k: v for k, v in row.items() if k != "extra"} | row["extra"] for row in self._results.videos()])
+
+    def captions(self) -> daft.DataFrame:
+        """Captions, one row each, failed ones too."""
+        return frame(self._results.captions())
+
+    def errors(self) -> daft.DataFrame:
+        """Failed attempts."""
+        return frame(self._results.errors())
+
+    def report(self) -> str:
+        """The run as one self-contained HTML page."""
+        from rushes.report.page import render
+
+        return render(report_data(self._results))
+
+
+def flat(clips: Iterable[Row]) -> list[Row]:
+    """Rows of clips with measures, scores and manifest columns beside the rest; what the clip has already wins."""
+    nested = ("measures", "scores", "extra")
+    return [row["extra"] | row["scores"] | row["measures"] | {k: v for k, v in row.items() if k not in nested} for row in clips]
+
+
+def frame(rows: Sequence[Row]) -> daft.DataFrame:
+    """Rows as a Daft data frame."""
+    import pyarrow as pa
+
+    from rushes.engine.stages import start_engine
+
+    start_engine(Recipe())
+    import daft
+
+    return daft.from_arrow(pa.Table.from_pylist(list(rows)))
+
+
+def where(clips: Sequence[Row], expression: str) -> list[Row]:
+    """The clips for which a SQL expression over their columns holds, such as "sharpness > 0.3 and verdict = 'kept'".
+
+    Raises:
+        UsageError: the expression cannot be read, or names a column that is not there.
+    """
+    from rushes.errors import UsageError
+
+    if not clips:
+        return []
+    data = frame([row | {"row_": i} for i, row in enumerate(flat(clips))])
+    import daft
+
+    try:
+        chosen = data.where(daft.sql_expr(expression)).select("row_").to_pydict()["row_"]
+    except (daft.exceptions.DaftCoreException, ValueError) as error:
+        first = str(error).strip().splitlines()[-1][:300]
+        raise UsageError(f"--where {expression!r} cannot be used: {first}", step="clips", mend="use SQL over the columns of `rushes clips --json`") from error
+    return [clips[i] for i in sorted(chosen)]
+
+
+def report_data(found: Results) -> Any:
+    """What the report is made from."""
+    from rushes.measures.clip import COLUMNS
+    from rushes.recipe_text import as_toml
+    from rushes.report.data import ReportData
+
+    recipe, store, prints = found.recipe, found.store, found.prints
+
+    def picture(video_id: str, start_pts: int, end_pts: int) -> bytes | None:
+        if prints.frames is None:
+            return None
+        inside = [p for p in store.frame_pts(video_id, prints.frames) if start_pts <= p < end_pts]
+        chosen = inside[len(inside) // 2 : len(inside) // 2 + 1]
+        return next(iter(store.frames(video_id, prints.frames, chosen).values()), None) if chosen else None
+
+    runs = found.runs()
+    row = runs[-1] | {"recipe_toml": as_toml(recipe)}
+    columns = {c.name: c for c in COLUMNS}
+    return ReportData(
+        store=store.root, run=row, videos=found.videos(), clips=found.clips(), captions=found.captions(), columns=columns, rules=recipe.rules, frame=picture
+    )

@@ -1,0 +1,285 @@
+"""The commands. Each is a thin call of one function of `rushes.api`; progress and messages go to stderr, data to stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from rushes.errors import RushesError, UsageError
+
+if TYPE_CHECKING:
+    from rushes.recipe import Recipe
+    from rushes.results import Results
+
+app = typer.Typer(
+    help="Rushes turns raw footage into training-ready, captioned clips: one decode, one table.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+
+Footage = Annotated[list[str], typer.Argument(help="files, folders, globs, fsspec URLs, or manifests (.txt .csv .jsonl .parquet with `uri`)")]
+Out = Annotated[str, typer.Option("--out", help="the store: a folder or fsspec URL, made if absent")]
+StoreArg = Annotated[str, typer.Argument(help="the store", metavar="STORE")]
+RecipeFile = Annotated[str | None, typer.Option("--recipe", help="a recipe file, TOML")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, over the recipe; may be repeated", metavar="KEY=VALUE")]
+ProfileName = Annotated[str | None, typer.Option("--profile", help="web or inspection: the defaults to start from")]
+Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout")]
+
+
+def make_recipe(file: str | None, profile: str | None, settings: Sequence[str] | None) -> Recipe:
+    """The recipe that a command's options name."""
+    from rushes.recipe import Recipe
+
+    if file is not None:
+        return Recipe.load(file, profile=profile or "web", overrides=settings or ())
+    return Recipe.parse({}, profile=profile or "web", overrides=settings or ())
+
+
+def _results(store: str, file: str | None = None, profile: str | None = None, settings: Sequence[str] | None = None) -> Results:
+    from rushes.api import results
+
+    if file is None and profile is None and settings:
+        return results(store, recipe=results(store).recipe.with_overrides(settings))
+    chosen = make_recipe(file, profile, settings) if file or profile else None
+    return results(store, recipe=chosen)
+
+
+def _lines(rows: Sequence[dict[str, Any]]) -> None:
+    for row in rows:
+        typer.echo(json.dumps(row, ensure_ascii=False))
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process at once: Daft's threads may not end by themselves when a run was stopped."""
+    import os
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+@app.command()
+def run(
+    footage: Footage, out: Out, recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None,
+    limit: Annotated[int | None, typer.Option(help="take the first N uris only", min=1)] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="exit 1 when any video or clip failed")] = False,
+) -> None:  # fmt: skip
+    """Turn footage into captioned clips. Run it again to resume."""
+    from rushes.progress import Screen, interruptible
+
+    wanted = make_recipe(recipe, profile, set_)
+    _run(footage, out, wanted, profile or "web", limit, strict, Screen, interruptible)
+
+
+def _run(footage: Sequence[str], out: str, recipe: Recipe, profile: str, limit: int | None, strict: bool, screen: Any, interruptible: Callable[[], Any]) -> None:
+    from rushes import api
+
+    stop = interruptible()
+    with screen(out) as shown:
+        result = api.run(footage, out=out, recipe=recipe, profile=profile, limit=limit, interrupted=stop, watch=shown.update)
+    shown.summary(result)
+    if result.status == "interrupted":
+        _leave(130)
+    _leave(1 if strict and result.failed else 0)
+
+
+@app.command()
+def demo(out: Out = "demo-store") -> None:
+    """Render sample footage, run everything that needs no weights, and write the report."""
+    from rushes.demo import render_footage
+    from rushes.progress import Screen, interruptible, say
+    from rushes.recipe import Recipe
+
+    folder = Path(f"{out.rstrip('/')}-footage")
+    say(f"rendering sample footage into {folder}")
+    render_footage(folder)
+    from rushes import api
+
+    stop = interruptible()
+    with Screen(out) as shown:
+        result = api.run([folder], out=out, recipe=Recipe(), interrupted=stop, watch=shown.update)
+    shown.summary(result)
+    if result.status == "interrupted":
+        _leave(130)
+    page = Path(out) / "report.html"
+    page.write_text(api.open(out).report(), encoding="utf-8")
+    say(f"report: {page.resolve()}")
+    _leave(0)
+
+
+@app.command()
+def plan(
+    footage: Footage, out: Out, recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None,
+    limit: Annotated[int | None, typer.Option(help="look at the first N uris only", min=1)] = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """What a run would do: rows wanted, present and missing by stage. Computes nothing."""
+    from rushes import api
+    from rushes.progress import table
+
+    found = api.plan(footage, out=out, recipe=make_recipe(recipe, profile, set_), limit=limit)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    stages = [{"stage": name, **row} for name, row in found.items() if isinstance(row, dict)]
+    table(stages, ("stage", "wanted", "present", "missing", "fingerprint"))
+    typer.echo(f"to decode: about {found['decode_s'] / 3600:.2f} h of footage; to write: about {found['expected_bytes'] / 1e9:.2f} GB of frames")
+
+
+@app.command()
+def status(store: StoreArg, as_json: Json = False) -> None:
+    """The newest run, live while it goes on: counts and rates by stage."""
+    from rushes.progress import status_lines
+
+    row = _results(store).runs()[-1]
+    if as_json:
+        typer.echo(json.dumps(row))
+    else:
+        typer.echo("\n".join(status_lines(row)))
+
+
+@app.command()
+def clips(
+    store: StoreArg, as_json: Json = False,
+    verdict: Annotated[str | None, typer.Option(help="kept, dropped or failed")] = None,
+    where: Annotated[str | None, typer.Option(help="SQL over the columns, such as \"sharpness > 0.3\"", metavar="EXPR")] = None,
+    sample: Annotated[int | None, typer.Option(help="only N clips, the same each time", min=1)] = None,
+    recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None,
+) -> None:  # fmt: skip
+    """The clips with measures, verdicts, reasons and captions."""
+    from rushes import api
+    from rushes.progress import table
+    from rushes.results import sampled
+
+    if verdict not in (None, "kept", "dropped", "failed"):
+        raise UsageError(f"--verdict {verdict!r}", step="clips", mend="use kept, dropped or failed")
+    rows = [c for c in _results(store, recipe, profile, set_).clips() if verdict in (None, c["verdict"])]
+    rows = api.where(rows, where) if where else rows
+    rows = sampled(rows, sample) if sample else rows
+    if as_json:
+        _lines(rows)
+        return
+    short = [
+        {
+            **c, "clip": c["clip_id"][:8], "video": Path(c["uri"]).name, "from": f"{c['start_s']:.2f}", "to": f"{c['end_s']:.2f}",
+            "why": ", ".join(r["rule"] for r in c["reasons"]), "caption": (c["caption"] or "")[:80],
+        }
+        for c in rows
+    ]  # fmt: skip
+    table(short, ("clip", "video", "from", "to", "verdict", "why", "caption"))
+
+
+@app.command()
+def videos(store: StoreArg, as_json: Json = False) -> None:
+    """The source videos."""
+    from rushes.progress import table
+
+    rows = _results(store).videos()
+    if as_json:
+        _lines(rows)
+    else:
+        table(rows, ("uri", "status", "codec", "width", "height", "footage_s", "n_clips", "error"))
+
+
+@app.command()
+def runs(store: StoreArg, as_json: Json = False) -> None:
+    """The runs and what each cost."""
+    from rushes.progress import table
+
+    rows = _results(store).runs()
+    if as_json:
+        _lines(rows)
+    else:
+        table(rows, ("run_id", "status", "wall_s", "videos_found", "videos_scanned", "videos_failed", "clips_kept", "clips_dropped", "captions_made", "decoded_s"))
+
+
+@app.command()
+def errors(store: StoreArg, as_json: Json = False) -> None:
+    """What failed, where and why."""
+    from rushes.progress import table
+
+    rows = _results(store).errors()
+    if as_json:
+        _lines(rows)
+    else:
+        table(rows, ("stage", "uri", "error_type", "error"))
+
+
+@app.command()
+def explain(store: StoreArg, what: Annotated[str, typer.Argument(metavar="URI|CLIP_ID")], as_json: Json = False) -> None:
+    """Why a video or clip is kept, dropped or failed: every rule, value and bound."""
+    from rushes.progress import table
+
+    rows = _results(store).explain(what)
+    if as_json:
+        _lines(rows)
+        return
+    for row in rows:
+        span = f" [{row['start_s']:.2f} s, {row['end_s']:.2f} s)" if row.get("clip_id") else ""
+        typer.echo(f"{row['uri']}{span}: {row['verdict'] or row.get('status')}" + (f"  {row['error']}" if row.get("error") else ""))
+        table(row["rules"], ("rule", "column", "value", "min", "max", "outcome"))
+
+
+@app.command()
+def report(store: StoreArg, out: Annotated[str, typer.Option("--out", help="the page's file")] = "report.html") -> None:
+    """Write the run as one self-contained HTML page."""
+    from rushes import api
+    from rushes.progress import say
+
+    Path(out).write_text(api.open(store).report(), encoding="utf-8")
+    say(f"report: {Path(out).resolve()}")
+
+
+@app.command()
+def views(store: StoreArg) -> None:
+    """Print the DuckDB views that give one newest row for a key and fingerprint."""
+    from rushes.store.views import duckdb_views
+
+    typer.echo(duckdb_views(_results(store).store))
+
+
+@app.command()
+def recipe(
+    profile: ProfileName = None, check: Annotated[str | None, typer.Option(help="check this recipe file instead", metavar="FILE")] = None, set_: Settings = None
+) -> None:
+    """Print the default recipe as commented TOML, or check one."""
+    from rushes.engine.wanted import RULE_COLUMNS
+    from rushes.progress import say
+    from rushes.recipe_text import as_toml
+    from rushes.verdict.judge import check_columns
+
+    chosen = make_recipe(check, profile, set_)
+    check_columns(chosen.rules, RULE_COLUMNS)
+    if check is None:
+        typer.echo(as_toml(chosen))
+    else:
+        say(f"{check}: right")
+
+
+@app.command()
+def doctor(recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None) -> None:
+    """What works on this machine, and how to mend what does not."""
+    from rushes.doctor import examine
+
+    found = examine(make_recipe(recipe, profile, set_))
+    for finding in found:
+        sign = {True: "ok ", False: "NO ", None: "-- "}[finding.ok]
+        typer.echo(f"{sign} {finding.name}: {finding.what}" + (f"\n     mend: {finding.mend}" if finding.mend and not finding.ok else ""))
+    if any(finding.ok is False for finding in found):
+        raise typer.Exit(3)
+
+
+def main() -> None:
+    """Entry point: our errors become one line on stderr and the contract's exit code."""
+    try:
+        app()
+    except RushesError as error:
+        sys.stderr.write(f"rushes: {error}\n")
+        _leave(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""The guarded child: scans videos, re-cuts stored signals, writes clip files. Runs as `python -m rushes.engine.child`; never imports daft."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from rushes.engine.files import write_files
+from rushes.engine.fingerprints import fingerprints
+from rushes.engine.quarantine import quarantined
+from rushes.engine.rows import Series, Stamp, clip_rows, mark, scanned_row
+from rushes.engine.wanted import Wanted, wanted_clips
+from rushes.media import storage
+from rushes.media.guard import serve
+from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
+from rushes.recipe import Recipe
+from rushes.records import Span
+from rushes.scan.one_pass import scan, signal_columns
+from rushes.store.buffer import Buffer
+from rushes.store.frames import FrameWriter
+from rushes.store.store import Store, now, video_part
+from rushes.store.tables import CLIPS, ERRORS, FILES, MARKS, MEASURES, SIGNALS, VIDEOS, schema
+
+Progress = Callable[[float], None]
+
+
+class Worker:
+    """What a child holds between jobs of one run: store, recipe, rows not yet written."""
+
+    def __init__(self, setup: Mapping[str, Any]) -> None:
+        self.recipe = Recipe.model_validate(setup["recipe"])
+        self.store = Store(setup["store"], self.recipe.storage)
+        self.run_id: str = setup["run_id"]
+        self.prints = fingerprints(self.recipe)
+        tables = [(CLIPS, ()), (MEASURES, MEASURE_COLUMNS), (FILES, ()), (VIDEOS, ()), (ERRORS, ()), (MARKS, ())]
+        self.buffer = Buffer(self.store, tables)
+
+    @cached_property
+    def signal_columns(self) -> Any:
+        """Declared columns of the signals table under this recipe."""
+        return signal_columns(self.recipe)
+
+    def scan(self, job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        """The one pass over a video, then shots, measures and clip files. Frames and signals are durable first, then clips, then the marks."""
+        began, video_id, stamp = time.process_time(), job["video_id"], Stamp(self.run_id, now())
+        shared = stamp.on({"video_id": video_id}, self.prints.frames or "")
+        frames = FrameWriter(self.store, shared, hold=self.recipe.frames.keep == "kept") if self.prints.frames else None
+        source = storage.open_seekable(job["source"], self.recipe.storage)
+        try:
+            found = scan(
+                source, self.recipe, uri=job["uri"], size_bytes=job["size"] or 0, progress=progress,
+                on_frame=(lambda f: frames.add(f.pts, f.jpeg, f.width, f.height)) if frames else None,
+            )  # fmt: skip
+            series = Series.of(video_id, found)
+            scanned = time.process_time() - began
+            rows = clip_rows(series, self.recipe, self.prints, stamp)
+            video = {**scanned_row(found, scanned), "uri": job["uri"], "video_id": video_id, "stamp": job["stamp"], "extra": job["extra"]}
+            wanted = wanted_clips(self.recipe, rows["clips"], rows["measures"], video)
+            if frames:
+                frames.finish([Span(c["start_pts"], c["end_pts"]) for c in wanted.kept])
+        finally:
+            if frames:
+                frames.close()
+            if not isinstance(source, str):
+                source.close()
+        self._write_signals(series, stamp)
+        rows["marks"] = [mark(video_id, "scan", len(found.pts), self.prints.scan, stamp), *rows["marks"]]
+        if frames and self.prints.frames:
+            rows["marks"].append(mark(video_id, "frames", frames.count, self.prints.frames, stamp))
+        rows["videos"] = [stamp.on(video, self.prints.scan)]
+        self.buffer.add(rows)
+        return self._finish(video, wanted, {"scan": scanned}, began, job, footage_s=found.footage_s)
+
+    def recut(self, job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        """Shots and measures anew from stored signals; the video is not opened."""
+        began = time.process_time()
+        rows = clip_rows(self._read_signals(job["video_id"]), self.recipe, self.prints, Stamp(self.run_id, now()))
+        wanted = wanted_clips(self.recipe, rows["clips"], rows["measures"], job["video"])
+        self.buffer.add(rows)
+        return self._finish(job["video"], wanted, {}, began, job)
+
+    def files(self, job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+        """Clip files that are still missing of a video whose clips are known."""
+        return {**self._finish(job["video"], Wanted(tuple(job["clips"]), 0), {}, time.process_time(), job), "clips": ()}
+
+    def _finish(
+        self, video: Mapping[str, Any], wanted: Wanted, busy: dict[str, float], began: float, job: Mapping[str, Any], footage_s: float = 0.0
+    ) -> dict[str, Any]:
+        busy["shots"] = time.process_time() - began - busy.get("scan", 0.0)
+        decoded = footage_s
+        if self.prints.files and wanted.kept:
+            before = time.process_time()
+            written = write_files(self.store, self.recipe, job, video, wanted.kept, self.prints.files, Stamp(self.run_id, now()))
+            self.buffer.add(written.rows)
+            decoded += written.decoded_s
+            busy["files"] = time.process_time() - before
+        return {
+            "kept": len(wanted.kept), "dropped": wanted.n_dropped, "footage_s": footage_s, "decoded_s": decoded, "busy": busy,
+            "clips": wanted.kept if self.prints.captions else (),
+        }  # fmt: skip
+
+    def _write_signals(self, series: Series, stamp: Stamp) -> None:
+        import pyarrow as pa
+
+        fixed = {
+            "video_id": series.video_id, "time_base": str(series.time_base), "end_pts": series.end_pts,
+            "mode": series.mode, "rotation": series.rotation, "pts": series.pts,
+        }  # fmt: skip
+        fields = []
+        full = schema(SIGNALS, self.signal_columns)
+        row = stamp.on({**fixed, **series.signals}, self.prints.scan)
+        for field in full:
+            value = row[field.name]
+            if pa.types.is_list(field.type):
+                inner = pa.array(value, field.type.value_type, from_pandas=True)
+                fields.append(pa.ListArray.from_arrays(pa.array([0, len(inner)], pa.int32()), inner))
+            else:
+                fields.append(pa.array([value], field.type))
+        self.store.write_table(SIGNALS, pa.Table.from_arrays(fields, schema=full), video_part(series.video_id, self.prints.scan))
+
+    def _read_signals(self, video_id: str) -> Series:
+        found = self.store.read(SIGNALS, extra=self.signal_columns, fingerprints=[self.prints.scan], under=video_part(video_id, self.prints.scan))
+        row = {name: found[name][0] for name in found.column_names}
+        arrays = {c.name: np.asarray(row[c.name].values.to_numpy(zero_copy_only=False), np.float32) for c in self.signal_columns}
+        return Series(
+            video_id, np.asarray(row["pts"].values, np.int64), arrays, Fraction(row["time_base"].as_py()), row["end_pts"].as_py(),
+            row["rotation"].as_py(), row["mode"].as_py(),
+        )  # fmt: skip
+
+
+class Jobs:
+    """Takes jobs off the pipe; the first message of a run sets up the worker."""
+
+    def __init__(self) -> None:
+        self.worker: Worker | None = None
+
+    def do(self, job: dict[str, Any], progress: Progress) -> dict[str, Any]:
+        """Does one job: setup, scan, recut, files or flush."""
+        return quarantined(lambda: self._do(job, progress))
+
+    def _do(self, job: dict[str, Any], progress: Progress) -> dict[str, Any]:
+        if job["kind"] == "setup":
+            self.worker = Worker(job)
+            return {}
+        assert self.worker is not None
+        if job["kind"] == "flush":
+            self.worker.buffer.flush()
+            return {}
+        work = {"scan": self.worker.scan, "recut": self.worker.recut, "files": self.worker.files}[job["kind"]]
+        done = work(job, progress)
+        self.worker.buffer.flush_if_due()
+        return done
+
+    def idle(self) -> None:
+        """Writes out rows that have waited."""
+        worker = self.worker
+        if worker is not None:
+            quarantined(lambda: worker.buffer.flush_if_due() or {})
+
+
+def main() -> None:
+    """Entry of the child process: one thread each for libav and OpenCV."""
+    import av
+    import cv2
+
+    cv2.setNumThreads(1)
+    av.logging.set_level(av.logging.PANIC)
+    jobs = Jobs()
+    serve(jobs.do, jobs.idle)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""What a run would do: for each stage, what is wanted minus what is present. Reads listings, identities and the store; computes nothing."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from rushes.engine.fingerprints import Fingerprints, fingerprints
+from rushes.engine.machine import cores
+from rushes.engine.quarantine import described
+from rushes.engine.rows import manifest_columns
+from rushes.engine.wanted import Wanted, wanted_clips
+from rushes.errors import VideoError
+from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
+from rushes.media.identity import video_id
+from rushes.recipe import Recipe
+from rushes.sources.footage import find_footage
+from rushes.sources.found import Footage, Found
+from rushes.store.store import Store
+from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, FILES, MARKS, MEASURES, VIDEOS
+
+Row = dict[str, Any]
+
+ASSUMED_BYTES_PER_S = 500_000
+"""Bytes a second of footage whose length no scan has recorded: 4 Mbit/s, usual for 720p to 1080p H.264. Only for estimates."""
+ASSUMED_JPEG_BYTES = 0.12
+"""Bytes a pixel of a stored JPEG at quality 85, for estimates (measured on the footage of the benchmarks: 0.08 to 0.16)."""
+
+
+@dataclass(slots=True)
+class Source:
+    """One uri of a run: who it is, and what there is to do about it.
+
+    `status` is "todo" (some stage lacks rows), "reused", "duplicate" or "failed"; `error` tells why it failed, and `known` that an earlier
+    run found so.
+    """
+
+    footage: Footage
+    video_id: str | None = None
+    status: str = "todo"
+    error: Row | None = None
+    known: bool = False
+    video: Row | None = None
+    """The row of `videos` of its content, when it was scanned before."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is wanted, and what of it is missing."""
+
+    recipe: Recipe
+    prints: Fingerprints
+    found: Found
+    sources: list[Source]
+    jobs: list[Row] = field(default_factory=list)
+    """Work in order: rows that only lack later stages first, so that captions start while videos are decoded."""
+    counts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    kept: int = 0
+    dropped: int = 0
+    failed_clips: int = 0
+    captions_failed: set[str] = field(default_factory=set)
+    decode_s: float = 0.0
+    expected_bytes: int = 0
+
+    def count(self, status: str) -> int:
+        """Sources of one status."""
+        return sum(s.status == status for s in self.sources)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The contract's `plan --json`."""
+        return {**self.counts, "decode_s": self.decode_s, "expected_bytes": self.expected_bytes}
+
+
+def make_plan(args: Sequence[str], store: Store | None, recipe: Recipe, *, limit: int | None = None) -> Plan:
+    """Finds and identifies the footage, and compares what is wanted with what the store has.
+
+    Args:
+        args: FOOTAGE as in the contract.
+        store: None when there is none yet.
+        recipe: what is wanted.
+        limit: look at the first so many uris only.
+
+    Raises:
+        FootageError: no video.
+        StorageError: the store cannot be read.
+    """
+    found = find_footage(args, recipe.storage)
+    items = found.items if limit is None else found.items[:limit]
+    plan = Plan(recipe, fingerprints(recipe), found, [Source(item) for item in items])
+    known = _Known(store, plan.prints)
+    _identify(plan, known, dict(found.missing))
+    _same_content(plan)
+    _compare(plan, known)
+    return plan
+
+
+class _Known:
+    """What the store knows, by key."""
+
+    def __init__(self, store: Store | None, prints: Fingerprints) -> None:
+        self.store = store
+        self.prints = prints
+        videos = store.read(VIDEOS).to_pylist() if store else []
+        videos.sort(key=lambda row: row["written_at"])
+        self.by_uri: dict[str, Row] = {row["uri"]: row for row in videos}
+        scanned = [row for row in videos if row["fingerprint"] == prints.scan]
+        self.failed: dict[tuple[str, str | None], Row] = {(row["uri"], row["video_id"]): row for row in scanned if row["status"] == "failed"}
+        self.done: dict[str, Row] = {row["video_id"]: row for row in scanned if row["status"] == "done"}
+        wanted = [p for p in prints.as_dict().values()]
+        marks = store.read(MARKS, columns=[], fingerprints=wanted).to_pylist() if store else []
+        self.marks = {(row["video_id"], row["stage"], row["fingerprint"]) for row in marks}
+        errors = store.read(ERRORS, columns=["permanent"], fingerprints=wanted).to_pylist() if store else []
+        self.permanent = {(row["stage"], row["key"], row["fingerprint"]) for row in errors if row["permanent"]}
+
+    def has(self, video: str, stage: str) -> bool:
+        fingerprint = self.prints.as_dict().get(stage)
+        return fingerprint is None or (video, stage, fingerprint) in self.marks
+
+    def clip_ids(self, table: Any, stage: str) -> set[str]:
+        fingerprint = self.prints.as_dict().get(stage)
+        if fingerprint is None or self.store is None:
+            return set()
+        rows = self.store.read(table, columns=[], fingerprints=[fingerprint])
+        failed = {key for s, key, f in self.permanent if s == stage and f == fingerprint}
+        return set(rows["clip_id"].to_pylist()) | failed
+
+    def rows(self, table: Any, fingerprint: str, extra: Any = ()) -> dict[str, list[Row]]:
+        """Rows of clips or measures by video, in order of clip_id."""
+        if self.store is None:
+            return {}
+        rows = self.store.read(table, fingerprints=[fingerprint], extra=extra).to_pylist()
+        rows.sort(key=lambda row: (row["video_id"], row["clip_id"]))
+        return {video: list(group) for video, group in itertools.groupby(rows, key=lambda row: row["video_id"])}
+
+
+def _identify(plan: Plan, known: _Known, missing: Mapping[str, str]) -> None:
+    """Gives each source its video_id; a uri whose size and stamp are as recorded is not opened again."""
+
+    def one(source: Source) -> None:
+        item = source.footage
+        row = known.by_uri.get(item.uri)
+        if item.uri in missing or item.size is None:
+            source.status, source.error = "failed", {"type": "ProbeError", "message": missing.get(item.uri, f"{item.uri}: its size is not known"), "permanent": False}
+        elif row is not None and row["video_id"] and (row["size_bytes"], row["stamp"]) == (item.size, item.stamp) and item.stamp:
+            source.video_id = row["video_id"]
+        else:
+            try:
+                source.video_id = video_id(item.address, item.size, plan.recipe.storage)
+            except VideoError as error:
+                source.status, source.error = "failed", described(error)
+
+    with ThreadPoolExecutor(max_workers=4 * cores()) as threads:
+        list(threads.map(one, plan.sources))
+
+
+def _same_content(plan: Plan) -> None:
+    """The first uri of a content, in sorted order, is its source; the rest are duplicates."""
+    first: dict[str, Source] = {}
+    for source in plan.sources:
+        if source.video_id is not None and first.setdefault(source.video_id, source) is not source:
+            source.status = "duplicate"
+
+
+def _compare(plan: Plan, known: _Known) -> None:
+    complete: list[Source] = []
+    stages = {stage: [0, 0] for stage in ("scan", "frames", "shots", "measures")}
+    scans: list[Row] = []
+    recuts: list[Row] = []
+    for source in plan.sources:
+        if source.status != "todo" or source.video_id is None:
+            continue
+        vid, item = source.video_id, source.footage
+        failure = known.failed.get((item.uri, vid))
+        if failure is not None and ("scan", vid, plan.prints.scan) in known.permanent:
+            source.status, source.known = "failed", True
+            source.error = {"type": failure["error_type"], "message": failure["error"], "permanent": True}
+            continue
+        source.video = known.done.get(vid)
+        have = {stage: known.has(vid, stage) and source.video is not None for stage in stages}
+        for stage, present in have.items():
+            stages[stage][0] += 1
+            stages[stage][1] += present
+        job = {
+            "uri": item.uri, "source": item.address, "video_id": vid, "size": item.size, "stamp": item.stamp, "extra": manifest_columns(item.extra),
+        }  # fmt: skip
+        if not (have["scan"] and have["frames"]):
+            scans.append({**job, "kind": "scan"})
+            plan.decode_s += source.video["footage_s"] if source.video else (item.size or 0) / ASSUMED_BYTES_PER_S
+        elif not (have["shots"] and have["measures"]):
+            source.status = "reused"
+            recuts.append({**job, "kind": "recut", "video": _json(source.video, item.uri)})
+        else:
+            source.status = "reused"
+            complete.append(source)
+    lacking = _later_stages(plan, known, complete)
+    plan.jobs = [*lacking, *recuts, *scans]
+    for stage, (wanted, present) in stages.items():
+        if (fingerprint := plan.prints.as_dict().get(stage)) is not None:
+            plan.counts[stage] = {"wanted": wanted, "present": present, "missing": wanted - present, "fingerprint": fingerprint}
+    side = plan.recipe.frames.short_side_px
+    if plan.prints.frames:
+        plan.expected_bytes = int(plan.decode_s * plan.recipe.frames.per_s * side * side * 16 / 9 * ASSUMED_JPEG_BYTES)
+
+
+def _later_stages(plan: Plan, known: _Known, complete: Sequence[Source]) -> list[Row]:
+    """Captions and files that videos with clips lack, as jobs that open no video (`clips`) or open it to cut (`files`)."""
+    clips = known.rows(CLIPS, plan.prints.shots) if complete else {}
+    measures = known.rows(MEASURES, plan.prints.measures, MEASURE_COLUMNS) if complete else {}
+    captioned, filed = known.clip_ids(CAPTIONS, "captions"), known.clip_ids(FILES, "files")
+    plan.captions_failed = {key for stage, key, f in known.permanent if stage == "captions" and f == plan.prints.captions}
+    jobs: list[Row] = []
+    totals = {"captions": [0, 0], "files": [0, 0]}
+    for source in complete:
+        vid, item = source.video_id, source.footage
+        assert vid is not None and source.video is not None
+        wanted = wanted_clips(plan.recipe, clips.get(vid, []), measures.get(vid, []), {**source.video, "uri": item.uri})
+        failed = sum(c["clip_id"] in plan.captions_failed for c in wanted.kept)
+        plan.kept += len(wanted.kept) - failed
+        plan.failed_clips += failed
+        plan.dropped += wanted.n_dropped
+        for stage, have in (("captions", captioned), ("files", filed)):
+            if stage in plan.prints.as_dict():
+                totals[stage][0] += len(wanted.kept)
+                totals[stage][1] += sum(c["clip_id"] in have for c in wanted.kept)
+        uncut = [c for c in wanted.kept if plan.prints.files and c["clip_id"] not in filed]
+        mute = [c for c in wanted.kept if plan.prints.captions and c["clip_id"] not in captioned]
+        if uncut:
+            jobs.append({"kind": "files", "uri": item.uri, "source": item.address, "video_id": vid, "video": _json(source.video, item.uri), "clips": uncut})
+        if mute:
+            jobs.append({"kind": "clips", "uri": item.uri, "video_id": vid, "clips": mute})
+    for stage, (wanted_n, present) in totals.items():
+        if (fingerprint := plan.prints.as_dict().get(stage)) is not None:
+            plan.counts[stage] = {"wanted": wanted_n, "present": present, "missing": wanted_n - present, "fingerprint": fingerprint}
+    return jobs
+
+
+def _json(video: Row, uri: str) -> Row:
+    """A row of `videos` that can travel as JSON."""
+    return {**{k: v for k, v in video.items() if k != "written_at"}, "uri": uri}

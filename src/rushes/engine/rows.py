@@ -1,0 +1,99 @@
+"""What a scan found, as rows of the tables. Pure: no file is read or written here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rushes.engine.fingerprints import Fingerprints
+from rushes.measures.clip import measure_clip
+from rushes.recipe import Recipe
+from rushes.records import VideoFacts, clip_id, seconds
+from rushes.scan.one_pass import Scan
+from rushes.shots import find_shots
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A video's signals as they stand in the store: what shots and measures are made from, without the video."""
+
+    video_id: str
+    pts: npt.NDArray[np.int64]
+    signals: Mapping[str, npt.NDArray[np.float32]]
+    time_base: Fraction
+    end_pts: int
+    rotation: int
+    mode: str
+
+    @classmethod
+    def of(cls, video_id: str, scan: Scan) -> Series:
+        """The series of a fresh scan."""
+        return cls(video_id, scan.pts, scan.signals, scan.facts.time_base, scan.end_pts, scan.facts.rotation, scan.mode)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Which run writes, and when."""
+
+    run_id: str
+    written_at: datetime
+
+    def on(self, row: dict[str, Any], fingerprint: str) -> dict[str, Any]:
+        """The row with its last columns."""
+        return {**row, "fingerprint": fingerprint, "run_id": self.run_id, "written_at": self.written_at}
+
+
+def clip_rows(series: Series, recipe: Recipe, prints: Fingerprints, stamp: Stamp) -> dict[str, list[dict[str, Any]]]:
+    """Cuts a video's series into clips and measures each: rows of `clips`, `measures` and their `marks`."""
+    first = int(series.pts[0])
+    t = (series.pts - first).astype(np.float64) * float(series.time_base)
+    shots = find_shots(series.signals, series.pts, series.time_base, series.end_pts, recipe.shots)
+    clips, measures = [], []
+    for shot in shots:
+        start, end = shot.span.start_pts, shot.span.end_pts
+        name = clip_id(series.video_id, start, end)
+        at = slice(int(np.searchsorted(series.pts, start)), int(np.searchsorted(series.pts, end)))
+        row = {
+            "clip_id": name, "video_id": series.video_id, "start_pts": start, "end_pts": end, "time_base": str(series.time_base),
+            "start_s": seconds(start - first, series.time_base), "end_s": seconds(end - first, series.time_base),
+            "duration_s": seconds(end - start, series.time_base), "n_frames": at.stop - at.start,
+            "start_kind": shot.start, "end_kind": shot.end, "mode": series.mode,
+        }  # fmt: skip
+        clips.append(stamp.on(row, prints.shots))
+        values = measure_clip(series.signals, at, t, series.rotation)
+        measures.append(stamp.on({"clip_id": name, "video_id": series.video_id, **values}, prints.measures))
+    marks = [mark(series.video_id, "shots", len(clips), prints.shots, stamp), mark(series.video_id, "measures", len(measures), prints.measures, stamp)]
+    return {"clips": clips, "measures": measures, "marks": marks}
+
+
+def mark(video_id: str, stage: str, rows: int, fingerprint: str, stamp: Stamp) -> dict[str, Any]:
+    """A row of `marks`."""
+    return stamp.on({"video_id": video_id, "stage": stage, "rows": rows}, fingerprint)
+
+
+def facts_row(facts: VideoFacts) -> dict[str, Any]:
+    """Container facts as columns of `videos`."""
+    row = asdict(facts)
+    row["time_base"] = str(facts.time_base)
+    return row
+
+
+def scanned_row(scan: Scan, cpu_s: float) -> dict[str, Any]:
+    """What `videos` says of a scanned video, besides who it is."""
+    return {
+        **facts_row(scan.facts), "status": "done", "mode": scan.mode, "footage_s": scan.footage_s, "decoded_s": scan.footage_s,
+        "n_frames": len(scan.pts), "n_packets": scan.n_packets, "n_corrupt": scan.n_corrupt, "n_repaired_pts": scan.n_repaired_pts,
+        "first_pts": int(scan.pts[0]), "end_pts": scan.end_pts, "cpu_s": cpu_s,
+    }  # fmt: skip
+
+
+def manifest_columns(extra: Mapping[str, Any]) -> str | None:
+    """Further columns of a manifest as JSON text; None where there are none."""
+    return json.dumps(dict(extra), ensure_ascii=False, sort_keys=True, default=str) if extra else None

@@ -1,0 +1,62 @@
+"""The plan as Daft sees it: jobs -> video stage -> explode -> caption stage. Every stage takes one row a batch, so that stages overlap.
+
+Daft's own limits are designed around, see docs/decisions: the video stage is a thread of the driver that lends a guarded child, so no user
+code runs in processes that Daft cannot replace; two engine threads are counted for each call, so that captions never wait for a thread.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rushes.engine.workers import worker_count
+from rushes.recipe import Recipe
+
+if TYPE_CHECKING:
+    import daft
+
+THREADS_PER_CALL = 2
+
+
+def start_engine(recipe: Recipe) -> None:
+    """Chooses Daft's runner for this process, with telemetry off. A second call changes nothing."""
+    os.environ.update(DAFT_ANALYTICS_ENABLED="0", DO_NOT_TRACK="true", DAFT_PROGRESS_BAR="0")
+    import daft
+
+    daft.set_runner_native(num_threads=THREADS_PER_CALL * worker_count(recipe.scan))
+
+
+def build(jobs: Iterable[Mapping[str, Any]], run_id: str, recipe: Recipe) -> daft.DataFrame:
+    """The Daft plan of a run: one row a job in, one row a clip that wants a caption out, with the outcome."""
+    import daft
+    from daft import DataType, col
+
+    @daft.cls(cpus=THREADS_PER_CALL)
+    class VideoStage:
+        def __init__(self, run: str) -> None:
+            self.run = run
+
+        @daft.method.batch(return_dtype=DataType.list(DataType.string()), batch_size=1)
+        def work(self, jobs: daft.Series) -> list[list[str]]:
+            from rushes.engine.session import SESSIONS  # here, since Daft pickles the class with what it refers to
+
+            session = SESSIONS[self.run]
+            return [[json.dumps(clip) for clip in session.video_stage(json.loads(job))] for job in jobs.to_pylist()]
+
+    @daft.cls(max_concurrency=recipe.captions.concurrency)
+    class CaptionStage:
+        def __init__(self, run: str) -> None:
+            self.run = run
+
+        @daft.method.batch(return_dtype=DataType.string(), batch_size=1)
+        async def work(self, clips: daft.Series) -> list[str]:
+            from rushes.engine.session import SESSIONS  # here, since Daft pickles the class with what it refers to
+
+            session = SESSIONS[self.run]
+            return [await session.caption_stage(json.loads(clip)) for clip in clips.to_pylist()]
+
+    rows = daft.from_pydict({"job": [json.dumps(job) for job in jobs]})
+    clips = rows.select(VideoStage(run_id).work(col("job")).alias("clip")).explode("clip", ignore_empty_and_null=True)
+    return clips.select(CaptionStage(run_id).work(col("clip")).alias("outcome"))

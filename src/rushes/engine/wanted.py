@@ -1,0 +1,71 @@
+"""From rows to the clips that the costly stages want: one clip's columns, and the verdict before scores and captions exist."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
+from rushes.recipe import Recipe
+from rushes.records import Column
+from rushes.store.tables import FACTS
+from rushes.verdict.judge import judge
+
+CLIP_COLUMNS = (
+    "clip_id", "video_id", "start_pts", "end_pts", "time_base", "start_s", "end_s", "duration_s", "n_frames", "start_kind", "end_kind", "mode",
+)  # fmt: skip
+ASPECT = Column("aspect", "float", "width / height", "shape of the displayed picture", 0.0)
+DURATION = Column("duration_s", "float", "s", "length of the clip", 0.0)
+RULE_COLUMNS = frozenset([c.name for c in MEASURE_COLUMNS] + [c.name for c in FACTS] + ["duration_s", "n_frames", "aspect"])
+"""What a rule may look at."""
+
+Row = Mapping[str, Any]
+
+
+def clip_columns(clip: Row, measures: Row, video: Row) -> dict[str, Any]:
+    """All that is known of a clip without models, flat: its span, its measures, its video's container facts, uri and first pts."""
+    columns: dict[str, Any] = {c.name: video.get(c.name) for c in FACTS}  # the container's duration_s and time_base give way to the clip's
+    columns |= {name: clip.get(name) for name in CLIP_COLUMNS}
+    columns |= {c.name: measures.get(c.name) for c in MEASURE_COLUMNS}
+    width, height = video.get("width"), video.get("height")
+    columns["aspect"] = width / height if width and height else None
+    columns["uri"], columns["first_pts"] = video.get("uri"), video.get("first_pts")
+    return columns
+
+
+def frame_s(columns: Row) -> float:
+    """Mean length of a clip's frames in seconds."""
+    return float(columns["duration_s"]) / max(1, int(columns["n_frames"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The clips of one video that pass the rules, as columns, and how many do not."""
+
+    kept: tuple[dict[str, Any], ...]
+    n_dropped: int
+
+
+def wanted_clips(recipe: Recipe, clips: Sequence[Row], measures: Sequence[Row], video: Row) -> Wanted:
+    """Judges a video's clips. The two sequences are in the same order."""
+    kept = []
+    for clip, measured in zip(clips, measures, strict=True):
+        columns = clip_columns(clip, measured, video)
+        if judge(columns, recipe.rules, frame_s=frame_s(columns)).kind == "kept":
+            kept.append(columns)
+    return Wanted(tuple(kept), len(clips) - len(kept))
+
+
+def even_pts(pts: Sequence[int], start_pts: int, end_pts: int, n: int) -> list[int]:
+    """At most n of the pts in [start_pts, end_pts), evenly spread: the middles of n equal pieces of the list."""
+    inside = [p for p in pts if start_pts <= p < end_pts]
+    if len(inside) <= n:
+        return inside
+    return [inside[(2 * k + 1) * len(inside) // (2 * n)] for k in range(n)]
+
+
+def second(pts: int, columns: Row) -> float:
+    """A pts as seconds from the clip's start."""
+    return float((pts - int(columns["start_pts"])) * Fraction(str(columns["time_base"])))

@@ -1,0 +1,83 @@
+"""The pool of guarded children: as many as the recipe's workers, lent to one thread at a time."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rushes.engine.machine import cores
+from rushes.engine.quarantine import described
+from rushes.errors import CrashError, HangError, MemoryError_, StorageError
+from rushes.media.guard import Child
+from rushes.recipe import ScanSettings
+
+MODULE = "rushes.engine.child"
+
+
+def worker_count(settings: ScanSettings) -> int:
+    """Videos decoded at once on this machine."""
+    return settings.workers or cores()
+
+
+class Workers:
+    """Children of one run. `setup` is sent to each child before its first job.
+
+    Args:
+        settings: number of workers, time and memory limits.
+        setup: store, recipe and run id, as JSON-ready values.
+        stop: set when the run is to stop; jobs under way are then given up.
+    """
+
+    def __init__(self, settings: ScanSettings, setup: Mapping[str, Any], stop: threading.Event) -> None:
+        self._setup = {**setup, "kind": "setup"}
+        self._ready: dict[int, int | None] = {}
+        self._idle: queue.LifoQueue[Child] = queue.LifoQueue()
+        limit = int(settings.memory_gib * 2**30)
+        self._children = [Child(MODULE, hang_s=settings.hang_s, memory_bytes=limit, stop=stop) for _ in range(worker_count(settings))]
+        for child in self._children:
+            self._idle.put(child)
+
+    @contextmanager
+    def _lent(self) -> Iterator[Child]:
+        child = self._idle.get()
+        try:
+            yield child
+        finally:
+            self._idle.put(child)
+
+    def do(self, job: Mapping[str, Any], progress: Callable[[float], None]) -> dict[str, Any]:
+        """Does a job in a free child: the child's `{"done": ...}` or `{"error": ...}`, also when the child dies of it.
+
+        Raises:
+            Stopped: the run is stopping.
+        """
+        with self._lent() as child:
+            try:
+                if child.pid is None or self._ready.get(id(child)) != child.pid:
+                    answer = child.do(self._setup, uri=job["uri"])
+                    if "error" in answer:
+                        return answer
+                    self._ready[id(child)] = child.pid
+                return child.do(dict(job), uri=job["uri"], progress=progress)
+            except (HangError, MemoryError_, CrashError) as error:
+                return {"error": described(error)}
+
+    def flush(self) -> None:
+        """Has every child write out what it holds. Call when no job is under way.
+
+        Raises:
+            StorageError: a child could not.
+        """
+        for child in self._children:
+            if child.pid is not None and self._ready.get(id(child)) == child.pid:
+                answer = child.do({"kind": "flush"}, uri="")
+                if "error" in answer:
+                    raise StorageError(answer["error"]["message"], step="store", mend="run the same command again")
+
+    def close(self) -> None:
+        """Ends all children."""
+        for child in self._children:
+            child.kill()

@@ -1,0 +1,217 @@
+"""The guard: work on untrusted bytes happens in a child process with limits, so that one bad file cannot hurt its neighbours.
+
+A child is a spawned Python module (`python -m MODULE`) that lives for many jobs. It reads one JSON job a line from its standard input and
+answers JSON lines on the descriptor named in RUSHES_REPLY_FD: any number of `{"progress": seconds}`, then one `{"done": ...}` or
+`{"error": ...}`. It is replaced after a crash, a hang or a memory limit. It ends when its standard input ends, so no child outlives
+its parent, and it never sees Ctrl-C: the parent decides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from rushes.errors import CrashError, HangError, MemoryError_
+
+LOOK_EVERY_S = 0.25
+"""How often memory and the stop flag are looked at while a child works."""
+IDLE_S = 1.0
+"""After this long without a job a child writes out what it has buffered."""
+REPLY_FD = "RUSHES_REPLY_FD"
+THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")}
+"""One thread a child: as many children as cores must not fight."""
+
+
+class Stopped(Exception):
+    """The run is stopping; the job was given up and nothing is known of it."""
+
+
+class Child:
+    """One guarded child process. Used by one thread at a time.
+
+    Args:
+        module: the module to run, such as "rushes.engine.child".
+        hang_s: seconds without a progress message after which a job is given up.
+        memory_bytes: resident memory at which a job is given up (looked at on Linux).
+        stop: set when the run is to stop.
+    """
+
+    def __init__(self, module: str, *, hang_s: float, memory_bytes: int, stop: threading.Event) -> None:
+        self._module = module
+        self._hang_s = hang_s
+        self._memory_bytes = memory_bytes
+        self._stop = stop
+        self._process: subprocess.Popen[bytes] | None = None
+        self._replies: IO[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        read_end, write_end = os.pipe()
+        self._stderr = tempfile.TemporaryFile()
+        env = {**os.environ, **THREADS, REPLY_FD: str(write_end)}
+        process = subprocess.Popen(
+            [sys.executable, "-m", self._module],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._stderr, pass_fds=(write_end,), env=env,
+        )
+        os.close(write_end)
+        os.set_blocking(read_end, False)
+        self._replies = os.fdopen(read_end, "rb", buffering=0)
+        self._process = process
+        return process
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, or None when none is running."""
+        return self._process.pid if self._process else None
+
+    def do(self, job: dict[str, Any], *, uri: str, progress: Callable[[float], None] | None = None) -> dict[str, Any]:
+        """Does one job and gives the child's last message, with the key `done` or `error`.
+
+        Raises:
+            HangError, MemoryError_, CrashError: the child was ended or died; the next job gets a new one.
+            Stopped: the run is stopping.
+        """
+        if self._process is None or self._process.poll() is not None:
+            self.close()
+            self._start()
+        process = self._process
+        assert process is not None and process.stdin is not None
+        try:
+            process.stdin.write(json.dumps(job).encode() + b"\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            raise self._crash(uri) from None
+        return self._listen(uri, progress or (lambda _s: None))
+
+    def _listen(self, uri: str, progress: Callable[[float], None]) -> dict[str, Any]:
+        assert self._replies is not None
+        buffer = b""
+        heard = time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._replies, selectors.EVENT_READ)
+            while True:
+                if selector.select(LOOK_EVERY_S):
+                    data = self._replies.read(1 << 20)
+                    if data == b"":
+                        raise self._crash(uri)
+                    heard = time.monotonic()
+                    buffer += data or b""
+                    *lines, buffer = buffer.split(b"\n")
+                    for line in lines:
+                        message: dict[str, Any] = json.loads(line)
+                        if "progress" not in message:
+                            return message
+                        progress(float(message["progress"]))
+                self._look(uri, heard)
+
+    def _look(self, uri: str, heard: float) -> None:
+        if self._stop.is_set():
+            self.kill()
+            raise Stopped
+        if time.monotonic() - heard > self._hang_s:
+            self.kill()
+            raise HangError(
+                f"no packet progress for {self._hang_s:g} s", uri=uri, step="scan", mend="the file is likely broken; else raise scan.hang_s"
+            )
+        used = resident_bytes(self.pid)
+        if used > self._memory_bytes:
+            self.kill()
+            raise MemoryError_(
+                f"decoding took {used / 2**30:.1f} GiB, the limit is {self._memory_bytes / 2**30:.1f} GiB",
+                uri=uri, step="scan", mend="the file is likely an allocation bomb; else raise scan.memory_gib",
+            )
+
+    def _crash(self, uri: str) -> CrashError:
+        assert self._process is not None
+        code = self._process.wait()
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        words = self._last_words()
+        self.close()
+        return CrashError(
+            f"the decoding process died with {how}{': ' + words if words else ''}", uri=uri, step="scan", mend="the file crashes the decoder; take it out, or report it to libav"
+        )
+
+    def _last_words(self) -> str:
+        if self._stderr is None:
+            return ""
+        self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, self._stderr.tell() - 2000))
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return lines[-1][:300] if lines else ""
+
+    def kill(self) -> None:
+        """Ends the child at once."""
+        if self._process is not None:
+            self._process.kill()
+        self.close()
+
+    def close(self) -> None:
+        """Ends the child by the end of its input. What it has buffered is not written: send it a job for that first."""
+        process, self._process = self._process, None
+        if process is not None:
+            assert process.stdin is not None
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
+            process.wait()
+        for handle in (self._replies, self._stderr):
+            if handle is not None:
+                handle.close()
+        self._replies = self._stderr = None
+
+
+def resident_bytes(pid: int | None) -> int:
+    """Resident memory of a process in bytes; 0 where the system does not say."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def serve(do: Callable[[dict[str, Any], Callable[[float], None]], dict[str, Any]], idle: Callable[[], None]) -> NoReturn:
+    """The child's side: answers jobs until standard input ends, then leaves at once, even out of native code.
+
+    Args:
+        do: does one job; gets the job and a function to report progress with; returns the last message.
+        idle: called when no job has come for `IDLE_S`.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    replies = os.fdopen(int(os.environ.pop(REPLY_FD)), "wb", buffering=0)
+    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in sys.stdin.buffer:
+            jobs.put(line)
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    told = 0.0
+
+    def progress(seconds: float) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= LOOK_EVERY_S:
+            told = now
+            replies.write(json.dumps({"progress": seconds}).encode() + b"\n")
+
+    while True:
+        try:
+            line = jobs.get(timeout=IDLE_S)
+        except queue.Empty:
+            idle()
+            continue
+        answer = do(json.loads(line), progress)
+        replies.write(json.dumps(answer).encode() + b"\n")

@@ -1,0 +1,52 @@
+"""A decoded frame as an upright JPEG with square pixels: what models and people are shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from rushes.records import VideoFacts
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+HD_HEIGHT = 720
+"""From this height on, untagged footage is taken as BT.709, below as BT.601 (the usual rule of players and of ITU-R BT.1886 practice)."""
+TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+
+
+class JpegWriter:
+    """Scales, turns and encodes frames of one video.
+
+    Args:
+        short_side_px: short side of the JPEG; a smaller video is not enlarged.
+        quality: JPEG quality, 1 to 100.
+    """
+
+    def __init__(self, short_side_px: int, quality: int) -> None:
+        from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+
+        self._short = short_side_px
+        self._options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+        self._reformatter = VideoReformatter()
+        self._area = Interpolation.AREA
+        self._matrices = {1: Colorspace.ITU709, 5: Colorspace.ITU601, 6: Colorspace.ITU601}
+        self._hd, self._sd = Colorspace.ITU709, Colorspace.ITU601
+
+    def encode(self, frame: VideoFrame, facts: VideoFacts) -> tuple[bytes, int, int]:
+        """JPEG bytes, width and height of the upright picture."""
+        width, height = frame.width * facts.sar, float(frame.height)
+        scale = min(1.0, self._short / min(width, height))
+        size = max(2, round(width * scale)), max(2, round(height * scale))
+        matrix = self._matrices.get(int(frame.colorspace), self._hd if frame.height >= HD_HEIGHT else self._sd)
+        small = self._reformatter.reformat(frame, size[0], size[1], "bgr24", src_colorspace=matrix, interpolation=self._area, threads=1)
+        p: Any = small.planes[0]
+        picture = np.frombuffer(p, np.uint8).reshape(size[1], p.line_size)[:, : size[0] * 3].reshape(size[1], size[0], 3)
+        if facts.rotation:
+            picture = cv2.rotate(picture, TURNS[facts.rotation])
+        ok, data = cv2.imencode(".jpg", picture, self._options)
+        if not ok:
+            raise ValueError(f"a frame of {size[0]} x {size[1]} could not be encoded as JPEG")
+        return data.tobytes(), picture.shape[1], picture.shape[0]

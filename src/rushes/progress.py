@@ -1,0 +1,169 @@
+"""What a person at a terminal sees: bars with rates and ETA while a run goes on, quiet lines where there is no terminal, tables after."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from rushes.engine.run import RunResult
+    from rushes.engine.tally import Tally
+
+LINE_EVERY_S = 10.0
+"""How often a quiet line is written where stderr is no terminal."""
+
+
+def say(text: str) -> None:
+    """One message on stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def interruptible() -> threading.Event:
+    """An event that SIGINT and SIGTERM set; a second signal ends the process at once."""
+    import os
+
+    stop = threading.Event()
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+        say(f"\nstopping ({signal.Signals(number).name}); what is done stays done ...")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    return stop
+
+
+class Screen:
+    """Shows a run's books on stderr. Use as a context manager; `update` may be called often."""
+
+    def __init__(self, store: str) -> None:
+        self.store = store
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._line_at = 0.0
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description:>9}"), BarColumn(), TextColumn("{task.fields[words]}"), TimeRemainingColumn())
+            self._bars = Progress(*columns, console=Console(stderr=True))
+            self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def update(self, tally: Tally) -> None:
+        """Shows the present state."""
+        if self._bars is not None:
+            self._show(self._bars, tally)
+        elif time.monotonic() - self._line_at >= LINE_EVERY_S:
+            self._line_at = time.monotonic()
+            say(f"{tally.wall_s:6.0f} s  {videos_words(tally)}; {clips_words(tally)}")
+
+    def _show(self, bars: Progress, tally: Tally) -> None:
+        counts = tally.counts
+        ended = int(counts["videos_scanned"] + counts["videos_failed"])
+        rows = {
+            "videos": (ended, max(tally.videos_todo, ended), videos_words(tally)),
+            "footage": (tally.decoded_now_s, max(tally.footage_todo_s, tally.decoded_now_s), footage_words(tally)),
+            "clips": (0, 0, clips_words(tally)),
+        }
+        for name, (done, total, words) in rows.items():
+            if name not in self._tasks:
+                self._tasks[name] = bars.add_task(name, words=words)
+            bars.update(self._tasks[name], completed=done, total=total or None, words=words)
+
+    def summary(self, result: RunResult) -> None:
+        """What came of the run, and how to go on."""
+        c = result.counts
+        say(
+            f"{result.status}: {c['videos_found']} videos = {c['videos_scanned']} scanned + {c['videos_reused']} reused + {c['videos_failed']} failed"
+            f" + {c['videos_duplicate']} duplicate" + ("" if result.status == "finished" else f" + {_left(c)} left")
+        )
+        say(f"{_clips(c)}; {c['captions_made']} captions made; {hours(c['footage_s'])} of footage in {c['wall_s']:.1f} s")
+        if c["videos_failed"] or c["clips_failed"]:
+            say(f"what failed and why: rushes errors {self.store}")
+        if result.status == "interrupted":
+            say("run the same command again to go on")
+        else:
+            say(f"next: rushes report {self.store}    rushes clips {self.store}")
+
+
+def _left(c: Mapping[str, Any]) -> int:
+    return int(c["videos_found"] - c["videos_scanned"] - c["videos_reused"] - c["videos_failed"] - c["videos_duplicate"])
+
+
+def _clips(c: Mapping[str, Any]) -> str:
+    return f"{c['clips_kept'] + c['clips_dropped'] + c['clips_failed']} clips = {c['clips_kept']} kept + {c['clips_dropped']} dropped + {c['clips_failed']} failed"
+
+
+def hours(seconds: float) -> str:
+    """Seconds as a person says them: 42.0 s, 12.3 min, 4.56 h."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:.2f} h"
+
+
+def videos_words(tally: Tally) -> str:
+    """Videos done of those to do, and the rate of footage."""
+    c = tally.counts
+    ended = int(c["videos_scanned"] + c["videos_failed"])
+    return f"{ended}/{max(tally.videos_todo, ended)} videos, {footage_words(tally)}"
+
+
+def footage_words(tally: Tally) -> str:
+    """Footage decoded, video-hours an hour, bytes."""
+    rate = tally.decoded_now_s / max(1e-9, tally.wall_s)
+    read = tally.counts["bytes_read"] / 1e6
+    return f"{hours(tally.decoded_now_s)} of footage, {rate:.1f} video-hours/h, {read:.0f}/{tally.bytes_todo / 1e6:.0f} MB"
+
+
+def clips_words(tally: Tally) -> str:
+    """Clips by verdict, captions and their rate."""
+    c = tally.counts
+    rate = c["captions_made"] / max(1e-9, tally.wall_s)
+    return f"{int(c['clips_kept'])} kept, {int(c['clips_dropped'])} dropped, {int(c['captions_made'])} captions ({rate:.1f}/s)"
+
+
+def status_lines(row: Mapping[str, Any]) -> list[str]:
+    """A run's row in a few lines."""
+    wall = max(1e-9, float(row["wall_s"]))
+    lines = [
+        f"run {row['run_id']}: {row['status']}, {hours(wall)}, runner {row['runner']}, profile {row['profile']}",
+        f"videos   {row['videos_found']} found = {row['videos_scanned']} scanned + {row['videos_reused']} reused + {row['videos_failed']} failed"
+        f" + {row['videos_duplicate']} duplicate" + (f" + {left} to do" if (left := _left(row)) else ""),
+        f"footage  {hours(row['footage_s'])}, {row['decoded_s'] / wall:.1f} video-hours/h, {row['bytes_read'] / 1e6 / wall:.1f} MB/s",
+        f"clips    {_clips(row)}",
+        f"captions {row['captions_made']} made ({row['captions_made'] / wall:.2f}/s), {row['caption_requests']} requests, {row['captions_pending']} pending",
+    ]
+    lines += [f"busy     {stage}: {seconds:.1f} s" for stage, seconds in row["busy_s"].items()]
+    return lines + ([row["message"]] if row["message"] else [])
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Rows as an aligned table on stdout; plain text, so that any name can be shown."""
+    cells = [[_cell(row.get(c)) for c in columns] for row in rows]
+    widths = [max(len(c), *(len(r[i]) for r in cells)) if cells else len(c) for i, c in enumerate(columns)]
+    for line in [list(columns), *cells]:
+        sys.stdout.write("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() + "\n")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -1,0 +1,70 @@
+"""Sampled frames on their way into the store: parts of at most 64 MiB as they come, whatever the video's length."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from typing import Any
+
+from rushes.records import Span
+from rushes.store.store import Store, video_part
+from rushes.store.tables import FRAMES
+
+MAX_PART_BYTES = 64 << 20
+
+
+class FrameWriter:
+    """Writes one video's sampled frames.
+
+    Args:
+        columns: the columns that all rows share: video_id, fingerprint, run_id, written_at.
+        hold: keep the frames in a scratch file until `finish` says which to write (for `frames.keep = "kept"`).
+    """
+
+    def __init__(self, store: Store, columns: dict[str, Any], *, hold: bool) -> None:
+        self._store = store
+        self._columns = columns
+        self._rows: list[dict[str, Any]] = []
+        self._bytes = 0
+        self._part = 0
+        self._scratch = tempfile.TemporaryFile(prefix="rushes-") if hold else None
+        self._held: list[tuple[int, int, int, int, int]] = []
+        self.count = 0
+
+    def add(self, pts: int, jpeg: bytes, width: int, height: int) -> None:
+        """Takes the next frame, in order of pts."""
+        if self._scratch is None:
+            self._take(pts, jpeg, width, height)
+        else:
+            self._held.append((pts, width, height, self._scratch.tell(), len(jpeg)))
+            self._scratch.write(jpeg)
+
+    def _take(self, pts: int, jpeg: bytes, width: int, height: int) -> None:
+        self._rows.append({**self._columns, "pts": pts, "jpeg": jpeg, "width": width, "height": height})
+        self._bytes += len(jpeg)
+        self.count += 1
+        if self._bytes >= MAX_PART_BYTES:
+            self._write()
+
+    def finish(self, spans: Iterable[Span]) -> None:
+        """Writes what is left; of held frames those inside the spans. All frames are durable when this returns."""
+        if self._scratch is not None:
+            inside = list(spans)
+            for pts, width, height, at, size in self._held:
+                if any(s.start_pts <= pts < s.end_pts for s in inside):
+                    self._scratch.seek(at)
+                    self._take(pts, self._scratch.read(size), width, height)
+        if self._rows:
+            self._write()
+        self.close()
+
+    def close(self) -> None:
+        """Gives the scratch file back; frames not yet written are dropped."""
+        if self._scratch is not None:
+            self._scratch.close()
+            self._scratch = None
+
+    def _write(self) -> None:
+        name = video_part(self._columns["video_id"], self._columns["fingerprint"], self._part)
+        self._store.write_rows(FRAMES, self._rows, name=name)
+        self._rows, self._bytes, self._part = [], 0, self._part + 1

@@ -1,0 +1,244 @@
+"""The tables: their columns, keys and Arrow types. A table's key and its fingerprint name one row; the newest counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rushes.records import Column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of the store.
+
+    `open_ended` tables hold more columns than those listed here: one for each signal or measure, which their steps declare.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    doc: str
+    columns: tuple[Column, ...]
+    open_ended: bool = False
+
+
+def _c(name: str, kind: str, doc: str, unit: str = "") -> Column:
+    return Column(name, kind, unit, doc)
+
+
+STAMPS = (
+    _c("fingerprint", "text", "identity of the step and its settings that made the row"),
+    _c("run_id", "text", "the run that wrote the row"),
+    _c("written_at", "time", "when the row was made; of several rows of one key and fingerprint the newest counts"),
+)
+"""The last columns of every table."""
+
+FACTS = (
+    _c("size_bytes", "int", "size of the file", "bytes"),
+    _c("container", "text", "container format, libav's name"),
+    _c("codec", "text", "codec of the first real video stream"),
+    _c("profile", "text", "codec profile"),
+    _c("width", "int", "width as displayed: upright, square pixels", "px"),
+    _c("height", "int", "height as displayed", "px"),
+    _c("coded_width", "int", "width as coded", "px"),
+    _c("coded_height", "int", "height as coded", "px"),
+    _c("sar", "double", "width of a pixel divided by its height"),
+    _c("rotation", "int", "clockwise turn that makes the picture upright", "degrees"),
+    _c("fps", "double", "average frame rate the container states", "1/s"),
+    _c("time_base", "text", "length of one tick of pts, as a fraction of a second"),
+    _c("duration_s", "double", "duration the container states; it may lie", "s"),
+    _c("bit_rate", "int", "bit rate the container states", "bit/s"),
+    _c("pix_fmt", "text", "pixel format of the decoded frames"),
+    _c("bit_depth", "int", "bits of a luma sample", "bit"),
+    _c("color_range", "text", "limited or full"),
+    _c("color_transfer", "text", "transfer characteristic"),
+    _c("hdr", "bool", "transfer is PQ or HLG"),
+    _c("has_audio", "bool", "the file has an audio stream"),
+    _c("audio_codec", "text", "codec of the first audio stream"),
+    _c("creation_time", "text", "creation time the container states"),
+    _c("location", "text", "place the container states, ISO 6709"),
+)
+"""What the container says about a video; the same names as `records.VideoFacts`."""
+
+VIDEOS = Table(
+    "videos",
+    ("uri", "video_id"),
+    "one row for each source video under one uri",
+    (
+        _c("uri", "text", "absolute path, or URL without userinfo and signed queries"),
+        _c("video_id", "text", "identity by content: SHA-256 of size and samples; null where the bytes could not be read"),
+        _c("status", "text", "done, failed or duplicate"),
+        _c("error_type", "text", "type of the error of a failed video"),
+        _c("error", "text", "what went wrong and how to mend it"),
+        _c("stamp", "text", "modification time or ETag when the content was identified"),
+        *FACTS,
+        _c("mode", "text", "mode of the scan: exact or fast"),
+        _c("footage_s", "double", "last frame's end minus first pts", "s"),
+        _c("decoded_s", "double", "seconds that passed the decoder in the scan", "s"),
+        _c("n_frames", "int", "frames decoded"),
+        _c("n_packets", "int", "video packets read"),
+        _c("n_corrupt", "int", "corrupt packets and frames survived"),
+        _c("n_repaired_pts", "int", "frames whose pts was missing or went backwards and was mended"),
+        _c("first_pts", "int", "pts of the first frame", "ticks"),
+        _c("end_pts", "int", "end of the last frame", "ticks"),
+        _c("cpu_s", "double", "CPU time of the scan", "s"),
+        _c("extra", "text", "further columns of the manifest, as a JSON object"),
+        *STAMPS,
+    ),
+)
+SIGNALS = Table(
+    "signals",
+    ("video_id",),
+    "one row for each scanned video: per-frame series as list columns, all of one length",
+    (
+        _c("video_id", "text", "the video"),
+        _c("pts", "ints", "pts of each decoded frame", "ticks"),
+        _c("time_base", "text", "length of one tick, as a fraction of a second"),
+        _c("end_pts", "int", "end of the last frame", "ticks"),
+        _c("mode", "text", "exact or fast"),
+        _c("rotation", "int", "clockwise turn that makes the picture upright", "degrees"),
+        *STAMPS,
+    ),
+    open_ended=True,
+)
+FRAMES = Table(
+    "frames",
+    ("video_id", "pts"),
+    "one row for each sampled frame of a video",
+    (
+        _c("video_id", "text", "the video"),
+        _c("pts", "int", "pts of the frame", "ticks"),
+        _c("jpeg", "bytes", "the frame as JPEG: upright, square pixels"),
+        _c("width", "int", "width of the JPEG", "px"),
+        _c("height", "int", "height of the JPEG", "px"),
+        *STAMPS,
+    ),
+)
+CLIPS = Table(
+    "clips",
+    ("clip_id",),
+    "one row for each clip: a shot, or part of one",
+    (
+        _c("clip_id", "text", "identity: derived from video_id, start_pts and end_pts"),
+        _c("video_id", "text", "the video"),
+        _c("start_pts", "int", "first pts of the clip, inclusive", "ticks"),
+        _c("end_pts", "int", "end of the clip, exclusive", "ticks"),
+        _c("time_base", "text", "length of one tick, as a fraction of a second"),
+        _c("start_s", "double", "start, from the video's first pts", "s"),
+        _c("end_s", "double", "end, from the video's first pts", "s"),
+        _c("duration_s", "double", "length", "s"),
+        _c("n_frames", "int", "decoded frames inside"),
+        _c("start_kind", "text", "what bounds the start: video, cut, transition or split"),
+        _c("end_kind", "text", "what bounds the end: video, cut, transition or split"),
+        _c("mode", "text", "exact or fast"),
+        *STAMPS,
+    ),
+)
+MEASURES = Table(
+    "measures",
+    ("clip_id",),
+    "one row for each clip: every measure",
+    (_c("clip_id", "text", "the clip"), _c("video_id", "text", "the video"), *STAMPS),
+    open_ended=True,
+)
+CAPTIONS = Table(
+    "captions",
+    ("clip_id",),
+    "one row for each captioned clip",
+    (
+        _c("clip_id", "text", "the clip"),
+        _c("video_id", "text", "the video"),
+        _c("text", "text", "the caption"),
+        _c("fields", "text", "structured fields, as a JSON object; null for plain text"),
+        _c("model", "text", "the model that answered; rushes-facts for the facts engine"),
+        _c("prompt_id", "text", "name and hash of the prompt"),
+        _c("prompt_tokens", "int", "tokens read, as the server counts them"),
+        _c("completion_tokens", "int", "tokens written"),
+        _c("seconds", "double", "time to the answer, all tries", "s"),
+        _c("tries", "int", "requests made"),
+        _c("finish_reason", "text", "why the answer ended"),
+        *STAMPS,
+    ),
+)
+FILES = Table(
+    "files",
+    ("clip_id",),
+    "one row for each clip file written",
+    (
+        _c("clip_id", "text", "the clip"),
+        _c("video_id", "text", "the video"),
+        _c("clip_uri", "text", "where the file is"),
+        _c("mode", "text", "copy or encode"),
+        _c("start_pts", "int", "first pts kept", "ticks"),
+        _c("end_pts", "int", "end of the last frame kept", "ticks"),
+        _c("n_frames", "int", "frames in the file, counted after writing"),
+        _c("bytes", "int", "size of the file", "bytes"),
+        *STAMPS,
+    ),
+)
+MARKS = Table(
+    "marks",
+    ("video_id", "stage"),
+    "one row for each video and stage that is complete; written after the rows it counts are durable",
+    (
+        _c("video_id", "text", "the video"),
+        _c("stage", "text", "scan, frames, shots, measures or files"),
+        _c("rows", "int", "rows the stage made"),
+        *STAMPS,
+    ),
+)
+ERRORS = Table(
+    "errors",
+    ("stage", "key"),
+    "one row for each failed attempt",
+    (
+        _c("stage", "text", "identify, scan, files or captions"),
+        _c("key", "text", "the clip_id, the video_id, or the uri where there is none"),
+        _c("video_id", "text", "the video, where known"),
+        _c("uri", "text", "the source video"),
+        _c("start_s", "double", "start of the span concerned", "s"),
+        _c("end_s", "double", "end of the span concerned", "s"),
+        _c("error_type", "text", "type of the error"),
+        _c("error", "text", "what went wrong and how to mend it"),
+        _c("attempt", "int", "requests or attempts made"),
+        _c("permanent", "bool", "trying again would give the same"),
+        *STAMPS,
+    ),
+)
+RUNS = Table(
+    "runs",
+    ("run_id",),
+    "one row for each run; rewritten while the run goes on",
+    (
+        _c("status", "text", "finished, interrupted, running or crashed"),
+        _c("started_at", "time", "start"),
+        _c("ended_at", "time", "end; null while running"),
+        _c("host", "text", "machine of the driver"),
+        _c("pid", "int", "process of the driver"),
+        _c("recipe", "text", "the recipe, as JSON"),
+        _c("profile", "text", "web or inspection"),
+        _c("counts", "text", "all counts of `rushes runs --json`, as a JSON object"),
+        _c("versions", "text", "versions of rushes, libav and the libraries, as a JSON object"),
+        _c("message", "text", "why the run could not go on"),
+        *STAMPS,
+    ),
+)
+TABLES = {t.name: t for t in (VIDEOS, SIGNALS, FRAMES, CLIPS, MEASURES, CAPTIONS, FILES, MARKS, ERRORS, RUNS)}
+
+
+def schema(table: Table, extra: Sequence[Column] = ()) -> pa.Schema:
+    """Arrow schema of a table; `extra` are the declared columns of an open-ended one (signals become lists of float32)."""
+    import pyarrow as pa
+
+    types = {
+        "text": pa.string(), "int": pa.int64(), "double": pa.float64(), "float": pa.float32(), "bool": pa.bool_(), "bytes": pa.binary(),
+        "ints": pa.list_(pa.int64()), "time": pa.timestamp("us", tz="UTC"),
+    }  # fmt: skip
+    fields = [pa.field(c.name, types[c.kind]) for c in table.columns]
+    wrap = pa.list_ if table is SIGNALS else (lambda t: t)
+    fields += [pa.field(c.name, wrap(types[c.kind])) for c in extra]
+    return pa.schema(fields)
