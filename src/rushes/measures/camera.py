@@ -1,0 +1,123 @@
+"""The camera of a clip: how much it shakes and what it does, from the global motion of every frame.
+
+The steps between frames are summed to the path of the picture's content, in diagonals. Its smooth part is what the camera means to
+do; what is left is shake. Both are read at the frames' own times, so neither depends on the frame rate, its gaps or skipped frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from rushes.records import Column
+
+F64 = npt.NDArray[np.float64]
+Label = Literal["static", "pan_left", "pan_right", "tilt_up", "tilt_down", "zoom_in", "zoom_out", "shaky", "mixed"]
+
+FIT = 0.5
+"""Least `motion_fit` of a step that is believed: pictures of different scenes reach 0.3, aligned ones 0.8 and more."""
+BELIEVED = 0.5
+"""Least share of time with believed steps for anything to be said about the camera."""
+SMOOTH_S = 0.5
+"""Window of the moving mean that makes the path smooth, seconds: slower than 2 Hz is meant, faster is shake."""
+STATIC = 0.01
+"""Root-mean-square speed, diagonals a second, below which the camera stands still: 1 % of the width a second is hardly seen."""
+SHAKY = 0.012
+"""Shake, diagonals, from which the label is `shaky`: 26 pixels at 1080p, what hand-held sports footage reaches."""
+STILL = 0.8
+"""Mean share of still picture from which the camera is static whatever the global motion says: a camera that moves moves everything with
+detail, while on a bare road the global motion follows the only thing there, a car."""
+RADIUS = 12**-0.5
+"""Root-mean-square distance of a rectangle's points from its centre, diagonals: turns a zoom rate into a speed."""
+
+COLUMNS: tuple[Column, ...] = (
+    Column("shake", "float", "diagonal", f"RMS of the camera path less its mean over {SMOOTH_S} s", 0.0, None, "global motion"),
+    Column("camera_motion", "text", "", ", ".join(get_args(Label)) + "; as a viewer sees it", source="global motion"),
+    Column("camera_motion_confidence", "float", "1", "the label's share of the motion, times the time believed", 0.0, 1.0, "global motion"),
+)
+
+
+def measure(
+    signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: F64, rotation: int = 0
+) -> dict[str, float | str | None]:
+    """The columns of the clip whose frames are `at`; null where under half of the time has believable motion.
+
+    Args:
+        signals: `dx`, `dy`, `zoom`, `motion_fit`, `flow_still` and `flow_dt` of all frames, of the picture before it is turned upright.
+        at: the clip's frames, [start, stop). The first one's motion is relative to another shot and is not looked at.
+        t: seconds of all frames since the first.
+        rotation: degrees clockwise to turn the picture upright: 0, 90, 180 or 270.
+    """
+    steps = slice(at.start + 1, at.stop)
+    dt = np.diff(t[at])
+    believed = signals["motion_fit"][steps] >= FIT
+    share = float(dt[believed].sum() / dt.sum()) if len(dt) else 0.0
+    if share < BELIEVED:
+        return dict.fromkeys((column.name for column in COLUMNS), None)
+    moves = np.stack([np.where(believed, signals[name][steps], 0.0) for name in ("dx", "dy", "zoom")], axis=1).astype(np.float64)
+    moves[:, :2] = upright(moves[:, :2], rotation)
+    path = np.concatenate((np.zeros((1, 3)), np.cumsum(moves, axis=0)))
+    clock = np.concatenate(([0.0], np.cumsum(dt)))
+    smooth = moving_mean(path, clock, SMOOTH_S)
+    weight = np.gradient(clock)
+    rest = ((path - smooth)[:, :2] ** 2).sum(axis=1)
+    shake = float(np.sqrt(np.average(rest, weights=weight)))
+    seen = t[at] - signals["flow_dt"][at] >= t[at.start] - 1e-6
+    still = float(signals["flow_still"][at][seen].mean()) if seen.any() else 0.0
+    label, confidence = camera_label(np.gradient(smooth, clock, axis=0) * (1.0, 1.0, RADIUS), weight, shake, still)
+    return {"shake": shake, "camera_motion": label, "camera_motion_confidence": confidence * share}
+
+
+def upright(moves: F64, rotation: int) -> F64:
+    """Moves (n, 2), x right and y down, as they look after turning the picture clockwise by 0, 90, 180 or 270 degrees."""
+    for _ in range(rotation // 90 % 4):
+        moves = np.stack((-moves[:, 1], moves[:, 0]), axis=1)
+    return moves
+
+
+def moving_mean(path: F64, clock: F64, window_s: float) -> F64:
+    """Mean of a path (n, k), linear between its times `clock` (n,), over `window_s` around each; the window narrows evenly at the ends."""
+    area = np.concatenate((np.zeros((1, path.shape[1])), np.cumsum((path[1:] + path[:-1]) / 2 * np.diff(clock)[:, None], axis=0)))
+    half = np.clip(np.minimum(clock - clock[0], clock[-1] - clock), 1e-6, window_s / 2)
+    means = (_integral(clock + half, clock, a, p) - _integral(clock - half, clock, a, p) for a, p in zip(area.T, path.T, strict=True))
+    return np.stack([mean / (2 * half) for mean in means], axis=1)
+
+
+def _integral(at: F64, clock: F64, area: F64, values: F64) -> F64:
+    """Integral from the first time to `at` of the line through (clock, values); `area` is the integral at each time of `clock`."""
+    i = np.clip(np.searchsorted(clock, at, side="right") - 1, 0, len(clock) - 2)
+    past = at - clock[i]
+    slope = (values[i + 1] - values[i]) / (clock[i + 1] - clock[i])
+    return area[i] + past * values[i] + past**2 * slope / 2
+
+
+def camera_label(speed: F64, weight: F64, shake: float, still: float) -> tuple[Label, float]:
+    """Label and confidence 0..1 of a camera.
+
+    Args:
+        speed: (n, 3) speed of the smooth path in diagonals a second: right, down, and zoom times `RADIUS`.
+        weight: (n,) seconds each row stands for.
+        shake: diagonals.
+        still: mean share of the picture that does not move, 0..1.
+
+    The energy of the speed is split into the squares of its three means and the rest, which is wandering: a direction with half of the
+    energy gives the label.
+    """
+    means = np.average(speed, axis=0, weights=weight)
+    energy = float(np.average((speed**2).sum(axis=1), weights=weight))
+    pace = energy**0.5
+    if shake >= SHAKY:
+        return "shaky", shake / (shake + SHAKY)
+    if pace < STATIC:
+        return "static", 1 - pace / STATIC / 2
+    if still >= STILL:
+        return "static", still / 2
+    shares = means**2 / energy
+    best = int(shares.argmax())
+    if shares[best] < 0.5:
+        return "mixed", float(1 - shares[best])
+    names: tuple[tuple[Label, Label], ...] = (("pan_left", "pan_right"), ("tilt_up", "tilt_down"), ("zoom_in", "zoom_out"))
+    return names[best][0 if means[best] > 0 else 1], float(shares[best])

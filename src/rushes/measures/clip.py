@@ -1,0 +1,36 @@
+"""All measures of one clip, in one written list of families. A new measure is added here and in its family's file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from rushes.measures import camera, exposure, motion, noise, sharpness, texture
+from rushes.records import Column
+
+VERSION = 1
+"""Raise when the measures of the same signals and span change."""
+
+COLUMNS: tuple[Column, ...] = (
+    *sharpness.COLUMNS, *exposure.COLUMNS, *noise.COLUMNS, *texture.COLUMNS, *motion.COLUMNS, *camera.COLUMNS,
+)  # fmt: skip
+"""Every measure, with its unit, range and source."""
+
+
+def measure_clip(
+    signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: npt.NDArray[np.float64], rotation: int
+) -> dict[str, float | str | None]:
+    """The measures of the clip whose frames are `at`; None where a measure has nothing to look at.
+
+    Args:
+        signals: name -> (n,) float32 of the whole video, NaN where not measured.
+        at: the clip's frames, [start, stop).
+        t: (n,) seconds of all frames since the first.
+        rotation: degrees clockwise to turn the picture upright: 0, 90, 180 or 270.
+    """
+    found: dict[str, float | str | None] = {}
+    for family in (sharpness, exposure, noise, texture):
+        found |= family.measure(signals, at)
+    return found | motion.measure(signals, at, t) | camera.measure(signals, at, t, rotation)

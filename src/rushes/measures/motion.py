@@ -1,0 +1,71 @@
+"""Motion of a clip: how fast the picture's parts move, how long nothing moves, how long the picture repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from rushes.records import Column
+
+F64 = npt.NDArray[np.float64]
+
+STILL_SHARE = 0.995
+"""Share of the picture that must be still for a moment to be static: anything larger than 1/200 of the picture that moves, such as one
+person far away, makes it a living view."""
+SAME = 0.13
+"""Largest `block_diff`, grey levels, of a repeated picture: two sixteenths, what x264 and x265 leave between frames of a frozen picture.
+A quiet camera's sensor noise is at 0.2 and more at ordinary bit rates."""
+REFRESH = 3.0
+"""Largest `block_diff`, grey levels, of a single step that does not end a freeze: a key frame redraws the same picture (2.8 for x264 at
+crf 38). It needs half of `FREEZE_S` of repeats on both sides, or slow footage with doubled frames would be a freeze."""
+FREEZE_S = 0.5
+"""Shortest freeze, seconds: doubled frames of a rate conversion and animation drawn on twos or threes are shorter."""
+
+COLUMNS: tuple[Column, ...] = (
+    Column("motion_mean", "float", "diagonal/s", "mean speed over picture and time, camera included", 0.0, None, "dense flow on the grid"),
+    Column("motion_p95", "float", "diagonal/s", "speed that a twentieth of the picture exceeds, mean over time", 0.0, None, "dense flow"),
+    Column("static_share", "float", "1", "share of time in which less than 1/200 of the picture moves", 0.0, 1.0, "dense flow"),
+    Column("freeze_share", "float", "1", f"share of time in repeats of one picture for {FREEZE_S} s or more", 0.0, 1.0, "block_diff"),
+)
+
+
+def measure(signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: F64) -> dict[str, float | str | None]:
+    """The columns of the clip whose frames are `at`; null where there is nothing to measure (a clip of one frame, no grid sample).
+
+    Args:
+        signals: `flow_mean`, `flow_p95`, `flow_still`, `flow_dt` and `block_diff` of all frames.
+        at: the clip's frames, [start, stop).
+        t: seconds of all frames since the first.
+    """
+    flow = {name: signals[name][at] for name in ("flow_mean", "flow_p95", "flow_still", "flow_dt")}
+    inside = t[at] - flow["flow_dt"] >= t[at.start] - 1e-6
+    found: dict[str, float | str | None] = dict.fromkeys((column.name for column in COLUMNS), None)
+    if inside.any():
+        found["motion_mean"] = float(flow["flow_mean"][inside].mean())
+        found["motion_p95"] = float(flow["flow_p95"][inside].mean())
+        found["static_share"] = float((flow["flow_still"][inside] >= STILL_SHARE).mean())
+    if at.stop - at.start > 1:
+        steps = slice(at.start + 1, at.stop)
+        found["freeze_share"] = freeze_share(signals["block_diff"][steps], np.diff(t[at]))
+    return found
+
+
+def freeze_share(block_diff: npt.NDArray[np.float32], dt: F64) -> float:
+    """Share of time in freezes, from the block difference (n,) and the duration in seconds (n,) of n steps between frames."""
+    clock = np.concatenate(([0.0], np.cumsum(dt)))
+    same = block_diff <= SAME
+    starts, stops = _runs(same)
+    long = clock[stops] - clock[starts] >= FREEZE_S / 2
+    redrawn = stops[:-1][(starts[1:] - stops[:-1] == 1) & long[:-1] & long[1:]]
+    same[redrawn[block_diff[redrawn] <= REFRESH]] = True
+    starts, stops = _runs(same)
+    lengths = clock[stops] - clock[starts]
+    return float(lengths[lengths >= FREEZE_S].sum() / clock[-1])
+
+
+def _runs(true: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Starts and stops (exclusive) of the runs of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], true, [False])).astype(np.int8)))
+    return edges[::2], edges[1::2]

@@ -1,0 +1,20 @@
+"""Damage of a clip that shows only at native resolution: grain and codec blocks."""
+
+from __future__ import annotations
+
+from rushes.measures.mean import Signals, mean
+from rushes.records import Column
+
+COLUMNS = (
+    Column("noise", "float", "grey level", "sigma of the grain in the calmest parts, mean over samples", 0.0, None, "Immerkaer 1996"),
+    Column("blockiness", "float", "share", "codec blocks that meet in a step, less those off the grid", 0.0, 1.0, "scan/blocks.py"),
+)
+
+
+def measure(signals: Signals, at: slice) -> dict[str, float | None]:
+    """`noise` and `blockiness` of the frames `at`; None when no sample had a luma plane that could be judged.
+
+    Samples of blockiness scatter about 0 on sound footage; their mean is cut at 0.
+    """
+    blocky = mean(signals, "blockiness", at)
+    return {"noise": mean(signals, "noise", at), "blockiness": None if blocky is None else max(0.0, blocky)}

@@ -1,0 +1,16 @@
+"""How much of a clip's picture holds something: texture for empty scenes, letterbox for black bars."""
+
+from __future__ import annotations
+
+from rushes.measures.mean import Signals, mean
+from rushes.records import Column
+
+COLUMNS = (
+    Column("texture", "float", "share", "share of 16 px blocks (at 320 px) that span 20 grey levels", 0.0, 1.0, "scan/sharpness.py"),
+    Column("letterbox", "float", "share", "share of the frame in black bars", 0.0, 1.0, "after FFmpeg's cropdetect, scan/letterbox.py"),
+)
+
+
+def measure(signals: Signals, at: slice) -> dict[str, float | None]:
+    """`texture` and `letterbox` of the frames `at`; None without a sample. All-black samples have texture 0 and no letterbox."""
+    return {column.name: mean(signals, column.name, at) for column in COLUMNS}

@@ -1,0 +1,225 @@
+"""The blend test: is this frame the average of what was before and what comes after?
+
+A dissolve has a property that motion does not have: its middle frame is the weighted average of its two ends. For each frame t and
+each half-width k, with A, M and B the thumbnails at t - k, t and t + k:
+
+    end difference   e = mean |B - A|
+    middle residual  r = mean |M - blend(A, B)| / e      0 for a linear dissolve, 0.5 for a hard cut, near 1 for a pan
+    quarter residual q = the larger of the same half-way to A and half-way to B
+    area             a = share of luma cells that changed by more than 9 levels
+    structure        c = correlation of A and B in luma       a light that is dimmed keeps its structure, a new shot does not
+
+The blend weighs A and B by the frames' own times, so that variable frame rate and skipped frames do not matter. Cheap first: about 15
+frames a second are tested; e and r on a third of the cells, all cells where r is low, the rest for the best half-width only.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from rushes.media.views import THUMB, THUMB_SIZE, U8, Batch
+from rushes.records import Column
+from rushes.scan.ramp import F32, F64, fit_ramp, progress, thinned
+
+HALF_WIDTHS_S = (0.2, 0.3, 0.4, 0.55, 0.75, 1.0)
+"""Half-widths tried, seconds: dissolves of 0.3 to 2 s. Own measurement, see docs/shots.md."""
+RATE = 15.0
+"""Frames a second that are tested; a 0.3 s dissolve still gets four."""
+COARSE = 3
+"""The first look takes every third cell."""
+MIN_END_DIFFERENCE = 6.0
+"""r is looked at above this end difference, 8-bit levels; about half of what the rule asks for."""
+MAX_MIDDLE = 0.55
+"""All cells are looked at below this coarse r, a little above what the loosest rule allows."""
+CANDIDATE_E, CANDIDATE_R, CANDIDATE_Q = 9.0, 0.5, 0.45
+"""The extent is fitted above this e, below these r and q, and where c + r is below 1: looser than the rules of the shots step."""
+AREA_LEVELS = 9
+"""A luma cell has changed when it differs by more than this, 8-bit levels."""
+REACH = 1.5
+MARGIN_S = 0.25
+"""The extent is searched within REACH times the half-width plus MARGIN_S on both sides of the frame, seconds."""
+LOOK_S = REACH * HALF_WIDTHS_S[-1] + MARGIN_S
+"""How far around a frame the test looks, seconds: the length of the ring on each side."""
+LASTING_S = 0.2
+"""A change that is undone within this time is a flash, not a cut, seconds."""
+MIN_STEP = 3.0
+"""The correlation across a step is measured above this difference to the frame before, 8-bit levels."""
+CELLS_Y = THUMB[0] * THUMB[1]
+
+Index = npt.NDArray[np.intp]
+_SOURCE = "own; measured on footage joined with known transitions"
+
+
+class Blend:
+    """Signals of the blend test from thumbnails, online: holds thumbnails of about 3.5 s, whatever the video's length."""
+
+    columns = (
+        Column("blend_e", "float", "8-bit levels", "difference of the two ends at the best half-width", 0.0, 255.0, _SOURCE),
+        Column("blend_r", "float", "", "middle residual at the best half-width; null where blend_e is low", 0.0, None, _SOURCE),
+        Column("blend_q", "float", "", "quarter residual; null where blend_r is high", 0.0, None, _SOURCE),
+        Column("blend_a", "float", "", "share of luma cells that changed; null where blend_r is high", 0.0, 1.0, _SOURCE),
+        Column("blend_c", "float", "", "correlation of the two ends' luma; null where blend_r is high", -1.0, 1.0, _SOURCE),
+        Column("blend_s", "float", "8-bit levels", "lower luma deviation of the two ends; null where blend_r is high", 0.0, 128.0, _SOURCE),
+        Column("blend_k", "float", "s", "best half-width; null where none fits in the video", 0.0, 1.0, _SOURCE),
+        Column("blend_start", "float", "s", "from the frame back to the fitted start of the transition (negative)", None, 0.0, _SOURCE),
+        Column("blend_end", "float", "s", "from the frame on to the fitted end of the transition", 0.0, None, _SOURCE),
+        Column("jump_e", "float", "8-bit levels", "change that lasts over 0.2 s; a flash has little", 0.0, 255.0, _SOURCE),
+        Column("jump_c", "float", "", "luma correlation with the frame before; null where little changed", -1.0, 1.0, _SOURCE),
+        Column("fade_y", "float", "8-bit levels", "mean luma of the thumbnail, 16 black, 235 white", 0.0, 255.0, ""),
+        Column("fade_std", "float", "8-bit levels", "standard deviation of the thumbnail's luma", 0.0, 128.0, ""),
+    )
+
+    def __init__(self) -> None:
+        self._t: F64 = np.empty(0)
+        self._thumb: U8 = np.empty((0, THUMB_SIZE), np.uint8)
+        self._coarse: U8 = np.empty((0, THUMB_SIZE // COARSE), np.uint8)
+        self._next = 0
+        self._step = -1
+        self._done: list[dict[str, F32]] = []
+
+    def push(self, batch: Batch) -> None:
+        """Take the next frames; signals of frames whose surroundings are complete are made now."""
+        self._t = np.concatenate((self._t, batch.t))
+        self._thumb = np.concatenate((self._thumb, batch.thumb))
+        self._coarse = np.concatenate((self._coarse, batch.thumb[:, ::COARSE]))
+        self._advance(int(np.searchsorted(self._t, self._t[-1] - LOOK_S)))
+
+    def finish(self) -> dict[str, npt.NDArray[np.float32]]:
+        """All signals named in `columns`, float32, one value a frame."""
+        self._advance(len(self._t))
+        return {c.name: np.concatenate([d[c.name] for d in self._done]) if self._done else np.empty(0, np.float32) for c in self.columns}
+
+    def _advance(self, stop: int) -> None:
+        """Make the signals of the frames up to `stop` and forget what no later frame looks at."""
+        if stop <= self._next:
+            return
+        window = slice(self._next, stop)
+        out = {c.name: np.full(stop - self._next, np.nan, np.float32) for c in self.columns}
+        luma = self._thumb[window, :CELLS_Y].astype(np.float32)
+        out["fade_y"], out["fade_std"] = luma.mean(1), luma.std(1)
+        out["jump_e"], out["jump_c"] = _jumps(self._t, self._thumb, np.arange(self._next, stop))
+        steps = np.floor(self._t[window] * RATE + 1e-6).astype(np.int64)
+        picked = np.flatnonzero(np.diff(steps, prepend=self._step))
+        self._step = int(steps[-1])
+        if len(picked):
+            for name, values in _Test(self._t, self._thumb, self._coarse, picked + self._next).signals().items():
+                out[name][picked] = values
+        self._done.append(out)
+        self._next = stop
+        if stop < len(self._t):
+            drop = int(np.searchsorted(self._t, self._t[stop] - LOOK_S))
+            self._t, self._next = self._t[drop:], stop - drop
+            self._thumb, self._coarse = self._thumb[drop:], self._coarse[drop:]
+
+
+class _Test:
+    """The blend test of the frames `rows` of a window of frames."""
+
+    def __init__(self, t: F64, thumb: U8, coarse: U8, rows: Index) -> None:
+        self.t, self.thumb, self.coarse, self.rows = t, thumb, coarse, rows
+        self.ends = np.zeros((2, len(rows)), np.intp)
+        self.out = {c.name: np.full(len(rows), np.nan, np.float32) for c in Blend.columns if c.name.startswith("blend_")}
+
+    def signals(self) -> dict[str, F32]:
+        """The blend signals, one value for each of `rows`, at the half-width whose score e (1 - r) (1 - q) is best."""
+        t, out, n = self.t, self.out, len(self.rows)
+        k = np.repeat(HALF_WIDTHS_S, n)  # all half-widths in one go: (half-widths x rows,)
+        centre = np.tile(t[self.rows], len(HALF_WIDTHS_S))
+        a, b = _nearest(t, centre - k), _nearest(t, centre + k)
+        fits = (np.abs(centre - k - t[a]) <= 0.5 * k) & (np.abs(centre + k - t[b]) <= 0.5 * k)
+        e = _mean_abs(self.coarse[a], self.coarse[b])
+        r, q = self._residuals(np.tile(self.rows, len(HALF_WIDTHS_S)), a, b, e, fits)
+        score = e * (1.0 - np.fmin(r, 1.0)) * (1.0 - np.fmin(q, 0.9))
+        score = np.where(fits, np.where(np.isnan(score), 0.0, score), -1.0).reshape(-1, n)
+        on = np.flatnonzero(score.max(0) >= 0.0)
+        best = score.argmax(0)[on] * n + on
+        out["blend_e"][on], out["blend_r"][on], out["blend_q"][on], out["blend_k"][on] = e[best], r[best], q[best], k[best]
+        self.ends[0, on], self.ends[1, on] = a[best], b[best]
+        self._compare_ends()
+        self._fit_extents()
+        return out
+
+    def _residuals(self, rows: Index, a: Index, b: Index, e: F32, fits: npt.NDArray[np.bool_]) -> tuple[F32, F32]:
+        """Middle and quarter residuals, NaN where not looked at; `e` is made exact where q is."""
+        t = self.t
+        r, q = (np.full(len(rows), np.nan, np.float32) for _ in range(2))
+        on = np.flatnonzero(fits & (e > MIN_END_DIFFERENCE))
+        if not len(on):
+            return r, q
+        r[on] = _off_line(t, self.coarse, rows[on], a[on], b[on]) / e[on]
+        on = on[r[on] < MAX_MIDDLE]
+        if len(on):
+            centre, first, last = t[rows[on]], a[on], b[on]
+            e[on] = np.maximum(_mean_abs(self.thumb[first], self.thumb[last]), 1e-3)
+            r[on] = _off_line(t, self.thumb, rows[on], first, last) / e[on]
+            before = _off_line(t, self.thumb, _nearest(t, (centre + t[first]) / 2), first, last)
+            after = _off_line(t, self.thumb, _nearest(t, (centre + t[last]) / 2), first, last)
+            q[on] = np.maximum(before, after) / e[on]
+        return r, q
+
+    def _compare_ends(self) -> None:
+        """Area, structure and the lower deviation of the two ends, where q was looked at."""
+        on = np.flatnonzero(np.isfinite(self.out["blend_q"]))
+        if not len(on):
+            return
+        a, b = (self.thumb[self.ends[i, on]] for i in (0, 1))
+        self.out["blend_a"][on] = (cv2.absdiff(a[:, :CELLS_Y], b[:, :CELLS_Y]) > AREA_LEVELS).mean(1)
+        self.out["blend_c"][on], self.out["blend_s"][on] = _structure(a, b)
+
+    def _fit_extents(self) -> None:
+        """Start and end of the transition around each candidate frame."""
+        out, t = self.out, self.t
+        maybe = (out["blend_e"] > CANDIDATE_E) & (out["blend_r"] < CANDIDATE_R) & (out["blend_q"] < CANDIDATE_Q)
+        for i in np.flatnonzero(maybe & (out["blend_c"] + out["blend_r"] < 1.0)):
+            centre = float(t[self.rows[i]])
+            reach = REACH * float(out["blend_k"][i]) + MARGIN_S
+            lo, hi = np.searchsorted(t, (centre - reach, centre + reach))
+            first, last = (self.thumb[self.ends[j, i]].astype(np.float32) for j in (0, 1))
+            near = thinned(int(lo), int(hi))
+            start, end = fit_ramp(t[near], progress(self.thumb[near].astype(np.float32), first, last), centre)
+            out["blend_start"][i], out["blend_end"][i] = start - centre, end - centre
+
+
+def _structure(a: U8, b: U8) -> tuple[F32, F32]:
+    """Correlation of the luma of thumbnails (n, cells) row by row, and the lower of the two standard deviations."""
+    x, y = (thumb[:, :CELLS_Y].astype(np.float32) for thumb in (a, b))
+    x -= x.mean(1, keepdims=True)
+    y -= y.mean(1, keepdims=True)
+    std_x, std_y = (np.sqrt((z * z).mean(1)) for z in (x, y))
+    return (x * y).mean(1) / np.maximum(std_x * std_y, 1e-3), np.minimum(std_x, std_y)
+
+
+def _jumps(t: F64, thumb: U8, rows: Index) -> tuple[F32, F32]:
+    """The lasting change at each frame, and the luma correlation with the frame before; (0, NaN) at the window's first frame."""
+    back = np.maximum(rows - 1, 0)
+    later = _mean_abs(thumb[back], thumb[_nearest(t, t[rows] + LASTING_S)])
+    earlier = _mean_abs(thumb[_nearest(t, t[back] - LASTING_S)], thumb[rows])
+    corr = np.full(len(rows), np.nan, np.float32)
+    on = np.flatnonzero(_mean_abs(thumb[back], thumb[rows]) > MIN_STEP)
+    if len(on):
+        corr[on] = _structure(thumb[back[on]], thumb[rows[on]])[0]
+    return np.minimum(later, earlier), corr
+
+
+def _nearest(t: F64, wanted: F64) -> Index:
+    """Index of the time nearest to each wanted one; `t` increases."""
+    return np.searchsorted((t[1:] + t[:-1]) / 2, wanted)
+
+
+def _mean_abs(a: U8, b: U8) -> F32:
+    """Mean absolute difference of each row of two (n, cells) arrays of bytes."""
+    return np.asarray(cv2.reduce(cv2.absdiff(a, b), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32F)[:, 0] / a.shape[1], np.float32)
+
+
+def _off_line(t: F64, thumb: U8, m: Index, a: Index, b: Index) -> F32:
+    """Mean absolute difference of the frames `m` to the blends of `a` and `b` that their times call for."""
+    w = ((t[m] - t[a]) / (t[b] - t[a])).astype(np.float32)[:, None]
+    first = thumb[a].astype(np.float32)
+    blend = thumb[b].astype(np.float32)
+    blend -= first
+    blend *= w
+    blend += first
+    blend -= thumb[m]
+    return np.asarray(np.abs(blend, out=blend).mean(1), np.float32)

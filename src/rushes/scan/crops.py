@@ -1,0 +1,43 @@
+"""Native-resolution samples of a frame: a few crops on the codec's block grid, for what shrinking removes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rushes.scan.levels import F32, levels
+
+CROP = 96
+"""Side of a crop in pixels: six macroblocks. Nine of them cost the same at every resolution."""
+MACROBLOCK = 16
+"""Crops begin on multiples of this, so that 8-pixel and 16-pixel block borders lie at known places."""
+
+
+def _starts(length: int) -> tuple[list[int], int]:
+    """First pixels of up to three crops evenly spread over an axis, and their length."""
+    side = min(CROP, length // MACROBLOCK * MACROBLOCK)
+    count = min(3, max(1, length // CROP))
+    gap = (length - count * side) / (count + 1)
+    return [int(gap * (i + 1) + side * i) // MACROBLOCK * MACROBLOCK for i in range(count)], side
+
+
+def crops(native: npt.NDArray[Any], *, full_range: bool, bits: int, interlaced: bool) -> F32 | None:
+    """(h, n, w) float32 full-range grey levels: n = up to 3 x 3 crops of 96 x 96 px side by side, h and w multiples of 16.
+
+    Args:
+        native: (H, W) uint8 or uint16 luma plane.
+        full_range: codes run 0..255 (or 0..2^bits - 1) instead of studio range.
+        bits: bit depth of the codes.
+        interlaced: take one field, since two fields differ from line to line.
+
+    None for a frame smaller than one macroblock.
+    """
+    plane = native[::2] if interlaced else native
+    if min(plane.shape) < MACROBLOCK:
+        return None
+    rows, height = _starts(plane.shape[0])
+    columns, width = _starts(plane.shape[1])
+    stack = np.stack([plane[y : y + height, x : x + width] for y in rows for x in columns], axis=1)
+    return levels(stack, full_range=full_range, bits=bits)

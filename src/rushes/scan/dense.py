@@ -1,0 +1,120 @@
+"""Dense motion on the grid: how fast each part of the picture moves, a few times a second.
+
+Optical flow between the grid frame and a frame shortly before it, both as the 128-pixel motion view. The frame before is chosen by
+time, not by count: the latest one at least `BASELINE_S` earlier, so a speed reads the same at 24 and at 120 frames a second.
+
+DIS (Kroeger et al. 2016, "Fast optical flow using dense inverse search"; OpenCV's preset ULTRAFAST) finds the flow; on its own it reads
+shifts below three pixels 10 to 25 % high and loses those above ten. So it starts from the whole picture's shift
+by phase correlation, and one Lucas-Kanade step (1981) follows on what DIS leaves over, with filters that match
+smoothing to derivative: a uniform shift then reads within 2 %.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from rushes.media.views import Views
+from rushes.records import Column
+from rushes.scan.align import DERIVATIVE, SMOOTH
+from rushes.scan.shift import PhaseCorrelation
+
+F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
+
+BASELINE_S = 0.06
+"""Shortest time between the two frames, seconds: two frames at 24, 25 and 30 a second, four at 60. Longer ones lose objects that cross the
+picture in two seconds; in shorter ones a pan of 5 % of the width a second is within the noise."""
+LONGEST_S = 1.5
+"""A frame further back than this is not compared, seconds: across a gap in time a flow is no speed."""
+STILL = 0.005
+"""Below this speed, diagonals a second, a part of the picture counts as still: an object above it crosses the picture's width
+in less than three minutes; sensor noise after compression is below it."""
+CHANGE = 0.5
+"""Mean change over a window, grey levels, below which it counts as still whatever flow says: on an empty road flow follows the noise."""
+FINEST = 1
+"""Halvings of the finest level that DIS works on; the preset's 2 smears objects smaller than a quarter of the picture."""
+WINDOW = 9
+"""Side of the Lucas-Kanade window, pixels."""
+RIDGE = 0.5
+"""Squared grey levels a pixel added to the window's gradient energy: flat areas keep the flow that DIS gave them."""
+SMALLEST = 40
+"""Short side of the motion view, pixels, from which DIS runs: its 8-pixel patches at a quarter of the size need 32, and OpenCV reads
+past the picture below that. Smaller ones start from the whole picture's shift alone."""
+TABLE = 32
+"""Steps a pixel of cv2.remap's interpolation table (INTER_TAB_SIZE): flow is rounded to it, so that the warp is the one asked for."""
+
+
+class DenseMotion:
+    """Speed of the picture's parts on the grid; NaN elsewhere and where no frame lies a baseline earlier."""
+
+    columns: tuple[Column, ...] = (
+        Column("flow_mean", "float", "diagonal/s", "mean speed over the picture", 0.0, None, "Kroeger et al. 2016, Lucas-Kanade"),
+        Column("flow_p95", "float", "diagonal/s", "speed that a twentieth of the picture exceeds", 0.0, None, "as flow_mean"),
+        Column("flow_still", "float", "1", f"share of the picture slower than {STILL} diagonals a second", 0.0, 1.0, "as flow_mean"),
+        Column("flow_dt", "float", "s", "time from the frame compared with to this one", BASELINE_S, LONGEST_S),
+    )
+
+    def __init__(self) -> None:
+        self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+        self._dis.setFinestScale(FINEST)
+        self._phase: PhaseCorrelation | None = None
+        self._recent: deque[tuple[float, U8]] = deque()
+        self._rows: list[tuple[float, float, float, float]] = []
+
+    def push(self, views: Views, on_grid: bool) -> None:
+        """Take the next frame; flow is computed when it is on the grid."""
+        recent = self._recent
+        while len(recent) > 1 and recent[1][0] <= views.t - BASELINE_S:
+            recent.popleft()
+        row = (np.nan,) * 4
+        if on_grid and recent and BASELINE_S <= views.t - recent[0][0] <= LONGEST_S:
+            row = self._measure(recent[0][1], views.motion, views.t - recent[0][0])
+        recent.append((views.t, views.motion))
+        self._rows.append(row)
+
+    def finish(self) -> dict[str, F32]:
+        """The signals, one value a frame."""
+        table = np.array(self._rows, np.float32).reshape(-1, len(self.columns))
+        return {column.name: table[:, i].copy() for i, column in enumerate(self.columns)}
+
+    def _measure(self, before: U8, after: U8, dt: float) -> tuple[float, float, float, float]:
+        if self._phase is None:
+            self._phase = PhaseCorrelation(before.shape[1], before.shape[0])
+        spectra = self._phase.spectra(np.stack((before, after)).astype(np.float32))
+        start = np.empty((*before.shape, 2), np.float32)
+        start[:] = self._phase.shifts(spectra[:1], spectra[1:])[0]
+        if min(before.shape) >= SMALLEST:
+            start = self._dis.calc(before, after, start)
+        flow = refine(before, after, start)
+        speed = cv2.magnitude(*flow).ravel() / np.float32(np.hypot(*before.shape) * dt)
+        noise = cv2.blur(np.abs(cv2.sepFilter2D(cv2.subtract(after, before, dtype=cv2.CV_32F), -1, SMOOTH, SMOOTH)), (WINDOW, WINDOW))
+        still = (speed < STILL) | (noise.ravel() < CHANGE)
+        rank = int(0.95 * (speed.size - 1))
+        return float(speed.mean()), float(np.partition(speed, rank)[rank]), float(still.mean()), dt
+
+
+def refine(before: U8, after: U8, flow: npt.NDArray[Any]) -> tuple[F32, F32]:
+    """One Lucas-Kanade step on a flow (h, w, 2) in pixels from `before` to `after`, (h, w) each: the flow's x and y, (h, w)."""
+    height, width = before.shape
+    coarse = np.rint(flow * TABLE) / np.float32(TABLE)
+    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    x, y = columns + coarse[..., 0], rows + coarse[..., 1]
+    warped = cv2.remap(after.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    start = before.astype(np.float32)
+    both = start + warped
+    gx = cv2.sepFilter2D(both, cv2.CV_32F, DERIVATIVE * np.float32(0.5), SMOOTH)
+    gy = cv2.sepFilter2D(both, cv2.CV_32F, SMOOTH, DERIVATIVE * np.float32(0.5))
+    gt = cv2.sepFilter2D(warped - start, cv2.CV_32F, SMOOTH, SMOOTH)
+    inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    gt *= inside
+    xx, xy, yy, xt, yt = (cv2.blur(p, (WINDOW, WINDOW)) for p in (gx * gx, gx * gy, gy * gy, gx * gt, gy * gt))
+    xx, yy = xx + np.float32(RIDGE), yy + np.float32(RIDGE)
+    det = xx * yy - xy * xy
+    du = np.clip((xy * yt - yy * xt) / det, -1, 1)
+    dv = np.clip((xy * xt - xx * yt) / det, -1, 1)
+    return coarse[..., 0] + du, coarse[..., 1] + dv

@@ -1,0 +1,61 @@
+"""Exposure of every frame: how light it is, how much contrast it has, how much of it is lost in black or in white."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from rushes.media.views import Batch
+from rushes.records import Column
+from rushes.scan.levels import STUDIO_BLACK, STUDIO_SPAN
+
+DARK_LEVEL = 32.0
+"""Grey level below which a pixel counts as dark: an eighth of the range, 1.4 % of white in linear light (sRGB, IEC 61966-2-1)."""
+CLIPPED_LEVEL = 250.0
+"""Grey level from which a pixel counts as clipped: within 2 % of white, so that shrinking and coding noise do not hide it."""
+
+GAIN = 255.0 / STUDIO_SPAN
+SOURCE = "mean, spread and shares of the luma histogram on the motion view (long side 128 px)"
+
+
+def _code(level: float) -> int:
+    """Smallest studio code whose grey level is at least `level`."""
+    return int(np.ceil(level / GAIN + STUDIO_BLACK))
+
+
+class Exposure:
+    """Four signals of every frame, from the motion view. With `hdr` (PQ, HLG) the two shares are NaN: black and white lie elsewhere there.
+
+    Mean and spread stay, in grey levels of the code values; they order HDR frames among themselves but do not compare with SDR.
+    """
+
+    columns: tuple[Column, ...] = (
+        Column("luma_mean", "float", "grey level", "mean luma", 0.0, 255.0, SOURCE),
+        Column("luma_std", "float", "grey level", "standard deviation of luma over the frame", 0.0, 127.5, SOURCE),
+        Column("luma_dark", "float", "share", f"share of pixels below grey level {DARK_LEVEL:g}; null for HDR", 0.0, 1.0, SOURCE),
+        Column("luma_clipped", "float", "share", f"share of pixels from grey level {CLIPPED_LEVEL:g} up; null for HDR", 0.0, 1.0, SOURCE),
+    )
+
+    def __init__(self, *, hdr: bool) -> None:
+        self._hdr = hdr
+        self._parts: list[npt.NDArray[np.float32]] = []
+
+    def push(self, batch: Batch) -> None:
+        """Adds the frames of a batch."""
+        rows = np.empty((len(batch.motion), 4), np.float32)
+        dark, clipped = _code(DARK_LEVEL), _code(CLIPPED_LEVEL)
+        size = batch.motion[0].size
+        for row, luma in zip(rows, batch.motion, strict=True):
+            mean, spread = cv2.meanStdDev(luma)
+            shares = (np.count_nonzero(luma < dark) / size, np.count_nonzero(luma >= clipped) / size)
+            row[:] = ((mean[0, 0] - STUDIO_BLACK) * GAIN, spread[0, 0] * GAIN, *shares)
+        np.clip(rows[:, 0], 0.0, 255.0, out=rows[:, 0])
+        if self._hdr:
+            rows[:, 2:] = np.nan
+        self._parts.append(rows)
+
+    def finish(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The signals of all frames pushed."""
+        table = np.concatenate(self._parts) if self._parts else np.empty((0, 4), np.float32)
+        return {column.name: np.ascontiguousarray(table[:, i]) for i, column in enumerate(self.columns)}

@@ -1,0 +1,64 @@
+"""The grid meter: what is measured twice a second rather than on every frame."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from rushes.media.views import Views
+from rushes.records import Column
+from rushes.scan.blocks import blockiness
+from rushes.scan.crops import crops
+from rushes.scan.letterbox import letterbox
+from rushes.scan.levels import levels
+from rushes.scan.noise import noise_sigma
+from rushes.scan.sharpness import edges
+
+
+class Grid:
+    """Sharpness, texture and letterbox from the 640 px luma, noise and blockiness from native crops; NaN off the grid.
+
+    Noise and blockiness are also NaN for RGB and packed formats, which have no luma plane to crop.
+    """
+
+    columns: tuple[Column, ...] = (
+        Column("sharpness", "float", "1/pixel at 320 px", "steepest step as a share of local contrast", 0.0, 1.0, "Marziliano et al. 2002"),
+        Column("texture", "float", "share", "share of 16 px blocks (at 320 px) that span 20 grey levels", 0.0, 1.0, "scan/sharpness.py"),
+        Column("letterbox", "float", "share", "share of the frame in black bars", 0.0, 1.0, "FFmpeg cropdetect"),
+        Column("noise", "float", "grey level", "sigma of the grain in the calmest blocks", 0.0, None, "Immerkaer 1996"),
+        Column("blockiness", "float", "share", "codec blocks that meet in a step, less those off the grid", -1.0, 1.0, "scan/blocks.py"),
+    )
+
+    def __init__(self) -> None:
+        self._n = 0
+        self._at: list[int] = []
+        self._rows: list[tuple[float, ...]] = []
+
+    def push(self, views: Views, on_grid: bool) -> None:
+        """Looks at one frame; does nothing but count it off the grid."""
+        if on_grid:
+            self._at.append(self._n)
+            self._rows.append(_measure(views))
+        self._n += 1
+
+    def finish(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The signals of all frames pushed."""
+        table = np.full((len(self.columns), self._n), np.nan, np.float32)
+        if self._rows:
+            table[:, self._at] = np.array(self._rows, np.float32).T
+        return {column.name: row for column, row in zip(self.columns, table, strict=True)}
+
+
+def _measure(views: Views) -> tuple[float, ...]:
+    """One value a column, in their order."""
+    luma = levels(views.luma, full_range=views.luma_full_range)
+    sharpness, texture = edges(luma)
+    noise = blocky = math.nan
+    if views.native is not None:
+        interlaced = bool(views.frame.interlaced_frame)
+        samples = crops(views.native, full_range=views.full_range, bits=views.bits, interlaced=interlaced)
+        if samples is not None:
+            noise, blocky = noise_sigma(samples), blockiness(samples)
+    return sharpness, texture, letterbox(luma), noise, blocky

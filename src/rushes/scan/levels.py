@@ -1,0 +1,29 @@
+"""Luma in one unit: full-range 8-bit grey levels, whatever the source's range and bit depth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+
+STUDIO_BLACK = 16.0
+STUDIO_SPAN = 219.0
+"""Studio luma runs from 16 to 235 in 8 bits (ITU-R BT.601, BT.709)."""
+
+
+def levels(luma: npt.NDArray[Any], *, full_range: bool, bits: int = 8) -> F32:
+    """Luma codes of any shape as float32 grey levels: 0 is black, 255 is white.
+
+    Codes outside the studio range (below black, above white) keep their values: below 0 and above 255.
+    """
+    out = np.empty(luma.shape, np.float32)
+    scale = 1.0 / (1 << (bits - 8))
+    if full_range:
+        return np.multiply(luma, np.float32(scale if bits == 8 else 255.0 / ((1 << bits) - 1)), out=out, dtype=np.float32)
+    gain = 255.0 / STUDIO_SPAN
+    np.multiply(luma, np.float32(scale * gain), out=out, dtype=np.float32)
+    out -= np.float32(STUDIO_BLACK * gain)
+    return out

@@ -1,0 +1,124 @@
+"""Global motion of every frame: how the whole picture moved, grew and changed since the frame before.
+
+Pictures are compared at half the motion view (64 x 36 for 16:9): a whole-pixel shift by phase correlation (`shift.py`), then a linear
+fit of shift and zoom for the rest (`align.py`). Every frame counts: a shaking camera turns round several times a second, so a grid
+would miss it.
+A frame costs about four fifths of one cv2.phaseCorrelate on the whole motion view. Matrix products are small: keep BLAS to one thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from rushes.media.views import Batch
+from rushes.records import Column
+from rushes.scan.align import U8, Aligner, Fit, Shifts, derive, overlap
+from rushes.scan.shift import C64, F32, PhaseCorrelation
+
+HALVE_FROM = 32
+"""Short side of the motion view, pixels, from which it is halved; smaller ones are compared as they are."""
+ASTRAY_PX = 0.75
+"""Step of the linear fit, pixels, from which it is done again from the nearer whole-pixel shift: up to here it is within 1 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pictures:
+    """What is kept of n compared pictures: pixels (n, h, w), `derive` of them, their spectra."""
+
+    pixels: U8
+    planes: F32
+    spectra: C64
+
+    def last(self) -> _Pictures:
+        return _Pictures(self.pixels[-1:].copy(), self.planes[:, -1:].copy(), self.spectra[-1:].copy())
+
+    def then(self, more: _Pictures) -> _Pictures:
+        return _Pictures(
+            np.concatenate((self.pixels, more.pixels)),
+            np.concatenate((self.planes, more.planes), axis=1),
+            np.concatenate((self.spectra, more.spectra)),
+        )
+
+
+class GlobalMotion:
+    """Per-frame motion relative to the frame before; NaN on the first frame. The picture is as coded, not turned upright."""
+
+    columns: tuple[Column, ...] = (
+        Column("dx", "float", "diagonal/frame", "content's move to the right since the frame before", None, None, "Bergen et al. 1992"),
+        Column("dy", "float", "diagonal/frame", "content's move downwards since the frame before", None, None, "as dx"),
+        Column("zoom", "float", "1/frame", "relative growth of the picture since the frame before; + is in", None, None, "as dx"),
+        Column("motion_fit", "float", "1", "share of detail that dx, dy, zoom line up; low at cuts, on flats", 0.0, 1.0),
+        Column("frame_diff", "float", "grey level", "mean absolute change of luma since the frame before", 0.0, 219.0),
+        Column("block_diff", "float", "grey level", "the same over the block, 1/16 of the long side, that changed most", 0.0, 219.0),
+    )
+
+    def __init__(self) -> None:
+        self._before: _Pictures | None = None
+        self._rows: list[F32] = [np.full((1, len(self.columns)), np.nan, np.float32)]
+
+    def push(self, batch: Batch) -> None:
+        """Take the next frames."""
+        pixels = _halved(batch.motion)
+        if self._before is None:
+            self._aligner = Aligner(*pixels.shape[1:])
+            self._phase = PhaseCorrelation(pixels.shape[2], pixels.shape[1])
+        planes = derive(pixels)
+        pictures = _Pictures(pixels, planes, self._phase.spectra(planes[0]))
+        if self._before is not None:
+            pictures = self._before.then(pictures)
+        self._before = pictures.last()
+        if len(pictures.pixels) > 1:
+            self._rows.append(self._signals(pictures))
+
+    def finish(self) -> dict[str, F32]:
+        """The signals, one value a frame."""
+        table = np.concatenate(self._rows) if self._before is not None else self._rows[0][:0]
+        return {column.name: table[:, i].copy() for i, column in enumerate(self.columns)}
+
+    def _signals(self, pictures: _Pictures) -> F32:
+        """Signals of n pictures but the first, (n - 1, columns)."""
+        fit = self._align(pictures)
+        tall = pictures.pixels.reshape(-1, pictures.pixels.shape[2])
+        height = pictures.pixels.shape[1]
+        change = cv2.absdiff(tall[height:], tall[:-height]).reshape(-1, *pictures.pixels.shape[1:])
+        blocks = self._aligner.blocks(change.astype(np.float32))
+        diagonal = 2 * self._aligner.radius
+        series = (*(fit.shift.T / diagonal), fit.zoom, fit.good, blocks.mean(axis=1), blocks.max(axis=1))
+        return np.stack(series, axis=1).astype(np.float32)
+
+    def _align(self, pictures: _Pictures) -> Fit:
+        before, after = pictures.planes[:, :-1], pictures.planes[:, 1:]
+        start = _better_than_none(before[0], after[0], self._phase.shifts(pictures.spectra[:-1], pictures.spectra[1:]))
+        fit = self._aligner.fit(before, after, start)
+        astray = np.flatnonzero((np.abs(fit.shift - start) > ASTRAY_PX).any(axis=1))
+        if len(astray):
+            again = self._aligner.fit(before[:, astray], after[:, astray], np.rint(fit.shift[astray]).astype(np.int64))
+            better = again.good > fit.good[astray]
+            for old, new in ((fit.shift, again.shift), (fit.zoom, again.zoom), (fit.good, again.good)):
+                old[astray[better]] = new[better]
+        return fit
+
+
+def _halved(motion: U8) -> U8:
+    """Motion views (n, h, w) at half size by area, where they are large enough."""
+    n, height, width = motion.shape
+    if min(height, width) < HALVE_FROM:
+        return motion
+    rows, columns = height // 2, width // 2
+    tall = np.ascontiguousarray(motion[:, : 2 * rows, : 2 * columns]).reshape(-1, 2 * columns)
+    return cv2.resize(tall, (columns, n * rows), interpolation=cv2.INTER_AREA).reshape(n, rows, columns)  # type: ignore[return-value]
+
+
+def _better_than_none(before: F32, after: F32, shifts: Shifts) -> Shifts:
+    """The shifts (n, 2) of pictures (n, h, w), set to zero where moving the picture does not bring it nearer to the next."""
+    kept = shifts.copy()
+    for i in np.flatnonzero(shifts.any(axis=1)):
+        to, source = overlap(int(shifts[i, 0]), int(shifts[i, 1]), *before.shape[1:])
+        seen = after[i][to]
+        moved = cv2.norm(seen, before[i][source], cv2.NORM_L1) / seen.size
+        if moved >= cv2.norm(after[i], before[i], cv2.NORM_L1) / after[i].size:
+            kept[i] = 0
+    return kept
