@@ -231,12 +231,23 @@ PROFILES: dict[str, dict[str, Any]] = {
 }
 """What a profile changes besides rules. inspection: a robot on its round films without cuts; signs and gauges must stay readable."""
 
+_DAMAGE: dict[str, dict[str, Any]] = {
+    "blurred": {"column": "sharpness", "min": 0.4},
+    "dark": {"column": "dark_share", "max": 0.9},
+    "overexposed": {"column": "clipped_share", "max": 0.25},
+    "noisy": {"column": "noise", "max": 6.0},
+    "blocky": {"column": "blockiness", "max": 0.032},
+    "frozen": {"column": "freeze_share", "max": 0.8},
+}
 RULES: dict[str, dict[str, dict[str, Any]]] = {
     "web": {
         "too_short": {"column": "duration_s", "min": 4.0},
+        **_DAMAGE,
+        "static": {"column": "static_share", "max": 0.99},
+        "shaky": {"column": "shake", "max": 0.02},
+        "empty": {"column": "texture", "min": 0.02},
     },
-    "inspection": {
-        "too_short": {"column": "duration_s", "min": 4.0},
-    },
+    # A robot on its round: its gait shakes, it stops at what it inspects, and a blank wall or a night shift is part of the round.
+    "inspection": {"too_short": {"column": "duration_s", "min": 4.0}, **{k: v for k, v in _DAMAGE.items() if k != "dark"}},
 }
-"""Default rules by profile, calibrated as docs/calibration.md shows."""
+"""Default rules by profile, calibrated as docs/calibration.md shows; a clip of the inspection profile is not dropped for being dark."""
