@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 PEEK_PACKETS = 64
 """Packets looked at to see whether a stream has non-reference frames: longer than any usual run of reference frames between B-frames."""
+NO_PTS_CONTAINERS = {"avi"}
+"""Containers that store no pts: libav's are guesses there, wrong with B-frames, while the order of decoding dates each frame that comes out."""
+MAX_BACK_S = 1.0
+"""A pts that goes back by less is a slip, and moves to one tick behind its forerunner; by more, the clock was reset, and the last step is taken once more."""
 MAX_CORRUPT_RUN = 512
 """Packets in a row that fail to decode before the rest of the stream is given up; keeps a broken tail of hours from costing hours."""
 
@@ -32,7 +36,7 @@ class Decoder:
         source: a path, or a seekable file object.
         uri: the name to use in errors.
         size_bytes: size of the file, for the facts.
-        mode: the mode asked for; `mode` of the instance is the one in force (`fast` needs a codec with non-reference frames).
+        mode: the mode asked for; `mode` of the instance is the one in force (`fast` needs non-reference frames, and pts in the container).
         progress: called now and then with the seconds decoded so far; the guard's proof that packets move.
 
     Attributes:
@@ -51,6 +55,8 @@ class Decoder:
         self.stream = video_stream(self.container, uri)
         self.facts: VideoFacts = facts_of(self.container, self.stream, size_bytes)
         self.time_base: Fraction = self.facts.time_base
+        self._by_dts = self.facts.container in NO_PTS_CONTAINERS
+        self._step = max(1, round(1 / (self.stream.guessed_rate * self.time_base))) if self.stream.guessed_rate else 1
         self.n_packets = self.n_frames = self.n_corrupt = self.n_repaired_pts = 0
         self.full_range = False
         self._first_pts: int | None = None
@@ -74,7 +80,7 @@ class Decoder:
         if mode == "fast":
             peeked = list(itertools.islice(self._demuxed, PEEK_PACKETS))
             self._demuxed = itertools.chain(peeked, self._demuxed)
-            if has_disposable(context, peeked):
+            if not self._by_dts and has_disposable(context, peeked):
                 context.skip_frame = "NONREF"
                 loop_filter = "bidir"
             else:
@@ -85,15 +91,14 @@ class Decoder:
     def _demux(self) -> Iterator[Packet]:
         import av
 
-        packets = self.container.demux(self.stream)
         failures = 0
         while failures < MAX_CORRUPT_RUN:
             try:
-                yield next(packets)
-                failures = 0
-            except StopIteration:
+                for packet in self.container.demux(self.stream):
+                    failures = 0
+                    yield packet
                 return
-            except av.error.FFmpegError:
+            except av.error.FFmpegError:  # ends the generator, not the container: a new one reads on behind the damage
                 failures += 1
                 self.n_corrupt += 1
 
@@ -144,15 +149,18 @@ class Decoder:
 
     def _stamp(self, frame: VideoFrame) -> int:
         """The frame's pts; mended where the container has none or goes backwards, and then counted."""
-        pts = frame.pts if frame.pts is not None else frame.dts
+        pts = frame.dts if self._by_dts or frame.pts is None else frame.pts
         if self._first_pts is None or self._last_pts is None:
             pts = pts if pts is not None else 0
             self._first_pts = pts
             self.facts = upright(self.facts, frame)
             self.full_range = full_range(frame)
         elif pts is None or pts <= self._last_pts:
-            pts = self._last_pts + max(1, self._last_duration)
+            slip = pts is not None and (self._last_pts - pts) * self.time_base < MAX_BACK_S
+            pts = self._last_pts + (1 if slip else self._step)
             self.n_repaired_pts += 1
+        else:
+            self._step = pts - self._last_pts
         duration = self._durations.pop(pts, 0) or frame.duration or 0
         if len(self._durations) > 256:  # stale entries of packets that gave no frame
             self._durations = {k: v for k, v in self._durations.items() if k > pts}

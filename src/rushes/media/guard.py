@@ -2,13 +2,15 @@
 
 A child is a spawned Python module (`python -m MODULE`) that lives for many jobs. It reads one JSON job a line from its standard input and
 answers JSON lines on the descriptor named in RUSHES_REPLY_FD: any number of `{"progress": seconds}`, then one `{"done": ...}` or
-`{"error": ...}`. It is replaced after a crash, a hang or a memory limit. It ends when its standard input ends, so no child outlives
-its parent, and it never sees Ctrl-C: the parent decides.
+`{"error": ...}`. It is replaced after a crash, a hang or a memory limit. It never sees Ctrl-C: the parent decides. No child outlives its parent: it ends
+when its standard input ends, and, should native code never let Python look there, by the signal SIGIO, which the kernel sends when the
+parent's end of a pipe that is made for nothing else (RUSHES_LIFE_FD) is closed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import queue
@@ -27,9 +29,7 @@ from rushes.errors import CrashError, HangError, MemoryError_
 
 LOOK_EVERY_S = 0.25
 """How often memory and the stop flag are looked at while a child works."""
-IDLE_S = 1.0
-"""After this long without a job a child writes out what it has buffered."""
-REPLY_FD = "RUSHES_REPLY_FD"
+REPLY_FD, LIFE_FD = "RUSHES_REPLY_FD", "RUSHES_LIFE_FD"
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")}
 """One thread a child: as many children as cores must not fight."""
 
@@ -55,17 +55,21 @@ class Child:
         self._stop = stop
         self._process: subprocess.Popen[bytes] | None = None
         self._replies: IO[bytes] | None = None
+        self._life: IO[bytes] | None = None
         self._stderr: IO[bytes] | None = None
 
     def _start(self) -> subprocess.Popen[bytes]:
         read_end, write_end = os.pipe()
+        life_read, life_write = os.pipe()
         self._stderr = tempfile.TemporaryFile()
-        env = {**os.environ, **THREADS, REPLY_FD: str(write_end)}
+        env = {**os.environ, **THREADS, REPLY_FD: str(write_end), LIFE_FD: str(life_read)}
         process = subprocess.Popen(
             [sys.executable, "-m", self._module],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._stderr, pass_fds=(write_end,), env=env,
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._stderr, pass_fds=(write_end, life_read), env=env,
         )
         os.close(write_end)
+        os.close(life_read)
+        self._life = os.fdopen(life_write, "wb", buffering=0)
         os.set_blocking(read_end, False)
         self._replies = os.fdopen(read_end, "rb", buffering=0)
         self._process = process
@@ -158,17 +162,17 @@ class Child:
         self.close()
 
     def close(self) -> None:
-        """Ends the child by the end of its input. What it has buffered is not written: send it a job for that first."""
+        """Ends the child by the end of its input."""
         process, self._process = self._process, None
         if process is not None:
             assert process.stdin is not None
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
             process.wait()
-        for handle in (self._replies, self._stderr):
+        for handle in (self._replies, self._life, self._stderr):
             if handle is not None:
                 handle.close()
-        self._replies = self._stderr = None
+        self._replies = self._life = self._stderr = None
 
 
 def resident_bytes(pid: int | None) -> int:
@@ -180,15 +184,17 @@ def resident_bytes(pid: int | None) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def serve(do: Callable[[dict[str, Any], Callable[[float], None]], dict[str, Any]], idle: Callable[[], None]) -> NoReturn:
+def serve(do: Callable[[dict[str, Any], Callable[[float], None]], dict[str, Any]]) -> NoReturn:
     """The child's side: answers jobs until standard input ends, then leaves at once, even out of native code.
 
     Args:
         do: does one job; gets the job and a function to report progress with; returns the last message.
-        idle: called when no job has come for `IDLE_S`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    life = int(os.environ.pop(LIFE_FD))
+    fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
     replies = os.fdopen(int(os.environ.pop(REPLY_FD)), "wb", buffering=0)
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
@@ -208,10 +214,5 @@ def serve(do: Callable[[dict[str, Any], Callable[[float], None]], dict[str, Any]
             replies.write(json.dumps({"progress": seconds}).encode() + b"\n")
 
     while True:
-        try:
-            line = jobs.get(timeout=IDLE_S)
-        except queue.Empty:
-            idle()
-            continue
-        answer = do(json.loads(line), progress)
+        answer = do(json.loads(jobs.get()), progress)
         replies.write(json.dumps(answer).encode() + b"\n")

@@ -1,0 +1,96 @@
+"""The sound of clips: packets that lie wholly inside a clip, copied."""
+
+from __future__ import annotations
+
+from collections import deque
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+    from av.packet import Packet
+
+    from rushes.media.clip_file import ClipFile
+
+INTERLEAVE_S = 5.0
+"""How far sound may lie from its pictures in a file: libav's mov reader reorders to within 1 s, transport streams stay within about 1 s."""
+
+
+def audio_stream(container: InputContainer) -> AudioStream | None:
+    """The first audio track; None when there is none that libav knows."""
+    tracks = container.streams.audio
+    return tracks[0] if tracks and tracks[0].codec_context is not None else None
+
+
+def copy_of(packet: Packet[Any], stream: Any, offset: int) -> Packet[Any]:
+    """A packet of its own for an output stream, `offset` ticks earlier; the original is not touched."""
+    import av
+
+    copy = av.Packet(bytes(packet))
+    copy.time_base = packet.time_base
+    copy.pts = None if packet.pts is None else packet.pts - offset
+    copy.dts = None if packet.dts is None else packet.dts - offset
+    copy.duration = packet.duration
+    copy.is_keyframe = packet.is_keyframe
+    for data in packet.iter_sidedata():
+        if data.data_type != "skip_samples":  # tells of the start and the end of the source, not of the clip's
+            copy.set_sidedata(data)
+    copy.stream = stream
+    return copy
+
+
+class RecentAudio:
+    """The last seconds of audio packets, for clips that begin with a picture stored later than its sound."""
+
+    def __init__(self) -> None:
+        self._packets: deque[Packet[Any]] = deque()
+
+    def push(self, packet: Packet[Any]) -> None:
+        """Adds one packet and forgets those more than INTERLEAVE_S older."""
+        if packet.pts is None:
+            return
+        self._packets.append(packet)
+        horizon = packet.pts - INTERLEAVE_S / float(packet.time_base)
+        while self._packets and (self._packets[0].pts or 0) < horizon:
+            self._packets.popleft()
+
+    def __iter__(self) -> Any:
+        return iter(self._packets)
+
+
+class ClipAudio:
+    """The sound of one clip: holds packets back until the pictures around them are certain.
+
+    Args:
+        file: the clip's file.
+        stream: its audio track.
+        start_s: exact time of the clip's first picture.
+    """
+
+    def __init__(self, file: ClipFile, stream: Any, start_s: Fraction, recent: RecentAudio) -> None:
+        self._file = file
+        self._stream = stream
+        self._start_s = start_s
+        self._waiting: deque[Packet[Any]] = deque()
+        self.reached_s = start_s
+        for packet in recent:
+            self.push(packet)
+
+    def push(self, packet: Packet[Any]) -> None:
+        """Takes a packet of the source if it begins inside the clip."""
+        if packet.pts is None:
+            return
+        at = packet.pts * Fraction(packet.time_base)
+        self.reached_s = max(self.reached_s, at)
+        if at >= self._start_s:
+            self._waiting.append(packet)
+
+    def write_until(self, end_s: Fraction) -> None:
+        """Writes the packets that end by `end_s`."""
+        while self._waiting:
+            packet = self._waiting[0]
+            base = Fraction(packet.time_base)
+            if ((packet.pts or 0) + (packet.duration or 0)) * base > end_s:
+                return
+            self._file.mux(copy_of(self._waiting.popleft(), self._stream, round(self._start_s / base)))

@@ -1,0 +1,218 @@
+"""One clip file: written under a hidden name, verified by reading it back, then put in its place."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from rushes.errors import CutError
+from rushes.media import storage
+from rushes.media.address import public_uri
+from rushes.media.mishap import write_error
+
+if TYPE_CHECKING:
+    from av import Packet
+    from av.container import OutputContainer
+    from av.stream import Stream
+
+MP4_VIDEO = {"h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg"}
+MP4_AUDIO = {"aac", "mp3", "mp2", "opus", "ac3", "eac3", "alac", "flac"}
+"""Codecs registered for MPEG-4 files (mp4ra.org) that libav writes there."""
+MOV_ONLY_AUDIO = "pcm_"
+MAX_CLOCK = 1 << 30
+"""Largest clock of a mov or mp4 file asked for; 32 bits hold it."""
+FORMATS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
+
+
+def suffix_for(video: str, audio: str | None) -> str:
+    """The container that holds these codecs: mp4, mov for uncompressed audio, else mkv (whose clock is 1 ms: pts are rounded to it)."""
+    if video not in MP4_VIDEO:
+        return "mkv"
+    if audio is None or audio.removesuffix("float") in MP4_AUDIO:  # libav's decoder of mp3 is called mp3float
+        return "mp4"
+    return "mov" if audio.startswith(MOV_ONLY_AUDIO) else "mkv"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where and how the clips of one video are written."""
+
+    folder: str
+    suffix: str
+    mode: str
+    crf: int | None
+    options: storage.Options
+    source_uri: str
+    time_base: Fraction
+
+    def uri(self, clip_id: str) -> str:
+        """Address of a clip's file."""
+        return f"{self.folder.rstrip('/')}/{clip_id[:2]}/{clip_id}.{self.suffix}"
+
+    def comment(self, start_pts: int, end_pts: int) -> str:
+        """What the file says about itself: how it was made and from which span, so that it can be known again."""
+        return json.dumps({"rushes": self.mode, "crf": self.crf, "span": [start_pts, end_pts]})
+
+    def known(self, clip_id: str, start_pts: int, end_pts: int) -> tuple[int, int] | None:
+        """(frames, bytes) of a complete file of this clip made in this way, by reading its index; None when there is none."""
+        import av
+
+        uri = self.uri(clip_id)
+        if not storage.exists(uri, self.options):
+            return None
+        source = storage.open_seekable(uri, self.options)
+        try:
+            with av.open(source, "r") as container:
+                tags = {name.lower(): value for name, value in container.metadata.items()}
+                if tags.get("comment") != self.comment(start_pts, end_pts):
+                    return None
+                n_frames = sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
+        except av.error.FFmpegError:
+            return None
+        finally:
+            if not isinstance(source, str):
+                source.close()
+        return n_frames, storage.stat(uri, self.options).size or 0
+
+
+class ClipFile:
+    """A clip being written. Use `close` to verify and publish it, or `drop` to leave no trace.
+
+    Args:
+        place: where and how.
+        clip_id: its id.
+        span: (start_pts, end_pts) asked for; goes into the comment.
+    """
+
+    def __init__(self, place: Place, clip_id: str, span: tuple[int, int]) -> None:
+        import av
+
+        self._uri = place.uri(clip_id)
+        self._place = place
+        self._stack = ExitStack()
+        try:
+            self._path = self._stack.enter_context(storage.scratch_for(self._uri))
+        except OSError as error:
+            raise write_error(error, self._uri) from error
+        clock = str(min(place.time_base.denominator, MAX_CLOCK))  # edit lists are written in it: exact to the tick
+        mov = {"movflags": "+faststart", "movie_timescale": clock}
+        options = {"avoid_negative_ts": "disabled"} if place.suffix == "mkv" else mov
+        try:
+            self._out: OutputContainer = av.open(self._path, "w", format=FORMATS[place.suffix], options=options)
+        except av.error.FFmpegError as error:
+            self._stack.close()
+            raise self._words(error) from error
+        self._ended = False
+        self._out.metadata["comment"] = place.comment(*span)
+
+    def copied(self, stream: Stream) -> Any:
+        """Adds a stream that is a copy of `stream`, with its clock, turn and pixel shape."""
+        import av
+
+        try:
+            added = self._out.add_stream_from_template(stream, opaque=True)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise self._words(error) from error
+        added.time_base = stream.time_base
+        return added
+
+    def encoded(self, codec: str, rate: Fraction, options: dict[str, str]) -> Any:
+        """Adds a stream to be encoded."""
+        return self._out.add_stream(codec, rate=rate, options=options)
+
+    def mux(self, packet: Packet[Any]) -> None:
+        """Writes a packet whose stream and time base are set.
+
+        Raises:
+            StorageError: the disk is full.
+            CutError: the container does not take it.
+        """
+        import av
+
+        try:
+            self._out.mux_one(packet)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise self._words(error) from error
+
+    def close(self, pts: Sequence[int], n_packets: int, time_base: Fraction) -> tuple[str, int]:
+        """Ends the file, verifies that it holds exactly these frames, and puts it in its place.
+
+        Args:
+            pts: of the frames to be seen, increasing, counted from the clip's start.
+            n_packets: video packets written.
+            time_base: of `pts`.
+
+        Returns:
+            (uri, bytes).
+
+        Raises:
+            CutError: the file is not what was meant; it is removed.
+            StorageError: the disk is full.
+        """
+        import av
+
+        self._ended = True
+        with self._stack:
+            try:
+                self._out.close()
+                verify(self._path, pts, n_packets, time_base)
+            except (av.error.FFmpegError, ValueError) as error:
+                raise self._words(error) from error
+            size = storage.publish(self._path, self._uri, self._place.options)
+        return public_uri(self._uri), size
+
+    def drop(self) -> None:
+        """Leaves no file, unless it was closed before."""
+        import av
+
+        if self._ended:
+            return
+        self._ended = True
+        with self._stack:
+            try:
+                self._out.close()
+            except (av.error.FFmpegError, ValueError):
+                return
+
+    def _words(self, error: Exception) -> Exception:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO):
+            return write_error(OSError(error.errno, str(error)), self._uri)  # type: ignore[attr-defined]
+        words = getattr(error, "strerror", None) or error
+        return CutError(f"{self._place.suffix} does not take this stream: {words}", uri=self._place.source_uri, step="clips")
+
+
+def verify(path: str, pts: Sequence[int], n_packets: int, time_base: Fraction) -> None:
+    """Reads a clip file back: packets and decoded frames must be as many as meant, at the times meant, none corrupt.
+
+    Times are compared exactly where the container's clock allows it, else to half its tick (mkv).
+
+    Raises:
+        CutError: they are not.
+    """
+    import av
+
+    demuxed, decoded, corrupt = 0, [], 0
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        stream.codec_context.options = {"skip_loop_filter": "all"}  # counting does not need deblocked pictures
+        for packet in container.demux(stream):
+            demuxed += packet.size > 0
+            for frame in packet.decode():
+                decoded.append(frame.pts)
+                corrupt += bool(frame.is_corrupt)
+        tick = Fraction(stream.time_base or 1)
+    allowed = Fraction(0) if (time_base / tick).denominator == 1 else tick / 2
+    if demuxed != n_packets or len(decoded) != len(pts):
+        held = f"the file holds {demuxed} packets and {len(decoded)} frames"
+        raise CutError(f"{held} where {n_packets} and {len(pts)} were meant", step="clips")
+    if corrupt:
+        raise CutError(f"{corrupt} of {len(decoded)} frames do not decode cleanly", step="clips")
+    for n, (is_at, meant) in enumerate(zip(decoded, pts, strict=True)):
+        if is_at is None or abs(is_at * tick - meant * time_base) > allowed:
+            raise CutError(f"frame {n} is at {is_at} x {tick} s where {meant} x {time_base} s was meant", step="clips")

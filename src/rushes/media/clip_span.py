@@ -1,0 +1,37 @@
+"""A clip to be cut, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rushes.records import Span
+
+
+@dataclass(frozen=True, slots=True)
+class ClipSpan:
+    """A clip to be cut: its id and its half-open span, in ticks of the video's time base."""
+
+    clip_id: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class CutResult:
+    """What became of one clip.
+
+    Attributes:
+        clip_id: the clip.
+        uri: its file; None when there is none.
+        start_pts, end_pts: what the file holds, half-open, in ticks of the source; the span itself when encoded.
+        n_frames: frames in the file.
+        bytes: size of the file.
+        error: why there is no file; the clip stays a reference.
+    """
+
+    clip_id: str
+    uri: str | None
+    start_pts: int
+    end_pts: int
+    n_frames: int
+    bytes: int
+    error: str | None = None

@@ -1,0 +1,74 @@
+"""Clips as files: every clip of a video from one pass over its source, by stream copy or by encoding.
+
+copy: packets as they are. A clip begins at the first key frame inside its span where decoding may begin, and ends at the last point
+inside it where nothing kept is needed later or missing earlier: no frame from outside the span is in the file, not even for a reader that
+ignores edit lists. encode: exactly the frames of the span, as H.264.
+
+A file is named by its clip, written under a hidden name, read back and compared, and only then takes its place. Audio is the first
+audio track, copied packet by packet: those that lie wholly inside what is kept (so up to one audio packet, about 20 ms, is missing at
+each end).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from rushes.errors import CutError
+from rushes.media.clip_file import Place, suffix_for
+from rushes.media.clip_span import ClipSpan, CutResult
+from rushes.media.cut_copy import copy_clips
+from rushes.media.cut_encode import encode_clips
+from rushes.records import VideoFacts
+
+if TYPE_CHECKING:
+    from rushes.media.storage import Options
+
+__all__ = ["ClipMode", "ClipSpan", "CutResult", "cut_clips"]
+
+ClipMode = Literal["copy", "encode"]
+
+
+def cut_clips(
+    source: str | BinaryIO,
+    facts: VideoFacts,
+    clips: Sequence[ClipSpan],
+    folder: str,
+    *,
+    mode: ClipMode,
+    uri: str,
+    crf: int = 18,
+    options: Options | None = None,
+) -> Iterator[CutResult]:
+    """Writes the clips of one video to `folder`/<first two characters of the id>/<id>.mp4 (.mov, .mkv where mp4 cannot hold the streams).
+
+    Results come as clips are finished. A complete file of an earlier run is kept as it is.
+
+    Args:
+        source: path or seekable file of the video; opened once.
+        facts: its facts; spans are in ticks of `facts.time_base`.
+        clips: what to cut, in any order.
+        folder: path or URL.
+        mode: "copy" or "encode".
+        uri: the video's name, for errors.
+        crf: quality of encoded clips, 0 to 51, x264's constant rate factor.
+        options: storage options of `folder`.
+
+    Raises:
+        ProbeError: the source cannot be opened.
+        DecodeError: encoding was asked for and no frame of the source can be decoded.
+        CutError: the source breaks off while it is read.
+        StorageError: the folder cannot be written, such as on a full disk.
+    """
+    if not clips:
+        return
+    ordered = sorted(clips, key=lambda clip: (clip.span.start_pts, clip.span.end_pts))
+    if len({clip.clip_id for clip in ordered}) < len(ordered):
+        raise CutError("two clips have one id", uri=uri, step="clips", mend="give each span once")
+    codec = facts.codec if mode == "copy" else "h264"
+    suffix = suffix_for(codec, facts.audio_codec if facts.has_audio else None)
+    place = Place(folder, suffix, mode, crf if mode == "encode" else None, options or {}, uri, facts.time_base)
+    if mode == "copy":
+        yield from copy_clips(source, facts, ordered, place)
+    else:
+        yield from encode_clips(source, facts, ordered, place)

@@ -1,0 +1,216 @@
+"""Clips by encoding: exactly the frames of each span, upright, as H.264 with the source's own time stamps."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from rushes.errors import CutError
+from rushes.media.address import public_uri
+from rushes.media.clip_audio import INTERLEAVE_S, ClipAudio, RecentAudio, audio_stream
+from rushes.media.clip_file import ClipFile, Place
+from rushes.media.clip_span import ClipSpan, CutResult
+from rushes.media.decode import MAX_CORRUPT_RUN, Decoder
+from rushes.media.pixels import Upright
+from rushes.records import VideoFacts
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame
+    from av.audio.stream import AudioStream
+
+PRESET = "veryfast"
+"""x264's; PySceneDetect's split_video_ffmpeg uses the same."""
+
+
+class _Source(Decoder):
+    """The decoder, which hands the sound it comes past to the clips that are open, so that the source is read once."""
+
+    def __init__(self, source: str | BinaryIO, facts: VideoFacts, uri: str) -> None:
+        super().__init__(source, uri=uri, size_bytes=facts.size_bytes, mode="exact")
+        self.stream.codec_context.options = {}  # every frame deblocked: these pictures are kept, not only measured
+        self.sound: AudioStream | None = audio_stream(self.container) if facts.has_audio else None
+        self.recent = RecentAudio()
+        self.active: list[_Encode] = []
+
+    def _demux(self) -> Iterator[Packet[Any]]:
+        """The pictures' packets, as the decoder reads them; sound is passed on."""
+        import av
+
+        streams = [self.stream] if self.sound is None else [self.stream, self.sound]
+        packets = self.container.demux(streams)
+        failures = 0
+        while failures < MAX_CORRUPT_RUN:
+            try:
+                packet = next(packets)
+                failures = 0
+            except StopIteration:
+                return
+            except av.error.FFmpegError:
+                failures += 1
+                self.n_corrupt += 1
+                continue
+            if packet.stream_index == self.stream.index:
+                yield packet
+            elif packet.size:
+                self._hear(packet)
+
+    def _hear(self, packet: Packet[Any]) -> None:
+        self.recent.push(packet)
+        for clip in self.active:
+            if clip.audio is not None:
+                clip.audio.push(packet)
+
+
+class _Encode:
+    """One clip being encoded."""
+
+    def __init__(self, clip: ClipSpan, source: _Source, place: Place, facts: VideoFacts) -> None:
+        self.clip = clip
+        self._source = source
+        self._place = place
+        self._facts = facts
+        self._file: ClipFile | None = None
+        self._video: Any = None
+        self.audio: ClipAudio | None = None
+        self._pts: list[int] = []
+        self._n_packets = 0
+        self.error: str | None = None
+
+    def push(self, frame: VideoFrame, pts: int, upright: Upright) -> None:
+        """Takes one frame of the span, as decoded."""
+        if self.error:
+            return
+        try:
+            frame = upright(frame)
+            if self._file is None:
+                self._open(frame)
+            if (frame.width, frame.height) != (self._video.width, self._video.height):
+                frame = frame.reformat(self._video.width, self._video.height, threads=1)
+            self._pts.append(pts - self.clip.span.start_pts)
+            frame.pts, frame.time_base = self._pts[-1], self._facts.time_base
+            frame.pict_type = 0  # x264 would take the source's choice of I, P and B for an order
+            self._mux(self._encoded(frame))
+        except CutError as error:
+            self.error = error.what
+
+    def _encoded(self, frame: VideoFrame | None) -> Sequence[Packet[Any]]:
+        import av
+
+        try:
+            return list(self._video.encode(frame))
+        except (av.error.FFmpegError, ValueError) as error:
+            raise CutError(f"x264 does not take this picture: {error}", uri=self._place.source_uri, step="clips") from error
+
+    def _open(self, frame: VideoFrame) -> None:
+        span, base = self.clip.span, self._facts.time_base
+        self._file = ClipFile(self._place, self.clip.clip_id, (span.start_pts, span.end_pts))
+        rate = Fraction(self._facts.fps or 25).limit_denominator(1001)
+        options = {"crf": str(self._place.crf), "preset": PRESET}
+        video = self._file.encoded("libx264", rate, options)
+        context = video.codec_context
+        context.width, context.height, context.pix_fmt = frame.width, frame.height, "yuv420p"
+        context.time_base = base
+        context.thread_count = 1
+        context.color_range, context.colorspace = frame.color_range, frame.colorspace
+        context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
+        context.sample_aspect_ratio = _shape(self._facts)
+        self._video = video
+        if self._source.sound is not None:
+            copied = self._file.copied(self._source.sound)
+            self.audio = ClipAudio(self._file, copied, span.start_pts * base, self._source.recent)
+
+    def _mux(self, packets: Sequence[Packet[Any]]) -> None:
+        assert self._file is not None
+        for packet in packets:
+            self._n_packets += 1
+            packet.duration = self._duration(packet.pts or 0)
+            written_s = (self.clip.span.start_pts + (packet.dts or 0)) * self._facts.time_base
+            self._file.mux(packet)  # which counts it in the file's clock from here on
+            if self.audio is not None:
+                self.audio.write_until(written_s)
+
+    def _duration(self, pts: int) -> int:
+        """Ticks to the next frame, or to the end of the span."""
+        following = bisect_right(self._pts, pts)
+        end = self.clip.span.end_pts - self.clip.span.start_pts
+        return (self._pts[following] if following < len(self._pts) else end) - pts
+
+    def ready(self, pts: int) -> bool:
+        """Whether the clip can be finished: its last frame and its sound have been passed."""
+        end, base = self.clip.span.end_pts, self._facts.time_base
+        if pts < end:
+            return False
+        return self.audio is None or self.audio.reached_s >= end * base or (pts - end) * base > Fraction(INTERLEAVE_S)
+
+    def finish(self) -> CutResult:
+        """The clip's result; its file is verified and in place, or there is none."""
+        span, clip_id = self.clip.span, self.clip.clip_id
+        if self._file is None and not self.error:
+            self.error = "no frame could be decoded inside the span"
+        try:
+            if self._file is not None and not self.error:
+                self._mux(self._encoded(None))
+                if self.audio is not None:
+                    self.audio.write_until(span.end_pts * self._facts.time_base)
+                uri, size = self._file.close(self._pts, self._n_packets, self._facts.time_base)
+                return CutResult(clip_id, uri, span.start_pts, span.end_pts, len(self._pts), size)
+        except CutError as error:
+            self.error = error.what
+        finally:
+            self.abandon()
+        return CutResult(clip_id, None, span.start_pts, span.end_pts, 0, 0, self.error)
+
+    def abandon(self) -> None:
+        """Leaves no file."""
+        if self._file is not None:
+            self._file.drop()
+        self._file = self.audio = None
+
+
+def _shape(facts: VideoFacts) -> Fraction:
+    """Width over height of a pixel of the upright picture."""
+    shape = Fraction(facts.sar).limit_denominator(1000)
+    return 1 / shape if facts.rotation in (90, 270) else shape
+
+
+def encode_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSpan], place: Place) -> Iterator[CutResult]:
+    """One decode of the source for all clips, which are in order of time. See `cut.cut_clips`."""
+    coming: list[ClipSpan] = []
+    for clip in clips:
+        known = place.known(clip.clip_id, clip.span.start_pts, clip.span.end_pts)
+        if known is None:
+            coming.append(clip)
+        else:
+            yield CutResult(clip.clip_id, public_uri(place.uri(clip.clip_id)), clip.span.start_pts, clip.span.end_pts, *known)
+    if not coming:
+        return
+    decoder = _Source(source, facts, place.source_uri)
+    with decoder:
+        active = decoder.active
+        try:
+            yield from _encode_pass(decoder, coming, facts, place)
+        finally:
+            for clip_left in active:
+                clip_left.abandon()
+
+
+def _encode_pass(decoder: _Source, coming: list[ClipSpan], facts: VideoFacts, place: Place) -> Iterator[CutResult]:
+    active = decoder.active
+    upright = Upright()
+    for frame, pts in decoder:
+        while coming and coming[0].span.start_pts <= pts:
+            active.append(_Encode(coming.pop(0), decoder, place, decoder.facts))
+        for clip in active:
+            if clip.clip.span.start_pts <= pts < clip.clip.span.end_pts:
+                clip.push(frame, pts, upright)
+        for clip in [c for c in active if c.ready(pts)]:
+            active.remove(clip)
+            yield clip.finish()
+        if not active and not coming:
+            return
+    while active:
+        yield active.pop(0).finish()
+    for span in coming:
+        yield _Encode(span, decoder, place, facts).finish()

@@ -1,0 +1,65 @@
+"""Who a video is: a digest of its content that is the same on every machine and under every name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from rushes.errors import ProbeError
+from rushes.media.address import public_uri
+from rushes.media.mishap import read_error
+from rushes.media.storage import Options, ranges
+
+WHOLE_BYTES = 4 << 20
+"""Files up to this size are read whole."""
+END_BYTES = 1 << 20
+"""Of larger ones: this much of each end (headers and indexes lie there) ..."""
+PIECES = 8
+PIECE_BYTES = 256 << 10
+"""... and this many pieces of this size between them: 4 MiB in all, whatever the size."""
+
+
+def pieces(size: int) -> Iterator[tuple[int, int]]:
+    """(start, length) in bytes of what is hashed of a file of `size` bytes, in order; no two overlap.
+
+    What lies between the ends is divided into 8 equal parts; a piece is the middle of its part.
+    """
+    if size <= WHOLE_BYTES:
+        yield 0, size
+        return
+    middle = size - 2 * END_BYTES
+    yield 0, END_BYTES
+    for k in range(PIECES):
+        yield END_BYTES + middle * (2 * k + 1) // (2 * PIECES) - PIECE_BYTES // 2, PIECE_BYTES
+    yield size - END_BYTES, END_BYTES
+
+
+def video_id(uri: str, size: int, options: Options) -> str:
+    """64 hex digits: SHA-256 over the size (decimal digits and a newline, ASCII) and the bytes of `pieces(size)`.
+
+    Never more than 4 MiB are read.
+
+    Args:
+        uri: path or URL.
+        size: the file's size in bytes.
+        options: storage options.
+
+    Raises:
+        ProbeError: the bytes cannot be read, or the file is shorter than `size` (it changed meanwhile).
+    """
+    digest = hashlib.sha256(f"{size}\n".encode())
+    try:
+        with ranges(uri, options) as read:
+            for start, length in pieces(size):
+                data = read(start, length) if length else b""
+                if len(data) != length:
+                    short = ProbeError(
+                        f"{len(data)} bytes at {start} where {length} were expected of a file of {size}",
+                        uri=public_uri(uri), step="probe", mend="it changed while it was read: wait until it is complete, then run again",
+                    )
+                    short.permanent = False
+                    raise short
+                digest.update(data)
+    except OSError as error:
+        raise read_error(error, uri) from error
+    return digest.hexdigest()
