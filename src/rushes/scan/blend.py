@@ -10,7 +10,7 @@ each half-width k, with A, M and B the thumbnails at t - k, t and t + k:
     structure        c = correlation of A and B in luma       a light that is dimmed keeps its structure, a new shot does not
 
 The blend weighs A and B by the frames' own times, so that variable frame rate and skipped frames do not matter. Cheap first: about 15
-frames a second are tested; e and r on a third of the cells, all cells where r is low, the rest for the best half-width only.
+frames a second are tested; every half-width on a third of the cells, the best one on all of them.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ COARSE = 3
 MIN_END_DIFFERENCE = 6.0
 """r is looked at above this end difference, 8-bit levels; about half of what the rule asks for."""
 MAX_MIDDLE = 0.55
-"""All cells are looked at below this coarse r, a little above what the loosest rule allows."""
-CANDIDATE_E, CANDIDATE_R, CANDIDATE_Q = 9.0, 0.5, 0.45
-"""The extent is fitted above this e, below these r and q, and where c + r is below 1: looser than the rules of the shots step."""
+"""q is looked at below this r, a little above what the loosest rule allows."""
+CANDIDATE_E, CANDIDATE_A, CANDIDATE_R, CANDIDATE_Q = 9.0, 0.45, 0.5, 0.45
+"""The extent is fitted above this e and a, below these r and q, and where c + r is below 1: looser than the rules of the shots step."""
 AREA_LEVELS = 9
 """A luma cell has changed when it differs by more than this, 8-bit levels."""
 REACH = 1.5
@@ -130,34 +130,39 @@ class _Test:
         a, b = _nearest(t, centre - k), _nearest(t, centre + k)
         fits = (np.abs(centre - k - t[a]) <= 0.5 * k) & (np.abs(centre + k - t[b]) <= 0.5 * k)
         e = _mean_abs(self.coarse[a], self.coarse[b])
-        r, q = self._residuals(np.tile(self.rows, len(HALF_WIDTHS_S)), a, b, e, fits)
+        r, q = (np.full(len(k), np.nan, np.float32) for _ in range(2))
+        on = np.flatnonzero(fits & (e > MIN_END_DIFFERENCE))
+        if len(on):
+            r[on] = _off_line(t, self.coarse, np.tile(self.rows, len(HALF_WIDTHS_S))[on], a[on], b[on]) / e[on]
+            on = on[r[on] < MAX_MIDDLE]
+            q[on] = self._quarters(self.coarse, centre[on], a[on], b[on]) / e[on]
         score = e * (1.0 - np.fmin(r, 1.0)) * (1.0 - np.fmin(q, 0.9))
         score = np.where(fits, np.where(np.isnan(score), 0.0, score), -1.0).reshape(-1, n)
         on = np.flatnonzero(score.max(0) >= 0.0)
         best = score.argmax(0)[on] * n + on
         out["blend_e"][on], out["blend_r"][on], out["blend_q"][on], out["blend_k"][on] = e[best], r[best], q[best], k[best]
         self.ends[0, on], self.ends[1, on] = a[best], b[best]
+        self._refine()
         self._compare_ends()
         self._fit_extents()
         return out
 
-    def _residuals(self, rows: Index, a: Index, b: Index, e: F32, fits: npt.NDArray[np.bool_]) -> tuple[F32, F32]:
-        """Middle and quarter residuals, NaN where not looked at; `e` is made exact where q is."""
-        t = self.t
-        r, q = (np.full(len(rows), np.nan, np.float32) for _ in range(2))
-        on = np.flatnonzero(fits & (e > MIN_END_DIFFERENCE))
-        if not len(on):
-            return r, q
-        r[on] = _off_line(t, self.coarse, rows[on], a[on], b[on]) / e[on]
-        on = on[r[on] < MAX_MIDDLE]
+    def _refine(self) -> None:
+        """Make e, r and q exact, on all cells, where q was looked at."""
+        out, t = self.out, self.t
+        on = np.flatnonzero(np.isfinite(out["blend_q"]))
         if len(on):
-            centre, first, last = t[rows[on]], a[on], b[on]
-            e[on] = np.maximum(_mean_abs(self.thumb[first], self.thumb[last]), 1e-3)
-            r[on] = _off_line(t, self.thumb, rows[on], first, last) / e[on]
-            before = _off_line(t, self.thumb, _nearest(t, (centre + t[first]) / 2), first, last)
-            after = _off_line(t, self.thumb, _nearest(t, (centre + t[last]) / 2), first, last)
-            q[on] = np.maximum(before, after) / e[on]
-        return r, q
+            rows, a, b = self.rows[on], self.ends[0, on], self.ends[1, on]
+            e = np.maximum(_mean_abs(self.thumb[a], self.thumb[b]), 1e-3)
+            out["blend_e"][on] = e
+            out["blend_r"][on] = _off_line(t, self.thumb, rows, a, b) / e
+            out["blend_q"][on] = self._quarters(self.thumb, t[rows], a, b) / e
+
+    def _quarters(self, cells: U8, centre: F64, a: Index, b: Index) -> F32:
+        """The larger residual of the frames half-way from `centre` to the ends."""
+        t = self.t
+        before, after = (_off_line(t, cells, _nearest(t, (centre + t[end]) / 2), a, b) for end in (a, b))
+        return np.maximum(before, after)
 
     def _compare_ends(self) -> None:
         """Area, structure and the lower deviation of the two ends, where q was looked at."""
@@ -172,7 +177,7 @@ class _Test:
         """Start and end of the transition around each candidate frame."""
         out, t = self.out, self.t
         maybe = (out["blend_e"] > CANDIDATE_E) & (out["blend_r"] < CANDIDATE_R) & (out["blend_q"] < CANDIDATE_Q)
-        for i in np.flatnonzero(maybe & (out["blend_c"] + out["blend_r"] < 1.0)):
+        for i in np.flatnonzero(maybe & (out["blend_c"] + out["blend_r"] < 1.0) & (out["blend_a"] > CANDIDATE_A)):
             centre = float(t[self.rows[i]])
             reach = REACH * float(out["blend_k"][i]) + MARGIN_S
             lo, hi = np.searchsorted(t, (centre - reach, centre + reach))

@@ -6,6 +6,7 @@ first metric. They run with a minimum length of 0; the shots step applies `shots
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -36,6 +37,8 @@ def peer_columns(names: tuple[str, ...]) -> tuple[Column, ...]:
 class Peers:
     """Runs PySceneDetect detectors next to our own meters, frame by frame."""
 
+    per_s: float | None = None
+
     def __init__(self, names: tuple[str, ...], time_base: Fraction, fps: float | None) -> None:
         """Loads the detectors.
 
@@ -58,7 +61,8 @@ class Peers:
                 mend="pip install 'rushes[scenedetect]', or leave scan.detectors empty",
             ) from cause
         self.columns = peer_columns(names)
-        self._timecode = lambda pts: scenedetect.FrameTimecode(scenedetect.common.Timecode(pts, time_base), fps or 25.0)
+        make: Any = scenedetect
+        self._timecode: Callable[[int], Any] = lambda pts: make.FrameTimecode(make.common.Timecode(pts, time_base), fps or 25.0)
         self._seconds_of_tick = float(time_base)
         self._peers = [_Peer(name, _class_of(name, detectors)(min_scene_len=0)) for name in names]
         self._first: int | None = None

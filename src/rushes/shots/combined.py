@@ -1,0 +1,102 @@
+"""Hard cuts by three witnesses: the content stands out in time, the change lasts, and the picture's structure changes.
+
+The adaptive ratio finds sudden changes; some look sudden and are no cut: a flash (undone within 0.2 s), a light that is switched (the
+structure stays), and a stutter (frozen frames, then a jump, again and again). What thumbnails change within 0.2 s anyway, by motion, is
+the measure of what lasts. Constants: own, from footage joined with known cuts and from single shots (docs/shots.md). True cuts there have
+a ratio >= 2.8, a lasting change >= 13 and >= 2.4 times the usual, a correlation <= 0.64.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+import numpy as np
+import numpy.typing as npt
+
+from rushes.shots.adaptive import MIN_CONTENT, RATIO, WINDOW
+from rushes.shots.content import THRESHOLD
+
+NEAR_S = 0.35
+"""Seconds on both sides in which a cut's content is compared with other content."""
+USUAL_S = 0.6
+"""Seconds on both sides whose median says what change is usual."""
+MIN_STANDOUT = 1.2
+"""A cut has this many times the largest other content nearby ..."""
+STRONG_STANDOUT = 0.7
+"""... or, from content 27 on, this many times: two cuts may follow each other."""
+MIN_LASTING, MIN_UNUSUAL, MAX_CORRELATION = 6.0, 1.9, 0.92
+"""A cut's lasting change: 8-bit levels, and times the usual; and the correlation of the pictures before and after."""
+ROUGH_SHARE = 2.0 / 3.0
+ROUGH_LASTING, ROUGH_UNUSUAL, ROUGH_CORRELATION = 10.0, 3.0, 0.7
+"""In rough motion the ratio is lower, down to two thirds of the wanted one; then the other witnesses must leave no doubt."""
+
+F64 = npt.NDArray[np.float64]
+
+
+def combined_cuts(
+    content: npt.NDArray[np.float32],
+    lasting: npt.NDArray[np.float32],
+    correlation: npt.NDArray[np.float32],
+    t: F64,
+    *,
+    ratio: float | None = None,
+    min_s: float,
+) -> npt.NDArray[np.intp]:
+    """Indices of the first frame of each new shot.
+
+    Args:
+        content: (n,) the signal `content`, 8-bit levels.
+        lasting: (n,) the signal `jump_e`, 8-bit levels.
+        correlation: (n,) the signal `jump_c`; null counts as 1 (nothing changed).
+        t: (n,) seconds, increasing.
+        ratio: how far a cut stands out from the mean of its neighbours; None: 3.
+        min_s: of cuts closer than this the strongest stays, seconds.
+    """
+    wanted = RATIO if ratio is None else ratio
+    score = np.nan_to_num(content.astype(np.float64))
+    stands = _ratios(score)
+    maybe = np.flatnonzero((score >= MIN_CONTENT) & (stands >= wanted * ROUGH_SHARE))
+    stands, leads = stands[maybe], np.array([_standout(score, t, int(i)) for i in maybe])
+    c, kept, differs = score[maybe], lasting[maybe], np.nan_to_num(correlation[maybe], nan=1.0)
+    unusual = kept / np.array([_usual(lasting, t, int(i)) for i in maybe])
+    clear = (stands >= wanted) & ((leads >= MIN_STANDOUT) | ((c >= THRESHOLD) & (leads >= STRONG_STANDOUT)))
+    clear &= (kept >= MIN_LASTING) & (unusual >= MIN_UNUSUAL) & (differs < MAX_CORRELATION)
+    rough = (leads >= MIN_STANDOUT) & (kept >= ROUGH_LASTING) & (unusual >= ROUGH_UNUSUAL) & (differs < ROUGH_CORRELATION)
+    return _strongest(maybe[clear | rough], score, t, min_s)
+
+
+def _ratios(score: F64) -> F64:
+    """Content of each frame over the mean of its neighbours: two on each side, fewer at the video's ends; the first frame has none."""
+    if len(score) < 3:
+        return np.zeros(len(score))
+    padded = np.concatenate(([np.nan, np.nan], score, [np.nan, np.nan]))
+    padded[WINDOW] = np.nan
+    n = len(score)
+    near = np.nanmean([padded[i : i + n] for i in range(2 * WINDOW + 1) if i != WINDOW], axis=0)
+    return np.asarray(np.where(np.arange(n) > 0, score / np.maximum(near, 1e-5), 0.0))
+
+
+def _standout(score: F64, t: F64, i: int) -> float:
+    """Content of frame i over the largest other content within NEAR_S."""
+    lo, hi = np.searchsorted(t, (t[i] - NEAR_S, t[i] + NEAR_S))
+    others = np.concatenate((score[lo:i], score[i + 1 : hi]))
+    return float(score[i] / max(others.max(initial=0.0), 1e-5))
+
+
+def _usual(lasting: npt.NDArray[np.float32], t: F64, i: int) -> float:
+    """Median lasting change of the other frames within USUAL_S, at least half a level."""
+    lo, hi = np.searchsorted(t, (t[i] - USUAL_S, t[i] + USUAL_S))
+    others = np.concatenate((lasting[lo:i], lasting[i + 1 : hi]))
+    return max(float(np.median(others)), 0.5) if len(others) else 0.5
+
+
+def _strongest(cuts: npt.NDArray[np.intp], score: F64, t: F64, min_s: float) -> npt.NDArray[np.intp]:
+    """Of cuts closer than `min_s` the one with the highest content."""
+    kept: list[float] = []
+    chosen: list[int] = []
+    for i in sorted((int(i) for i in cuts), key=lambda i: -score[i]):
+        at = bisect_left(kept, t[i])
+        if all(abs(t[i] - other) >= min_s for other in kept[max(0, at - 1) : at + 1]):
+            kept.insert(at, float(t[i]))
+            chosen.append(i)
+    return np.array(sorted(chosen), np.intp)

@@ -1,0 +1,99 @@
+"""Signals to clips: the one entry to finding shots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from rushes.errors import StoreError
+from rushes.recipe import ShotSettings
+from rushes.shots.adaptive import adaptive_cuts
+from rushes.shots.combined import combined_cuts
+from rushes.shots.content import content_cuts
+from rushes.shots.fade import fades
+from rushes.shots.gradual import Transition, dissolves, merge
+from rushes.shots.peer import peer_cuts
+from rushes.shots.spans import Shot, absorb, guarded, pieces, shot, split, ticks
+from rushes.shots.stride import stride_joints
+
+VERSION = 1
+"""Raise when the clips of the same signals and settings change."""
+
+F32 = npt.NDArray[np.float32]
+I64 = npt.NDArray[np.int64]
+
+GRADUAL_SIGNALS = (*(f"blend_{name}" for name in ("e", "r", "q", "a", "c", "s", "k", "start", "end")), "fade_y", "fade_std", "jump_c")
+
+
+def needed_signals(settings: ShotSettings) -> tuple[str, ...]:
+    """The signals that these settings look at."""
+    own = {"content": ("content",), "adaptive": ("content",), "combined": ("content", "jump_e", "jump_c"), "stride": ()}
+    names = own.get(settings.detector, (f"psd_{settings.detector}",))
+    return (*names, *(GRADUAL_SIGNALS if _gradual(settings) else ()))
+
+
+def find_shots(signals: Mapping[str, F32], pts: I64, time_base: Fraction, end_pts: int, settings: ShotSettings) -> list[Shot]:
+    """The clips of a video, in order: half-open, not overlapping, each of at least one frame.
+
+    A shot that the guard would empty keeps its middle frame. A fade that the video itself starts or ends with is left in its clip.
+
+    Args:
+        signals: name -> (n,) float32, NaN where not measured; `needed_signals` says which.
+        pts: (n,) strictly increasing.
+        time_base: seconds of a tick.
+        end_pts: end of the video: last pts + its duration.
+        settings: the recipe's table `shots`.
+
+    Raises:
+        StoreError: a signal that the settings need was never measured.
+    """
+    missing = [name for name in needed_signals(settings) if name not in signals]
+    if missing:
+        raise StoreError(
+            f"detector {settings.detector!r} needs the signals {', '.join(missing)}, which this scan does not have",
+            step="shots",
+            mend="run again so that the video is scanned with them; PySceneDetect's detectors are named in scan.detectors",
+        )
+    if not len(pts):
+        return []
+    least = ticks(settings.min_s, time_base)
+    joints = stride_joints(pts, end_pts, ticks(settings.stride_s, time_base), least) if settings.detector == "stride" else []
+    found = transitions_of(signals, pts, time_base) if _gradual(settings) else []
+    cuts, found = absorb(cuts_of(signals, pts, time_base, settings), found, pts, least)
+    guard, longest = ticks(settings.guard_s, time_base), ticks(settings.max_s, time_base)
+    whole = [guarded(piece, pts, end_pts, guard) for piece in pieces(cuts, found, joints, len(pts))]
+    return [shot(part, pts, end_pts) for piece in whole for part in split(piece, pts, end_pts, longest)]
+
+
+def cuts_of(signals: Mapping[str, F32], pts: I64, time_base: Fraction, settings: ShotSettings) -> npt.NDArray[np.intp]:
+    """Indices of the first frame of each shot after a hard cut, by the settings' detector."""
+    detector: str = settings.detector
+    if detector == "stride":
+        return np.empty(0, np.intp)
+    if detector == "content":
+        return content_cuts(signals["content"], pts, time_base, threshold=settings.threshold, min_s=settings.min_s)
+    if detector == "adaptive":
+        return adaptive_cuts(signals["content"], pts, time_base, ratio=settings.threshold, min_s=settings.min_s)
+    if detector == "combined":
+        t = _seconds(pts, time_base)
+        return combined_cuts(signals["content"], signals["jump_e"], signals["jump_c"], t, ratio=settings.threshold, min_s=settings.min_s)
+    return peer_cuts(detector, signals[f"psd_{detector}"], pts, time_base, min_s=settings.min_s)
+
+
+def transitions_of(signals: Mapping[str, F32], pts: I64, time_base: Fraction) -> list[Transition]:
+    """Gradual transitions in order, none overlapping another; a fade wins over a dissolve seen in the same place."""
+    t = _seconds(pts, time_base)
+    faded = fades(signals["fade_y"], signals["fade_std"], t)
+    mixed = [x for x in dissolves(signals, t) if not any(x.start < y.end and x.end > y.start for y in faded)]
+    return merge(faded + mixed)
+
+
+def _gradual(settings: ShotSettings) -> bool:
+    return settings.gradual and settings.detector != "stride"
+
+
+def _seconds(pts: I64, time_base: Fraction) -> npt.NDArray[np.float64]:
+    return np.asarray((pts - pts[0]) * time_base.numerator / time_base.denominator, np.float64)

@@ -1,0 +1,116 @@
+"""Gradual transitions: dissolves from the blend test, fades through black and white from mean and deviation of luma."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+MIN_END_DIFFERENCE = 12.0
+MAX_MIDDLE = 0.32
+MAX_QUARTER = 0.35
+MIN_AREA = 0.5
+MIN_DEVIATION = 5.0
+"""Bounds of the blend test's e, r, q, a and s. True dissolves of our footage: e 29 to 60, r 0.02 to 0.27, q to 0.27, a 0.83 to 0.95;
+the nearest single-shot frame (a walking crowd) has e 8, r 0.28, a 0.3."""
+TOP_CORRELATION = 0.9
+CORRELATION_SLOPE = 0.9
+"""The ends' correlation must be below 0.9 - 0.9 r: the less certain the blend, the more the two shots must differ."""
+MOVING_END_DIFFERENCE, MOVING_MIDDLE, MOVING_QUARTER, MOVING_AREA, MOVING_CORRELATION = 14.0, 0.5, 0.45, 0.6, 0.45
+"""The looser bounds where the shots move fast, if the contrast dips as it must."""
+MAX_DIP, DIP_SLACK = 0.68, 0.2
+"""The luma variance of a half-way blend is (1 + c g) / 2 of its ends' mean variance, with g = 2 s_a s_b / (s_a^2 + s_b^2): blending two
+different pictures flattens them, motion does not, whatever it does to r. The measured share must be low and within 0.2 of that."""
+MIN_STEP_CORRELATION = 0.75
+STEP_MARGIN_S = 0.1
+"""... and if no frame between the ends, or this near to them, breaks with the one before: hard cuts have a correlation below 0.65."""
+MIN_LENGTH_S, MAX_LENGTH_S = 0.12, 3.5
+AGREE_S = 0.15
+"""A candidate within this distance of the best one's extent belongs to the same transition, seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A gradual transition: frames from `start` on are blended, the frame `end` is the first pure one of the new shot; both indices."""
+
+    start: int
+    end: int
+    kind: str
+    """"dissolve" or "fade"."""
+
+
+def dissolves(signals: Mapping[str, F32], t: F64) -> list[Transition]:
+    """Dissolves in order of time, from the signals `blend_*`.
+
+    Args:
+        signals: float32 arrays of n frames.
+        t: (n,) seconds, increasing.
+    """
+    e, r, q, a, c, s = (signals[f"blend_{name}"] for name in "erqacs")
+    with np.errstate(invalid="ignore"):
+        found = (e >= MIN_END_DIFFERENCE) & (r <= MAX_MIDDLE) & (q <= MAX_QUARTER) & (a >= MIN_AREA) & (s >= MIN_DEVIATION)
+        found &= c < TOP_CORRELATION - CORRELATION_SLOPE * r
+        moving = (e >= MOVING_END_DIFFERENCE) & (r <= MOVING_MIDDLE) & (q <= MOVING_QUARTER) & (a >= MOVING_AREA)
+        moving &= (s >= MIN_DEVIATION) & (c < MOVING_CORRELATION)
+        found |= moving & _dips(signals, t) & _no_step(signals, t)
+    rows = np.flatnonzero(found & np.isfinite(signals["blend_start"]))
+    score = (e * (1 - r) * (1 - q))[rows]
+    start = t[rows] + signals["blend_start"][rows]
+    end = t[rows] + signals["blend_end"][rows]
+    open_ = np.ones(len(rows), np.bool_)
+    out = []
+    for best in np.argsort(-score):
+        if not open_[best]:
+            continue
+        lo, hi = start[best] - AGREE_S, end[best] + AGREE_S
+        same = open_ & (t[rows] >= lo) & (t[rows] <= hi)
+        open_ &= ~(same | ((start < end[best]) & (end > start[best])))
+        strong = same & (score >= 0.7 * score[best])
+        made = _transition(t, float(np.median(start[strong])), float(np.median(end[strong])), "dissolve")
+        if made and MIN_LENGTH_S <= t[made.end] - t[made.start] <= MAX_LENGTH_S:
+            out.append(made)
+    return merge(out)
+
+
+def _dips(signals: Mapping[str, F32], t: F64) -> npt.NDArray[np.bool_]:
+    """(n,) whether the contrast at each frame is that of a blend of its two ends, at the frame's best half-width."""
+    variance = signals["fade_std"].astype(np.float64) ** 2
+    middles = (t[1:] + t[:-1]) / 2
+    k = np.nan_to_num(signals["blend_k"].astype(np.float64))
+    before, after = (variance[np.searchsorted(middles, t + way * k)] for way in (-1, 1))
+    ends = np.maximum((before + after) / 2, 1e-3)
+    expected = (1 + signals["blend_c"] * np.sqrt(before * after) / ends) / 2
+    share = variance / ends
+    return np.asarray((share < MAX_DIP) & (np.abs(share - expected) < DIP_SLACK))
+
+
+def _no_step(signals: Mapping[str, F32], t: F64) -> npt.NDArray[np.bool_]:
+    """(n,) whether no frame between the two ends breaks with the one before, as the first frame after a hard cut does."""
+    breaks = np.concatenate(([0], np.cumsum(signals["jump_c"] < MIN_STEP_CORRELATION)))
+    k = np.nan_to_num(signals["blend_k"].astype(np.float64)) + STEP_MARGIN_S
+    first, stop = np.searchsorted(t, t - k), np.searchsorted(t, t + k, "right")
+    return np.asarray(breaks[stop] == breaks[first])
+
+
+def merge(transitions: list[Transition]) -> list[Transition]:
+    """The transitions in order; those that overlap or touch become one."""
+    out: list[Transition] = []
+    for one in sorted(transitions, key=lambda x: (x.start, x.end)):
+        if out and one.start <= out[-1].end:
+            before = out.pop()
+            one = Transition(before.start, max(before.end, one.end), before.kind if before.kind == one.kind else "fade")
+        out.append(one)
+    return out
+
+
+def _transition(t: F64, start_s: float, end_s: float, kind: str) -> Transition | None:
+    """Snap to frames, outward: the last frame at or before the start, the first at or after the end (1 ms of slack)."""
+    start = int(np.searchsorted(t, start_s + 1e-3, "right")) - 1
+    end = int(np.searchsorted(t, end_s - 1e-3))
+    start, end = max(start, 0), min(end, len(t) - 1)
+    return Transition(start, end, kind) if end > start else None

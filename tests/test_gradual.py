@@ -1,0 +1,167 @@
+"""Dissolves and fades. Truth: films joined by construction, and the shared files whose transitions are known."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from pictures import Gradual, edit, moving, texture
+from rushes.recipe import Recipe, ShotSettings
+from rushes.scan.blend import Blend
+from rushes.scan.content import Content
+from rushes.scan.meters import Meters
+from rushes.scan.one_pass import scan
+from rushes.scan.ramp import fit_ramp
+from rushes.shots import find_shots
+from rushes.shots.find import transitions_of
+from shot_signals import signals_of
+
+MS = Fraction(1, 1000)
+SIZE = (160, 90)
+
+
+def film(lengths, joints, fps=25, seed=0):
+    """Shots of textures that move by a sixteenth of the width a second, each another way."""
+    ways = [(1, 0), (-1, 0.5), (0.5, -0.5), (-0.5, 1)]
+    shots = [moving(*SIZE, seed * 100 + k, dx=10 * ways[k % 4][0] / fps, dy=10 * ways[k % 4][1] / fps) for k in range(len(lengths))]
+    return edit(shots, lengths, joints)
+
+
+def regular(n, fps):
+    return np.round(np.arange(n) * 1000 / fps).astype(np.int64)
+
+
+def found(made, pts, keep=None, batch=64):
+    """(start, end, kind) in seconds of the transitions found in a film shown at `pts`, or in those of its frames to `keep`."""
+    keep = np.arange(made.n_frames) if keep is None else keep
+    signals = signals_of([made.picture(int(i)) for i in keep], pts[keep], MS, batch)
+    t = (pts[keep] - pts[keep][0]) / 1000
+    return [(float(t[x.start]), float(t[x.end]), x.kind) for x in transitions_of(signals, pts[keep], MS)]
+
+
+def truth(made, pts):
+    return [(pts[x.start] / 1000, pts[x.end] / 1000, "dissolve" if x.kind == "dissolve" else "fade") for x in made.gradual]
+
+
+def check(got, wanted, slack_s):
+    assert [g[2] for g in got] == [w[2] for w in wanted], (got, wanted)
+    for g, w in zip(got, wanted, strict=True):
+        slack = max(slack_s, 0.12 * (w[1] - w[0]))
+        assert abs(g[0] - w[0]) <= slack and abs(g[1] - w[1]) <= slack, (g, w)
+
+
+@pytest.mark.parametrize("fps", [8, 12, 25, 30, 60, 120])
+@pytest.mark.parametrize("kind", ["dissolve", "fadeblack", "fadewhite"])
+def test_transitions_are_found_where_they_are(kind, fps):
+    lasts = [1.0, 1.5] if fps < 20 else [0.4, 1.0, 2.0] if fps < 60 else [0.6]
+    joints = [Gradual(kind, round(s * fps)) for s in lasts]
+    made = film([round(1.6 * fps)] * (len(lasts) + 1), joints, fps, seed=fps)
+    pts = regular(made.n_frames, fps)
+    check(found(made, pts), truth(made, pts), 0.15 if fps > 8 else 0.26)
+
+
+def test_variable_frame_rate_and_skipped_frames():
+    made = film([50, 50, 50], [Gradual("dissolve", 25), Gradual("fadeblack", 25)], seed=4)
+    rng = np.random.default_rng(0)
+    pts = np.cumsum(rng.integers(20, 61, made.n_frames)).astype(np.int64)
+    pts -= pts[0]
+    check(found(made, pts), truth(made, pts), 0.15)
+    pts = regular(made.n_frames, 25)
+    keep = np.flatnonzero(rng.random(made.n_frames) < 0.5)
+    keep[0] = 0
+    check(found(made, pts, keep), truth(made, pts), 0.15)
+
+
+def test_batches_do_not_matter():
+    made = film([40, 40], [Gradual("dissolve", 20)], seed=2)
+    pts = regular(made.n_frames, 25)
+    frames = [made.picture(i) for i in range(made.n_frames)]
+    whole = signals_of(frames, pts, MS, 1000)
+    assert np.isfinite(whole["blend_start"]).any()
+    for size in (1, 7, 64):
+        parts = signals_of(frames, pts, MS, size)
+        for name, values in whole.items():
+            np.testing.assert_array_equal(parts[name], values, err_msg=name)
+
+
+def test_every_column_is_a_signal_of_every_frame():
+    made = film([5], [])
+    signals = signals_of([made.picture(i) for i in range(5)], regular(5, 25), MS)
+    assert {c.name for c in (*Blend.columns, *Content.columns)} == set(signals)
+    assert all(v.shape == (5,) and v.dtype == np.float32 for v in signals.values())
+    assert not len(Blend().finish()["blend_e"])
+
+
+@pytest.mark.parametrize("move", ["pan", "fast_pan", "dimmed", "object", "hard_cut", "still"])
+def test_what_is_no_gradual_transition(move):
+    rng = np.random.default_rng(1)
+    base, other = texture(*SIZE, 1), texture(*SIZE, 2)
+    n = 75
+    frames = []
+    for i in range(n):
+        if move in ("pan", "fast_pan"):
+            image = moving(*SIZE, 5, dx=2.0 if move == "pan" else 9.0)(i)
+        elif move == "dimmed":
+            image = np.clip(base * (1 - 0.6 * np.clip((i - 25) / 25, 0, 1)), 0, 255).astype(np.uint8)
+        elif move == "object":
+            image = base.copy()
+            left = i * 4 - 90
+            image[20:80, max(left, 0) : max(left + 90, 0)] = other[20:80, : image[20:80, max(left, 0) : max(left + 90, 0)].shape[1]]
+        else:
+            image = base if i < 40 or move == "still" else other
+        frames.append(np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8))
+    pts = regular(n, 25)
+    assert transitions_of(signals_of(frames, pts, MS), pts, MS) == []
+
+
+def test_clips_leave_transitions_out_and_tile_the_rest():
+    made = film([60, 60, 60, 60], [Gradual("dissolve", 25), Gradual("cut", 0), Gradual("fadeblack", 20)], seed=6)
+    pts = regular(made.n_frames, 25)
+    signals = signals_of([made.picture(i) for i in range(made.n_frames)], pts, MS)
+    how = {"guard_s": 0.0, "max_s": 0.0}
+    shots = find_shots(signals, pts, MS, int(pts[-1]) + 40, ShotSettings(**how))
+    edges = ["video", "transition", "cut", "transition", "video"]
+    assert [(s.start, s.end) for s in shots] == list(pairwise(edges))
+    assert shots[1].span.end_pts == shots[2].span.start_pts == pts[made.cuts[0]]
+    for gradual in made.gradual:
+        core = pts[gradual.start + 3 : gradual.end - 3]
+        assert not any(s.span.start_pts <= p < s.span.end_pts for s in shots for p in core)
+    whole = find_shots(signals, pts, MS, int(pts[-1]) + 40, ShotSettings(**how, gradual=False))
+    assert all(a.span.end_pts == b.span.start_pts for a, b in pairwise(whole))
+
+
+def test_plain_black_of_some_seconds_is_a_clip_between_two_fades():
+    def black(i):
+        return np.zeros((SIZE[1], SIZE[0], 3), np.uint8)
+
+    made = edit([moving(*SIZE, 1), black, moving(*SIZE, 2)], [50, 50, 50], [Gradual("dissolve", 20)] * 2)
+    pts = regular(made.n_frames, 25)
+    got = found(made, pts)
+    check(got, [(*x[:2], "fade") for x in truth(made, pts)], 0.15)
+
+
+def test_the_ramp_is_found_in_noise():
+    rng = np.random.default_rng(5)
+    t = np.arange(0, 3, 0.04)
+    for start, end in ((0.8, 1.8), (1.2, 1.6), (0.4, 2.4)):
+        alpha = np.clip((t - start) / (end - start), 0, 1) + rng.normal(0, 0.03, len(t))
+        assert fit_ramp(t, alpha, 1.4) == pytest.approx((start, end), abs=0.13)
+    assert np.isnan(fit_ramp(t, -t, 1.4)).all()
+
+
+@pytest.mark.parametrize("mode", ["exact", "fast"])
+def test_known_transitions_of_real_footage(data_dir, mode):
+    name = "gradual_h264_360p.mp4"
+    known = [x for x in json.loads((data_dir / "cuts" / "truth.json").read_text())[name]["transitions"]]
+    recipe = Recipe().with_overrides([f"scan.mode={mode}"])
+    one = scan(str(data_dir / "cuts" / name), recipe, meters=lambda facts: Meters((Content(),), (Blend(),)))
+    t = (one.pts - one.pts[0]) * float(one.facts.time_base)
+    got = [(t[x.start], t[x.end]) for x in transitions_of(one.signals, one.pts, one.facts.time_base)]
+    pairs = [(g, (x["start_s"], x["end_s"])) for x in known for g in got if g[0] < x["end_s"] and g[1] > x["start_s"]]
+    hits = len(pairs)
+    assert 2 * hits / (len(known) + len(got)) >= 0.93
+    assert np.median([abs(g[i] - x[i]) for g, x in pairs for i in (0, 1)]) <= 0.15
