@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rushes.errors import RecipeError
 
 Profile = Literal["web", "inspection"]
-Detector = Literal["combined", "adaptive", "content", "stride"]
+DETECTORS = ("combined", "adaptive", "content", "stride")
+"""Our own shot detectors; those of PySceneDetect that `scan.detectors` names may be chosen too."""
 
 
 class _Section(BaseModel):
@@ -28,7 +29,7 @@ class ScanSettings(_Section):
 
     mode: Literal["exact", "fast"] = Field("exact", description="exact: every frame; fast: skips non-reference frames where the codec has and allows them")
     workers: int = Field(0, ge=0, description="videos decoded at once on this machine; 0: as many as cores")
-    grid_per_s: float = Field(2.0, gt=0, le=10, description="samples a second of sharpness, noise, blockiness, texture, letterbox and dense motion")
+    grid_per_s: float = Field(1.0, gt=0, le=10, description="samples a second of sharpness, noise, blockiness, texture and letterbox")
     hang_s: float = Field(60.0, gt=0, description="seconds without packet progress after which a video is failed")
     memory_gib: float = Field(4.0, gt=0, description="resident memory at which a decoding child is stopped and its video failed")
     detectors: tuple[str, ...] = Field((), description="PySceneDetect detectors to run inside the pass, such as 'hash'; needs the extra rushes[scenedetect]")
@@ -37,7 +38,7 @@ class ScanSettings(_Section):
 class ShotSettings(_Section):
     """Signals to spans."""
 
-    detector: Detector = Field("combined", description="combined, adaptive, content or stride")
+    detector: str = Field("combined", description="combined, adaptive, content, stride, or a name that scan.detectors runs")
     threshold: float | None = Field(None, ge=0, description="the chosen detector's threshold: adaptive and combined a ratio (3.0), content 27.0; omit for its default")
     min_s: float = Field(0.3, ge=0, description="cuts closer than this are merged, seconds")
     gradual: bool = Field(True, description="find dissolves and fades; a transition belongs to no clip")
@@ -105,6 +106,15 @@ class Recipe(_Section):
     clips: ClipSettings = ClipSettings()
     engine: EngineSettings = EngineSettings()
     storage: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options handed to fsspec, by protocol")
+
+    @model_validator(mode="after")
+    def _known_detector(self) -> Self:
+        chosen, known = self.shots.detector, (*DETECTORS, *self.scan.detectors)
+        if chosen not in known:
+            raise ValueError(f"shots.detector = {chosen!r}: there is none such; use {_either(known, chosen)}")
+        if chosen not in DETECTORS and self.shots.threshold is not None:
+            raise ValueError(f"shots.threshold does not apply to {chosen!r}, which PySceneDetect runs with its own")
+        return self
 
     @model_validator(mode="after")
     def _frames_for_captions(self) -> Self:

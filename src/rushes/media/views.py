@@ -69,6 +69,10 @@ class Shrinker:
         from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
         self.shape = shape
+        width, height = shape.motion
+        self.packed = np.empty((height * 3 // 2, width), np.uint8)
+        """One frame's `motion` view with its colour planes below, as OpenCV wants I420; overwritten by the next frame."""
+        self.bgr = np.empty((height, width, 3), np.uint8)
         self._small = VideoReformatter()
         self._luma = VideoReformatter()
         self._fast = Interpolation.FAST_BILINEAR
@@ -96,8 +100,12 @@ def plane(frame: VideoFrame, index: int, width: int, height: int) -> U8:
     return np.frombuffer(p, np.uint8).reshape(-1, p.line_size)[:height, :width]
 
 
+def _halve(picture: U8, size: tuple[int, int], out: U8 | None) -> U8:
+    return cv2.resize(picture, size, dst=out, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+
+
 class Views:
-    """One frame and what signals want to see of it. Use within the turn of the loop; it keeps the frame alive.
+    """One frame and what signals want to see of it. Use within the turn of the loop: the next frame's views overwrite these.
 
     Attributes:
         frame: the decoded picture, not rotated.
@@ -106,12 +114,17 @@ class Views:
         full_range: luma runs 0..255 (True) or 16..235 (False) in the native planes.
     """
 
-    def __init__(self, frame: VideoFrame, pts: int, t: float, shrinker: Shrinker, *, full_range: bool) -> None:
+    def __init__(
+        self, frame: VideoFrame, pts: int, t: float, shrinker: Shrinker, *, full_range: bool, motion_out: U8 | None = None, thumb_out: U8 | None = None
+    ) -> None:
+        """`motion_out` (h, w) and `thumb_out` (864,) are where `motion` and `thumb` are written, if given; those two stay valid."""
         self.frame = frame
         self.pts = pts
         self.t = t
         self.full_range = full_range
         self._shrinker = shrinker
+        self._motion_out = motion_out
+        self._thumb_out = thumb_out
 
     @cached_property
     def _small(self) -> VideoFrame:
@@ -126,35 +139,37 @@ class Views:
     @cached_property
     def motion(self) -> U8:
         """Half the small luma, (h, w), long side 128, studio range, area-averaged."""
-        return cv2.resize(self.small_y, self._shrinker.shape.motion, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+        return _halve(self.small_y, self._shrinker.shape.motion, self._motion_out)
 
     @cached_property
     def _colour(self) -> tuple[U8, U8]:
         """U and V at half the size of `motion`, area-averaged."""
-        width, height = self._shrinker.shape.small
-        size = self._shrinker.shape.motion
-        u, v = (plane(self._small, i, width // 2, height // 2) for i in (1, 2))
-        half = (size[0] // 2, size[1] // 2)
-        return cv2.resize(u, half, interpolation=cv2.INTER_AREA), cv2.resize(v, half, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+        width, height = self._shrinker.shape.motion
+        out = self._shrinker.packed[height:].reshape(2, height // 2, width // 2)
+        u, v = (_halve(plane(self._small, i + 1, width, height), (width // 2, height // 2), out[i]) for i in (0, 1))
+        return u, v
 
     @cached_property
     def bgr(self) -> U8:
-        """Luma of `motion` and `_colour` as BGR, (h, w, 3), long side 128: what PySceneDetect's formula is applied to.
+        """`motion` and its colour as BGR, (h, w, 3), long side 128: what PySceneDetect's formula is applied to.
 
         PySceneDetect looks at a long side of 256; the mean over the picture is nearly the same at half of that, for a third of the cost.
         """
-        width, height = self._shrinker.shape.motion
-        u, v = self._colour
-        packed = np.concatenate((self.motion.ravel(), u.ravel(), v.ravel())).reshape(height * 3 // 2, width)
-        return cv2.cvtColor(packed, cv2.COLOR_YUV2BGR_I420)  # type: ignore[return-value]
+        packed = self._shrinker.packed
+        packed[: self._shrinker.shape.motion[1]] = self.motion
+        _ = self._colour  # written into `packed` as well
+        return cv2.cvtColor(packed, cv2.COLOR_YUV2BGR_I420, dst=self._shrinker.bgr)  # type: ignore[return-value]
 
     @cached_property
     def thumb(self) -> U8:
         """(864,) = 32 x 18 luma, then 16 x 9 U, then 16 x 9 V: area averages, for the blend test."""
-        quarter = (THUMB[0] // 2, THUMB[1] // 2)
-        y = cv2.resize(self.motion, THUMB, interpolation=cv2.INTER_AREA)
-        u, v = (cv2.resize(colour, quarter, interpolation=cv2.INTER_AREA) for colour in self._colour)
-        return np.concatenate((y.ravel(), u.ravel(), v.ravel()))
+        width, height = THUMB
+        out = np.empty(THUMB_SIZE, np.uint8) if self._thumb_out is None else self._thumb_out
+        luma, colour = out[: width * height].reshape(height, width), out[width * height :].reshape(2, height // 2, width // 2)
+        cv2.resize(self.motion, THUMB, dst=luma, interpolation=cv2.INTER_AREA)
+        for plane_in, plane_out in zip(self._colour, colour, strict=True):
+            cv2.resize(plane_in, (width // 2, height // 2), dst=plane_out, interpolation=cv2.INTER_AREA)
+        return out
 
     @cached_property
     def native(self) -> npt.NDArray[Any] | None:

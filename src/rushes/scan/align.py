@@ -22,6 +22,8 @@ SMOOTH = np.array([0.037659, 0.249153, 0.426375, 0.249153, 0.037659], np.float32
 DERIVATIVE = np.array([-0.109604, -0.276691, 0.0, 0.276691, 0.109604], np.float32)
 """Smoothing and derivative matched to each other, 5 taps (Farid and Simoncelli 2004, "Differentiation of discrete multidimensional
 signals", table II). Central differences read a shrunk picture's gradient 15 % low and so its motion 18 % high."""
+HALVE_FROM = 32
+"""Short side of the motion view, pixels, from which it is halved; smaller ones are compared as they are."""
 BLOCK = 4
 """Side of a block, pixels: small enough that an object on a tenth of the picture does not touch most blocks."""
 MARGIN = 2
@@ -43,6 +45,16 @@ class Fit:
     shift: F64
     zoom: F64
     good: F64
+
+
+def halved(motion: U8) -> U8:
+    """Motion views (n, h, w) at half size by area, where they are large enough."""
+    n, height, width = motion.shape
+    if min(height, width) < HALVE_FROM:
+        return motion
+    rows, columns = height // 2, width // 2
+    tall = np.ascontiguousarray(motion[:, : 2 * rows, : 2 * columns]).reshape(-1, 2 * columns)
+    return cv2.resize(tall, (columns, n * rows), interpolation=cv2.INTER_AREA).reshape(n, rows, columns)  # type: ignore[return-value]
 
 
 def derive(pictures: U8) -> F32:

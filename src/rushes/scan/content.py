@@ -29,6 +29,8 @@ class Content:
         ),
     )
 
+    per_s: float | None = None
+
     def __init__(self) -> None:
         self._values: list[float] = []
         self._now: U8 | None = None

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from rushes.media.views import Views
 from rushes.records import Column
-from rushes.scan.align import DERIVATIVE, SMOOTH
+from rushes.scan.align import DERIVATIVE, SMOOTH, halved
 from rushes.scan.shift import PhaseCorrelation
 
 F32 = npt.NDArray[np.float32]
@@ -59,6 +59,9 @@ class DenseMotion:
         Column("flow_dt", "float", "s", "time from the frame compared with to this one", BASELINE_S, LONGEST_S),
     )
 
+    per_s: float | None = 2.0
+    """As Data-Juicer's motion filter samples; a clip of 4 s has eight values."""
+
     def __init__(self) -> None:
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._dis.setFinestScale(FINEST)
@@ -83,11 +86,12 @@ class DenseMotion:
         return {column.name: table[:, i].copy() for i, column in enumerate(self.columns)}
 
     def _measure(self, before: U8, after: U8, dt: float) -> tuple[float, float, float, float]:
+        pair = halved(np.stack((before, after)))
         if self._phase is None:
-            self._phase = PhaseCorrelation(before.shape[1], before.shape[0])
-        spectra = self._phase.spectra(np.stack((before, after)).astype(np.float32))
+            self._phase = PhaseCorrelation(pair.shape[2], pair.shape[1])
+        spectra = self._phase.spectra(pair.astype(np.float32))
         start = np.empty((*before.shape, 2), np.float32)
-        start[:] = self._phase.shifts(spectra[:1], spectra[1:])[0]
+        start[:] = self._phase.shifts(spectra[:1], spectra[1:])[0] * (before.shape[1] // pair.shape[2])
         if min(before.shape) >= SMALLEST:
             start = self._dis.calc(before, after, start)
         flow = refine(before, after, start)

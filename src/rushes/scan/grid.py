@@ -14,11 +14,11 @@ from rushes.scan.crops import crops
 from rushes.scan.letterbox import letterbox
 from rushes.scan.levels import levels
 from rushes.scan.noise import noise_sigma
-from rushes.scan.sharpness import edges
+from rushes.scan.sharpness import at_analysis_size, edges
 
 
 class Grid:
-    """Sharpness, texture and letterbox from the 640 px luma, noise and blockiness from native crops; NaN off the grid.
+    """Sharpness, texture and letterbox from the luma at 320 px, noise and blockiness from native crops; NaN off the grid.
 
     Noise and blockiness are also NaN for RGB and packed formats, which have no luma plane to crop.
     """
@@ -31,7 +31,9 @@ class Grid:
         Column("blockiness", "float", "share", "codec blocks that meet in a step, less those off the grid", -1.0, 1.0, "scan/blocks.py"),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, per_s: float = 1.0) -> None:
+        """`per_s`: frames a second to look at."""
+        self.per_s: float | None = per_s
         self._n = 0
         self._at: list[int] = []
         self._rows: list[tuple[float, ...]] = []
@@ -53,7 +55,7 @@ class Grid:
 
 def _measure(views: Views) -> tuple[float, ...]:
     """One value a column, in their order."""
-    luma = levels(views.luma, full_range=views.luma_full_range)
+    luma = levels(at_analysis_size(views.luma), full_range=views.luma_full_range)
     sharpness, texture = edges(luma)
     noise = blocky = math.nan
     if views.native is not None:

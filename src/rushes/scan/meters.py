@@ -29,7 +29,9 @@ class Meter(Protocol):
 
 
 class FrameMeter(Meter, Protocol):
-    """A meter that looks at one frame at a time."""
+    """A meter that looks at one frame at a time: at all, or at `per_s` frames a second of a grid in time anchored at the first frame."""
+
+    per_s: float | None
 
     def push(self, views: Views, on_grid: bool) -> None: ...
 
@@ -52,7 +54,7 @@ def make_meters(facts: VideoFacts, settings: ScanSettings) -> Meters:
     """Fresh meters for one video."""
     peers = (Peers(settings.detectors, facts.time_base, facts.fps),) if settings.detectors else ()
     return Meters(
-        by_frame=(Content(), Grid(), DenseMotion(), *peers),
+        by_frame=(Content(), Grid(settings.grid_per_s), DenseMotion(), *peers),
         by_batch=(Exposure(hdr=facts.hdr), GlobalMotion(), Blend()),
     )
 

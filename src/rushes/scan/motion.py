@@ -15,11 +15,9 @@ import numpy as np
 
 from rushes.media.views import Batch
 from rushes.records import Column
-from rushes.scan.align import U8, Aligner, Fit, Shifts, derive, overlap
+from rushes.scan.align import U8, Aligner, Fit, Shifts, derive, halved, overlap
 from rushes.scan.shift import C64, F32, PhaseCorrelation
 
-HALVE_FROM = 32
-"""Short side of the motion view, pixels, from which it is halved; smaller ones are compared as they are."""
 ASTRAY_PX = 0.75
 """Step of the linear fit, pixels, from which it is done again from the nearer whole-pixel shift: up to here it is within 1 %."""
 
@@ -61,7 +59,7 @@ class GlobalMotion:
 
     def push(self, batch: Batch) -> None:
         """Take the next frames."""
-        pixels = _halved(batch.motion)
+        pixels = halved(batch.motion)
         if self._before is None:
             self._aligner = Aligner(*pixels.shape[1:])
             self._phase = PhaseCorrelation(pixels.shape[2], pixels.shape[1])
@@ -100,16 +98,6 @@ class GlobalMotion:
             for old, new in ((fit.shift, again.shift), (fit.zoom, again.zoom), (fit.good, again.good)):
                 old[astray[better]] = new[better]
         return fit
-
-
-def _halved(motion: U8) -> U8:
-    """Motion views (n, h, w) at half size by area, where they are large enough."""
-    n, height, width = motion.shape
-    if min(height, width) < HALVE_FROM:
-        return motion
-    rows, columns = height // 2, width // 2
-    tall = np.ascontiguousarray(motion[:, : 2 * rows, : 2 * columns]).reshape(-1, 2 * columns)
-    return cv2.resize(tall, (columns, n * rows), interpolation=cv2.INTER_AREA).reshape(n, rows, columns)  # type: ignore[return-value]
 
 
 def _better_than_none(before: F32, after: F32, shifts: Shifts) -> Shifts:

@@ -129,7 +129,6 @@ class _Pass:
         self.make_meters = meters
         self.pts: list[int] = []
         self.times: list[float] = []
-        self.measure_grid = _Grid(recipe.scan.grid_per_s)
         self.frame_grid = _Grid(recipe.frames.per_s)
         self.jpeg = JpegWriter(recipe.frames.short_side_px, recipe.frames.quality)
         self.fill = 0
@@ -155,19 +154,21 @@ class _Pass:
         shape = Shape.of(frame.width, frame.height)
         self.shrinker = Shrinker(shape)
         self.meters = self.make_meters(self.decoder.facts)
+        self.paced = [(meter, None if meter.per_s is None else _Grid(meter.per_s)) for meter in self.meters.by_frame]
         width, height = shape.motion
         self.motion = np.empty((BATCH, height, width), np.uint8)
         self.thumb = np.empty((BATCH, THUMB_SIZE), np.uint8)
 
     def _take(self, frame: VideoFrame, pts: int, t: float) -> None:
-        views = Views(frame, pts, t, self.shrinker, full_range=self.decoder.full_range)
+        slot = self.fill
+        views = Views(
+            frame, pts, t, self.shrinker, full_range=self.decoder.full_range, motion_out=self.motion[slot], thumb_out=self.thumb[slot]
+        )
         sound = not frame.is_corrupt
-        on_grid = sound and self.measure_grid.take(t)
-        for meter in self.meters.by_frame:
-            meter.push(views, on_grid)
+        for meter, grid in self.paced:
+            meter.push(views, sound and grid is not None and grid.take(t))
         if self.meters.by_batch:
-            self.motion[self.fill] = views.motion
-            self.thumb[self.fill] = views.thumb
+            _ = views.motion, views.thumb  # written into the batch
         self.pts.append(pts)
         self.times.append(t)
         self.fill += 1

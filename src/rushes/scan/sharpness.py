@@ -7,6 +7,7 @@ import math
 import cv2
 import numpy as np
 
+from rushes.media.views import U8
 from rushes.scan.levels import F32
 
 LONG_SIDE = 320
@@ -24,19 +25,24 @@ TEXTURE_SPAN = 20.0
 """Grey levels a block must span to count as texture: 8 % of the range."""
 
 
-def edges(luma: F32) -> tuple[float, float]:
+def at_analysis_size(luma: U8) -> F32:
+    """The luma codes (h, w) as float32 with a long side of 320 px, by area; smaller pictures keep their size."""
+    scale = LONG_SIDE / max(luma.shape)
+    codes = luma.astype(np.float32)  # before it shrinks: in 8 bits a low-contrast edge would be rounded into steps
+    return cv2.resize(codes, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else codes  # type: ignore[return-value]
+
+
+def edges(small: F32) -> tuple[float, float]:
     """(sharpness, texture) of one frame.
 
     Args:
-        luma: (h, w) float32 full-range grey levels, long side 640 or less.
+        small: (h, w) float32 full-range grey levels at `at_analysis_size`.
 
     sharpness: steepest step from one pixel to the next as a share of its block's luma range, at 320 px long side, upper quartile of the
     blocks with most contrast; in (0, 1], NaN when fewer than four blocks have contrast. It is one over the edge width of Marziliano et al.,
     "A no-reference perceptual blur metric", ICIP 2002; a ratio, so light and contrast cancel.
     texture: share of blocks that span at least 20 grey levels, in [0, 1].
     """
-    scale = LONG_SIDE / max(luma.shape)
-    small = cv2.resize(luma, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else luma
     down, across = small.shape[0] // BLOCK, small.shape[1] // BLOCK
     if down == 0 or across == 0:
         return math.nan, math.nan
