@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rushes.media.views import Batch, Shape, Shrinker, Views
+from rushes.media.batch import Batch
+from rushes.media.views import Shape, Shrinker, Views
 from rushes.scan.dense import DenseMotion
 from rushes.scan.motion import GlobalMotion
 
@@ -82,7 +83,7 @@ def scan(frames: Sequence[av.VideoFrame], t: npt.NDArray[np.float64], *, batch: 
         small.append(views.motion)
     for start in range(0, len(frames), batch):
         part = slice(start, start + batch)
-        motion.push(Batch(t[part], np.stack(small[part]), np.zeros((len(small[part]), 864), np.uint8)))
+        motion.push(Batch(t[part], np.stack(small[part]), np.zeros((len(small[part]), 864), np.uint8), np.zeros((len(small[part]), 1, 1, 3), np.uint8)))
     return motion.finish() | dense.finish()
 
 

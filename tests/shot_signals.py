@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pictures import U8
-from rushes.media.views import THUMB_SIZE, Batch
+from rushes.media.batch import Batch
+from rushes.media.views import THUMB_SIZE
 from rushes.scan.blend import Blend
 from rushes.scan.content import Content
 
@@ -29,9 +30,9 @@ def signals_of(frames: Sequence[U8], pts: npt.NDArray[np.int64], tick: Fraction,
     """Content and blend signals of BGR frames, pushed in batches."""
     content, blend = Content(), Blend()
     for frame in frames:
-        content.push_bgr(frame)
+        content.push_bgr(frame[None])
     thumbs = np.array([thumb_of(frame) for frame in frames]).reshape(-1, THUMB_SIZE)
     t = (pts - pts[0]) * float(tick)
     for i in range(0, len(frames), batch):
-        blend.push(Batch(t[i : i + batch], np.empty((len(t[i : i + batch]), 1, 1), np.uint8), thumbs[i : i + batch]))
+        blend.push(Batch(t[i : i + batch], np.empty((len(t[i : i + batch]), 1, 1), np.uint8), thumbs[i : i + batch], np.empty((len(t[i : i + batch]), 1, 1, 3), np.uint8)))
     return {**content.finish(), **blend.finish()}

@@ -158,7 +158,7 @@ def test_known_transitions_of_real_footage(data_dir, mode):
     name = "gradual_h264_360p.mp4"
     known = [x for x in json.loads((data_dir / "cuts" / "truth.json").read_text())[name]["transitions"]]
     recipe = Recipe().with_overrides([f"scan.mode={mode}"])
-    one = scan(str(data_dir / "cuts" / name), recipe, meters=lambda facts: Meters((Content(),), (Blend(),)))
+    one = scan(str(data_dir / "cuts" / name), recipe, meters=lambda facts: Meters((), (Content(), Blend())))
     t = (one.pts - one.pts[0]) * float(one.facts.time_base)
     got = [(t[x.start], t[x.end]) for x in transitions_of(one.signals, one.pts, one.facts.time_base)]
     pairs = [(g, (x["start_s"], x["end_s"])) for x in known for g in got if g[0] < x["end_s"] and g[1] > x["start_s"]]

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pytest
 
 from rushes.measures import exposure, noise, sharpness, texture
-from rushes.media.views import Batch, Shape, Shrinker, Views
+from rushes.media.batch import batch
+from rushes.media.views import Shape, Shrinker, Views
 from rushes.scan.exposure import Exposure
 from rushes.scan.grid import Grid
 
@@ -107,7 +108,7 @@ def _measure(path: Path, n_frames: int = 26) -> dict[str, float | None]:
         for i, frame in zip(range(n_frames), container.decode(stream), strict=False):
             views = Views(frame, i, i / 25, shrinker, full_range=False)
             meter.push(views, i % 12 == 0)
-            light.push(Batch(np.array([views.t]), views.motion[None].copy(), np.zeros((1, 864), np.uint8)))
+            light.push(batch(np.array([views.t]), views.motion[None].copy(), views.colour[None].copy()))
     return all_measures(slice(0, None), meter.finish() | light.finish())
 
 

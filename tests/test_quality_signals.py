@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pytest
 
 from footage import Clip, render
-from rushes.media.views import Batch, Shape, Shrinker, Views
+from rushes.media.batch import batch
+from rushes.media.views import Shape, Shrinker, Views
 from rushes.scan.blocks import blockiness
 from rushes.scan.crops import crops
 from rushes.scan.exposure import Exposure
@@ -71,7 +72,7 @@ def grid(levels: F32, pixels: str = "yuv420p") -> dict[str, float]:
 def exposure(levels: F32, pixels: str = "yuv420p", *, hdr: bool = False) -> dict[str, float]:
     view = views(levels, pixels)
     meter = Exposure(hdr=hdr)
-    meter.push(Batch(np.zeros(1), view.motion[None], view.thumb[None]))
+    meter.push(batch(np.zeros(1), view.motion[None], view.colour[None]))
     return {name: float(values[0]) for name, values in meter.finish().items()}
 
 
@@ -229,7 +230,7 @@ def test_exposure_keeps_the_order_of_frames_over_batches() -> None:
     meter = Exposure(hdr=False)
     codes = np.arange(16, 236, dtype=np.uint8)
     for part in np.array_split(codes, 4):
-        meter.push(Batch(np.zeros(len(part)), np.repeat(part, 72 * 128).reshape(-1, 72, 128), np.zeros((len(part), 864), np.uint8)))
+        meter.push(batch(np.zeros(len(part)), np.repeat(part, 72 * 128).reshape(-1, 72, 128), np.full((len(part), 2, 36, 64), 128, np.uint8)))
     signals = meter.finish()
     assert signals["luma_mean"].dtype == np.float32
     assert signals["luma_mean"] == pytest.approx((codes - 16.0) * 255 / 219, abs=1e-3)

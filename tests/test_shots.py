@@ -86,7 +86,7 @@ def test_content_equals_pyscenedetects_value_on_the_same_pictures():
     meter, spy = Content(), Spy()
     theirs = [spy.process_frame(scenedetect.FrameTimecode(i, 25.0), f)[0] for i, f in enumerate(frames)]
     for frame in frames:
-        meter.push_bgr(frame)
+        meter.push_bgr(frame[None])
     ours = meter.finish()["content"]
     assert np.isnan(ours[0]) and theirs[0] == 0
     np.testing.assert_array_equal(ours[1:], np.array(theirs[1:], np.float32))

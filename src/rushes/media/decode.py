@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 PEEK_PACKETS = 64
 """Packets looked at to see whether a stream has non-reference frames: longer than any usual run of reference frames between B-frames."""
 NO_PTS_CONTAINERS = {"avi"}
-"""Containers that store no pts: libav's are guesses there, wrong with B-frames, while the order of decoding dates each frame that comes out."""
+"""Containers that store no pts. libav's are guesses there, and wrong with B-frames; its dts date each frame that comes out."""
 MAX_BACK_S = 1.0
-"""A pts that goes back by less is a slip, and moves to one tick behind its forerunner; by more, the clock was reset, and the last step is taken once more."""
+"""A pts that goes back by less is a slip: it moves to one tick behind its forerunner. By more, the clock was reset: the last step is
+taken once more."""
 MAX_CORRUPT_RUN = 512
 """Packets in a row that fail to decode before the rest of the stream is given up; keeps a broken tail of hours from costing hours."""
 
@@ -36,7 +37,7 @@ class Decoder:
         source: a path, or a seekable file object.
         uri: the name to use in errors.
         size_bytes: size of the file, for the facts.
-        mode: the mode asked for; `mode` of the instance is the one in force (`fast` needs non-reference frames, and pts in the container).
+        mode: the mode asked for; `mode` of the instance is the one in force (`fast` needs non-reference frames, and stored pts).
         progress: called now and then with the seconds decoded so far; the guard's proof that packets move.
 
     Attributes:

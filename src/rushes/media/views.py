@@ -69,10 +69,6 @@ class Shrinker:
         from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
         self.shape = shape
-        width, height = shape.motion
-        self.packed = np.empty((height * 3 // 2, width), np.uint8)
-        """One frame's `motion` view with its colour planes below, as OpenCV wants I420; overwritten by the next frame."""
-        self.bgr = np.empty((height, width, 3), np.uint8)
         self._small = VideoReformatter()
         self._luma = VideoReformatter()
         self._fast = Interpolation.FAST_BILINEAR
@@ -100,12 +96,8 @@ def plane(frame: VideoFrame, index: int, width: int, height: int) -> U8:
     return np.frombuffer(p, np.uint8).reshape(-1, p.line_size)[:height, :width]
 
 
-def _halve(picture: U8, size: tuple[int, int], out: U8 | None) -> U8:
-    return cv2.resize(picture, size, dst=out, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
-
-
 class Views:
-    """One frame and what signals want to see of it. Use within the turn of the loop: the next frame's views overwrite these.
+    """One frame and what signals want to see of it. Use within the turn of the loop; it keeps the frame alive.
 
     Attributes:
         frame: the decoded picture, not rotated.
@@ -115,61 +107,45 @@ class Views:
     """
 
     def __init__(
-        self, frame: VideoFrame, pts: int, t: float, shrinker: Shrinker, *, full_range: bool, motion_out: U8 | None = None, thumb_out: U8 | None = None
+        self, frame: VideoFrame, pts: int, t: float, shrinker: Shrinker, *, full_range: bool, motion_out: U8 | None = None, colour_out: U8 | None = None
     ) -> None:
-        """`motion_out` (h, w) and `thumb_out` (864,) are where `motion` and `thumb` are written, if given; those two stay valid."""
+        """`motion_out` (h, w) and `colour_out` (2, h / 2, w / 2) are where `motion` and `colour` are written, if given."""
         self.frame = frame
         self.pts = pts
         self.t = t
         self.full_range = full_range
         self._shrinker = shrinker
         self._motion_out = motion_out
-        self._thumb_out = thumb_out
+        self._colour_out = colour_out
 
     @cached_property
     def _small(self) -> VideoFrame:
         return self._shrinker.small(self.frame)
 
-    @cached_property
-    def small_y(self) -> U8:
-        """Luma of the small view, (h, w), studio range 16..235 whatever the source's range."""
+    def _plane(self, index: int) -> U8:
         width, height = self._shrinker.shape.small
-        return plane(self._small, 0, width, height)
+        return plane(self._small, index, width, height) if index == 0 else plane(self._small, index, width // 2, height // 2)
 
     @cached_property
     def motion(self) -> U8:
-        """Half the small luma, (h, w), long side 128, studio range, area-averaged."""
-        return _halve(self.small_y, self._shrinker.shape.motion, self._motion_out)
+        """Luma, (h, w), long side 128, studio range 16..235 whatever the source's range, area-averaged."""
+        return cv2.resize(self._plane(0), self._shrinker.shape.motion, dst=self._motion_out, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
     @cached_property
-    def _colour(self) -> tuple[U8, U8]:
-        """U and V at half the size of `motion`, area-averaged."""
+    def colour(self) -> U8:
+        """U and V, (2, h / 2, w / 2), at half the size of `motion`, area-averaged."""
         width, height = self._shrinker.shape.motion
-        out = self._shrinker.packed[height:].reshape(2, height // 2, width // 2)
-        u, v = (_halve(plane(self._small, i + 1, width, height), (width // 2, height // 2), out[i]) for i in (0, 1))
-        return u, v
+        out = np.empty((2, height // 2, width // 2), np.uint8) if self._colour_out is None else self._colour_out
+        for i in (0, 1):
+            cv2.resize(self._plane(i + 1), (width // 2, height // 2), dst=out[i], interpolation=cv2.INTER_AREA)
+        return out
 
     @cached_property
     def bgr(self) -> U8:
-        """`motion` and its colour as BGR, (h, w, 3), long side 128: what PySceneDetect's formula is applied to.
-
-        PySceneDetect looks at a long side of 256; the mean over the picture is nearly the same at half of that, for a third of the cost.
-        """
-        packed = self._shrinker.packed
-        packed[: self._shrinker.shape.motion[1]] = self.motion
-        _ = self._colour  # written into `packed` as well
-        return cv2.cvtColor(packed, cv2.COLOR_YUV2BGR_I420, dst=self._shrinker.bgr)  # type: ignore[return-value]
-
-    @cached_property
-    def thumb(self) -> U8:
-        """(864,) = 32 x 18 luma, then 16 x 9 U, then 16 x 9 V: area averages, for the blend test."""
-        width, height = THUMB
-        out = np.empty(THUMB_SIZE, np.uint8) if self._thumb_out is None else self._thumb_out
-        luma, colour = out[: width * height].reshape(height, width), out[width * height :].reshape(2, height // 2, width // 2)
-        cv2.resize(self.motion, THUMB, dst=luma, interpolation=cv2.INTER_AREA)
-        for plane_in, plane_out in zip(self._colour, colour, strict=True):
-            cv2.resize(plane_in, (width // 2, height // 2), dst=plane_out, interpolation=cv2.INTER_AREA)
-        return out
+        """The small view as BGR, (h, w, 3), long side 256: what PySceneDetect's own detectors look at when they run inside the pass."""
+        height = self._shrinker.shape.small[1]
+        packed = np.concatenate([self._plane(i).ravel() for i in range(3)]).reshape(height * 3 // 2, -1)
+        return cv2.cvtColor(packed, cv2.COLOR_YUV2BGR_I420)  # type: ignore[return-value]
 
     @cached_property
     def native(self) -> npt.NDArray[Any] | None:
@@ -211,21 +187,6 @@ class Views:
     def luma_full_range(self) -> bool:
         """Whether `luma` runs 0..255."""
         return self.full_range and self.native is not None and self.native.dtype == np.uint8
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Small views of consecutive frames, stacked so that signals can be computed for many frames at once.
-
-    Attributes:
-        t: (n,) seconds since the video's first frame, increasing.
-        motion: (n, h, w) uint8, see `Views.motion`.
-        thumb: (n, 864) uint8, see `Views.thumb`.
-    """
-
-    t: npt.NDArray[np.float64]
-    motion: U8
-    thumb: U8
 
 
 def pixel_aspect(sar: Fraction | None) -> float:

@@ -19,7 +19,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rushes.media.views import THUMB, THUMB_SIZE, U8, Batch
+from rushes.media.batch import Batch
+from rushes.media.views import THUMB, THUMB_SIZE, U8
 from rushes.records import Column
 from rushes.scan.ramp import F32, F64, fit_ramp, progress, thinned
 

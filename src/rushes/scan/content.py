@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rushes.media.views import U8, Views
+from rushes.media.batch import Batch
+from rushes.media.views import U8
 from rushes.records import Column
 
 
@@ -29,26 +30,21 @@ class Content:
         ),
     )
 
-    per_s: float | None = None
-
     def __init__(self) -> None:
         self._values: list[float] = []
-        self._now: U8 | None = None
         self._before: U8 | None = None
 
-    def push(self, views: Views, on_grid: bool) -> None:
-        """Take the next frame; `on_grid` does not matter here."""
-        self.push_bgr(views.bgr)
+    def push(self, batch: Batch) -> None:
+        """Take the next frames."""
+        self.push_bgr(batch.bgr)
 
     def push_bgr(self, bgr: U8) -> None:
-        """Take the next frame as (h, w, 3) uint8 BGR; every frame has the same shape."""
-        spare, self._before = self._before, self._now
-        hsv: U8 = cv2.cvtColor(bgr, cv2.COLOR_BGR2HSV, dst=spare)  # type: ignore[assignment]
-        self._now = hsv
-        if self._before is None:
-            self._values.append(np.nan)
-        else:
-            self._values.append(cv2.norm(hsv, self._before, cv2.NORM_L1) / hsv.size)
+        """Take the next frames as (n, h, w, 3) uint8 BGR; every frame has the same shape."""
+        n, height, width, _ = bgr.shape
+        hsv: U8 = cv2.cvtColor(bgr.reshape(n * height, width, 3), cv2.COLOR_BGR2HSV).reshape(bgr.shape)  # type: ignore[assignment]
+        for frame in hsv:
+            self._values.append(np.nan if self._before is None else cv2.norm(frame, self._before, cv2.NORM_L1) / frame.size)
+            self._before = frame
 
     def finish(self) -> dict[str, npt.NDArray[np.float32]]:
         """The signal `content`, float32, one value a frame."""

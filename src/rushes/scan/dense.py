@@ -106,8 +106,8 @@ def refine(before: U8, after: U8, flow: npt.NDArray[Any]) -> tuple[F32, F32]:
     """One Lucas-Kanade step on a flow (h, w, 2) in pixels from `before` to `after`, (h, w) each: the flow's x and y, (h, w)."""
     height, width = before.shape
     coarse = np.rint(flow * TABLE) / np.float32(TABLE)
-    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    x, y = columns + coarse[..., 0], rows + coarse[..., 1]
+    x = coarse[..., 0] + np.arange(width, dtype=np.float32)
+    y = coarse[..., 1] + np.arange(height, dtype=np.float32)[:, None]
     warped = cv2.remap(after.astype(np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     start = before.astype(np.float32)
     both = start + warped

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rushes.media.views import Batch
+from rushes.media.batch import Batch
 from rushes.records import Column
 from rushes.scan.levels import STUDIO_BLACK, STUDIO_SPAN
 

@@ -8,7 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rushes.media.views import Batch, Views
+from rushes.media.batch import Batch
+from rushes.media.views import Views
 from rushes.recipe import ScanSettings
 from rushes.records import Column, VideoFacts
 from rushes.scan.blend import Blend
@@ -54,8 +55,8 @@ def make_meters(facts: VideoFacts, settings: ScanSettings) -> Meters:
     """Fresh meters for one video."""
     peers = (Peers(settings.detectors, facts.time_base, facts.fps),) if settings.detectors else ()
     return Meters(
-        by_frame=(Content(), Grid(settings.grid_per_s), DenseMotion(), *peers),
-        by_batch=(Exposure(hdr=facts.hdr), GlobalMotion(), Blend()),
+        by_frame=(Grid(settings.grid_per_s), DenseMotion(), *peers),
+        by_batch=(Content(), Exposure(hdr=facts.hdr), GlobalMotion(), Blend()),
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from rushes.media.views import Batch
+from rushes.media.batch import Batch
 from rushes.records import Column
 from rushes.scan.align import U8, Aligner, Fit, Shifts, derive, halved, overlap
 from rushes.scan.shift import C64, F32, PhaseCorrelation

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from rushes.media.batch import batch
 from rushes.media.decode import Decoder
 from rushes.media.jpeg import JpegWriter
-from rushes.media.views import THUMB_SIZE, Batch, Shape, Shrinker, Views
+from rushes.media.views import Shape, Shrinker, Views
 from rushes.recipe import FrameSettings, Recipe
 from rushes.records import Column, Mode, VideoFacts
 from rushes.scan.meters import Meters, all_columns, make_meters
@@ -157,18 +158,18 @@ class _Pass:
         self.paced = [(meter, None if meter.per_s is None else _Grid(meter.per_s)) for meter in self.meters.by_frame]
         width, height = shape.motion
         self.motion = np.empty((BATCH, height, width), np.uint8)
-        self.thumb = np.empty((BATCH, THUMB_SIZE), np.uint8)
+        self.colour = np.empty((BATCH, 2, height // 2, width // 2), np.uint8)
 
     def _take(self, frame: VideoFrame, pts: int, t: float) -> None:
         slot = self.fill
         views = Views(
-            frame, pts, t, self.shrinker, full_range=self.decoder.full_range, motion_out=self.motion[slot], thumb_out=self.thumb[slot]
+            frame, pts, t, self.shrinker, full_range=self.decoder.full_range, motion_out=self.motion[slot], colour_out=self.colour[slot]
         )
         sound = not frame.is_corrupt
         for meter, grid in self.paced:
             meter.push(views, sound and grid is not None and grid.take(t))
         if self.meters.by_batch:
-            _ = views.motion, views.thumb  # written into the batch
+            _ = views.motion, views.colour  # written into the batch
         self.pts.append(pts)
         self.times.append(t)
         self.fill += 1
@@ -180,10 +181,10 @@ class _Pass:
     def _flush(self) -> None:
         if not self.fill:
             return
-        batch = Batch(np.array(self.times[-self.fill :]), self.motion[: self.fill], self.thumb[: self.fill])
+        views = batch(np.array(self.times[-self.fill :]), self.motion[: self.fill], self.colour[: self.fill])
         for meter in self.meters.by_batch:
-            meter.push(batch)
-        self.motion, self.thumb = np.empty_like(self.motion), np.empty_like(self.thumb)  # meters may keep the batch
+            meter.push(views)
+        self.motion = np.empty_like(self.motion)  # meters may keep the batch
         self.fill = 0
 
     def _end(self, pts: npt.NDArray[np.int64]) -> int:

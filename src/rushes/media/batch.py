@@ -1,0 +1,54 @@
+"""Small views of many frames at once: what is alike for every frame costs a few calls for 64 of them instead of a few each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from rushes.media.views import THUMB, U8
+
+STUDIO_LUMA = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
+STUDIO_CHROMA = np.clip(np.rint((np.arange(256) - 128) * (255 / 224) + 128), 0, 255).astype(np.uint8)
+"""Studio codes as full-range ones (ITU-R BT.601)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Views of n consecutive frames, stacked. The arrays are the batch's own: a meter may keep them.
+
+    Attributes:
+        t: (n,) seconds since the video's first frame, increasing.
+        motion: (n, h, w) uint8, see `Views.motion`.
+        thumb: (n, 864) uint8: 32 x 18 luma, then 16 x 9 U, then 16 x 9 V, studio range, for the blend test.
+        bgr: (n, h / 2, w / 2, 3) uint8, long side 64: what PySceneDetect's formula is applied to. PySceneDetect itself looks at a long
+            side of 256; a mean over the picture says nearly the same at a quarter of that, for a tenth of the cost.
+    """
+
+    t: npt.NDArray[np.float64]
+    motion: U8
+    thumb: U8
+    bgr: U8
+
+
+def batch(t: npt.NDArray[np.float64], motion: U8, colour: U8) -> Batch:
+    """A batch from n frames' `Views.motion` (n, h, w) and `Views.colour` (n, 2, h / 2, w / 2)."""
+    n, height, width = motion.shape[0], motion.shape[1] // 2, motion.shape[2] // 2
+    luma = _resized(motion[:, : 2 * height, : 2 * width], (width, height))
+    u, v = np.ascontiguousarray(colour[:, 0]), np.ascontiguousarray(colour[:, 1])
+    tall = [cv2.LUT(plane.reshape(-1, width), table) for plane, table in ((luma, STUDIO_LUMA), (v, STUDIO_CHROMA), (u, STUDIO_CHROMA))]
+    bgr = cv2.cvtColor(cv2.merge(tall), cv2.COLOR_YCrCb2BGR).reshape(n, height, width, 3)
+    quarter = (THUMB[0] // 2, THUMB[1] // 2)
+    thumb = [_resized(luma, THUMB), _resized(u, quarter), _resized(v, quarter)]
+    return Batch(t, motion, np.concatenate([part.reshape(n, -1) for part in thumb], axis=1), bgr)  # type: ignore[arg-type]
+
+
+def _resized(pictures: U8, size: tuple[int, int]) -> U8:
+    """Pictures (n, h, w) by area at another size (width, height): as one tall picture where that keeps them apart."""
+    n, height, width = pictures.shape
+    if size[0] <= width and size[1] <= height:  # averages of whole pictures' rows: no row is shared by two
+        tall = np.ascontiguousarray(pictures).reshape(-1, width)
+        return cv2.resize(tall, (size[0], n * size[1]), interpolation=cv2.INTER_AREA).reshape(n, size[1], size[0])  # type: ignore[return-value]
+    return np.stack([cv2.resize(np.ascontiguousarray(p), size, interpolation=cv2.INTER_AREA) for p in pictures])  # type: ignore[return-value]
