@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from footage import Clip
+from stores import Reel, go, make_reel
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = f"RUSHES_TEST_SESSION={uuid.uuid4().hex}"
@@ -57,6 +58,20 @@ def demo_footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo_footage")
     render_footage(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def reel(tmp_path_factory: pytest.TempPathFactory) -> Reel:
+    """The reel of `stores.make_reel`, rendered once a session. Read only."""
+    return make_reel(tmp_path_factory.mktemp("reel"))
+
+
+@pytest.fixture(scope="session")
+def reel_store(reel: Reel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store of one run of the reel under `stores.BASE`. Read only: copy it to run on."""
+    out = tmp_path_factory.mktemp("stores") / "reel"
+    go(reel.folder, out)
+    return out
 
 
 def _stat(pid: str) -> tuple[str, int] | None:

@@ -132,6 +132,7 @@ def where(clips: Sequence[Row], expression: str) -> list[Row]:
     Raises:
         UsageError: the expression cannot be read, or names a column that is not there.
     """
+    from rushes.engine.quarantine import quarantined
     from rushes.errors import UsageError
 
     if not clips:
@@ -139,12 +140,11 @@ def where(clips: Sequence[Row], expression: str) -> list[Row]:
     data = frame([row | {"row_": i} for i, row in enumerate(flat(clips))])
     import daft
 
-    try:
-        chosen = data.where(daft.sql_expr(expression)).select("row_").to_pydict()["row_"]
-    except (daft.exceptions.DaftCoreException, ValueError) as error:
-        first = str(error).strip().splitlines()[-1][:300]
-        raise UsageError(f"--where {expression!r} cannot be used: {first}", step="clips", mend="use SQL over the columns of `rushes clips --json`") from error
-    return [clips[i] for i in sorted(chosen)]
+    answer = quarantined(lambda: data.where(daft.sql_expr(expression)).select("row_").to_pydict())  # Daft hides its class of SQL errors
+    if "error" in answer:
+        words = " ".join(answer["error"]["message"].split())[:300]
+        raise UsageError(f"--where {expression!r} cannot be used: {words}", step="clips", mend="use SQL over the columns of `rushes clips --json`")
+    return [clips[i] for i in sorted(answer["done"]["row_"])]
 
 
 def report_data(found: Results) -> Any:

@@ -72,7 +72,8 @@ class Captioner:
                 self.down, self.down_since, self._asked = error, time.monotonic(), time.monotonic()
             self.pending += 1
             return "pending", 0.0
-        self.requests += answer.tries
+        if self._recipe.captions.engine != "facts":
+            self.requests += answer.tries
         await asyncio.to_thread(self._keep, clip, answer)
         return ("made" if answer.error_type is None else "failed"), answer.seconds
 

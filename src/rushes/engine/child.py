@@ -13,32 +13,32 @@ import numpy as np
 from rushes.engine.files import write_files
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.quarantine import quarantined
-from rushes.engine.rows import Series, Stamp, clip_rows, mark, scanned_row
+from rushes.engine.rows import Rows, Series, Stamp, clip_rows, mark, scanned_row, sendable
 from rushes.engine.wanted import Wanted, wanted_clips
 from rushes.media import storage
 from rushes.media.guard import serve
-from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import Recipe
 from rushes.records import Span
 from rushes.scan.one_pass import scan, signal_columns
-from rushes.store.buffer import Buffer
 from rushes.store.frames import FrameWriter
 from rushes.store.store import Store, now, video_part
-from rushes.store.tables import CLIPS, ERRORS, FILES, MARKS, MEASURES, SIGNALS, VIDEOS, schema
+from rushes.store.tables import SIGNALS, schema
 
 Progress = Callable[[float], None]
 
 
 class Worker:
-    """What a child holds between jobs of one run: store, recipe, rows not yet written."""
+    """What a child holds between jobs of one run: store and recipe.
+
+    Frames and signals are written here, the rows of all other tables go back with the answer: what a child held would be lost when the
+    next file crashes it.
+    """
 
     def __init__(self, setup: Mapping[str, Any]) -> None:
         self.recipe = Recipe.model_validate(setup["recipe"])
         self.store = Store(setup["store"], self.recipe.storage)
         self.run_id: str = setup["run_id"]
         self.prints = fingerprints(self.recipe)
-        tables = [(CLIPS, ()), (MEASURES, MEASURE_COLUMNS), (FILES, ()), (VIDEOS, ()), (ERRORS, ()), (MARKS, ())]
-        self.buffer = Buffer(self.store, tables)
 
     @cached_property
     def signal_columns(self) -> Any:
@@ -46,7 +46,7 @@ class Worker:
         return signal_columns(self.recipe)
 
     def scan(self, job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-        """The one pass over a video, then shots, measures and clip files. Frames and signals are durable first, then clips, then the marks."""
+        """The one pass over a video, then shots, measures and clip files. Frames and signals are durable when this returns."""
         began, video_id, stamp = time.process_time(), job["video_id"], Stamp(self.run_id, now())
         shared = stamp.on({"video_id": video_id}, self.prints.frames or "")
         frames = FrameWriter(self.store, shared, hold=self.recipe.frames.keep == "kept") if self.prints.frames else None
@@ -73,34 +73,39 @@ class Worker:
         if frames and self.prints.frames:
             rows["marks"].append(mark(video_id, "frames", frames.count, self.prints.frames, stamp))
         rows["videos"] = [stamp.on(video, self.prints.scan)]
-        self.buffer.add(rows)
-        return self._finish(video, wanted, {"scan": scanned}, began, job, footage_s=found.footage_s)
+        return self._finish(video, wanted, rows, {"scan": scanned}, began, job, footage_s=found.footage_s)
 
     def recut(self, job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """Shots and measures anew from stored signals; the video is not opened."""
         began = time.process_time()
         rows = clip_rows(self._read_signals(job["video_id"]), self.recipe, self.prints, Stamp(self.run_id, now()))
         wanted = wanted_clips(self.recipe, rows["clips"], rows["measures"], job["video"])
-        self.buffer.add(rows)
-        return self._finish(job["video"], wanted, {}, began, job)
+        return self._finish(job["video"], wanted, rows, {}, began, job)
 
     def files(self, job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """Clip files that are still missing of a video whose clips are known."""
-        return {**self._finish(job["video"], Wanted(tuple(job["clips"]), 0), {}, time.process_time(), job), "clips": ()}
+        return {**self._finish(job["video"], Wanted(tuple(job["clips"]), 0), {}, {}, time.process_time(), job), "clips": ()}
 
     def _finish(
-        self, video: Mapping[str, Any], wanted: Wanted, busy: dict[str, float], began: float, job: Mapping[str, Any], footage_s: float = 0.0
+        self,
+        video: Mapping[str, Any],
+        wanted: Wanted,
+        rows: Rows,
+        busy: dict[str, float],
+        began: float,
+        job: Mapping[str, Any],
+        footage_s: float = 0.0,
     ) -> dict[str, Any]:
         busy["shots"] = time.process_time() - began - busy.get("scan", 0.0)
         decoded = footage_s
         if self.prints.files and wanted.kept:
             before = time.process_time()
             written = write_files(self.store, self.recipe, job, video, wanted.kept, self.prints.files, Stamp(self.run_id, now()))
-            self.buffer.add(written.rows)
+            rows = {name: [*rows.get(name, []), *written.rows.get(name, [])] for name in rows | written.rows}
             decoded += written.decoded_s
             busy["files"] = time.process_time() - before
         return {
-            "kept": len(wanted.kept), "dropped": wanted.n_dropped, "footage_s": footage_s, "decoded_s": decoded, "busy": busy,
+            "kept": len(wanted.kept), "dropped": wanted.n_dropped, "footage_s": footage_s, "decoded_s": decoded, "busy": busy, "rows": sendable(rows),
             "clips": wanted.kept if self.prints.captions else (),
         }  # fmt: skip
 
@@ -140,7 +145,7 @@ class Jobs:
         self.worker: Worker | None = None
 
     def do(self, job: dict[str, Any], progress: Progress) -> dict[str, Any]:
-        """Does one job: setup, scan, recut, files or flush."""
+        """Does one job: setup, scan, recut or files."""
         return quarantined(lambda: self._do(job, progress))
 
     def _do(self, job: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -148,19 +153,8 @@ class Jobs:
             self.worker = Worker(job)
             return {}
         assert self.worker is not None
-        if job["kind"] == "flush":
-            self.worker.buffer.flush()
-            return {}
         work = {"scan": self.worker.scan, "recut": self.worker.recut, "files": self.worker.files}[job["kind"]]
-        done = work(job, progress)
-        self.worker.buffer.flush_if_due()
-        return done
-
-    def idle(self) -> None:
-        """Writes out rows that have waited."""
-        worker = self.worker
-        if worker is not None:
-            quarantined(lambda: worker.buffer.flush_if_due() or {})
+        return work(job, progress)
 
 
 def main() -> None:
@@ -170,8 +164,7 @@ def main() -> None:
 
     cv2.setNumThreads(1)
     av.logging.set_level(av.logging.PANIC)
-    jobs = Jobs()
-    serve(jobs.do, jobs.idle)
+    serve(Jobs().do)
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """The contract's `plan --json`."""
-        return {**self.counts, "decode_s": self.decode_s, "expected_bytes": self.expected_bytes}
+        return {**{stage: self.counts[stage] for stage in self.prints.as_dict()}, "decode_s": self.decode_s, "expected_bytes": self.expected_bytes}
 
 
 def make_plan(args: Sequence[str], store: Store | None, recipe: Recipe, *, limit: int | None = None) -> Plan:
@@ -87,7 +87,7 @@ def make_plan(args: Sequence[str], store: Store | None, recipe: Recipe, *, limit
         FootageError: no video.
         StorageError: the store cannot be read.
     """
-    found = find_footage(args, recipe.storage)
+    found = find_footage(args, recipe.storage, exclude=[store.root] if store else [])
     items = found.items if limit is None else found.items[:limit]
     plan = Plan(recipe, fingerprints(recipe), found, [Source(item) for item in items])
     known = _Known(store, plan.prints)

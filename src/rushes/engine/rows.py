@@ -38,6 +38,10 @@ class Series:
         return cls(video_id, scan.pts, scan.signals, scan.facts.time_base, scan.end_pts, scan.facts.rotation, scan.mode)
 
 
+Rows = dict[str, list[dict[str, Any]]]
+"""Rows by table name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stamp:
     """Which run writes, and when."""
@@ -50,7 +54,7 @@ class Stamp:
         return {**row, "fingerprint": fingerprint, "run_id": self.run_id, "written_at": self.written_at}
 
 
-def clip_rows(series: Series, recipe: Recipe, prints: Fingerprints, stamp: Stamp) -> dict[str, list[dict[str, Any]]]:
+def clip_rows(series: Series, recipe: Recipe, prints: Fingerprints, stamp: Stamp) -> Rows:
     """Cuts a video's series into clips and measures each: rows of `clips`, `measures` and their `marks`."""
     first = int(series.pts[0])
     t = (series.pts - first).astype(np.float64) * float(series.time_base)
@@ -76,6 +80,16 @@ def clip_rows(series: Series, recipe: Recipe, prints: Fingerprints, stamp: Stamp
 def mark(video_id: str, stage: str, rows: int, fingerprint: str, stamp: Stamp) -> dict[str, Any]:
     """A row of `marks`."""
     return stamp.on({"video_id": video_id, "stage": stage, "rows": rows}, fingerprint)
+
+
+def sendable(rows: Rows) -> Rows:
+    """Rows that can travel as JSON: the time of writing as ISO 8601 text."""
+    return {name: [{**row, "written_at": row["written_at"].isoformat()} for row in some] for name, some in rows.items()}
+
+
+def received(rows: Rows) -> Rows:
+    """The inverse of `sendable`."""
+    return {name: [{**row, "written_at": datetime.fromisoformat(row["written_at"])} for row in some] for name, some in rows.items()}
 
 
 def facts_row(facts: VideoFacts) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def run(
         raise FootageError("--limit 0 leaves no video", step="run", mend="use --limit 1 or more")
     run_id = f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     session = Session(recipe, plan.prints, store, run_id, set())
-    if session.captioner is not None:
+    if session.captioner is not None and plan.jobs:
         asyncio.run(session.captioner.check())
     store = session.store = Store.create(out, recipe.storage)
     SESSIONS[run_id] = session
@@ -160,7 +160,8 @@ class _Run:
             if captioner is None or captioner.pending == 0 or self.session.stop.is_set():
                 return
             self._await_server()
-            jobs = make_plan(self.args, self.session.store, self.session.recipe, limit=self.limit).jobs
+            plan = make_plan(self.args, self.session.store, self.session.recipe, limit=self.limit)
+            jobs = [job for job in plan.jobs if job["kind"] == "clips"]
             self.session.captioned = self._captioned()
             captioner.pending = 0
 
@@ -219,8 +220,6 @@ class _Run:
             self.session.videos.flush()
             if self.session.captioner is not None:
                 self.session.captioner.buffer.flush()
-            if not self.session.stop.is_set():
-                self.session.workers.flush()
 
     def _close(self, status: str) -> None:
         self._flush()

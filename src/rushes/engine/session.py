@@ -10,15 +10,16 @@ from typing import Any
 from rushes.captions import make_engine
 from rushes.engine.captioning import Captioner
 from rushes.engine.fingerprints import Fingerprints
-from rushes.engine.rows import Stamp
+from rushes.engine.rows import Stamp, received
 from rushes.engine.tally import Tally
 from rushes.engine.workers import Workers
 from rushes.errors import RushesError, StorageError
+from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.media.guard import Stopped
 from rushes.recipe import Recipe
 from rushes.store.buffer import Buffer
 from rushes.store.store import Store, now
-from rushes.store.tables import ERRORS, VIDEOS
+from rushes.store.tables import CLIPS, ERRORS, FILES, MARKS, MEASURES, VIDEOS
 
 
 class Session:
@@ -39,7 +40,7 @@ class Session:
         self.stop = threading.Event()
         self.fatal: RushesError | None = None
         self.tally = Tally()
-        self.videos = Buffer(store, [(VIDEOS, ()), (ERRORS, ())])
+        self.videos = Buffer(store, [(CLIPS, ()), (MEASURES, MEASURE_COLUMNS), (FILES, ()), (VIDEOS, ()), (ERRORS, ()), (MARKS, ())])
         setup = {"store": store.root, "recipe": recipe.model_dump(mode="json"), "run_id": run_id}
         self.workers = Workers(recipe.scan, setup, self.stop)
         engine = make_engine(recipe.captions)
@@ -70,6 +71,8 @@ class Session:
             self._failed(job, answer["error"])
             return []
         done = answer["done"]
+        with self.storing():
+            self.videos.add(received(done["rows"]))
         scanned = job["kind"] == "scan"
         self.tally.busy(done["busy"])
         self.tally.add(footage_s=done["footage_s"], decoded_s=done["decoded_s"], videos_scanned=int(scanned), bytes_read=job["size"] if scanned else 0)
@@ -82,10 +85,12 @@ class Session:
             self.die(StorageError(error["message"], mend="then run the same command again: it resumes"))
             return
         self.tally.add(videos_failed=1, bytes_read=job.get("size") or 0)
-        if job["kind"] != "scan":
+        rows = self.failure_rows(job, error, job["kind"])
+        if job["kind"] != "scan":  # its scan stands; the next run tries again
             self.tally.add(videos_reused=-1)
+            del rows["videos"]
         with self.storing():
-            self.videos.add(self.failure_rows(job, error, "scan"))
+            self.videos.add(rows)
 
     def failure_rows(self, video: Mapping[str, Any], error: Mapping[str, Any], stage: str) -> dict[str, list[dict[str, Any]]]:
         """Rows of `videos` and `errors` for a failed video."""

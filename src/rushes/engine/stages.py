@@ -6,6 +6,7 @@ code runs in processes that Daft cannot replace; two engine threads are counted 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -25,7 +26,8 @@ def start_engine(recipe: Recipe) -> None:
     os.environ.update(DAFT_ANALYTICS_ENABLED="0", DO_NOT_TRACK="true", DAFT_PROGRESS_BAR="0")
     import daft
 
-    daft.set_runner_native(num_threads=THREADS_PER_CALL * worker_count(recipe.scan))
+    with contextlib.suppress(daft.exceptions.DaftCoreException):  # the threads of a process are counted once
+        daft.set_runner_native(num_threads=THREADS_PER_CALL * worker_count(recipe.scan))
 
 
 def build(jobs: Iterable[Mapping[str, Any]], run_id: str, recipe: Recipe) -> daft.DataFrame:

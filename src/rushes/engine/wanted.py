@@ -18,8 +18,8 @@ CLIP_COLUMNS = (
 )  # fmt: skip
 ASPECT = Column("aspect", "float", "width / height", "shape of the displayed picture", 0.0)
 DURATION = Column("duration_s", "float", "s", "length of the clip", 0.0)
-RULE_COLUMNS = frozenset([c.name for c in MEASURE_COLUMNS] + [c.name for c in FACTS] + ["duration_s", "n_frames", "aspect"])
-"""What a rule may look at."""
+RULE_COLUMNS = frozenset([c.name for c in (*MEASURE_COLUMNS, *FACTS) if c.kind != "text"] + ["duration_s", "n_frames", "aspect"])
+"""What a rule may look at: numbers, and bools as 0 and 1."""
 
 Row = Mapping[str, Any]
 

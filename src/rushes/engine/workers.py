@@ -10,7 +10,7 @@ from typing import Any
 
 from rushes.engine.machine import cores
 from rushes.engine.quarantine import described
-from rushes.errors import CrashError, HangError, MemoryError_, StorageError
+from rushes.errors import CrashError, HangError, MemoryError_
 from rushes.media.guard import Child
 from rushes.recipe import ScanSettings
 
@@ -64,18 +64,6 @@ class Workers:
                 return child.do(dict(job), uri=job["uri"], progress=progress)
             except (HangError, MemoryError_, CrashError) as error:
                 return {"error": described(error)}
-
-    def flush(self) -> None:
-        """Has every child write out what it holds. Call when no job is under way.
-
-        Raises:
-            StorageError: a child could not.
-        """
-        for child in self._children:
-            if child.pid is not None and self._ready.get(id(child)) == child.pid:
-                answer = child.do({"kind": "flush"}, uri="")
-                if "error" in answer:
-                    raise StorageError(answer["error"]["message"], step="store", mend="run the same command again")
 
     def close(self) -> None:
         """Ends all children."""

@@ -52,6 +52,8 @@ class Store:
         """
         store = cls(root, options)
         if not store.marked():
+            if storage.exists(store.root, options):
+                raise StoreError(f"{store.root} is a file, not a folder", step="store", mend="name an empty or new folder with --out")
             other = next(storage.listing(store.root, options), None)
             if other is not None:
                 raise StoreError(
@@ -76,7 +78,9 @@ class Store:
         if not storage.exists(self.path(MARKER), self.options):
             return False
         with storage.ranges(self.path(MARKER), self.options) as read:
-            found = json.loads(read(0, 4096)).get("format")
+            found = _format(read(0, 4096))
+        if found is None:
+            raise StoreError(f"{self.path(MARKER)} is not the mark of a store", step="store", mend="name another folder")
         if found != FORMAT:
             raise StoreError(f"{self.root} is a store of format {found}, this Rushes reads format {FORMAT}", step="store", mend="use the Rushes that wrote it")
         return True
@@ -163,6 +167,15 @@ class Store:
         """Sorted pts of a video's sampled frames."""
         parts = self.parts(TABLES["frames"], video_part(video_id, fingerprint))
         return sorted(set(self._dataset(parts).to_table(columns=["pts"])["pts"].to_pylist())) if parts else []
+
+
+def _format(marker: bytes) -> Any:
+    """The format that a store's mark states, None where it is no mark."""
+    try:
+        found = json.loads(marker)
+    except ValueError:
+        return None
+    return found.get("format") if isinstance(found, dict) else None
 
 
 def newest(data: pa.Table, keys: Sequence[str]) -> pa.Table:

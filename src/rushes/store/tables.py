@@ -61,6 +61,7 @@ FACTS = (
     _c("audio_codec", "text", "codec of the first audio stream"),
     _c("creation_time", "text", "creation time the container states"),
     _c("location", "text", "place the container states, ISO 6709"),
+    _c("stream_index", "int", "index of the video stream in the file"),
 )
 """What the container says about a video; the same names as `records.VideoFacts`."""
 

@@ -1,0 +1,245 @@
+"""The commands: exit codes, words, and the shapes that others rely on (docs/contract.md)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from footage import render
+from pictures import still
+from stores import SRC, Reel, command, parts_of, rows_of, seen, settings_of
+
+CLIP_KEYS = [
+    "clip_id",
+    "video_id",
+    "uri",
+    "start_pts",
+    "end_pts",
+    "time_base",
+    "start_s",
+    "end_s",
+    "duration_s",
+    "n_frames",
+    "width",
+    "height",
+    "mode",
+    "verdict",
+    "reasons",
+    "measures",
+    "scores",
+    "caption",
+    "caption_fields",
+    "caption_model",
+    "clip_uri",
+]
+VIDEO_KEYS = [
+    "video_id",
+    "uri",
+    "status",
+    "error_type",
+    "error",
+    "container",
+    "codec",
+    "width",
+    "height",
+    "footage_s",
+    "decoded_s",
+    "n_frames",
+    "n_shots",
+    "n_clips",
+]
+RUN_KEYS = [
+    "run_id",
+    "status",
+    "started_at",
+    "ended_at",
+    "wall_s",
+    "runner",
+    "videos_found",
+    "videos_scanned",
+    "videos_reused",
+    "videos_failed",
+    "videos_duplicate",
+    "clips_kept",
+    "clips_dropped",
+    "clips_failed",
+    "footage_s",
+    "decoded_s",
+    "frames_encoded",
+    "captions_made",
+    "caption_requests",
+    "busy_s",
+    "fingerprints",
+]
+
+
+def test_a_run_speaks_on_stderr_alone_and_ends_with_0(reel: Reel, tmp_path: Path) -> None:
+    done = command("run", reel.folder, "--out", tmp_path / "store", *settings_of())
+    assert (done.code, done.out) == (0, "")
+    assert "4 videos = 2 scanned + 0 reused + 1 failed + 1 duplicate" in done.err
+    assert "6 clips = 4 kept + 2 dropped + 0 failed" in done.err
+    strict = command("run", reel.folder, "--out", tmp_path / "store", "--strict", *settings_of())
+    assert strict.code == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["runn"], "runn"),
+        (["run", "FOOTAGE", "--out", "OUT", "--fast"], "--fast"),
+        (["run", "FOOTAGE"], "--out"),
+        (["run", "FOOTAGE", "--out", "OUT", "--set", "shots.treshold=3"], "did you mean shots.threshold?"),
+        (["run", "FOOTAGE", "--out", "OUT", "--set", "rules.x.column=sharpnes", "--set", "rules.x.min=1"], "did you mean 'sharpness'?"),
+        (["run", "FOOTAGE", "--out", "OUT", "--profile", "webb"], "'web'"),
+        (["run", "FOOTAGE", "--out", "OUT", "--recipe", "absent.toml"], "absent.toml"),
+        (["run", "FOOTAGE", "--out", "OUT", "--set", "captions.engine=openai"], "captions.model is not set"),
+        (["run", "EMPTY", "--out", "OUT"], "no video found"),
+        (["run", "EMPTY/nothing.mp4", "--out", "OUT"], "no such file"),
+        (["run", "FOOTAGE", "--out", "FOOTAGE"], "is no store and is not empty"),
+        (["plan", "EMPTY", "--out", "OUT"], "no video found"),
+        (["clips", "OUT"], "is no store"),
+        (["clips", "STORE", "--verdict", "good"], "use kept, dropped or failed"),
+        (["clips", "STORE", "--where", "sharpnes > 1"], "sharpnes"),
+        (["clips", "STORE", "--where", "this is (no SQL"], "cannot be used"),
+        (["clips", "STORE", "--set", "shots.min_s=2.5"], "run first"),
+        (["explain", "STORE", "nothing.mp4"], "nothing.mp4"),
+        (["status", "FOOTAGE"], "is no store"),
+        (["recipe", "--check", "absent.toml"], "absent.toml"),
+    ],
+)
+def test_a_wrong_request_is_exit_2_in_words_and_writes_nothing(
+    reel: Reel, reel_store: Path, tmp_path: Path, args: list[str], words: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").write_text("no video")
+    places = {"FOOTAGE": str(reel.folder), "OUT": str(tmp_path / "out"), "EMPTY": str(tmp_path / "empty"), "STORE": str(reel_store)}
+    footage = parts_of(reel.folder)
+    done = command(*[re.sub("|".join(places), lambda m: places[m[0]], a) for a in args])
+    assert done.code == 2, done.err
+    assert words in done.err
+    assert "Traceback" not in done.err
+    assert not (tmp_path / "out").exists()
+    assert parts_of(reel.folder) == footage
+
+
+def test_json_has_the_keys_of_the_contract(reel: Reel, reel_store: Path) -> None:
+    for verb, keys, n in (("clips", CLIP_KEYS, 6), ("videos", VIDEO_KEYS, 4), ("runs", RUN_KEYS, 1)):
+        done = command(verb, reel_store, "--json")
+        assert done.code == 0, done.err
+        assert len(done.lines) == n
+        for row in done.lines:
+            assert set(keys) <= set(row), (verb, set(keys) - set(row))
+    planned = command("plan", reel.folder, "--out", reel_store, "--json", *settings_of()).lines[0]
+    assert {"decode_s", "expected_bytes", "scan", "frames", "shots", "measures", "captions"} <= set(planned)
+    assert all(set(planned[s]) == {"wanted", "present", "missing", "fingerprint"} for s in ("scan", "captions"))
+    [run] = command("runs", reel_store, "--json").lines
+    assert {s: planned[s]["fingerprint"] for s in ("scan", "frames", "shots", "measures", "captions")} == run["fingerprints"]
+    [status] = command("status", reel_store, "--json").lines
+    assert status == run
+    [error] = command("errors", reel_store, "--json").lines
+    assert (error["stage"], error["error_type"], Path(error["uri"]).name) == ("scan", "ProbeError", "broken.mp4")
+
+
+def test_clips_can_be_chosen(reel_store: Path) -> None:
+    clips = command("clips", reel_store, "--json").lines
+    kept = command("clips", reel_store, "--json", "--verdict", "kept").lines
+    assert [c["clip_id"] for c in kept] == [c["clip_id"] for c in clips if c["verdict"] == "kept"]
+    wide = command("clips", reel_store, "--json", "--where", "duration_s > 2 and codec = 'h264' and sharpness is not null").lines
+    assert [c["clip_id"] for c in wide] == [c["clip_id"] for c in clips if c["duration_s"] > 2]
+    some = [command("clips", reel_store, "--json", "--sample", "2").lines for _ in range(2)]
+    assert len(some[0]) == 2
+    assert some[0] == some[1]
+    none = command("clips", reel_store, "--json", "--set", "rules.too_short.min=99", "--verdict", "kept")
+    assert (none.code, none.lines) == (0, [])
+    shown = command("clips", reel_store).out.splitlines()
+    assert (len(shown), shown[0].split()[:3]) == (7, ["clip", "video", "from"])
+
+
+def test_explain_names_every_rule_with_value_and_bounds(reel: Reel, reel_store: Path) -> None:
+    short = next(c for c in seen(reel_store).clips() if c["verdict"] == "dropped")
+    [row] = command("explain", reel_store, short["clip_id"][:8], "--json").lines
+    assert row["verdict"] == "dropped"
+    [rule] = [r for r in row["rules"] if r["rule"] == "too_short"]
+    assert {r["outcome"] for r in row["rules"] if r != rule} <= {"holds", "not measured"}
+    assert rule == {"rule": "too_short", "column": "duration_s", "value": short["duration_s"], "min": 1.5, "max": None, "outcome": "broken"}
+    [failed] = command("explain", reel_store, reel.folder / "broken.mp4", "--json").lines
+    assert failed["verdict"] == "failed"
+    assert "not a readable video" in failed["error"]
+    assert "too_short" in command("explain", reel_store, reel.cuts.path).out
+
+
+def test_the_printed_views_work_in_duckdb(reel_store: Path) -> None:
+    base = duckdb.connect()
+    base.execute(command("views", reel_store).out)
+    for table in ("videos", "clips", "measures", "frames", "captions", "marks", "signals", "errors"):
+        assert base.execute(f"SELECT count(*) FROM {table}").fetchone() == (len(rows_of(reel_store, table)[table]),)
+    joined = base.execute("SELECT count(*) FROM clips JOIN measures USING (clip_id) JOIN captions USING (clip_id)").fetchone()
+    assert joined == (4,)
+
+
+def test_recipe_prints_itself_and_checks_another(tmp_path: Path) -> None:
+    printed = command("recipe", "--profile", "inspection")
+    assert printed.code == 0
+    file = tmp_path / "mine.toml"
+    file.write_text(printed.out)
+    assert command("recipe", "--check", file).code == 0
+    file.write_text(printed.out.replace("quality", "qualty"))
+    wrong = command("recipe", "--check", file)
+    assert (wrong.code, "did you mean frames.quality?" in wrong.err) == (2, True)
+
+
+def test_reading_commands_change_nothing(reel: Reel, reel_store: Path, tmp_path: Path) -> None:
+    before = parts_of(reel_store)
+    for args in (["status"], ["videos"], ["runs"], ["errors"], ["report", "--out", str(tmp_path / "r.html")]):
+        done = command(args[0], reel_store, *args[1:])
+        assert done.code == 0, done.err
+    assert (tmp_path / "r.html").stat().st_size > 5000
+    assert parts_of(reel_store) == before
+
+
+def test_doctor_looks_and_says(tmp_path: Path) -> None:
+    done = command("doctor")
+    assert done.code in (0, 3)
+    assert "libav" in done.out
+
+
+def test_starting_a_run_costs_little(tmp_path: Path) -> None:
+    """CPU seconds of the driver and its child on one film of a tenth of a second."""
+    film = render(tmp_path / "tiny.mp4", (still(128, 72, 1), 3))
+    program = "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:], stderr=subprocess.DEVNULL).returncode; " + (
+        "u = resource.getrusage(resource.RUSAGE_CHILDREN); print(code, u.ru_utime + u.ru_stime)"
+    )
+    words = [sys.executable, "-m", "rushes.cli", "run", str(film.path), "--out", str(tmp_path / "store")]
+    environ = {**os.environ, "PYTHONPATH": str(SRC)}
+    costs = []
+    for out in ("a", "b"):
+        words[-1] = str(tmp_path / out)
+        done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, env=environ, check=True)
+        code, cost = done.stdout.split()
+        assert code == "0"
+        costs.append(float(cost))
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime > 0
+    assert min(costs) < 2.5, f"CPU seconds of two runs of one tiny film: {costs}"
+    (tmp_path / "costs.json").write_text(json.dumps(costs))
+
+
+def test_the_python_door_has_the_same_verbs(reel: Reel, reel_store: Path) -> None:
+    import rushes
+
+    opened = rushes.open(reel_store)
+    table = opened.clips().to_arrow()
+    assert table.num_rows == 6
+    assert {"sharpness", "verdict", "uri"} <= set(table.column_names)
+    assert opened.videos().count_rows() == 4
+    assert opened.captions().count_rows() == 4
+    assert rushes.plan([reel.folder], out=reel_store)["decode_s"] >= 0
+    with pytest.raises(rushes.RushesError):
+        rushes.run([reel.folder / "absent"], out=reel_store)
