@@ -24,6 +24,8 @@ from rushes.store.tables import CAPTIONS, ERRORS
 
 ASK_EVERY_S = 5.0
 """How often a server that went away is asked whether it is back."""
+AHEAD = 2
+"""Clips whose frames are in memory, as a multiple of `captions.concurrency`: the next request is ready when one ends."""
 VIDEOS_HELD = 64
 """Videos whose list of frame pts is kept: clips of one video come together."""
 FACTS_OF_A_CLIP = ("uri", "first_pts")
@@ -52,6 +54,7 @@ class Captioner:
         self._store = store
         self._run_id = run_id
         self._asked = 0.0
+        self._turns = asyncio.Semaphore(AHEAD * recipe.captions.concurrency)
         self._pts: OrderedDict[str, list[int]] = OrderedDict()
         self.buffer = Buffer(store, [(CAPTIONS, ()), (ERRORS, ())])
 
@@ -61,21 +64,22 @@ class Captioner:
         Raises:
             StorageError: rows or frames could not be written or read.
         """
-        if self.down is not None and not await self._back():
-            self.pending += 1
-            return "pending", 0.0
-        request = await asyncio.to_thread(self._request, clip)
-        try:
-            answer = await self._engine.caption(request)
-        except ServerError as error:
-            if self.down is None:
-                self.down, self.down_since, self._asked = error, time.monotonic(), time.monotonic()
-            self.pending += 1
-            return "pending", 0.0
-        if self._recipe.captions.engine != "facts":
-            self.requests += answer.tries
-        await asyncio.to_thread(self._keep, clip, answer)
-        return ("made" if answer.error_type is None else "failed"), answer.seconds
+        async with self._turns:
+            if self.down is not None and not await self._back():
+                self.pending += 1
+                return "pending", 0.0
+            request = await asyncio.to_thread(self._request, clip)
+            try:
+                answer = await self._engine.caption(request)
+            except ServerError as error:
+                if self.down is None:
+                    self.down, self.down_since, self._asked = error, time.monotonic(), time.monotonic()
+                self.pending += 1
+                return "pending", 0.0
+            if self._recipe.captions.engine != "facts":
+                self.requests += answer.tries
+            await asyncio.to_thread(self._keep, clip, answer)
+            return ("made" if answer.error_type is None else "failed"), answer.seconds
 
     async def check(self) -> None:
         """Raises ServerError when captions cannot be made; called before anything is decoded."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import threading
 import time
@@ -19,6 +18,7 @@ from rushes.engine.stages import build, start_engine
 from rushes.engine.tally import Tally
 from rushes.engine.wanted import RULE_COLUMNS
 from rushes.errors import CannotGoOn, FootageError, RushesError
+from rushes.media.guard import Stopped
 from rushes.recipe import Recipe
 from rushes.store.store import Store, now
 from rushes.store.tables import CAPTIONS
@@ -79,16 +79,18 @@ def run(
         raise FootageError("--limit 0 leaves no video", step="run", mend="use --limit 1 or more")
     run_id = f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     session = Session(recipe, plan.prints, store, run_id, set())
-    if session.captioner is not None and plan.jobs:
-        asyncio.run(session.captioner.check())
-    store = session.store = Store.create(out, recipe.storage)
+    stop = interrupted or threading.Event()
     SESSIONS[run_id] = session
     try:
-        return _Run(session, plan, args, limit, profile, interrupted or threading.Event(), watch or (lambda _t: None)).go()
+        if session.captioner is not None and plan.jobs:
+            session.loop.call(session.captioner.check(), stop)
+        Store.create(out, recipe.storage)
+        return _Run(session, plan, args, limit, profile, stop, watch or (lambda _t: None)).go()
+    except Stopped:  # before anything was written
+        return RunResult(run_id, "interrupted", session.tally.as_dict())
     finally:
         del SESSIONS[run_id]
-        session.workers.close()
-
+        session.close()
 
 
 class _Run:
@@ -142,12 +144,12 @@ class _Run:
             who = {"uri": item.uri, "video_id": source.video_id, "size_bytes": item.size, "stamp": item.stamp, "extra": manifest_columns(item.extra)}
             if source.status == "failed" and not source.known:
                 assert source.error is not None
-                session.videos.add(session.failure_rows({**who, "size": item.size}, source.error, "identify"))
+                session.rows.add(session.failure_rows({**who, "size": item.size}, source.error, "identify"))
             elif source.status == "duplicate":
-                session.videos.add({"videos": [stamp.on({**who, "status": "duplicate"}, session.prints.scan)]})
+                session.rows.add({"videos": [stamp.on({**who, "status": "duplicate"}, session.prints.scan)]})
             elif source.status == "reused" and source.video is not None and _moved(source):
-                session.videos.add({"videos": [stamp.on({**source.video, **who}, session.prints.scan)]})
-        session.videos.flush()
+                session.rows.add({"videos": [stamp.on({**source.video, **who}, session.prints.scan)]})
+        session.rows.flush()
 
     def _passes(self) -> None:
         """Runs the plan; then again, for captions alone, as long as some are pending and the server comes back in time."""
@@ -175,11 +177,12 @@ class _Run:
             if self.interrupted.is_set():
                 self.session.stop.set()
             if self.session.stop.is_set():
+                self.session.loop.cancel()
                 stopping = stopping or time.monotonic()
                 if time.monotonic() - stopping > STOP_WITHIN_S:
                     break
             self._tick()
-        if outcome and "error" in outcome[0]:
+        if outcome and "error" in outcome[0] and not self.session.stop.is_set():
             words = outcome[0]["error"]["message"]
             raise CannotGoOn(f"the engine failed: {words}", step="run", mend="run the same command again: it resumes; report it if it stays")
 
@@ -195,7 +198,7 @@ class _Run:
         self.watch(self.session.tally)
         self.row.write_if_due("running")
         with self.session.storing():
-            self.session.videos.flush_if_due()
+            self.session.rows.flush_if_due()
             if self.session.captioner is not None:
                 self.session.captioner.buffer.flush_if_due()
 
@@ -207,17 +210,18 @@ class _Run:
         """
         captioner, patience = self.session.captioner, self.session.recipe.captions.patience_s
         assert captioner is not None
-        while captioner.down is not None and not asyncio.run(captioner.ask()):
-            if captioner.down.permanent or time.monotonic() - captioner.down_since > patience:
-                raise captioner.down
-            if self.interrupted.wait(1.0):
-                self.session.stop.set()
-                return
-            self._tick()
+        try:
+            while captioner.down is not None and not self.session.loop.call(captioner.ask(), self.interrupted):
+                if captioner.down.permanent or time.monotonic() - captioner.down_since > patience:
+                    raise captioner.down
+                self._tick()
+                self.interrupted.wait(1.0)
+        except Stopped:
+            self.session.stop.set()
 
     def _flush(self) -> None:
         with self.session.storing():
-            self.session.videos.flush()
+            self.session.rows.flush()
             if self.session.captioner is not None:
                 self.session.captioner.buffer.flush()
 
@@ -225,7 +229,7 @@ class _Run:
         self._flush()
         captioner = self.session.captioner
         if captioner is not None:
-            asyncio.run(captioner.close())
+            self.session.loop.call(captioner.close())
         with self.session.storing():
             self.row.write(status)
         self.watch(self.session.tally)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 from rushes.captions import make_engine
 from rushes.engine.captioning import Captioner
 from rushes.engine.fingerprints import Fingerprints
+from rushes.engine.loop import Loop
 from rushes.engine.rows import Stamp, received
 from rushes.engine.tally import Tally
 from rushes.engine.workers import Workers
@@ -40,11 +42,18 @@ class Session:
         self.stop = threading.Event()
         self.fatal: RushesError | None = None
         self.tally = Tally()
-        self.videos = Buffer(store, [(CLIPS, ()), (MEASURES, MEASURE_COLUMNS), (FILES, ()), (VIDEOS, ()), (ERRORS, ()), (MARKS, ())])
+        self.rows = Buffer(store, [(CLIPS, ()), (MEASURES, MEASURE_COLUMNS), (FILES, ()), (VIDEOS, ()), (ERRORS, ()), (MARKS, ())])
         setup = {"store": store.root, "recipe": recipe.model_dump(mode="json"), "run_id": run_id}
         self.workers = Workers(recipe.scan, setup, self.stop)
         engine = make_engine(recipe.captions)
         self.captioner = Captioner(engine, recipe, prints, store, run_id) if engine else None
+        self.loop = Loop()
+        """Where the captioner lives."""
+
+    def close(self) -> None:
+        """Ends the children and the loop."""
+        self.workers.close()
+        self.loop.close()
 
     def die(self, error: RushesError) -> None:
         """Ends the run with an error; what is durable stays."""
@@ -72,7 +81,7 @@ class Session:
             return []
         done = answer["done"]
         with self.storing():
-            self.videos.add(received(done["rows"]))
+            self.rows.add(received(done["rows"]))
         scanned = job["kind"] == "scan"
         self.tally.busy(done["busy"])
         self.tally.add(footage_s=done["footage_s"], decoded_s=done["decoded_s"], videos_scanned=int(scanned), bytes_read=job["size"] if scanned else 0)
@@ -90,7 +99,7 @@ class Session:
             self.tally.add(videos_reused=-1)
             del rows["videos"]
         with self.storing():
-            self.videos.add(rows)
+            self.rows.add(rows)
 
     def failure_rows(self, video: Mapping[str, Any], error: Mapping[str, Any], stage: str) -> dict[str, list[dict[str, Any]]]:
         """Rows of `videos` and `errors` for a failed video."""
@@ -112,7 +121,9 @@ class Session:
             return "pending"
         outcome, seconds = "pending", 0.0
         try:
-            outcome, seconds = await self.captioner.caption(clip)
+            outcome, seconds = await self.loop.run(self.captioner.caption(clip))
+        except asyncio.CancelledError:  # the run is stopping
+            return "pending"
         except StorageError as error:
             self.die(error)
         self.tally.busy({"captions": seconds})
@@ -129,7 +140,6 @@ class Session:
             yield
         except StorageError as error:
             self.die(error)
-
 
 
 SESSIONS: dict[str, Session] = {}

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import daft
 
 THREADS_PER_CALL = 2
+WAITING = 1024
+"""Clips that may wait for a caption while videos are decoded: as keys and numbers, about 2 kB each. The captioner reads the frames of few
+(`captioning.AHEAD`). With less, the bursts in which a video's clips come would make decoding and captioning wait for each other."""
 
 
 def start_engine(recipe: Recipe) -> None:
@@ -47,7 +50,7 @@ def build(jobs: Iterable[Mapping[str, Any]], run_id: str, recipe: Recipe) -> daf
             session = SESSIONS[self.run]
             return [[json.dumps(clip) for clip in session.video_stage(json.loads(job))] for job in jobs.to_pylist()]
 
-    @daft.cls(max_concurrency=recipe.captions.concurrency)
+    @daft.cls(max_concurrency=WAITING + recipe.captions.concurrency)
     class CaptionStage:
         def __init__(self, run: str) -> None:
             self.run = run
