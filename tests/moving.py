@@ -83,7 +83,11 @@ def scan(frames: Sequence[av.VideoFrame], t: npt.NDArray[np.float64], *, batch: 
         small.append(views.motion)
     for start in range(0, len(frames), batch):
         part = slice(start, start + batch)
-        motion.push(Batch(t[part], np.stack(small[part]), np.zeros((len(small[part]), 864), np.uint8), np.zeros((len(small[part]), 1, 1, 3), np.uint8)))
+        motion.push(
+            Batch(
+                t[part], np.stack(small[part]), np.zeros((len(small[part]), 864), np.uint8), np.zeros((len(small[part]), 1, 1, 3), np.uint8)
+            )
+        )
     return motion.finish() | dense.finish()
 
 

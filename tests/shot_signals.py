@@ -34,5 +34,12 @@ def signals_of(frames: Sequence[U8], pts: npt.NDArray[np.int64], tick: Fraction,
     thumbs = np.array([thumb_of(frame) for frame in frames]).reshape(-1, THUMB_SIZE)
     t = (pts - pts[0]) * float(tick)
     for i in range(0, len(frames), batch):
-        blend.push(Batch(t[i : i + batch], np.empty((len(t[i : i + batch]), 1, 1), np.uint8), thumbs[i : i + batch], np.empty((len(t[i : i + batch]), 1, 1, 3), np.uint8)))
+        blend.push(
+            Batch(
+                t[i : i + batch],
+                np.empty((len(t[i : i + batch]), 1, 1), np.uint8),
+                thumbs[i : i + batch],
+                np.empty((len(t[i : i + batch]), 1, 1, 3), np.uint8),
+            )
+        )
     return {**content.finish(), **blend.finish()}

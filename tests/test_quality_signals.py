@@ -230,7 +230,9 @@ def test_exposure_keeps_the_order_of_frames_over_batches() -> None:
     meter = Exposure(hdr=False)
     codes = np.arange(16, 236, dtype=np.uint8)
     for part in np.array_split(codes, 4):
-        meter.push(batch(np.zeros(len(part)), np.repeat(part, 72 * 128).reshape(-1, 72, 128), np.full((len(part), 2, 36, 64), 128, np.uint8)))
+        meter.push(
+            batch(np.zeros(len(part)), np.repeat(part, 72 * 128).reshape(-1, 72, 128), np.full((len(part), 2, 36, 64), 128, np.uint8))
+        )
     signals = meter.finish()
     assert signals["luma_mean"].dtype == np.float32
     assert signals["luma_mean"] == pytest.approx((codes - 16.0) * 255 / 219, abs=1e-3)

@@ -61,7 +61,7 @@ def test_every_suffix_of_the_contract_is_taken(tmp_path, suffix):
     assert uris([str(tmp_path)]) == wanted
 
 
-NAMES = ["a [1].mp4", "b*.mp4", "c?.mp4", "d's \"q\".mp4", "e ü 视频.mp4", "f%20g.mp4", "h#i.mp4", " lead.mp4", "j\nk.mp4"]
+NAMES = ["a [1].mp4", "b*.mp4", "c?.mp4", 'd\'s "q".mp4', "e ü 视频.mp4", "f%20g.mp4", "h#i.mp4", " lead.mp4", "j\nk.mp4"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,5 +1,7 @@
 """Rushes turns raw footage into training-ready, captioned clips: one decode, one table.
 
+`run` makes a store, `open` reads one:
+
     import rushes
     run = rushes.run(["footage/"], out="store/", recipe=rushes.Recipe.load("recipe.toml"))
     df = rushes.open("store/").clips()

@@ -143,7 +143,9 @@ def where(clips: Sequence[Row], expression: str) -> list[Row]:
     answer = quarantined(lambda: data.where(daft.sql_expr(expression)).select("row_").to_pydict())  # Daft hides its class of SQL errors
     if "error" in answer:
         words = " ".join(answer["error"]["message"].split())[:300]
-        raise UsageError(f"--where {expression!r} cannot be used: {words}", step="clips", mend="use SQL over the columns of `rushes clips --json`")
+        raise UsageError(
+            f"--where {expression!r} cannot be used: {words}", step="clips", mend="use SQL over the columns of `rushes clips --json`"
+        )
     return [clips[i] for i in sorted(answer["done"]["row_"])]
 
 
@@ -166,5 +168,12 @@ def report_data(found: Results) -> Any:
     row = runs[-1] | {"recipe_toml": as_toml(recipe)}
     columns = {c.name: c for c in COLUMNS}
     return ReportData(
-        store=store.root, run=row, videos=found.videos(), clips=found.clips(), captions=found.captions(), columns=columns, rules=recipe.rules, frame=picture
+        store=store.root,
+        run=row,
+        videos=found.videos(),
+        clips=found.clips(),
+        captions=found.captions(),
+        columns=columns,
+        rules=recipe.rules,
+        frame=picture,
     )

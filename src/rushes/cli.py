@@ -21,11 +21,15 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 
-Footage = Annotated[list[str], typer.Argument(help="files, folders, globs, fsspec URLs, or manifests (.txt .csv .jsonl .parquet with `uri`)")]
+Footage = Annotated[
+    list[str], typer.Argument(help="files, folders, globs, fsspec URLs, or manifests (.txt .csv .jsonl .parquet with `uri`)")
+]
 Out = Annotated[str, typer.Option("--out", help="the store: a folder or fsspec URL, made if absent")]
 StoreArg = Annotated[str, typer.Argument(help="the store", metavar="STORE")]
 RecipeFile = Annotated[str | None, typer.Option("--recipe", help="a recipe file, TOML")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="section.key=value, over the recipe; may be repeated", metavar="KEY=VALUE")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="section.key=value, over the recipe; may be repeated", metavar="KEY=VALUE")
+]
 ProfileName = Annotated[str | None, typer.Option("--profile", help="web or inspection: the defaults to start from")]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout")]
 
@@ -75,7 +79,16 @@ def run(
     _run(footage, out, wanted, profile or "web", limit, strict, Screen, interruptible)
 
 
-def _run(footage: Sequence[str], out: str, recipe: Recipe, profile: str, limit: int | None, strict: bool, screen: Any, interruptible: Callable[[], Any]) -> None:
+def _run(
+    footage: Sequence[str],
+    out: str,
+    recipe: Recipe,
+    profile: str,
+    limit: int | None,
+    strict: bool,
+    screen: Any,
+    interruptible: Callable[[], Any],
+) -> None:
     from rushes import api
 
     stop = interruptible()
@@ -126,7 +139,9 @@ def plan(
         return
     stages = [{"stage": name, **row} for name, row in found.items() if isinstance(row, dict)]
     table(stages, ("stage", "wanted", "present", "missing", "fingerprint"))
-    typer.echo(f"to decode: about {found['decode_s'] / 3600:.2f} h of footage; to write: about {found['expected_bytes'] / 1e9:.2f} GB of frames")
+    typer.echo(
+        f"to decode: about {found['decode_s'] / 3600:.2f} h of footage; to write: about {found['expected_bytes'] / 1e9:.2f} GB of frames"
+    )
 
 
 @app.command()
@@ -193,7 +208,21 @@ def runs(store: StoreArg, as_json: Json = False) -> None:
     if as_json:
         _lines(rows)
     else:
-        table(rows, ("run_id", "status", "wall_s", "videos_found", "videos_scanned", "videos_failed", "clips_kept", "clips_dropped", "captions_made", "decoded_s"))
+        table(
+            rows,
+            (
+                "run_id",
+                "status",
+                "wall_s",
+                "videos_found",
+                "videos_scanned",
+                "videos_failed",
+                "clips_kept",
+                "clips_dropped",
+                "captions_made",
+                "decoded_s",
+            ),
+        )
 
 
 @app.command()
@@ -243,7 +272,9 @@ def views(store: StoreArg) -> None:
 
 @app.command()
 def recipe(
-    profile: ProfileName = None, check: Annotated[str | None, typer.Option(help="check this recipe file instead", metavar="FILE")] = None, set_: Settings = None
+    profile: ProfileName = None,
+    check: Annotated[str | None, typer.Option(help="check this recipe file instead", metavar="FILE")] = None,
+    set_: Settings = None,
 ) -> None:
     """Print the default recipe as commented TOML, or check one."""
     from rushes.engine.wanted import RULE_COLUMNS

@@ -1,4 +1,6 @@
-"""One tree of errors. Each says what went wrong, where (uri and time span), in which step, and how to mend it.
+"""One tree of errors.
+
+Each says what went wrong, where (uri and time span), in which step, and how to mend it:
 
     RushesError
       UsageError            the request is wrong; nothing was written            exit 2

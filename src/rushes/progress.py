@@ -90,10 +90,8 @@ class Screen:
     def summary(self, result: RunResult) -> None:
         """What came of the run, and how to go on."""
         c = result.counts
-        say(
-            f"{result.status}: {c['videos_found']} videos = {c['videos_scanned']} scanned + {c['videos_reused']} reused + {c['videos_failed']} failed"
-            f" + {c['videos_duplicate']} duplicate" + ("" if result.status == "finished" else f" + {_left(c)} left")
-        )
+        left = "" if result.status == "finished" else f" + {_left(c)} left"
+        say(f"{result.status}: {c['videos_found']} videos = {_videos(c)}{left}")
         say(f"{_clips(c)}; {c['captions_made']} captions made; {hours(c['footage_s'])} of footage in {c['wall_s']:.1f} s")
         if c["videos_failed"] or c["clips_failed"]:
             say(f"what failed and why: rushes errors {self.store}")
@@ -107,8 +105,15 @@ def _left(c: Mapping[str, Any]) -> int:
     return int(c["videos_found"] - c["videos_scanned"] - c["videos_reused"] - c["videos_failed"] - c["videos_duplicate"])
 
 
+def _videos(c: Mapping[str, Any]) -> str:
+    parts = ("scanned", "reused", "failed", "duplicate")
+    return " + ".join(f"{c[f'videos_{part}']} {part}" for part in parts)
+
+
 def _clips(c: Mapping[str, Any]) -> str:
-    return f"{c['clips_kept'] + c['clips_dropped'] + c['clips_failed']} clips = {c['clips_kept']} kept + {c['clips_dropped']} dropped + {c['clips_failed']} failed"
+    parts = ("kept", "dropped", "failed")
+    total = sum(c[f"clips_{part}"] for part in parts)
+    return f"{total} clips = " + " + ".join(f"{c[f'clips_{part}']} {part}" for part in parts)
 
 
 def hours(seconds: float) -> str:
@@ -144,11 +149,11 @@ def status_lines(row: Mapping[str, Any]) -> list[str]:
     wall = max(1e-9, float(row["wall_s"]))
     lines = [
         f"run {row['run_id']}: {row['status']}, {hours(wall)}, runner {row['runner']}, profile {row['profile']}",
-        f"videos   {row['videos_found']} found = {row['videos_scanned']} scanned + {row['videos_reused']} reused + {row['videos_failed']} failed"
-        f" + {row['videos_duplicate']} duplicate" + (f" + {left} to do" if (left := _left(row)) else ""),
+        f"videos   {row['videos_found']} found = {_videos(row)}" + (f" + {left} to do" if (left := _left(row)) else ""),
         f"footage  {hours(row['footage_s'])}, {row['decoded_s'] / wall:.1f} video-hours/h, {row['bytes_read'] / 1e6 / wall:.1f} MB/s",
         f"clips    {_clips(row)}",
-        f"captions {row['captions_made']} made ({row['captions_made'] / wall:.2f}/s), {row['caption_requests']} requests, {row['captions_pending']} pending",
+        f"captions {row['captions_made']} made ({row['captions_made'] / wall:.2f}/s), {row['caption_requests']} requests,"
+        f" {row['captions_pending']} pending",
     ]
     lines += [f"busy     {stage}: {seconds:.1f} s" for stage, seconds in row["busy_s"].items()]
     return lines + ([row["message"]] if row["message"] else [])

@@ -164,7 +164,7 @@ class Recipe(_Section):
             raise RecipeError(_explain(cls, error), step="recipe", mend="`rushes recipe` prints every key with its default") from error
 
     def with_overrides(self, overrides: Iterable[str]) -> Recipe:
-        """This recipe with `section.key=value` settings over it."""
+        """The same recipe with `section.key=value` settings over it."""
         return Recipe.parse(self.model_dump(), overrides=overrides)
 
 
@@ -208,7 +208,7 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
     lines = []
     for item in error.errors():
         path = [str(p) for p in item["loc"]]
-        where = ".".join(path) or "recipe"
+        where = ".".join(path)
         if item["type"] == "extra_forbidden":
             keys = _keys_at(model, path[:-1])
             near = difflib.get_close_matches(path[-1], keys, n=1, cutoff=0.5)
@@ -220,8 +220,9 @@ def _explain(model: type[BaseModel], error: ValidationError) -> str:
             near = difflib.get_close_matches(str(item["input"]), choices, n=1, cutoff=0.5)
             lines.append(f"{where} = {item['input']!r}: must be {expected}" + (f"; did you mean {near[0]!r}?" if near else ""))
         else:
+            said = item["msg"].removeprefix("Value error, ")
             value = "" if isinstance(item["input"], Mapping) else f" = {item['input']!r}"
-            lines.append(f"{where}{value}: {item['msg'].removeprefix('Value error, ')}")
+            lines.append(f"{where}{value}: {said}" if where else said)
     return "; ".join(lines)
 
 

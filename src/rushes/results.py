@@ -1,6 +1,7 @@
 """What a store holds, as people and scripts ask for it: videos, clips with their verdicts, runs, errors. Pure reading.
 
-Everything is seen under one recipe: the newest run's, or the one that is asked for. Verdicts are computed here, by the same function as in a run.
+Everything is seen under one recipe: the newest run's, or the one that is asked for.
+Verdicts are computed here, by the same function as in a run.
 """
 
 from __future__ import annotations
@@ -86,8 +87,8 @@ class Results:
         n_clips = Counter(row["video_id"] for row in clips)
         n_shots = Counter(row["video_id"] for row in clips if row["start_kind"] != "split")
         names = (
-            "video_id", "uri", "status", "error_type", "error", "container", "codec", "width", "height", "fps", "footage_s", "decoded_s", "n_frames",
-            "n_corrupt", "mode", "size_bytes", "has_audio", "creation_time", "location",
+            "video_id", "uri", "status", "error_type", "error", "container", "codec", "width", "height", "fps", "footage_s", "decoded_s",
+            "n_frames", "n_corrupt", "mode", "size_bytes", "has_audio", "creation_time", "location",
         )  # fmt: skip
         out = []
         for row in self._videos:
@@ -124,7 +125,10 @@ class Results:
             name = columns["clip_id"]
             caption, file, source = captions.get(name), files.get(name), self._sources[columns["video_id"]]
             verdict = judge(columns, self.recipe.rules, failed=name in self._caption_errors and caption is None, frame_s=frame_s(columns))
-            row = {k: columns[k] for k in ("clip_id", "video_id", "uri", "start_pts", "end_pts", "time_base", "start_s", "end_s", "duration_s", "n_frames")}
+            row = {
+                k: columns[k]
+                for k in ("clip_id", "video_id", "uri", "start_pts", "end_pts", "time_base", "start_s", "end_s", "duration_s", "n_frames")
+            }
             row |= {k: columns[k] for k in ("width", "height", "mode", *facts)}
             row |= {
                 "verdict": verdict.kind,
@@ -142,7 +146,10 @@ class Results:
     def captions(self) -> list[Row]:
         """Caption rows, then failed captions, of the recipe's fingerprint."""
         names = ("clip_id", "text", "model", "prompt_id", "prompt_tokens", "completion_tokens", "seconds", "tries", "finish_reason")
-        made = [{n: row[n] for n in names} | {"error_type": None, "error": None} for row in self._by_clip(CAPTIONS, self.prints.captions).values()]
+        made = [
+            {n: row[n] for n in names} | {"error_type": None, "error": None}
+            for row in self._by_clip(CAPTIONS, self.prints.captions).values()
+        ]
         empty = dict.fromkeys(names)
         return made + [{**empty, "clip_id": k, "error_type": r["error_type"], "error": r["error"]} for k, r in self._caption_errors.items()]
 
@@ -181,17 +188,29 @@ class Results:
             out.append({k: clip[k] for k in keys} | {"rules": rules})
         if not out:
             out = [
-                {"clip_id": None, "uri": v["uri"], "verdict": "failed" if v["status"] == "failed" else None, "status": v["status"], "error": v["error"], "rules": []}
-                for v in self.videos() if v["uri"] in names
-            ]  # fmt: skip
+                {
+                    "clip_id": None,
+                    "uri": v["uri"],
+                    "verdict": "failed" if v["status"] == "failed" else None,
+                    "status": v["status"],
+                    "error": v["error"],
+                    "rules": [],
+                }
+                for v in self.videos()
+                if v["uri"] in names
+            ]
         if not out:
-            raise StoreError(f"{self.store.root} knows no clip or video {what!r}", step="explain", mend="`rushes videos` and `rushes clips` list what there is")
+            raise StoreError(
+                f"{self.store.root} knows no clip or video {what!r}",
+                step="explain",
+                mend="`rushes videos` and `rushes clips` list what there is",
+            )
         return out
 
 
 def run_row(row: Mapping[str, Any]) -> Row:
     """One row of `runs` as the contract has it; a running run that cannot be alive is "crashed"."""
-    counts = json.loads(row["counts"])
+    counts: Row = json.loads(row["counts"])
     status = row["status"]
     if status == "running" and not alive(row):
         status = "crashed"
@@ -208,6 +227,6 @@ def alive(row: Mapping[str, Any]) -> bool:
 
 
 def sampled(clips: Sequence[Row], n: int) -> list[Row]:
-    """n clips, the same ones each time, spread over the store: those of the smallest clip_id, which is a hash."""
+    """As many as `n` clips, the same ones each time, spread over the store: those of the smallest clip_id, which is a hash."""
     chosen = {c["clip_id"] for c in sorted(clips, key=lambda c: str(c["clip_id"]))[:n]}
     return [c for c in clips if c["clip_id"] in chosen]

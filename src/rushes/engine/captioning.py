@@ -110,7 +110,12 @@ class Captioner:
         order = sorted(frames)
         facts = {name: value for name, value in clip.items() if name not in FACTS_OF_A_CLIP}
         return Request(
-            clip["clip_id"], tuple(frames[p] for p in order), tuple(second(p, clip) for p in order), facts, clip["uri"], (clip["start_s"], clip["end_s"])
+            clip["clip_id"],
+            tuple(frames[p] for p in order),
+            tuple(second(p, clip) for p in order),
+            facts,
+            clip["uri"],
+            (clip["start_s"], clip["end_s"]),
         )
 
     def _frame_pts(self, video_id: str) -> list[int]:
@@ -132,7 +137,8 @@ class Captioner:
                 "clip_id": clip["clip_id"], "video_id": clip["video_id"], "text": answer.text,
                 "fields": None if answer.fields is None else json.dumps(answer.fields, ensure_ascii=False),
                 "model": answer.model, "prompt_id": answer.prompt_id, "prompt_tokens": answer.prompt_tokens,
-                "completion_tokens": answer.completion_tokens, "seconds": answer.seconds, "tries": answer.tries, "finish_reason": answer.finish_reason,
+                "completion_tokens": answer.completion_tokens, "seconds": answer.seconds, "tries": answer.tries,
+                "finish_reason": answer.finish_reason,
             }  # fmt: skip
             self.buffer.add({"captions": [stamp.on(row, self._prints.captions)]})
             return

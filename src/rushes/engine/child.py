@@ -1,4 +1,7 @@
-"""The guarded child: scans videos, re-cuts stored signals, writes clip files. Runs as `python -m rushes.engine.child`; never imports daft."""
+"""The guarded child: scans videos, re-cuts stored signals, writes clip files.
+
+Runs as `python -m rushes.engine.child`; never imports daft.
+"""
 
 from __future__ import annotations
 
@@ -105,8 +108,8 @@ class Worker:
             decoded += written.decoded_s
             busy["files"] = time.process_time() - before
         return {
-            "kept": len(wanted.kept), "dropped": wanted.n_dropped, "footage_s": footage_s, "decoded_s": decoded, "busy": busy, "rows": sendable(rows),
-            "clips": wanted.kept if self.prints.captions else (),
+            "kept": len(wanted.kept), "dropped": wanted.n_dropped, "footage_s": footage_s, "decoded_s": decoded, "busy": busy,
+            "rows": sendable(rows), "clips": wanted.kept if self.prints.captions else (),
         }  # fmt: skip
 
     def _write_signals(self, series: Series, stamp: Stamp) -> None:
@@ -129,7 +132,9 @@ class Worker:
         self.store.write_table(SIGNALS, pa.Table.from_arrays(fields, schema=full), video_part(series.video_id, self.prints.scan))
 
     def _read_signals(self, video_id: str) -> Series:
-        found = self.store.read(SIGNALS, extra=self.signal_columns, fingerprints=[self.prints.scan], under=video_part(video_id, self.prints.scan))
+        found = self.store.read(
+            SIGNALS, extra=self.signal_columns, fingerprints=[self.prints.scan], under=video_part(video_id, self.prints.scan)
+        )
         row = {name: found[name][0] for name in found.column_names}
         arrays = {c.name: np.asarray(row[c.name].values.to_numpy(zero_copy_only=False), np.float32) for c in self.signal_columns}
         return Series(

@@ -27,7 +27,13 @@ class Written:
 
 
 def write_files(
-    store: Store, recipe: Recipe, job: Mapping[str, Any], video: Mapping[str, Any], kept: Sequence[Mapping[str, Any]], fingerprint: str, stamp: Stamp
+    store: Store,
+    recipe: Recipe,
+    job: Mapping[str, Any],
+    video: Mapping[str, Any],
+    kept: Sequence[Mapping[str, Any]],
+    fingerprint: str,
+    stamp: Stamp,
 ) -> Written:
     """Cuts a video's kept clips to files, as the recipe's `clips` say."""
     assert recipe.clips.mode != "reference"

@@ -12,7 +12,7 @@ from rushes.engine.fingerprints import Fingerprints, fingerprints
 from rushes.engine.machine import cores
 from rushes.engine.quarantine import described
 from rushes.engine.rows import manifest_columns
-from rushes.engine.wanted import Wanted, wanted_clips
+from rushes.engine.wanted import wanted_clips
 from rushes.errors import VideoError
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.media.identity import video_id
@@ -71,7 +71,11 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """The contract's `plan --json`."""
-        return {**{stage: self.counts[stage] for stage in self.prints.as_dict()}, "decode_s": self.decode_s, "expected_bytes": self.expected_bytes}
+        return {
+            **{stage: self.counts[stage] for stage in self.prints.as_dict()},
+            "decode_s": self.decode_s,
+            "expected_bytes": self.expected_bytes,
+        }
 
 
 def make_plan(args: Sequence[str], store: Store | None, recipe: Recipe, *, limit: int | None = None) -> Plan:
@@ -107,7 +111,9 @@ class _Known:
         videos.sort(key=lambda row: row["written_at"])
         self.by_uri: dict[str, Row] = {row["uri"]: row for row in videos}
         scanned = [row for row in videos if row["fingerprint"] == prints.scan]
-        self.failed: dict[tuple[str, str | None], Row] = {(row["uri"], row["video_id"]): row for row in scanned if row["status"] == "failed"}
+        self.failed: dict[tuple[str, str | None], Row] = {
+            (row["uri"], row["video_id"]): row for row in scanned if row["status"] == "failed"
+        }
         self.done: dict[str, Row] = {row["video_id"]: row for row in scanned if row["status"] == "done"}
         wanted = [p for p in prints.as_dict().values()]
         marks = store.read(MARKS, columns=[], fingerprints=wanted).to_pylist() if store else []
@@ -125,7 +131,7 @@ class _Known:
             return set()
         rows = self.store.read(table, columns=[], fingerprints=[fingerprint])
         failed = {key for s, key, f in self.permanent if s == stage and f == fingerprint}
-        return set(rows["clip_id"].to_pylist()) | failed
+        return {str(key) for key in rows["clip_id"].to_pylist()} | failed
 
     def rows(self, table: Any, fingerprint: str, extra: Any = ()) -> dict[str, list[Row]]:
         """Rows of clips or measures by video, in order of clip_id."""
@@ -143,7 +149,8 @@ def _identify(plan: Plan, known: _Known, missing: Mapping[str, str]) -> None:
         item = source.footage
         row = known.by_uri.get(item.uri)
         if item.uri in missing or item.size is None:
-            source.status, source.error = "failed", {"type": "ProbeError", "message": missing.get(item.uri, f"{item.uri}: its size is not known"), "permanent": False}
+            message = missing.get(item.uri, f"{item.uri}: its size is not known")
+            source.status, source.error = "failed", {"type": "ProbeError", "message": message, "permanent": False}
         elif row is not None and row["video_id"] and (row["size_bytes"], row["stamp"]) == (item.size, item.stamp) and item.stamp:
             source.video_id = row["video_id"]
         else:
@@ -180,13 +187,14 @@ def _compare(plan: Plan, known: _Known) -> None:
             continue
         source.video = known.done.get(vid)
         have = {stage: known.has(vid, stage) and source.video is not None for stage in stages}
-        for stage, present in have.items():
+        for stage, is_present in have.items():
             stages[stage][0] += 1
-            stages[stage][1] += present
+            stages[stage][1] += is_present
         job = {
-            "uri": item.uri, "source": item.address, "video_id": vid, "size": item.size, "stamp": item.stamp, "extra": manifest_columns(item.extra),
+            "uri": item.uri, "source": item.address, "video_id": vid, "size": item.size, "stamp": item.stamp,
+            "extra": manifest_columns(item.extra),
         }  # fmt: skip
-        if not (have["scan"] and have["frames"]):
+        if source.video is None or not (have["scan"] and have["frames"]):
             scans.append({**job, "kind": "scan"})
             plan.decode_s += source.video["footage_s"] if source.video else (item.size or 0) / ASSUMED_BYTES_PER_S
         elif not (have["shots"] and have["measures"]):
@@ -228,7 +236,8 @@ def _later_stages(plan: Plan, known: _Known, complete: Sequence[Source]) -> list
         uncut = [c for c in wanted.kept if plan.prints.files and c["clip_id"] not in filed]
         mute = [c for c in wanted.kept if plan.prints.captions and c["clip_id"] not in captioned]
         if uncut:
-            jobs.append({"kind": "files", "uri": item.uri, "source": item.address, "video_id": vid, "video": _json(source.video, item.uri), "clips": uncut})
+            job = {"kind": "files", "uri": item.uri, "source": item.address, "video_id": vid, "clips": uncut}
+            jobs.append({**job, "video": _json(source.video, item.uri)})
         if mute:
             jobs.append({"kind": "clips", "uri": item.uri, "video_id": vid, "clips": mute})
     for stage, (wanted_n, present) in totals.items():

@@ -28,5 +28,6 @@ def quarantined(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def described(error: RushesError) -> dict[str, Any]:
     """An error of ours as a message."""
     return {
-        "type": type(error).__name__.rstrip("_"), "message": str(error), "permanent": error.permanent, "fatal": isinstance(error, CannotGoOn),
+        "type": type(error).__name__.rstrip("_"), "message": str(error), "permanent": error.permanent,
+        "fatal": isinstance(error, CannotGoOn),
     }  # fmt: skip

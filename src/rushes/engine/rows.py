@@ -73,7 +73,10 @@ def clip_rows(series: Series, recipe: Recipe, prints: Fingerprints, stamp: Stamp
         clips.append(stamp.on(row, prints.shots))
         values = measure_clip(series.signals, at, t, series.rotation)
         measures.append(stamp.on({"clip_id": name, "video_id": series.video_id, **values}, prints.measures))
-    marks = [mark(series.video_id, "shots", len(clips), prints.shots, stamp), mark(series.video_id, "measures", len(measures), prints.measures, stamp)]
+    marks = [
+        mark(series.video_id, "shots", len(clips), prints.shots, stamp),
+        mark(series.video_id, "measures", len(measures), prints.measures, stamp),
+    ]
     return {"clips": clips, "measures": measures, "marks": marks}
 
 

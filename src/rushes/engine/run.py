@@ -95,7 +95,14 @@ def run(
 
 class _Run:
     def __init__(
-        self, session: Session, plan: Plan, args: Sequence[str], limit: int | None, profile: str, interrupted: threading.Event, watch: Callable[[Tally], None]
+        self,
+        session: Session,
+        plan: Plan,
+        args: Sequence[str],
+        limit: int | None,
+        profile: str,
+        interrupted: threading.Event,
+        watch: Callable[[Tally], None],
     ) -> None:
         self.session = session
         self.plan = plan
@@ -134,14 +141,20 @@ class _Run:
         if fingerprint is None:
             return set()
         rows = self.session.store.read(CAPTIONS, columns=[], fingerprints=[fingerprint])
-        return set(rows["clip_id"].to_pylist()) | self.plan.captions_failed
+        return {str(key) for key in rows["clip_id"].to_pylist()} | self.plan.captions_failed
 
     def _identities(self) -> None:
         """Rows of `videos` for what is known before any decoding: failed, duplicate, and known content under a new uri."""
         session, stamp = self.session, Stamp(self.session.run_id, now())
         for source in self.plan.sources:
             item = source.footage
-            who = {"uri": item.uri, "video_id": source.video_id, "size_bytes": item.size, "stamp": item.stamp, "extra": manifest_columns(item.extra)}
+            who = {
+                "uri": item.uri,
+                "video_id": source.video_id,
+                "size_bytes": item.size,
+                "stamp": item.stamp,
+                "extra": manifest_columns(item.extra),
+            }
             if source.status == "failed" and not source.known:
                 assert source.error is not None
                 session.rows.add(session.failure_rows({**who, "size": item.size}, source.error, "identify"))
@@ -184,7 +197,9 @@ class _Run:
             self._tick()
         if outcome and "error" in outcome[0] and not self.session.stop.is_set():
             words = outcome[0]["error"]["message"]
-            raise CannotGoOn(f"the engine failed: {words}", step="run", mend="run the same command again: it resumes; report it if it stays")
+            raise CannotGoOn(
+                f"the engine failed: {words}", step="run", mend="run the same command again: it resumes; report it if it stays"
+            )
 
     def _collect(self, jobs: Sequence[dict[str, Any]], outcome: list[dict[str, Any]]) -> None:
         def work() -> dict[str, Any]:

@@ -84,7 +84,9 @@ class Session:
             self.rows.add(received(done["rows"]))
         scanned = job["kind"] == "scan"
         self.tally.busy(done["busy"])
-        self.tally.add(footage_s=done["footage_s"], decoded_s=done["decoded_s"], videos_scanned=int(scanned), bytes_read=job["size"] if scanned else 0)
+        self.tally.add(
+            footage_s=done["footage_s"], decoded_s=done["decoded_s"], videos_scanned=int(scanned), bytes_read=job["size"] if scanned else 0
+        )
         if job["kind"] != "files":
             self.tally.add(clips_kept=done["kept"], clips_dropped=done["dropped"])
         return list(done["clips"])
@@ -110,8 +112,8 @@ class Session:
             "stamp": video.get("stamp"), "extra": video.get("extra"),
         }  # fmt: skip
         attempt = {
-            **who, "stage": stage, "key": who["video_id"] or who["uri"], "error_type": error["type"], "error": error["message"], "attempt": 1,
-            "permanent": error["permanent"],
+            **who, "stage": stage, "key": who["video_id"] or who["uri"], "error_type": error["type"], "error": error["message"],
+            "attempt": 1, "permanent": error["permanent"],
         }  # fmt: skip
         return {"videos": [stamp.on(row, self.prints.scan)], "errors": [stamp.on(attempt, self.prints.scan)]}
 

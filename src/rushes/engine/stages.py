@@ -63,5 +63,7 @@ def build(jobs: Iterable[Mapping[str, Any]], run_id: str, recipe: Recipe) -> daf
             return [await session.caption_stage(json.loads(clip)) for clip in clips.to_pylist()]
 
     rows = daft.from_pydict({"job": [json.dumps(job) for job in jobs]})
-    clips = rows.select(VideoStage(run_id).work(col("job")).alias("clip")).explode("clip", ignore_empty_and_null=True)
-    return clips.select(CaptionStage(run_id).work(col("clip")).alias("outcome"))
+    videos: Any = VideoStage(run_id)  # Any: its methods take and give expressions here, which Daft's types do not say
+    captions: Any = CaptionStage(run_id)
+    clips = rows.select(videos.work(col("job")).alias("clip")).explode("clip", ignore_empty_and_null=True)
+    return clips.select(captions.work(col("clip")).alias("outcome"))

@@ -32,12 +32,12 @@ class Tally:
     def add(self, **counts: float) -> None:
         """Adds to counts."""
         with self._lock:
-            self.counts.update(counts)  # type: ignore[arg-type]
+            self.counts.update(counts)
 
     def busy(self, seconds: Mapping[str, float]) -> None:
         """Adds busy seconds by stage."""
         with self._lock:
-            self.busy_s.update(seconds)  # type: ignore[arg-type]
+            self.busy_s.update(seconds)
 
     def decoding(self, uri: str, seconds: float | None) -> float:
         """How far the decoding of a video has come; None when it has ended. Gives how far it had come before."""
@@ -61,8 +61,8 @@ class Tally:
     def as_dict(self) -> dict[str, Any]:
         """Counts as the contract's `runs --json` has them."""
         names = (
-            "videos_found", "videos_scanned", "videos_reused", "videos_failed", "videos_duplicate", "clips_kept", "clips_dropped", "clips_failed",
-            "frames_encoded", "captions_made", "captions_pending", "caption_requests", "bytes_read",
+            "videos_found", "videos_scanned", "videos_reused", "videos_failed", "videos_duplicate", "clips_kept", "clips_dropped",
+            "clips_failed", "frames_encoded", "captions_made", "captions_pending", "caption_requests", "bytes_read",
         )  # fmt: skip
         with self._lock:
             found: dict[str, Any] = {name: int(self.counts[name]) for name in names}

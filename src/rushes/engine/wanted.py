@@ -14,7 +14,8 @@ from rushes.store.tables import FACTS
 from rushes.verdict.judge import judge
 
 CLIP_COLUMNS = (
-    "clip_id", "video_id", "start_pts", "end_pts", "time_base", "start_s", "end_s", "duration_s", "n_frames", "start_kind", "end_kind", "mode",
+    "clip_id", "video_id", "start_pts", "end_pts", "time_base", "start_s", "end_s", "duration_s", "n_frames", "start_kind",
+    "end_kind", "mode",
 )  # fmt: skip
 ASPECT = Column("aspect", "float", "width / height", "shape of the displayed picture", 0.0)
 DURATION = Column("duration_s", "float", "s", "length of the clip", 0.0)

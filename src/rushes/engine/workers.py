@@ -48,7 +48,7 @@ class Workers:
         finally:
             self._idle.put(child)
 
-    def do(self, job: Mapping[str, Any], progress: Callable[[float], None]) -> dict[str, Any]:
+    def do(self, job: Mapping[str, Any], progress: Callable[[float], object]) -> dict[str, Any]:
         """Does a job in a free child: the child's `{"done": ...}` or `{"error": ...}`, also when the child dies of it.
 
         Raises:

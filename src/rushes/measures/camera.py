@@ -40,9 +40,7 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
-def measure(
-    signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: F64, rotation: int = 0
-) -> dict[str, float | str | None]:
+def measure(signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: F64, rotation: int = 0) -> dict[str, float | str | None]:
     """The columns of the clip whose frames are `at`; null where under half of the time has believable motion.
 
     Args:

@@ -51,4 +51,4 @@ def _resized(pictures: U8, size: tuple[int, int]) -> U8:
     if size[0] <= width and size[1] <= height:  # averages of whole pictures' rows: no row is shared by two
         tall = np.ascontiguousarray(pictures).reshape(-1, width)
         return cv2.resize(tall, (size[0], n * size[1]), interpolation=cv2.INTER_AREA).reshape(n, size[1], size[0])  # type: ignore[return-value]
-    return np.stack([cv2.resize(np.ascontiguousarray(p), size, interpolation=cv2.INTER_AREA) for p in pictures])  # type: ignore[return-value]
+    return np.stack([cv2.resize(np.ascontiguousarray(p), size, interpolation=cv2.INTER_AREA) for p in pictures])

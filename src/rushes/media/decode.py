@@ -17,7 +17,7 @@ from rushes.media.probe import facts_of, full_range, open_container, upright, vi
 from rushes.records import Mode, VideoFacts
 
 if TYPE_CHECKING:
-    from av import Packet, VideoFrame
+    from av import Packet, VideoFrame, VideoStream
 
 PEEK_PACKETS = 64
 """Packets looked at to see whether a stream has non-reference frames: longer than any usual run of reference frames between B-frames."""
@@ -49,7 +49,9 @@ class Decoder:
         DecodeError: while iterating, when no frame at all can be decoded.
     """
 
-    def __init__(self, source: str | Any, *, uri: str, size_bytes: int, mode: Mode, progress: Callable[[float], None] | None = None) -> None:
+    def __init__(
+        self, source: str | Any, *, uri: str, size_bytes: int, mode: Mode, progress: Callable[[float], None] | None = None
+    ) -> None:
         self.uri = uri
         self._progress = progress or (lambda _s: None)
         self.container = open_container(source, uri)
@@ -89,7 +91,7 @@ class Decoder:
         context.options = {"skip_loop_filter": loop_filter}
         return mode
 
-    def _demux(self) -> Iterator[Packet]:
+    def _demux(self) -> Iterator[Packet[VideoStream]]:
         import av
 
         failures = 0
@@ -134,7 +136,9 @@ class Decoder:
         if self.n_frames == 0:
             raise DecodeError(
                 f"no frame could be decoded from {self.n_packets} packets of {self.facts.codec} ({self.n_corrupt} corrupt)",
-                uri=self.uri, step="scan", mend="check that the file is complete and not encrypted",
+                uri=self.uri,
+                step="scan",
+                mend="check that the file is complete and not encrypted",
             )
 
     def _flush(self) -> Iterator[tuple[VideoFrame, int]]:

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from av import Packet
+    from av import Packet, VideoStream
 
 DROPPED_BY_DECODER = {"av1", "mpeg2video", "mpeg1video", "mpeg4"}
 """Codecs whose libav decoder leaves out non-reference frames under `skip_frame=NONREF` (measured; VP8 and VP9 ignore it)."""
 
 
-def has_disposable(context: Any, packets: Iterable[Packet]) -> bool:
+def has_disposable(context: Any, packets: Iterable[Packet[VideoStream]]) -> bool:
     """Whether `skip_frame=NONREF` would leave out frames of this stream.
 
     Args:
@@ -30,7 +30,7 @@ def has_disposable(context: Any, packets: Iterable[Packet]) -> bool:
     return name == "av1" or (name in DROPPED_BY_DECODER and bool(context.has_b_frames))
 
 
-def _nals(packet: Packet, extradata: bytes | None, *, length_at: int) -> Iterator[bytes]:
+def _nals(packet: Packet[VideoStream], extradata: bytes | None, *, length_at: int) -> Iterator[bytes]:
     """First two bytes of each NAL unit: length-prefixed where the extradata is avcC or hvcC (version 1), else after start codes.
 
     `length_at` is where that record keeps lengthSizeMinusOne: byte 4 of avcC, byte 21 of hvcC (ISO/IEC 14496-15).

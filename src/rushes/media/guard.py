@@ -67,11 +67,15 @@ class Child:
     def _start(self) -> subprocess.Popen[bytes]:
         read_end, write_end = os.pipe()
         life_read, life_write = os.pipe()
-        self._stderr = tempfile.TemporaryFile()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
         env = {**os.environ, **CHILD_ENV, REPLY_FD: str(write_end), LIFE_FD: str(life_read)}
         process = subprocess.Popen(
             [sys.executable, "-m", self._module],
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=self._stderr, pass_fds=(write_end, life_read), env=env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._stderr,
+            pass_fds=(write_end, life_read),
+            env=env,
         )
         os.close(write_end)
         os.close(life_read)
@@ -86,7 +90,7 @@ class Child:
         """The child's process id, or None when none is running."""
         return self._process.pid if self._process else None
 
-    def do(self, job: dict[str, Any], *, uri: str, progress: Callable[[float], None] | None = None) -> dict[str, Any]:
+    def do(self, job: dict[str, Any], *, uri: str, progress: Callable[[float], object] | None = None) -> dict[str, Any]:
         """Does one job and gives the child's last message, with the key `done` or `error`.
 
         Raises:
@@ -105,7 +109,7 @@ class Child:
             raise self._crash(uri) from None
         return self._listen(uri, progress or (lambda _s: None))
 
-    def _listen(self, uri: str, progress: Callable[[float], None]) -> dict[str, Any]:
+    def _listen(self, uri: str, progress: Callable[[float], object]) -> dict[str, Any]:
         assert self._replies is not None
         buffer = b""
         heard = time.monotonic()
@@ -140,7 +144,9 @@ class Child:
             self.kill()
             raise MemoryError_(
                 f"decoding took {used / 2**30:.1f} GiB, the limit is {self._memory_bytes / 2**30:.1f} GiB",
-                uri=uri, step="scan", mend="the file is likely an allocation bomb; else raise scan.memory_gib",
+                uri=uri,
+                step="scan",
+                mend="the file is likely an allocation bomb; else raise scan.memory_gib",
             )
 
     def _crash(self, uri: str) -> CrashError:
@@ -150,7 +156,10 @@ class Child:
         words = self._last_words()
         self.close()
         return CrashError(
-            f"the decoding process died with {how}{': ' + words if words else ''}", uri=uri, step="scan", mend="the file crashes the decoder; take it out, or report it to libav"
+            f"the decoding process died with {how}{': ' + words if words else ''}",
+            uri=uri,
+            step="scan",
+            mend="the file crashes the decoder; take it out, or report it to libav",
         )
 
     def _last_words(self) -> str:

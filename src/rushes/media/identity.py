@@ -55,7 +55,9 @@ def video_id(uri: str, size: int, options: Options) -> str:
                 if len(data) != length:
                     short = ProbeError(
                         f"{len(data)} bytes at {start} where {length} were expected of a file of {size}",
-                        uri=public_uri(uri), step="probe", mend="it changed while it was read: wait until it is complete, then run again",
+                        uri=public_uri(uri),
+                        step="probe",
+                        mend="it changed while it was read: wait until it is complete, then run again",
                     )
                     short.permanent = False
                     raise short

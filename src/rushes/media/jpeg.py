@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from rushes.records import VideoFacts
 
@@ -26,7 +27,7 @@ class JpegWriter:
     """
 
     def __init__(self, short_side_px: int, quality: int) -> None:
-        from av.video.reformatter import Colorspace, ColorRange, Interpolation, VideoReformatter
+        from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
         self._short = short_side_px
         self._options = [cv2.IMWRITE_JPEG_QUALITY, quality]
@@ -49,7 +50,7 @@ class JpegWriter:
             )
         small = self._converter.reformat(small, *size, "bgr24", src_colorspace=matrix, interpolation=self._plain, threads=1)
         p: Any = small.planes[0]
-        picture = np.frombuffer(p, np.uint8).reshape(size[1], p.line_size)[:, : size[0] * 3].reshape(size[1], size[0], 3)
+        picture: npt.NDArray[Any] = np.frombuffer(p, np.uint8).reshape(size[1], p.line_size)[:, : size[0] * 3].reshape(size[1], size[0], 3)
         if facts.rotation:
             picture = cv2.rotate(picture, TURNS[facts.rotation])
         ok, data = cv2.imencode(".jpg", picture, self._options)

@@ -50,9 +50,12 @@ class Upright:
         tags = (frame.colorspace, frame.color_primaries, frame.color_trc)
         rgb = frame.format.is_rgb
         out = frame.reformat(
-            max(2, frame.width & ~1), max(2, frame.height & ~1), "yuv420p",
+            max(2, frame.width & ~1),
+            max(2, frame.height & ~1),
+            "yuv420p",
             dst_color_range=ColorRange.JPEG if wide and not rgb else ColorRange.MPEG,
-            dst_colorspace="ITU709" if rgb else None, threads=1,
+            dst_colorspace="ITU709" if rgb else None,
+            threads=1,
         )
         turn = round(-frame.rotation / 90) * 90 % 360
         if turn:

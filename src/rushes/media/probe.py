@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from rushes.errors import ProbeError
@@ -17,7 +16,17 @@ if TYPE_CHECKING:
 
 HDR_TRANSFERS = {16: "smpte2084", 18: "arib-std-b67"}
 """PQ and HLG, by their numbers in ITU-T H.273 table 3."""
-TRANSFERS = {1: "bt709", 4: "gamma22", 5: "gamma28", 6: "smpte170m", 8: "linear", 13: "iec61966-2-1", 14: "bt2020-10", 15: "bt2020-12", **HDR_TRANSFERS}
+TRANSFERS = {
+    1: "bt709",
+    4: "gamma22",
+    5: "gamma28",
+    6: "smpte170m",
+    8: "linear",
+    13: "iec61966-2-1",
+    14: "bt2020-10",
+    15: "bt2020-12",
+    **HDR_TRANSFERS,
+}
 RANGES = {1: "limited", 2: "full"}
 STILL_CODECS = {"png", "bmp", "tiff", "webp"}
 """Codecs of cover art in containers that do not mark it as an attached picture."""
@@ -34,7 +43,9 @@ def open_container(source: str | Any, uri: str) -> InputContainer:
     try:
         return av.open(source, metadata_errors="replace")
     except (av.error.FFmpegError, ValueError, EOFError) as error:
-        raise ProbeError(f"not a readable video: {_words(error)}", uri=uri, step="probe", mend="check that the file is complete and is a video") from error
+        raise ProbeError(
+            f"not a readable video: {_words(error)}", uri=uri, step="probe", mend="check that the file is complete and is a video"
+        ) from error
 
 
 def _words(error: BaseException) -> str:
@@ -54,13 +65,19 @@ def video_stream(container: InputContainer, uri: str) -> VideoStream:
     for stream in moving or streams:
         if stream.codec_context is not None:
             return stream
-    kinds = sorted({s.type for s in container.streams}) or ["nothing"]
-    raise ProbeError(f"no video stream that can be decoded (the file holds: {', '.join(kinds)})", uri=uri, step="probe", mend="take the file out of the footage")
+    kinds = sorted({str(s.type) for s in container.streams}) or ["nothing"]
+    raise ProbeError(
+        f"no video stream that can be decoded (the file holds: {', '.join(kinds)})",
+        uri=uri,
+        step="probe",
+        mend="take the file out of the footage",
+    )
 
 
 def facts_of(container: InputContainer, stream: VideoStream, size_bytes: int) -> VideoFacts:
     """Facts from the container and the stream header; `width` and `height` become final with `upright`."""
     context = stream.codec_context
+    assert stream.time_base is not None  # it is None in streams that are written, before their header is
     sar = pixel_aspect(stream.sample_aspect_ratio)
     audio = container.streams.audio
     duration = float(stream.duration * stream.time_base) if stream.duration else None
@@ -79,7 +96,7 @@ def facts_of(container: InputContainer, stream: VideoStream, size_bytes: int) ->
         sar=sar,
         rotation=0,
         fps=float(rate) if rate else None,
-        time_base=Fraction(stream.time_base),
+        time_base=stream.time_base,
         duration_s=duration,
         bit_rate=stream.bit_rate or container.bit_rate or None,
         pix_fmt=context.pix_fmt,

@@ -78,16 +78,12 @@ class Shrinker:
     def small(self, frame: VideoFrame) -> VideoFrame:
         """The frame as studio-range yuv420p of `shape.small`."""
         width, height = self.shape.small
-        return self._small.reformat(
-            frame, width, height, "yuv420p", interpolation=self._fast, dst_color_range=self._studio, threads=1
-        )
+        return self._small.reformat(frame, width, height, "yuv420p", interpolation=self._fast, dst_color_range=self._studio, threads=1)
 
     def luma(self, frame: VideoFrame) -> VideoFrame:
         """The frame's luma as gray of `shape.luma`, for formats whose luma plane cannot be used as it is."""
         width, height = self.shape.luma
-        return self._luma.reformat(
-            frame, width, height, "yuv420p", interpolation=self._area, dst_color_range=self._studio, threads=1
-        )
+        return self._luma.reformat(frame, width, height, "yuv420p", interpolation=self._area, dst_color_range=self._studio, threads=1)
 
 
 def plane(frame: VideoFrame, index: int, width: int, height: int) -> U8:
@@ -107,7 +103,15 @@ class Views:
     """
 
     def __init__(
-        self, frame: VideoFrame, pts: int, t: float, shrinker: Shrinker, *, full_range: bool, motion_out: U8 | None = None, colour_out: U8 | None = None
+        self,
+        frame: VideoFrame,
+        pts: int,
+        t: float,
+        shrinker: Shrinker,
+        *,
+        full_range: bool,
+        motion_out: U8 | None = None,
+        colour_out: U8 | None = None,
     ) -> None:
         """`motion_out` (h, w) and `colour_out` (2, h / 2, w / 2) are where `motion` and `colour` are written, if given."""
         self.frame = frame
@@ -151,9 +155,9 @@ class Views:
     def native(self) -> npt.NDArray[Any] | None:
         """The luma plane at native resolution, (h, w) uint8 or uint16, without a copy; None for RGB and packed formats."""
         fmt = self.frame.format
-        if fmt.is_rgb or not fmt.is_planar or fmt.is_big_endian:
-            if not fmt.name.startswith("gray") or fmt.is_big_endian:
-                return None
+        luma_first = not fmt.is_rgb and fmt.is_planar
+        if fmt.is_big_endian or not (luma_first or fmt.name.startswith("gray")):
+            return None
         p: Any = self.frame.planes[0]
         deep = fmt.components[0].bits > 8
         kind = np.uint16 if deep else np.uint8
@@ -178,9 +182,9 @@ class Views:
         picture = native[::2] if self.frame.interlaced_frame else native
         while picture.shape[1] // 2 >= size[0] and picture.shape[0] // 2 >= size[1]:
             height, width = picture.shape[0] // 2, picture.shape[1] // 2
-            picture = cv2.resize(picture[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+            picture = cv2.resize(picture[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
         if picture.shape != size[::-1]:
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
         return picture
 
     @property

@@ -56,7 +56,7 @@ _SOURCE = "own; measured on footage joined with known transitions"
 class Blend:
     """Signals of the blend test from thumbnails, online: holds thumbnails of about 3.5 s, whatever the video's length."""
 
-    columns = (
+    columns: tuple[Column, ...] = (
         Column("blend_e", "float", "8-bit levels", "difference of the two ends at the best half-width", 0.0, 255.0, _SOURCE),
         Column("blend_r", "float", "", "middle residual at the best half-width; null where blend_e is low", 0.0, None, _SOURCE),
         Column("blend_q", "float", "", "quarter residual; null where blend_r is high", 0.0, None, _SOURCE),

@@ -40,7 +40,7 @@ def _excess(crops: F32, lattice: Lattice) -> float:
     height, n, width = crops.shape
     sheet = crops.reshape(height, n * width)
     inside = np.ones((lattice.side - 2 * lattice.edge,) * 2, np.uint8)
-    high, low = (extreme(sheet, inside).reshape(crops.shape) for extreme in (cv2.dilate, cv2.erode))
+    high, low = (np.asarray(extreme(sheet, inside), np.float32).reshape(crops.shape) for extreme in (cv2.dilate, cv2.erode))
     return _steps(high, low, lattice, 0) - _steps(high, low, lattice, lattice.side // 2)
 
 

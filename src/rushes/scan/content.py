@@ -18,7 +18,7 @@ class Content:
     The first frame has no frame before it: NaN (PySceneDetect counts it as 0, and so do the cut rules).
     """
 
-    columns = (
+    columns: tuple[Column, ...] = (
         Column(
             "content",
             "float",

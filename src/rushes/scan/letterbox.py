@@ -49,4 +49,4 @@ def letterbox(luma: F32) -> float:
     if top + bottom >= height:
         return math.nan
     left, right = _bars(luma[top : height - bottom].T)
-    return 1.0 - (height - top - bottom) * (width - left - right) / (height * width)
+    return float(1.0 - (height - top - bottom) * (width - left - right) / (height * width))

@@ -26,7 +26,9 @@ class Meter(Protocol):
 
     columns: tuple[Column, ...]
 
-    def finish(self) -> dict[str, npt.NDArray[np.float32]]: ...
+    def finish(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The signals: for each column, one value a frame that was pushed."""
+        ...
 
 
 class FrameMeter(Meter, Protocol):
@@ -34,13 +36,17 @@ class FrameMeter(Meter, Protocol):
 
     per_s: float | None
 
-    def push(self, views: Views, on_grid: bool) -> None: ...
+    def push(self, views: Views, on_grid: bool) -> None:
+        """Takes the next frame, in order of pts."""
+        ...
 
 
 class BatchMeter(Meter, Protocol):
     """A meter that looks at many frames at once."""
 
-    def push(self, batch: Batch) -> None: ...
+    def push(self, batch: Batch) -> None:
+        """Takes the next frames, in order of pts."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

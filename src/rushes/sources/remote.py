@@ -20,7 +20,7 @@ STATS_AT_ONCE = 16
 
 
 def kind_of(url: str, options: Options) -> str:
-    """"file", "folder", "pattern" or "nothing".
+    """What a URL is: "file", "folder", "pattern" or "nothing".
 
     Raises:
         FootageError: the store refuses to answer.

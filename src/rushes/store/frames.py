@@ -27,7 +27,7 @@ class FrameWriter:
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
         self._part = 0
-        self._scratch = tempfile.TemporaryFile(prefix="rushes-") if hold else None
+        self._scratch = tempfile.TemporaryFile(prefix="rushes-") if hold else None  # noqa: SIM115 - open until `close`
         self._held: list[tuple[int, int, int, int, int]] = []
         self.count = 0
 

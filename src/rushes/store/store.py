@@ -57,7 +57,9 @@ class Store:
             other = next(storage.listing(store.root, options), None)
             if other is not None:
                 raise StoreError(
-                    f"{store.root} is no store and is not empty (it holds {other.uri})", step="store", mend="name an empty or new folder with --out"
+                    f"{store.root} is no store and is not empty (it holds {other.uri})",
+                    step="store",
+                    mend="name an empty or new folder with --out",
                 )
             storage.put_atomic(store.path(MARKER), json.dumps({"format": FORMAT}).encode() + b"\n", options)
         return store
@@ -71,10 +73,17 @@ class Store:
         """
         store = cls(root, options)
         if not store.marked():
-            raise StoreError(f"{store.root} is no store (it has no {MARKER})", step="store", mend="make one with: rushes run FOOTAGE --out " + store.root)
+            raise StoreError(
+                f"{store.root} is no store (it has no {MARKER})", step="store", mend="make one with: rushes run FOOTAGE --out " + store.root
+            )
         return store
 
     def marked(self) -> bool:
+        """Whether the folder bears the mark of a store of this format.
+
+        Raises:
+            StoreError: the mark cannot be understood, or is of another format.
+        """
         if not storage.exists(self.path(MARKER), self.options):
             return False
         with storage.ranges(self.path(MARKER), self.options) as read:
@@ -82,7 +91,11 @@ class Store:
         if found is None:
             raise StoreError(f"{self.path(MARKER)} is not the mark of a store", step="store", mend="name another folder")
         if found != FORMAT:
-            raise StoreError(f"{self.root} is a store of format {found}, this Rushes reads format {FORMAT}", step="store", mend="use the Rushes that wrote it")
+            raise StoreError(
+                f"{self.root} is a store of format {found}, this Rushes reads format {FORMAT}",
+                step="store",
+                mend="use the Rushes that wrote it",
+            )
         return True
 
     def path(self, *parts: str) -> str:
@@ -107,8 +120,10 @@ class Store:
 
         buffer = pa.BufferOutputStream()
         opaque = "jpeg" in data.column_names
-        dictionary = [f.name for f in data.schema if pa.types.is_string(f.type)]
-        pq.write_table(data, buffer, compression="none" if opaque else "zstd", use_dictionary=dictionary, row_group_size=32 if opaque else 1 << 20)
+        dictionary: Any = [f.name for f in data.schema if pa.types.is_string(f.type)]
+        pq.write_table(
+            data, buffer, compression="none" if opaque else "zstd", use_dictionary=dictionary, row_group_size=32 if opaque else 1 << 20
+        )
         storage.put_atomic(self.path(table.name, name + ".parquet"), buffer.getvalue().to_pybytes(), self.options)
 
     def parts(self, table: Table, under: str = "") -> list[str]:
@@ -137,6 +152,7 @@ class Store:
         """The newest row for each (key, fingerprint).
 
         Args:
+            table: which table.
             columns: columns wanted besides keys; default: all.
             fingerprints: only rows of these.
             extra: declared columns of an open-ended table.
@@ -160,13 +176,13 @@ class Store:
         parts = self.parts(TABLES["frames"], video_part(video_id, fingerprint))
         if not parts:
             return {}
-        found = self._dataset(parts).to_table(columns=["pts", "jpeg"], filter=pc.field("pts").isin(list(pts)))
-        return dict(zip(found["pts"].to_pylist(), found["jpeg"].to_pylist(), strict=True))
+        found = self._dataset(parts).to_table(columns=["pts", "jpeg"], filter=pc.field("pts").isin(list(pts))).to_pydict()
+        return dict(zip(found["pts"], found["jpeg"], strict=True))
 
     def frame_pts(self, video_id: str, fingerprint: str) -> list[int]:
         """Sorted pts of a video's sampled frames."""
         parts = self.parts(TABLES["frames"], video_part(video_id, fingerprint))
-        return sorted(set(self._dataset(parts).to_table(columns=["pts"])["pts"].to_pylist())) if parts else []
+        return sorted(set(self._dataset(parts).to_table(columns=["pts"]).to_pydict()["pts"])) if parts else []
 
 
 def _format(marker: bytes) -> Any:
@@ -187,14 +203,13 @@ def newest(data: pa.Table, keys: Sequence[str]) -> pa.Table:
         return data
     order = pc.sort_indices(data, sort_keys=[*((k, "ascending") for k in keys), ("written_at", "ascending")])
     data = data.take(order)
-    last = pa.nulls(0, pa.bool_())
     same: Any = None
     for key in keys:
-        column = data[key].combine_chunks()
+        column: Any = data[key].combine_chunks()
         filled = pc.fill_null(column, "") if pa.types.is_string(column.type) else column
         equal = pc.equal(filled.slice(0, len(filled) - 1), filled.slice(1))
         same = equal if same is None else pc.and_(same, equal)
-    last = pc.invert(same)
+    last: Any = pc.invert(same)
     return data.filter(pa.concat_arrays([last.combine_chunks() if isinstance(last, pa.ChunkedArray) else last, pa.array([True])]))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rushes.records import Column
 
@@ -235,7 +235,7 @@ def schema(table: Table, extra: Sequence[Column] = ()) -> pa.Schema:
     """Arrow schema of a table; `extra` are the declared columns of an open-ended one (signals become lists of float32)."""
     import pyarrow as pa
 
-    types = {
+    types: dict[str, Any] = {
         "text": pa.string(), "int": pa.int64(), "double": pa.float64(), "float": pa.float32(), "bool": pa.bool_(), "bytes": pa.binary(),
         "ints": pa.list_(pa.int64()), "time": pa.timestamp("us", tz="UTC"),
     }  # fmt: skip

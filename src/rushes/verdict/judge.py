@@ -41,7 +41,9 @@ class Check:
 
 
 def checks(columns: Mapping[str, object], rules: Mapping[str, Rule], *, frame_s: float = 0.0) -> list[Check]:
-    """Every rule with the clip's value and bounds, in the recipe's order. Bounds are inclusive; a minimum of `duration_s` tolerates one frame.
+    """Every rule with the clip's value and bounds, in the recipe's order.
+
+    Bounds are inclusive; a minimum of `duration_s` tolerates one frame.
 
     Args:
         columns: the clip's measures and its video's container facts; bools count as 0 and 1.
@@ -87,4 +89,8 @@ def check_columns(rules: Mapping[str, Rule], known: Iterable[str]) -> None:
         if column not in names:
             near = difflib.get_close_matches(column, names, n=1, cutoff=0.4)
             hint = f"did you mean {near[0]!r}?" if near else f"the columns are {', '.join(names)}"
-            raise RecipeError(f"rules.{name} looks at the column {column!r}, which no enabled step makes; {hint}", step="recipe", mend="name a column with rules.NAME.column")
+            raise RecipeError(
+                f"rules.{name} looks at the column {column!r}, which no enabled step makes; {hint}",
+                step="recipe",
+                mend="name a column with rules.NAME.column",
+            )
