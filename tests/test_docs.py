@@ -181,7 +181,7 @@ def other(key: str, value: Any, annotation: Any) -> Any:
         return not value
     if isinstance(value, int | float):
         return value + 1 if isinstance(value, int) else value / 2 + 0.1
-    words = {"prompt": "short", "model": "another", "base_url": "http://127.0.0.1:1/v1", "column": "duration_s"}
+    words = {"detector": "content", "prompt": "short", "model": "another", "base_url": "http://127.0.0.1:1/v1", "column": "duration_s"}
     return ["hash"] if key == "detectors" else words.get(key, 5.0)
 
 

@@ -285,7 +285,7 @@ def recipe(
     chosen = make_recipe(check, profile, set_)
     check_columns(chosen.rules, RULE_COLUMNS)
     if check is None:
-        typer.echo(as_toml(chosen))
+        typer.echo(f"# Use it with: --profile {profile or 'web'}\n" + as_toml(chosen))
     else:
         say(f"{check}: right")
 
