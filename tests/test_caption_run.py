@@ -15,6 +15,8 @@ import pytest
 from caption_server import Running, start_server
 from footage import render
 from pictures import film
+from rushes.engine.books import without_secrets
+from rushes.recipe import Recipe
 from stores import Reel, command, parts_of, rows_of, seen, settings_of, start
 
 SETTINGS = ("captions.engine=openai", "captions.model=tiny-vlm", "frames.per_clip=3", "rules.too_short.min=0.5")
@@ -216,3 +218,10 @@ def test_failing_requests_are_tried_again_within_the_run(films: Path, tmp_path: 
     assert all(c["caption"] for c in clips_of(out))
     [row] = seen(out, *SETTINGS).runs()
     assert row["caption_requests"] == row["captions_made"] + 2
+
+
+def test_user_and_signature_of_a_servers_address_are_not_stored() -> None:
+    recipe = Recipe.parse({}, overrides=["captions.base_url=https://me:sk-secret@host/v1?token=sk-secret", "storage.s3.secret=sk-secret"])
+    stored = without_secrets(recipe).model_dump_json()
+    assert "sk-secret" not in stored
+    assert "https://host/v1" in stored

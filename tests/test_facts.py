@@ -74,7 +74,7 @@ def test_without_any_measure_the_length_remains() -> None:
         ({"luma_mean": 255.0}, "very bright"),
         ({"clipped_share": 0.25}, "25 % of the picture clipped to white"),
         ({"sharpness": 0.25}, "blurred"),
-        ({"sharpness": 0.42}, "a little soft"),
+        ({"sharpness": 0.48}, "a little soft"),
         ({"motion_mean": 0.0}, "there is little motion"),
         ({"motion_mean": 0.5}, "there is strong motion"),
         ({"static_share": 0.95, "motion_mean": 0.001}, "almost nothing moves"),

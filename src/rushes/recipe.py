@@ -243,7 +243,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 """What a profile changes besides rules. inspection: a robot on its round films without cuts; signs and gauges must stay readable."""
 
 _DAMAGE: dict[str, dict[str, Any]] = {
-    "blurred": {"column": "sharpness", "min": 0.4},
+    "blurred": {"column": "sharpness", "min": 0.43},
     "dark": {"column": "dark_share", "max": 0.9},
     "overexposed": {"column": "clipped_share", "max": 0.25},
     "noisy": {"column": "noise", "max": 6.0},

@@ -18,9 +18,9 @@ LABEL = "Measured:"
 LIGHT = ((41.0, "very dark"), (60.0, "dark"), (85.0, "dim"), (162.0, "evenly lit"), (221.0, "bright"), (math.inf, "very bright"))
 """Words for `luma_mean` (0 to 255) below each bound. The bounds are photographic stops from middle grey: 18 % reflectance is 118 in
 sRGB (IEC 61966-2-1); 1, 2 and 3 stops below are 85, 60 and 41; 1 and 2 above are 162 and 221."""
-FOCUS = ((0.40, "blurred"), (0.45, "a little soft"), (math.inf, "sharp"))
-"""Words for `sharpness` (0 to 1) below each bound: under 0.40 a sample counts as blurred (measures/sharpness.py), ordinary clean footage
-reads 0.45 to 1 (docs/calibration.md)."""
+FOCUS = ((0.43, "blurred"), (0.52, "a little soft"), (math.inf, "sharp"))
+"""Words for `sharpness` (0 to 1) below each bound: under 0.43 a sample counts as blurred (measures/sharpness.py), ordinary clean footage
+reads 0.45 to 1, most of it above 0.52 (docs/calibration.md)."""
 MOTION = ((0.02, "there is little motion"), (0.1, "there is moderate motion"), (math.inf, "there is strong motion"))
 """Words for `motion_mean` (picture diagonals a second) below each bound. A choice of wording: at 0.02 the picture's content needs 50 s to
 cross it, at 0.1 it needs 10 s."""

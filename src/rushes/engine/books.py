@@ -11,6 +11,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from rushes.engine.rows import Stamp
+from rushes.media.address import public_uri
+from rushes.recipe import Recipe
 from rushes.store.store import now
 from rushes.store.tables import RUNS
 
@@ -51,7 +53,14 @@ class RunRow:
         versions = {name: version(name) for name in LIBRARIES}
         row = {
             "status": status, "started_at": self._started, "ended_at": None if status == "running" else now(), "host": platform.node(),
-            "pid": os.getpid(), "recipe": session.recipe.model_copy(update={"storage": {}}).model_dump_json(), "profile": self._profile,
+            "pid": os.getpid(), "recipe": without_secrets(session.recipe).model_dump_json(), "profile": self._profile,
             "counts": json.dumps(counts), "versions": json.dumps(versions), "message": str(session.fatal) if session.fatal else None,
         }  # fmt: skip
         session.store.write_rows(RUNS, [Stamp(session.run_id, now()).on(row, "")], name=session.run_id)
+
+
+def without_secrets(recipe: Recipe) -> Recipe:
+    """The recipe as it may be stored: no storage options, no user or signature in the caption server's address."""
+    address = recipe.captions.base_url
+    captions = recipe.captions.model_copy(update={"base_url": public_uri(address) if address else None})
+    return recipe.model_copy(update={"storage": {}, "captions": captions})

@@ -7,7 +7,7 @@ import numpy as np
 from rushes.measures.mean import Signals, mean, measured
 from rushes.records import Column
 
-BLURRED_BELOW = 0.40
+BLURRED_BELOW = 0.43
 """Sharpness under which a sample counts as blurred, from `docs/calibration.md`.
 
 Blurred by sigma 5 at 640 px reads 0.23 to 0.27, ordinary clean footage 0.45 to 1.
