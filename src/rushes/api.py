@@ -151,6 +151,7 @@ def where(clips: Sequence[Row], expression: str) -> list[Row]:
 
 def report_data(found: Results) -> Any:
     """What the report is made from."""
+    from rushes.engine.wanted import ASPECT, DURATION
     from rushes.measures.clip import COLUMNS
     from rushes.recipe_text import as_toml
     from rushes.report.data import ReportData
@@ -166,7 +167,7 @@ def report_data(found: Results) -> Any:
 
     runs = found.runs()
     row = runs[-1] | {"recipe_toml": as_toml(recipe)}
-    columns = {c.name: c for c in COLUMNS}
+    columns = {c.name: c for c in (DURATION, ASPECT, *COLUMNS)}
     return ReportData(
         store=store.root,
         run=row,

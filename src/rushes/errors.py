@@ -17,7 +17,6 @@ Each says what went wrong, where (uri and time span), in which step, and how to 
         HangError           no packet progress within `scan.hang_s`
         MemoryError_        a decoding child above `scan.memory_gib`
         CrashError          a decoding child that died
-      CaptionError          one caption is `failed`; the run goes on
       CutError              one clip file could not be written or verified
 """
 
@@ -122,10 +121,6 @@ class MemoryError_(VideoError):
 
 class CrashError(VideoError):
     """A decoding child died."""
-
-
-class CaptionError(RushesError):
-    """One caption failed; the run goes on."""
 
 
 class CutError(RushesError):

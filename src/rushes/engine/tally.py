@@ -26,7 +26,6 @@ class Tally:
         self.videos_todo = 0
         self.footage_todo_s = 0.0
         self.bytes_todo = 0
-        self.captions_todo = 0
         self.began = time.monotonic()
 
     def add(self, **counts: float) -> None:

@@ -51,15 +51,13 @@ class Shape:
     small: tuple[int, int]
     motion: tuple[int, int]
     luma: tuple[int, int]
-    diagonal: float
-    """Diagonal of the motion view in its own pixels."""
 
     @classmethod
     def of(cls, width: int, height: int) -> Shape:
         """Sizes for a coded width and height in pixels."""
         small = fit(width, height, SMALL_LONG_SIDE, step=4)  # so that its half has whole chroma planes too
         motion = (small[0] // 2, small[1] // 2)
-        return cls(small, motion, halved(width, height, LUMA_LONG_SIDE), float(np.hypot(*motion)))
+        return cls(small, motion, halved(width, height, LUMA_LONG_SIDE))
 
 
 class Shrinker:

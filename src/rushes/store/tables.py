@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 class Table:
     """One table of the store.
 
-    `open_ended` tables hold more columns than those listed here: one for each signal or measure, which their steps declare.
+    `signals` and `measures` hold more columns than those listed here: one for each signal or measure, which their steps declare.
     """
 
     name: str
     keys: tuple[str, ...]
     doc: str
     columns: tuple[Column, ...]
-    open_ended: bool = False
 
 
 def _c(name: str, kind: str, doc: str, unit: str = "") -> Column:
@@ -104,7 +103,6 @@ SIGNALS = Table(
         _c("rotation", "int", "clockwise turn that makes the picture upright", "degrees"),
         *STAMPS,
     ),
-    open_ended=True,
 )
 FRAMES = Table(
     "frames",
@@ -144,7 +142,6 @@ MEASURES = Table(
     ("clip_id",),
     "one row for each clip: every measure",
     (_c("clip_id", "text", "the clip"), _c("video_id", "text", "the video"), *STAMPS),
-    open_ended=True,
 )
 CAPTIONS = Table(
     "captions",
