@@ -22,7 +22,8 @@ def quarantined(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         words = "".join(traceback.format_exception_only(error)).strip()
         place = traceback.extract_tb(error.__traceback__)[-1]
         message = f"{words} (at {place.name}, line {place.lineno} of {place.filename.rpartition('/')[2]})"
-        return {"error": {"type": type(error).__name__, "message": message, "permanent": True, "fatal": False}}
+        passing = isinstance(error, OSError)  # a connection that broke, a full scratch disk: the next run tries again
+        return {"error": {"type": type(error).__name__, "message": message, "permanent": not passing, "fatal": False}}
 
 
 def described(error: RushesError) -> dict[str, Any]:
