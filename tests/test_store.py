@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,11 @@ def test_the_views_of_a_store_in_a_folder_with_a_quote_in_its_name_work(tmp_path
 def test_every_table_can_be_written_and_read_empty_handed(store: Store) -> None:
     for table in TABLES.values():
         assert store.read(table).num_rows == 0
-        row = {c.name: None for c in table.columns} | {k: "x" for k in table.keys if k != "pts"}
+        row = (
+            {c.name: None for c in table.columns}
+            | {k: "x" for k in table.keys if k not in ("pts", "attempt")}
+            | ({"attempt": 1} if table is ERRORS else {})
+        )
         row |= {"fingerprint": "f", "written_at": NOON, "run_id": "r"} | ({"pts": 1} if table is FRAMES else {})
         store.write_rows(table, [row])
         assert store.read(table).num_rows == 1
@@ -134,7 +139,7 @@ def test_frames_leave_in_parts_of_bounded_size_and_are_found_by_pts(store: Store
 
 
 def test_a_mark_is_never_durable_before_the_rows_it_counts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever write fails, no mark is there without its rows; a later flush writes all of them."""
+    """Whichever write fails, no mark is there without its rows; a later commit writes all of them."""
     from rushes.media import storage
 
     real = storage.put_atomic
@@ -153,25 +158,36 @@ def test_a_mark_is_never_durable_before_the_rows_it_counts(store: Store, monkeyp
         mark = {"video_id": VIDEO, "stage": stage, "rows": 1, "fingerprint": "f", "run_id": "r", "written_at": NOON}
         buffer.add({"marks": [mark], "captions": [caption(clip, "text", 1)]})
         with pytest.raises(StorageError):
-            buffer.flush()
+            buffer.commit()
         assert stage not in store.read(MARKS)["stage"].to_pylist()
-        buffer.flush()
+        buffer.commit()
         assert stage in store.read(MARKS)["stage"].to_pylist()
         assert clip in store.read(CAPTIONS)["clip_id"].to_pylist()
 
 
-def test_rows_do_not_wait_longer_than_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rushes.store.buffer.MAX_AGE_S", 0.2)
-    buffer = Buffer(store, [(CAPTIONS, ())])
-    buffer.add({"captions": [caption("a", "text", 1)]})
-    assert not store.parts(CAPTIONS)
-    time.sleep(0.25)
-    buffer.flush_if_due()
-    assert len(store.parts(CAPTIONS)) == 1
+def test_what_is_committed_is_durable_and_lies_in_few_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rushes.store.buffer.MAX_ROWS", 3)
-    for clip in "bcd":
-        buffer.add({"captions": [caption(clip, "text", 1)]})
-    assert len(store.parts(CAPTIONS)) == 2
+    buffer = Buffer(store, [(CAPTIONS, ())])
+    for n, clip in enumerate("abcdefg", 1):
+        buffer.commit(buffer.add({"captions": [caption(clip, "text", 1)]}))
+        assert store.read(CAPTIONS)["clip_id"].to_pylist() == list("abcdefg"[:n])
+        assert len(store.parts(CAPTIONS)) == -(-n // 3)
+    monkeypatch.setattr("rushes.store.buffer.MAX_AGE_S", 0.0)
+    buffer.commit(buffer.add({"captions": [caption("h", "text", 1)]}))
+    buffer.commit(buffer.add({"captions": [caption("i", "text", 1)]}))
+    assert len(store.parts(CAPTIONS)) == 4, "a part that is old is not written anew"
+
+
+def test_rows_of_many_threads_are_written_together(store: Store) -> None:
+    buffer = Buffer(store, [(CAPTIONS, ())])
+
+    def work(n: int) -> bool:
+        buffer.commit(buffer.add({"captions": [caption(f"clip{n}", "text", 1)]}))
+        return f"clip{n}" in store.read(CAPTIONS)["clip_id"].to_pylist()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(64)))
+    assert len(store.read(CAPTIONS)) == 64
 
 
 # Kills
@@ -258,5 +274,5 @@ def test_a_store_lives_at_an_fsspec_address_too(tmp_path: Path) -> None:
     store = Store.create("memory://bucket/store", {})
     store.write_rows(CAPTIONS, [caption("a", "old", 1)], name="one")
     store.write_rows(CAPTIONS, [caption("a", "new", 2)], name="two")
-    store.write_rows(ERRORS, [{"stage": "scan", "key": "k", "fingerprint": "f", "run_id": "r", "written_at": NOON}])
+    store.write_rows(ERRORS, [{"stage": "scan", "key": "k", "attempt": 1, "fingerprint": "f", "run_id": "r", "written_at": NOON}])
     assert Store.open("memory://bucket/store/", {}).read(CAPTIONS)["text"].to_pylist() == ["new"]

@@ -26,6 +26,7 @@ def run(
     recipe: Recipe | None = None,
     profile: str = "web",
     limit: int | None = None,
+    retry_failed: bool = False,
     interrupted: threading.Event | None = None,
     watch: Callable[[Tally], None] | None = None,
 ) -> RunResult:
@@ -37,6 +38,7 @@ def run(
         recipe: what is wanted; default: the profile's.
         profile: "web" or "inspection".
         limit: take the first so many uris only.
+        retry_failed: try again what failed for good.
         interrupted: set it from another thread to stop within seconds.
         watch: called a few times a second with the books of the run.
 
@@ -46,7 +48,8 @@ def run(
     from rushes.engine.run import run as go
 
     wanted = recipe or Recipe.profile(profile)
-    return go([str(f) for f in footage], str(out), wanted, profile=profile, limit=limit, interrupted=interrupted, watch=watch)
+    names = [str(f) for f in footage]
+    return go(names, str(out), wanted, profile=profile, limit=limit, retry_failed=retry_failed, interrupted=interrupted, watch=watch)
 
 
 def plan(footage: Sequence[str | Path], *, out: str | Path, recipe: Recipe | None = None, limit: int | None = None) -> Row:

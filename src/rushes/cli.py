@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -74,6 +74,10 @@ def _leave(code: int) -> NoReturn:
     """Ends the process at once: Daft's threads may not end by themselves when a run was stopped."""
     import os
 
+    if "ray" in sys.modules:
+        from rushes.engine import cluster
+
+        cluster.leave()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -84,29 +88,21 @@ def run(
     footage: Footage, out: Out, recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None,
     limit: Annotated[int | None, typer.Option(help="take the first N uris only", min=1)] = None,
     strict: Annotated[bool, typer.Option("--strict", help="exit 1 when any video or clip failed")] = False,
+    ray: Annotated[str | None, typer.Option(help="run on Ray: local, auto, or host:port of a cluster", metavar="ADDRESS")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try again what failed for good")] = False,
 ) -> None:  # fmt: skip
     """Turn footage into captioned clips. Run it again to resume."""
+    from rushes import api
     from rushes.progress import Screen, interruptible
 
-    wanted = make_recipe(recipe, profile, set_)
-    _run(footage, out, wanted, profile or "web", limit, strict, Screen, interruptible)
-
-
-def _run(
-    footage: Sequence[str],
-    out: str,
-    recipe: Recipe,
-    profile: str,
-    limit: int | None,
-    strict: bool,
-    screen: Any,
-    interruptible: Callable[[], Any],
-) -> None:
-    from rushes import api
-
+    on_ray = ["engine.runner=ray", f"engine.ray_address={ray}"] if ray else []
+    wanted = make_recipe(recipe, profile, [*(set_ or ()), *on_ray])
     stop = interruptible()
-    with screen(out) as shown:
-        result = api.run(footage, out=out, recipe=recipe, profile=profile, limit=limit, interrupted=stop, watch=shown.update)
+    with Screen(out) as shown:
+        result = api.run(
+            footage, out=out, recipe=wanted, profile=profile or "web", limit=limit, retry_failed=retry_failed, interrupted=stop,
+            watch=shown.update,
+        )  # fmt: skip
     shown.summary(result)
     if result.status == "interrupted":
         _leave(130)

@@ -17,6 +17,7 @@ Each says what went wrong, where (uri and time span), in which step, and how to 
         HangError           no packet progress within `scan.hang_s`
         MemoryError_        a decoding child above `scan.memory_gib`
         CrashError          a decoding child that died
+        WorkerLost          the process or machine that worked on it died
       CutError              one clip file could not be written or verified
 """
 
@@ -112,7 +113,9 @@ class DecodeError(VideoError):
 
 
 class HangError(VideoError):
-    """No packet progress within `scan.hang_s`."""
+    """No packet progress within `scan.hang_s`: a trap of a file, or a disk or a network that stood still."""
+
+    permanent = False
 
 
 class MemoryError_(VideoError):
@@ -121,6 +124,12 @@ class MemoryError_(VideoError):
 
 class CrashError(VideoError):
     """A decoding child died."""
+
+
+class WorkerLost(VideoError):
+    """The process or the machine that worked on a video died."""
+
+    permanent = False
 
 
 class CutError(RushesError):

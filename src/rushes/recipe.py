@@ -28,8 +28,9 @@ class ScanSettings(_Section):
     """The one decode of each video."""
 
     mode: Literal["exact", "fast"] = Field("exact", description="exact: every frame; fast: skips non-reference frames where the codec has and allows them")
-    workers: int = Field(0, ge=0, description="videos decoded at once on this machine; 0: as many as cores")
+    workers: int = Field(0, ge=0, description="videos decoded at once on this machine, on Ray on each node; 0: as many as cores, and as have room for memory_gib each")
     grid_per_s: float = Field(1.0, gt=0, le=10, description="samples a second of sharpness, noise, blockiness, texture and letterbox")
+    attempts: int = Field(3, ge=1, description="attempts at a video whose worker dies or whose bytes cannot be read, over all runs, before it is failed for good")
     hang_s: float = Field(60.0, gt=0, description="seconds without packet progress after which a video is failed")
     memory_gib: float = Field(4.0, gt=0, description="resident memory at which a decoding child is stopped and its video failed")
     detectors: tuple[str, ...] = Field((), description="PySceneDetect detectors to run inside the pass, such as 'hash'; needs the extra rushes[scenedetect]")
@@ -92,7 +93,8 @@ class ClipSettings(_Section):
 class EngineSettings(_Section):
     """Where the plan runs."""
 
-    runner: Literal["native"] = Field("native", description="native: Daft's runner on this machine")
+    runner: Literal["native", "ray"] = Field("native", description="native: Daft's runner on this machine; ray: Daft on a Ray cluster")
+    ray_address: str = Field("auto", description="the cluster: auto (the one this process is on), local (a cluster of this machine alone), or host:port")
 
 
 class Recipe(_Section):

@@ -8,16 +8,14 @@ import platform
 import time
 from datetime import datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
+from rushes.engine.fingerprints import Fingerprints
 from rushes.engine.rows import Stamp
+from rushes.engine.tally import Tally
 from rushes.media.address import public_uri
 from rushes.recipe import Recipe
-from rushes.store.store import now
+from rushes.store.store import Store, now
 from rushes.store.tables import RUNS
-
-if TYPE_CHECKING:
-    from rushes.engine.session import Session
 
 WRITE_EVERY_S = 2.0
 LIBRARIES = ("rushes", "daft", "av", "opencv-python-headless", "numpy", "pyarrow", "openai")
@@ -26,37 +24,40 @@ LIBRARIES = ("rushes", "daft", "av", "opencv-python-headless", "numpy", "pyarrow
 class RunRow:
     """Writes the row of one run."""
 
-    def __init__(self, session: Session, profile: str) -> None:
-        self._session = session
+    def __init__(self, store: Store, recipe: Recipe, prints: Fingerprints, run_id: str, profile: str, tally: Tally) -> None:
+        self._store = store
+        self._recipe = recipe
+        self._prints = prints
+        self._run_id = run_id
         self._profile = profile
+        self._tally = tally
         self._started: datetime = now()
         self._written = 0.0
 
-    def write_if_due(self, status: str) -> None:
-        """Writes when the row in the store is older than `WRITE_EVERY_S`."""
-        if time.monotonic() - self._written >= WRITE_EVERY_S:
-            with self._session.storing():
-                self.write(status)
-
-    def write(self, status: str) -> None:
-        """Writes the row with a status: running, finished or interrupted.
+    def write_if_due(self) -> None:
+        """Writes when the row in the store is older than `WRITE_EVERY_S`.
 
         Raises:
             StorageError: the store cannot be written.
         """
-        session = self._session
+        if time.monotonic() - self._written >= WRITE_EVERY_S:
+            self.write("running")
+
+    def write(self, status: str, message: str | None = None) -> None:
+        """Writes the row with a status: running, finished or interrupted, and why the run could not go on.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
         self._written = time.monotonic()
-        counts = {**session.tally.as_dict(), "runner": session.recipe.engine.runner, "fingerprints": session.prints.as_dict()}
-        if session.captioner is not None:
-            counts["caption_requests"] = session.captioner.requests
-            counts["captions_pending"] = session.captioner.pending
+        counts = {**self._tally.as_dict(), "runner": self._recipe.engine.runner, "fingerprints": self._prints.as_dict()}
         versions = {name: version(name) for name in LIBRARIES}
         row = {
             "status": status, "started_at": self._started, "ended_at": None if status == "running" else now(), "host": platform.node(),
-            "pid": os.getpid(), "recipe": without_secrets(session.recipe).model_dump_json(), "profile": self._profile,
-            "counts": json.dumps(counts), "versions": json.dumps(versions), "message": str(session.fatal) if session.fatal else None,
+            "pid": os.getpid(), "recipe": without_secrets(self._recipe).model_dump_json(), "profile": self._profile,
+            "counts": json.dumps(counts), "versions": json.dumps(versions), "message": message,
         }  # fmt: skip
-        session.store.write_rows(RUNS, [Stamp(session.run_id, now()).on(row, "")], name=session.run_id)
+        self._store.write_rows(RUNS, [Stamp(self._run_id, now()).on(row, "")], name=self._run_id)
 
 
 def without_secrets(recipe: Recipe) -> Recipe:

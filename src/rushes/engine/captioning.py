@@ -11,6 +11,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from rushes.captions import Answer, Engine, Request
@@ -31,7 +32,17 @@ VIDEOS_HELD = 64
 """Videos whose list of frame pts is kept: clips of one video come together."""
 FACTS_OF_A_CLIP = ("uri", "first_pts")
 
-Outcome = Literal["made", "failed", "pending"]
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What came of a clip: the outcome, seconds to the answer, requests made."""
+
+    outcome: Literal["made", "failed", "pending"]
+    seconds: float = 0.0
+    requests: int = 0
+
+
+PENDING = Told("pending")
 
 
 class Captioner:
@@ -39,16 +50,11 @@ class Captioner:
 
     Attributes:
         down: why the server is considered away, or None.
-        down_since: monotonic time of that, in seconds.
-        requests: requests made.
-        pending: clips left without a caption because the server was away.
     """
 
     def __init__(self, engine: Engine, recipe: Recipe, prints: Fingerprints, store: Store, run_id: str) -> None:
         self.down: ServerError | None = None
-        self.down_since = 0.0
-        self.requests = 0
-        self.pending = 0
+        self._turn = 0
         self._engine = engine
         self._recipe = recipe
         self._prints = prints
@@ -57,47 +63,41 @@ class Captioner:
         self._asked = 0.0
         self._turns = asyncio.Semaphore(AHEAD * recipe.captions.concurrency)
         self._pts: OrderedDict[str, list[int]] = OrderedDict()
-        self.buffer = Buffer(store, [(CAPTIONS, ()), (ERRORS, ())])
+        self._buffer = Buffer(store, [(CAPTIONS, ()), (ERRORS, ())])
 
-    async def caption(self, clip: Mapping[str, Any]) -> tuple[Outcome, float]:
-        """Captions one clip and holds its row for the store. Gives what came of it, and the seconds it took.
+    async def caption(self, clip: Mapping[str, Any], turn: int) -> Told:
+        """Captions one clip; its row is durable when this returns.
+
+        Args:
+            clip: its columns.
+            turn: number of the pass over the plan; in a new one a server that was away is asked at once.
 
         Raises:
             StorageError: rows or frames could not be written or read.
         """
         async with self._turns:
+            if turn != self._turn:
+                self._turn, self._asked = turn, 0.0
             if self.down is not None and not await self._back():
-                self.pending += 1
-                return "pending", 0.0
+                return PENDING
             request = await asyncio.to_thread(self._request, clip)
             try:
                 answer = await self._engine.caption(request)
             except ServerError as error:
-                if self.down is None:
-                    self.down, self.down_since, self._asked = error, time.monotonic(), time.monotonic()
-                self.pending += 1
-                return "pending", 0.0
-            if self._recipe.captions.engine != "facts":
-                self.requests += answer.tries
+                self.down, self._asked = error, time.monotonic()
+                return PENDING
             await asyncio.to_thread(self._keep, clip, answer)
-            return ("made" if answer.error_type is None else "failed"), answer.seconds
-
-    async def check(self) -> None:
-        """Raises ServerError when captions cannot be made; called before anything is decoded."""
-        await self._engine.check()
+            requests = 0 if self._recipe.captions.engine == "facts" else answer.tries
+            return Told("made" if answer.error_type is None else "failed", answer.seconds, requests)
 
     async def _back(self) -> bool:
-        if time.monotonic() - self._asked < ASK_EVERY_S:
+        if self._asked and time.monotonic() - self._asked < ASK_EVERY_S:
             return False
         self._asked = time.monotonic()
-        return await self.ask()
-
-    async def ask(self) -> bool:
-        """Whether the server is there (again); if so, clips are captioned from now on."""
         try:
             await self._engine.check()
         except ServerError as error:
-            self.down = self.down or error
+            self.down = error
             return False
         self.down = None
         return True
@@ -139,15 +139,14 @@ class Captioner:
                 "completion_tokens": answer.completion_tokens, "seconds": answer.seconds, "tries": answer.tries,
                 "finish_reason": answer.finish_reason,
             }  # fmt: skip
-            self.buffer.add({"captions": [stamp.on(row, self._prints.captions)]})
+            self._buffer.commit(self._buffer.add({"captions": [stamp.on(row, self._prints.captions)]}))
             return
         row = {
             "stage": "captions", "key": clip["clip_id"], "video_id": clip["video_id"], "uri": clip["uri"], "start_s": clip["start_s"],
             "end_s": clip["end_s"], "error_type": answer.error_type, "error": answer.error, "attempt": answer.tries, "permanent": True,
         }  # fmt: skip
-        self.buffer.add({"errors": [stamp.on(row, self._prints.captions)]})
+        self._buffer.commit(self._buffer.add({"errors": [stamp.on(row, self._prints.captions)]}))
 
     async def close(self) -> None:
-        """Writes out rows that are held, and gives back connections."""
-        await asyncio.to_thread(self.buffer.flush)
+        """Gives back connections."""
         await self._engine.close()

@@ -43,6 +43,8 @@ class Source:
     status: str = "todo"
     error: Row | None = None
     known: bool = False
+    attempts: int = 0
+    """Failed attempts at it by earlier runs."""
     video: Row | None = None
     """The row of `videos` of its content, when it was scanned before."""
 
@@ -78,7 +80,7 @@ class Plan:
         }
 
 
-def make_plan(args: Sequence[str], store: Store | None, recipe: Recipe, *, limit: int | None = None) -> Plan:
+def make_plan(args: Sequence[str], store: Store | None, recipe: Recipe, *, limit: int | None = None, retry_failed: bool = False) -> Plan:
     """Finds and identifies the footage, and compares what is wanted with what the store has.
 
     Args:
@@ -86,6 +88,7 @@ def make_plan(args: Sequence[str], store: Store | None, recipe: Recipe, *, limit
         store: None when there is none yet.
         recipe: what is wanted.
         limit: look at the first so many uris only.
+        retry_failed: want again what failed for good.
 
     Raises:
         FootageError: no video.
@@ -94,7 +97,7 @@ def make_plan(args: Sequence[str], store: Store | None, recipe: Recipe, *, limit
     found = find_footage(args, recipe.storage, exclude=[store.root] if store else [])
     items = found.items if limit is None else found.items[:limit]
     plan = Plan(recipe, fingerprints(recipe), found, [Source(item) for item in items])
-    known = _Known(store, plan.prints)
+    known = _Known(store, plan.prints, retry_failed=retry_failed)
     _identify(plan, known, dict(found.missing))
     _same_content(plan)
     _compare(plan, known)
@@ -104,7 +107,7 @@ def make_plan(args: Sequence[str], store: Store | None, recipe: Recipe, *, limit
 class _Known:
     """What the store knows, by key."""
 
-    def __init__(self, store: Store | None, prints: Fingerprints) -> None:
+    def __init__(self, store: Store | None, prints: Fingerprints, *, retry_failed: bool) -> None:
         self.store = store
         self.prints = prints
         videos = store.read(VIDEOS).to_pylist() if store else []
@@ -119,7 +122,11 @@ class _Known:
         marks = store.read(MARKS, columns=[], fingerprints=wanted).to_pylist() if store else []
         self.marks = {(row["video_id"], row["stage"], row["fingerprint"]) for row in marks}
         errors = store.read(ERRORS, columns=["permanent"], fingerprints=wanted).to_pylist() if store else []
-        self.permanent = {(row["stage"], row["key"], row["fingerprint"]) for row in errors if row["permanent"]}
+        self.permanent = {(row["stage"], row["key"], row["fingerprint"]) for row in errors if row["permanent"] and not retry_failed}
+        self.attempts: dict[tuple[str, str], int] = {}
+        for row in errors:
+            at = (row["stage"], row["key"])
+            self.attempts[at] = max(self.attempts.get(at, 0), row["attempt"])
 
     def has(self, video: str, stage: str) -> bool:
         fingerprint = self.prints.as_dict().get(stage)
@@ -132,6 +139,19 @@ class _Known:
         rows = self.store.read(table, columns=[], fingerprints=[fingerprint])
         failed = {key for s, key, f in self.permanent if s == stage and f == fingerprint}
         return {str(key) for key in rows["clip_id"].to_pylist()} | failed
+
+    def captioned(self) -> dict[str, list[str]]:
+        """Clips whose caption is present or failed for good, by video."""
+        fingerprint = self.prints.captions
+        if fingerprint is None or self.store is None:
+            return {}
+        found: dict[str, list[str]] = {}
+        for row in self.store.read(CAPTIONS, columns=["video_id"], fingerprints=[fingerprint]).to_pylist():
+            found.setdefault(row["video_id"], []).append(row["clip_id"])
+        for row in self.store.read(ERRORS, columns=["video_id", "permanent"], fingerprints=[fingerprint]).to_pylist():
+            if (row["stage"], row["key"], fingerprint) in self.permanent:
+                found.setdefault(row["video_id"], []).append(row["key"])
+        return found
 
     def rows(self, table: Any, fingerprint: str, extra: Any = ()) -> dict[str, list[Row]]:
         """Rows of clips or measures by video, in order of clip_id."""
@@ -173,6 +193,7 @@ def _same_content(plan: Plan) -> None:
 
 def _compare(plan: Plan, known: _Known) -> None:
     complete: list[Source] = []
+    captioned = known.captioned()
     stages = {stage: [0, 0] for stage in ("scan", "frames", "shots", "measures")}
     scans: list[Row] = []
     recuts: list[Row] = []
@@ -190,10 +211,12 @@ def _compare(plan: Plan, known: _Known) -> None:
         for stage, is_present in have.items():
             stages[stage][0] += 1
             stages[stage][1] += is_present
-        job = {
+        job: Row = {
             "uri": item.uri, "source": item.address, "video_id": vid, "size": item.size, "stamp": item.stamp,
-            "extra": manifest_columns(item.extra),
+            "extra": manifest_columns(item.extra), "attempts": known.attempts.get(("scan", vid), 0),
         }  # fmt: skip
+        if source.video is not None:
+            job["captioned"] = captioned.get(vid, [])
         if source.video is None or not (have["scan"] and have["frames"]):
             scans.append({**job, "kind": "scan"})
             plan.decode_s += source.video["footage_s"] if source.video else (item.size or 0) / ASSUMED_BYTES_PER_S

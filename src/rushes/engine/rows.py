@@ -114,3 +114,19 @@ def scanned_row(scan: Scan, cpu_s: float) -> dict[str, Any]:
 def manifest_columns(extra: Mapping[str, Any]) -> str | None:
     """Further columns of a manifest as JSON text; None where there are none."""
     return json.dumps(dict(extra), ensure_ascii=False, sort_keys=True, default=str) if extra else None
+
+
+def failed_video(video: Mapping[str, Any], error: Mapping[str, Any]) -> dict[str, Any]:
+    """What `videos` says of a failed video. `error` is a message of `quarantine`."""
+    return {
+        "uri": video["uri"], "video_id": video.get("video_id"), "status": "failed", "error_type": error["type"], "error": error["message"],
+        "size_bytes": video.get("size"), "stamp": video.get("stamp"), "extra": video.get("extra"),
+    }  # fmt: skip
+
+
+def attempt_row(video: Mapping[str, Any], error: Mapping[str, Any], stage: str, attempt: int, *, permanent: bool) -> dict[str, Any]:
+    """What `errors` says of a failed attempt at a video."""
+    return {
+        "stage": stage, "key": video.get("video_id") or video["uri"], "video_id": video.get("video_id"), "uri": video["uri"],
+        "error_type": error["type"], "error": error["message"], "attempt": attempt, "permanent": permanent,
+    }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 import time
@@ -9,24 +10,32 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rushes import errors
+from rushes.captions import make_engine
 from rushes.engine.books import RunRow
+from rushes.engine.cluster import RemoteDesk
+from rushes.engine.desk import Desk
+from rushes.engine.loop import Loop
 from rushes.engine.plan import Plan, Source, make_plan
 from rushes.engine.quarantine import quarantined
-from rushes.engine.rows import Stamp, manifest_columns
-from rushes.engine.session import SESSIONS, Session
+from rushes.engine.rows import Stamp, attempt_row, failed_video, manifest_columns
+from rushes.engine.session import SESSIONS, Session, Setup, close_session, video_tables
 from rushes.engine.stages import build, start_engine
 from rushes.engine.tally import Tally
 from rushes.engine.wanted import RULE_COLUMNS
-from rushes.errors import CannotGoOn, FootageError, RushesError
+from rushes.engine.workers import worker_count
+from rushes.errors import CannotGoOn, FootageError, RushesError, ServerError
 from rushes.media.guard import Stopped
 from rushes.recipe import Recipe
+from rushes.store.buffer import Buffer
 from rushes.store.store import Store, now
-from rushes.store.tables import CAPTIONS
 from rushes.verdict.judge import check_columns
 
 LOOK_EVERY_S = 0.2
 STOP_WITHIN_S = 5.0
 """How long the plan may take to drain after a stop before its threads are left behind."""
+IDLE_PASSES = 3
+"""Passes in a row that a broken engine (a cluster that loses nodes) may end without a job done, before the run gives up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,7 @@ def run(
     *,
     profile: str = "web",
     limit: int | None = None,
+    retry_failed: bool = False,
     interrupted: threading.Event | None = None,
     watch: Callable[[Tally], None] | None = None,
 ) -> RunResult:
@@ -64,6 +74,7 @@ def run(
         recipe: what is wanted.
         profile: the name of the recipe's profile, for the records.
         limit: take the first so many uris only.
+        retry_failed: try again what failed for good.
         interrupted: set it to stop the run within seconds.
         watch: called a few times a second with the books.
 
@@ -72,45 +83,77 @@ def run(
         CannotGoOn: the run had to stop; the same call resumes.
     """
     check_columns(recipe.rules, RULE_COLUMNS)
+    stop = interrupted or threading.Event()
     store = Store(out, recipe.storage)
     known = store if store.marked() else None
-    plan = make_plan(args, known, recipe, limit=limit)
+    plan = make_plan(args, known, recipe, limit=limit, retry_failed=retry_failed)
     if not plan.sources:
         raise FootageError("--limit 0 leaves no video", step="run", mend="use --limit 1 or more")
     run_id = f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-    session = Session(recipe, plan.prints, store, run_id, set())
-    stop = interrupted or threading.Event()
-    SESSIONS[run_id] = session
     try:
-        if session.captioner is not None and plan.jobs:
-            session.loop.call(session.captioner.check(), stop)
-        Store.create(out, recipe.storage)
-        return _Run(session, plan, args, limit, profile, stop, watch or (lambda _t: None)).go()
+        with _Server(recipe, stop) as server:
+            if plan.jobs:
+                server.check()
+                start_engine(recipe)
+            Store.create(out, recipe.storage)
+            return _Run(run_id, recipe, store, plan, server, args, limit, profile, stop, watch or (lambda _t: None)).go()
     except Stopped:  # before anything was written
-        return RunResult(run_id, "interrupted", session.tally.as_dict())
-    finally:
-        del SESSIONS[run_id]
-        session.close()
+        return RunResult(run_id, "interrupted", Tally().as_dict())
+
+
+class _Server:
+    """The caption server, as the driver asks whether it is there."""
+
+    def __init__(self, recipe: Recipe, interrupted: threading.Event) -> None:
+        self._engine = make_engine(recipe.captions)
+        self._interrupted = interrupted
+        self._loop = Loop()
+
+    def __enter__(self) -> _Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._engine is not None:
+            self._loop.call(self._engine.close())
+        self._loop.close()
+
+    def check(self) -> None:
+        """Raises ServerError when captions cannot be made, Stopped when the run is interrupted meanwhile."""
+        if self._engine is not None:
+            self._loop.call(self._engine.check(), self._interrupted)
 
 
 class _Run:
     def __init__(
         self,
-        session: Session,
+        run_id: str,
+        recipe: Recipe,
+        store: Store,
         plan: Plan,
+        server: _Server,
         args: Sequence[str],
         limit: int | None,
         profile: str,
         interrupted: threading.Event,
         watch: Callable[[Tally], None],
     ) -> None:
-        self.session = session
+        self.run_id = run_id
+        self.recipe = recipe
+        self.store = store
         self.plan = plan
+        self.server = server
         self.args = args
         self.limit = limit
         self.interrupted = interrupted
         self.watch = watch
-        self.row = RunRow(session, profile)
+        self.fatal: RushesError | None = None
+        self.setup = Setup(run_id, store.root, recipe.model_dump(mode="json"))
+        self.workers = worker_count(recipe.scan)
+        on_ray = recipe.engine.runner == "ray" and bool(plan.jobs)
+        self.desk: Desk | RemoteDesk = RemoteDesk(run_id) if on_ray else Desk()
+        if isinstance(self.desk, Desk):
+            SESSIONS[run_id] = Session(self.setup, self.desk, self.workers)
+        self.row = RunRow(store, recipe, plan.prints, run_id, profile, self.desk.tally)
 
     def go(self) -> RunResult:
         self._open_books()
@@ -119,33 +162,29 @@ class _Run:
             self._identities()
             self._passes()
         except RushesError as error:
-            self.session.die(error)
-        status = "interrupted" if self.interrupted.is_set() or self.session.fatal else "finished"
+            self.fatal = self.fatal or error
+        except Stopped:
+            pass
+        status = "interrupted" if self.interrupted.is_set() or self.fatal else "finished"
         self._close(status)
-        if self.session.fatal is not None and not self.interrupted.is_set():
-            raise self.session.fatal
-        return RunResult(self.session.run_id, status, self.session.tally.as_dict())
+        if self.fatal is not None and not self.interrupted.is_set():
+            raise self.fatal
+        return RunResult(self.run_id, status, self.desk.tally.as_dict())
 
     def _open_books(self) -> None:
-        plan, tally = self.plan, self.session.tally
+        plan, tally = self.plan, self.desk.tally
         scans = [job for job in plan.jobs if job["kind"] == "scan"]
         tally.videos_todo, tally.footage_todo_s = len(scans), plan.decode_s
         tally.bytes_todo = sum(job["size"] or 0 for job in scans)
         reused, failed, duplicate = (plan.count(s) for s in ("reused", "failed", "duplicate"))
-        tally.add(videos_found=len(plan.sources), videos_reused=reused, videos_failed=failed, videos_duplicate=duplicate)
-        tally.add(clips_kept=plan.kept, clips_dropped=plan.dropped, clips_failed=plan.failed_clips)
-        self.session.captioned = self._captioned()
-
-    def _captioned(self) -> set[str]:
-        fingerprint = self.plan.prints.captions
-        if fingerprint is None:
-            return set()
-        rows = self.session.store.read(CAPTIONS, columns=[], fingerprints=[fingerprint])
-        return {str(key) for key in rows["clip_id"].to_pylist()} | self.plan.captions_failed
+        self.desk.add(
+            videos_found=len(plan.sources), videos_reused=reused, videos_failed=failed, videos_duplicate=duplicate,
+            clips_kept=plan.kept, clips_dropped=plan.dropped, clips_failed=plan.failed_clips,
+        )  # fmt: skip
 
     def _identities(self) -> None:
         """Rows of `videos` for what is known before any decoding: failed, duplicate, and known content under a new uri."""
-        session, stamp = self.session, Stamp(self.session.run_id, now())
+        rows, scan, stamp = Buffer(self.store, video_tables()), self.plan.prints.scan, Stamp(self.run_id, now())
         for source in self.plan.sources:
             item = source.footage
             who = {
@@ -157,97 +196,125 @@ class _Run:
             }
             if source.status == "failed" and not source.known:
                 assert source.error is not None
-                session.rows.add(session.failure_rows({**who, "size": item.size}, source.error, "identify"))
+                video = {**who, "size": item.size}
+                permanent = source.error["permanent"] or source.attempts + 1 >= self.recipe.scan.attempts
+                attempt = attempt_row(video, source.error, "identify", source.attempts + 1, permanent=permanent)
+                rows.add({"videos": [stamp.on(failed_video(video, source.error), scan)], "errors": [stamp.on(attempt, scan)]})
             elif source.status == "duplicate":
-                session.rows.add({"videos": [stamp.on({**who, "status": "duplicate"}, session.prints.scan)]})
+                rows.add({"videos": [stamp.on({**who, "status": "duplicate"}, scan)]})
             elif source.status == "reused" and source.video is not None and _moved(source):
-                session.rows.add({"videos": [stamp.on({**source.video, **who}, session.prints.scan)]})
-        session.rows.flush()
+                rows.add({"videos": [stamp.on({**source.video, **who}, scan)]})
+        rows.commit()
 
     def _passes(self) -> None:
-        """Runs the plan; then again, for captions alone, as long as some are pending and the server comes back in time."""
-        start_engine(self.session.recipe)
-        jobs = self.plan.jobs
-        while jobs and not self.session.stop.is_set():
-            self._execute(jobs)
-            self._flush()
-            captioner = self.session.captioner
-            if captioner is None or captioner.pending == 0 or self.session.stop.is_set():
-                return
-            self._await_server()
-            plan = make_plan(self.args, self.session.store, self.session.recipe, limit=self.limit)
-            jobs = [job for job in plan.jobs if job["kind"] == "clips"]
-            self.session.captioned = self._captioned()
-            captioner.pending = 0
+        """Runs the plan, and runs it again while something is left.
 
-    def _execute(self, jobs: Sequence[dict[str, Any]]) -> None:
+        For captions alone, when some stay pending and the server comes back in time; for all that is missing, when the cluster lost a
+        process or broke.
+        """
+        jobs, turn, lost, idle = self.plan.jobs, 0, 0, 0
+        while jobs and not self._stopping():
+            before = self.desk.tally.snapshot()
+            pending, broken = self._execute(jobs, turn)
+            lost_before, lost = lost, self._roll_call()
+            if self._stopping():
+                return
+            gone = lost > lost_before or broken is not None
+            idle = idle + 1 if broken is not None and self.desk.tally.snapshot()["counts"] == before["counts"] else 0
+            if broken is not None and (isinstance(self.desk, Desk) or idle >= IDLE_PASSES):
+                mend = "run the same command again: it resumes; report it if it stays"
+                raise CannotGoOn(f"the engine failed: {broken}", step="run", mend=mend)
+            if not pending and not gone:
+                return
+            if pending:
+                self._await_server()
+            plan = make_plan(self.args, self.store, self.recipe, limit=self.limit)
+            jobs = plan.jobs if gone else [job for job in plan.jobs if job["kind"] == "clips"]
+            turn += 1
+            self.desk.add(captions_pending=-pending)
+
+    def _execute(self, jobs: Sequence[dict[str, Any]], turn: int) -> tuple[int, str | None]:
+        """One pass: how many clips stay pending, and why the engine broke, if it did."""
+        self.desk.load(keyed(jobs, turn))
         outcome: list[dict[str, Any]] = []
-        thread = threading.Thread(target=self._collect, args=(jobs, outcome), daemon=True)
+        thread = threading.Thread(target=lambda: outcome.append(quarantined(lambda: self._collect(jobs, turn))), daemon=True)
         thread.start()
         stopping: float | None = None
         while thread.is_alive():
             thread.join(LOOK_EVERY_S)
-            if self.interrupted.is_set():
-                self.session.stop.set()
-            if self.session.stop.is_set():
-                self.session.loop.cancel()
+            self._tick()
+            if self._stopping():
+                self.desk.order(stop=True)
                 stopping = stopping or time.monotonic()
                 if time.monotonic() - stopping > STOP_WITHIN_S:
                     break
-            self._tick()
-        if outcome and "error" in outcome[0] and not self.session.stop.is_set():
-            words = outcome[0]["error"]["message"]
-            raise CannotGoOn(
-                f"the engine failed: {words}", step="run", mend="run the same command again: it resumes; report it if it stays"
-            )
+        told = outcome[0] if outcome else {}
+        pending = int(told["done"]["pending"]) if "done" in told else 0
+        self.desk.add(captions_pending=pending)
+        return pending, told["error"]["message"] if "error" in told else None
 
-    def _collect(self, jobs: Sequence[dict[str, Any]], outcome: list[dict[str, Any]]) -> None:
-        def work() -> dict[str, Any]:
-            for _ in build(jobs, self.session.run_id, self.session.recipe).iter_partitions():
-                pass
-            return {}
+    def _collect(self, jobs: Sequence[dict[str, Any]], turn: int) -> dict[str, Any]:
+        pending = 0
+        for batch in build(len(jobs), self.setup, self.recipe, turn, self.workers).to_arrow_iter():
+            pending += batch.column("outcome").to_pylist().count("pending")
+        return {"pending": pending}
 
-        outcome.append(quarantined(work))
+    def _stopping(self) -> bool:
+        if self.desk.fatal is not None and self.fatal is None:
+            kind, message = self.desk.fatal
+            self.fatal = getattr(errors, kind, CannotGoOn)(message)
+        return self.interrupted.is_set() or self.fatal is not None
 
-    def _tick(self) -> None:
-        self.watch(self.session.tally)
-        self.row.write_if_due("running")
-        with self.session.storing():
-            self.session.rows.flush_if_due()
-            if self.session.captioner is not None:
-                self.session.captioner.buffer.flush_if_due()
+    def _tick(self) -> int:
+        lost = self.desk.refresh()
+        self.watch(self.desk.tally)
+        self.row.write_if_due()
+        return lost
+
+    def _roll_call(self, *, close: bool = False) -> int:
+        """Waits until all living sessions have told what they know, or have closed; gives how many ended without a word."""
+        number = self.desk.order(roll_call=True, close=close)
+        while self.desk.silent(number, close=close):
+            time.sleep(LOOK_EVERY_S / 4)
+        return self.desk.refresh()
 
     def _await_server(self) -> None:
-        """Waits for a caption server that went away, until `captions.patience_s` after it did.
+        """Waits for a caption server that went away, for `captions.patience_s`.
 
         Raises:
             ServerError: it did not come back.
+            Stopped: the run was interrupted.
         """
-        captioner, patience = self.session.captioner, self.session.recipe.captions.patience_s
-        assert captioner is not None
-        try:
-            while captioner.down is not None and not self.session.loop.call(captioner.ask(), self.interrupted):
-                if captioner.down.permanent or time.monotonic() - captioner.down_since > patience:
-                    raise captioner.down
-                self._tick()
-                self.interrupted.wait(1.0)
-        except Stopped:
-            self.session.stop.set()
-
-    def _flush(self) -> None:
-        with self.session.storing():
-            self.session.rows.flush()
-            if self.session.captioner is not None:
-                self.session.captioner.buffer.flush()
+        since = time.monotonic()
+        while True:
+            try:
+                self.server.check()
+                return
+            except ServerError as error:
+                if error.permanent or time.monotonic() - since > self.recipe.captions.patience_s:
+                    raise
+            self._tick()
+            self.interrupted.wait(1.0)
 
     def _close(self, status: str) -> None:
-        self._flush()
-        captioner = self.session.captioner
-        if captioner is not None:
-            self.session.loop.call(captioner.close())
-        with self.session.storing():
-            self.row.write(status)
-        self.watch(self.session.tally)
+        try:
+            self.desk.order(stop=status != "finished")
+            if isinstance(self.desk, Desk):
+                close_session(self.run_id)
+            self._roll_call(close=True)
+            self.row.write(status, str(self.fatal) if self.fatal else None)
+        except RushesError as error:
+            self.fatal = self.fatal or error
+        finally:
+            self.desk.end()
+        self.watch(self.desk.tally)
+
+
+def keyed(jobs: Sequence[dict[str, Any]], turn: int) -> dict[str, str]:
+    """Jobs as JSON under the names by which the desk knows them: those of a video in all passes, those of clips in one."""
+    for job in jobs:
+        job["key"] = f"{job['kind']}:{job['video_id']}" + (f":{turn}" if job["kind"] == "clips" else "")
+    return {job["key"]: json.dumps(job) for job in jobs}
 
 
 def _moved(source: Source) -> bool:

@@ -1,148 +1,250 @@
-"""What the stages of one run share inside one process: children, captioner, books, the stop flag."""
+"""What the stages of one run share inside one process: children, captioner, rows on their way. The driver's side is `desk.py`.
+
+A session is built from plain data, on first use, in each process where Daft runs a stage: the driver on one machine, one process a node
+on Ray.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
+import os
+import platform
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rushes.captions import make_engine
+from rushes.engine import cluster
 from rushes.engine.captioning import Captioner
-from rushes.engine.fingerprints import Fingerprints
+from rushes.engine.desk import Books, DeskGone, Door, Turn
+from rushes.engine.fingerprints import fingerprints
 from rushes.engine.loop import Loop
-from rushes.engine.rows import Stamp, received
-from rushes.engine.tally import Tally
-from rushes.engine.workers import Workers
-from rushes.errors import RushesError, StorageError
+from rushes.engine.quarantine import described
+from rushes.engine.reporter import Reporter
+from rushes.engine.rows import Rows, Stamp, attempt_row, failed_video, received
+from rushes.engine.workers import Workers, worker_count
+from rushes.errors import CrashError, StorageError, WorkerLost
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
-from rushes.media.guard import Stopped
+from rushes.media.guard import Child, Stopped
 from rushes.recipe import Recipe
 from rushes.store.buffer import Buffer
 from rushes.store.store import Store, now
 from rushes.store.tables import CLIPS, ERRORS, FILES, MARKS, MEASURES, VIDEOS
 
+log = logging.getLogger("rushes")
 
-class Session:
-    """One run in one process. Stages reach it by its run id (`SESSIONS`), since what Daft carries must be plain data.
+ASK_AGAIN_S = 0.2
+"""How soon a free worker asks for a job again when there is none, but some may come back."""
+COMMITTING = 2
+"""Jobs whose rows are being committed while all children are at work: a child does not wait for the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """All that a session is built from, as plain data.
 
     Attributes:
-        stop: set when the run is to end early; stages then return at once.
-        fatal: the error that ends the run, if any.
+        run_id: the run.
+        store: root of the store.
+        recipe: the recipe, options of its storage included: it travels with the plan, and is not written anywhere.
     """
 
-    def __init__(self, recipe: Recipe, prints: Fingerprints, store: Store, run_id: str, captioned: set[str]) -> None:
-        self.recipe = recipe
-        self.prints = prints
-        self.store = store
-        self.run_id = run_id
-        self.captioned = captioned
-        """Clips whose caption is present or failed for good."""
+    run_id: str
+    store: str
+    recipe: dict[str, Any]
+
+
+def video_tables() -> list[Any]:
+    """The tables that a run's process writes for videos, with their declared columns, in the order of writing."""
+    return [(CLIPS, ()), (MEASURES, MEASURE_COLUMNS), (FILES, ()), (VIDEOS, ()), (ERRORS, ()), (MARKS, ())]
+
+
+class Session:
+    """One run in one process.
+
+    Args:
+        setup: what to build.
+        door: the desk.
+        workers: children: videos decoded at once by this process.
+    """
+
+    def __init__(self, setup: Setup, door: Door, workers: int) -> None:
+        self.setup = setup
+        self.recipe = Recipe.model_validate(setup.recipe)
+        self.prints = fingerprints(self.recipe)
         self.stop = threading.Event()
-        self.fatal: RushesError | None = None
-        self.tally = Tally()
-        self.rows = Buffer(store, [(CLIPS, ()), (MEASURES, MEASURE_COLUMNS), (FILES, ()), (VIDEOS, ()), (ERRORS, ()), (MARKS, ())])
-        setup = {"store": store.root, "recipe": recipe.model_dump(mode="json"), "run_id": run_id}
-        self.workers = Workers(recipe.scan, setup, self.stop)
-        engine = make_engine(recipe.captions)
-        self.captioner = Captioner(engine, recipe, prints, store, run_id) if engine else None
-        self.loop = Loop()
-        """Where the captioner lives."""
+        self._door = door
+        store = Store(setup.store, self.recipe.storage)
+        self._rows = Buffer(store, video_tables())
+        self._workers = Workers(self.recipe.scan, workers, asdict(setup), self.stop)
+        self._threads = ThreadPoolExecutor(workers + COMMITTING, thread_name_prefix="videos")
+        self._loop = Loop()
+        engine = make_engine(self.recipe.captions)
+        self._captioner = Captioner(engine, self.recipe, self.prints, store, setup.run_id) if engine else None
+        self._name = f"{platform.node()}/{os.getpid()}"
+        self.reporter = Reporter(self._name, door, on_stop=self._halt, on_close=lambda: close_session(setup.run_id))
 
     def close(self) -> None:
-        """Ends the children and the loop."""
-        self.workers.close()
-        self.loop.close()
-
-    def die(self, error: RushesError) -> None:
-        """Ends the run with an error; what is durable stays."""
-        self.fatal = self.fatal or error
+        """Ends the children and the loop, and tells the desk."""
         self.stop.set()
+        self._workers.close()
+        self._threads.shutdown(cancel_futures=True)
+        self.reporter.close()
+        if self._captioner is not None:
+            self._loop.call(self._captioner.close())
+        self._loop.close()
 
-    def video_stage(self, job: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Does one job of the plan; gives the kept clips that lack a caption."""
-        if self.stop.is_set():
-            return []
-        clips = job["clips"] if job["kind"] == "clips" else self._work(job)
-        return [] if self.captioner is None else [c for c in clips if c["clip_id"] not in self.captioned]
+    def _halt(self) -> None:
+        self.stop.set()
+        self._loop.cancel()
 
-    def _work(self, job: Mapping[str, Any]) -> list[dict[str, Any]]:
-        uri = job["uri"]
-        try:
-            answer = self.workers.do(job, lambda seconds: self.tally.decoding(uri, seconds))
-        except Stopped:
-            return []
-        finally:
-            decoded_s = self.tally.decoding(uri, None)
-        if "error" in answer:
-            self.tally.add(footage_s=decoded_s, decoded_s=decoded_s)
-            self._failed(job, answer["error"])
-            return []
-        done = answer["done"]
-        with self.storing():
-            self.rows.add(received(done["rows"]))
-        scanned = job["kind"] == "scan"
-        self.tally.busy(done["busy"])
-        self.tally.add(
-            footage_s=done["footage_s"], decoded_s=done["decoded_s"], videos_scanned=int(scanned), bytes_read=job["size"] if scanned else 0
-        )
-        if job["kind"] != "files":
-            self.tally.add(clips_kept=done["kept"], clips_dropped=done["dropped"])
-        return list(done["clips"])
+    async def caption_stage(self, clip: Mapping[str, Any], turn: int) -> str:
+        """Captions one clip; gives the outcome: made, failed or pending.
 
-    def _failed(self, job: Mapping[str, Any], error: Mapping[str, Any]) -> None:
-        if error["fatal"]:
-            self.die(StorageError(error["message"], mend="then run the same command again: it resumes"))
-            return
-        self.tally.add(videos_failed=1, bytes_read=job.get("size") or 0)
-        rows = self.failure_rows(job, error, job["kind"])
-        if job["kind"] != "scan":  # its scan stands; the next run tries again
-            self.tally.add(videos_reused=-1)
-            del rows["videos"]
-        with self.storing():
-            self.rows.add(rows)
-
-    def failure_rows(self, video: Mapping[str, Any], error: Mapping[str, Any], stage: str) -> dict[str, list[dict[str, Any]]]:
-        """Rows of `videos` and `errors` for a failed video."""
-        stamp = Stamp(self.run_id, now())
-        who = {"uri": video["uri"], "video_id": video.get("video_id")}
-        row = {
-            **who, "status": "failed", "error_type": error["type"], "error": error["message"], "size_bytes": video.get("size"),
-            "stamp": video.get("stamp"), "extra": video.get("extra"),
-        }  # fmt: skip
-        attempt = {
-            **who, "stage": stage, "key": who["video_id"] or who["uri"], "error_type": error["type"], "error": error["message"],
-            "attempt": 1, "permanent": error["permanent"],
-        }  # fmt: skip
-        return {"videos": [stamp.on(row, self.prints.scan)], "errors": [stamp.on(attempt, self.prints.scan)]}
-
-    async def caption_stage(self, clip: Mapping[str, Any]) -> str:
-        """Captions one clip; gives the outcome."""
-        if self.stop.is_set() or self.captioner is None:
+        Args:
+            clip: its columns.
+            turn: number of the pass over the plan: in a new one the caption server is asked anew whether it is there.
+        """
+        if self.stop.is_set() or self._captioner is None:
             return "pending"
-        outcome, seconds = "pending", 0.0
         try:
-            outcome, seconds = await self.loop.run(self.captioner.caption(clip))
+            told = await self._loop.run(self._captioner.caption(clip, turn))
         except asyncio.CancelledError:  # the run is stopping
             return "pending"
         except StorageError as error:
-            self.die(error)
-        self.tally.busy({"captions": seconds})
-        if outcome == "made":
-            self.tally.add(captions_made=1)
-        elif outcome == "failed":
-            self.tally.add(clips_failed=1, clips_kept=-1)
-        return outcome
+            self.reporter.die(error)
+            return "pending"
+        counts: dict[str, float] = {"caption_requests": told.requests}
+        if told.outcome == "made":
+            counts["captions_made"] = 1
+        elif told.outcome == "failed":
+            counts |= {"clips_failed": 1, "clips_kept": -1}
+        self.reporter.add(counts, {"captions": told.seconds})
+        return told.outcome
 
-    @contextmanager
-    def storing(self) -> Iterator[None]:
-        """Around writes of the driver: a store that cannot be written ends the run."""
+    async def video_stage(self) -> list[dict[str, Any]]:
+        """Does the next job of the run, when a child is free; gives the kept clips that lack a caption."""
+        if self.stop.is_set():
+            return []
         try:
-            yield
+            work = asyncio.get_running_loop().run_in_executor(self._threads, self._next_job)
+        except RuntimeError:  # the pool was shut: the run is stopping
+            return []
+        try:
+            return await work
+        except (Stopped, DeskGone, asyncio.CancelledError):
+            return []
+
+    def _next_job(self) -> list[dict[str, Any]]:
+        with self._workers.lent() as child:
+            while (turn := self._door.take(self._name)) is not None and not turn["job"]:
+                if self.stop.wait(ASK_AGAIN_S):
+                    return []
+            if turn is None:
+                return []
+            job = json.loads(turn["job"])
+            if job["kind"] == "clips":
+                self.reporter.ended(job["key"], Books(counts={}, busy={}))
+                return list(job["clips"])
+            answer, attempt = self._attempts(child, job, turn)
+        clips = self._done(job, answer["done"]) if "done" in answer else self._failed(job, answer["error"], attempt)
+        have = frozenset(job.get("captioned", ()))
+        return [] if self._captioner is None else [c for c in clips if c["clip_id"] not in have]
+
+    def _attempts(self, child: Child, job: Mapping[str, Any], turn: Turn) -> tuple[dict[str, Any], int]:
+        """Does a job, again when the child dies of it, as often as `scan.attempts` allows: the last answer, and which attempt it was."""
+        before, attempt, limit = int(job.get("attempts", 0)), turn["attempt"], self.recipe.scan.attempts
+        if turn["lost"]:
+            lost = described(_lost(job))
+            self._write({"errors": [self._attempt(job, lost, before + n, permanent=n >= limit) for n in turn["lost"]]})
+        if attempt > limit:
+            return {"error": described(_lost(job))}, before + attempt - 1
+        while True:
+            answer = self._workers.do(child, job, lambda seconds: self.reporter.under_way(job["uri"], seconds))
+            decoded_s = self.reporter.under_way(job["uri"], None)
+            if "error" not in answer:
+                return answer, before + attempt
+            answer["error"]["decoded_s"] = decoded_s
+            if answer["error"]["type"] != CrashError.__name__ or attempt >= limit:
+                return answer, before + attempt
+            self._write({"errors": [self._attempt(job, answer["error"], before + attempt, permanent=False)]})
+            attempt = self._door.again(job["key"])
+
+    def _done(self, job: Mapping[str, Any], done: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if not self._write(received(done["rows"])):
+            return []
+        counts: dict[str, float] = {"footage_s": done["footage_s"], "decoded_s": done["decoded_s"]}
+        if job["kind"] == "scan":
+            counts |= {"videos_scanned": 1, "bytes_read": job["size"]}
+        if job["kind"] != "files":
+            counts |= {"clips_kept": done["kept"], "clips_dropped": done["dropped"]}
+        self.reporter.ended(job["key"], Books(counts=counts, busy=done["busy"]))
+        return list(done["clips"])
+
+    def _failed(self, job: Mapping[str, Any], error: Mapping[str, Any], attempt: int) -> list[dict[str, Any]]:
+        if error["fatal"]:
+            self.reporter.die(StorageError(error["message"], mend="then run the same command again: it resumes"))
+            return []
+        decoded_s = error.get("decoded_s", 0.0)
+        counts: dict[str, float] = {"footage_s": decoded_s, "decoded_s": decoded_s, "videos_failed": 1, "bytes_read": job.get("size") or 0}
+        permanent = error["permanent"] or attempt >= self.recipe.scan.attempts
+        rows: Rows = {"errors": [self._attempt(job, error, attempt, permanent=permanent)]}
+        if job["kind"] == "scan":
+            rows["videos"] = [Stamp(self.setup.run_id, now()).on(failed_video(job, error), self.prints.scan)]
+        else:  # its scan stands; the next run tries again
+            counts["videos_reused"] = -1
+        if self._write(rows):
+            self.reporter.ended(job["key"], Books(counts=counts, busy={}))
+        return []
+
+    def _attempt(self, job: Mapping[str, Any], error: Mapping[str, Any], attempt: int, *, permanent: bool) -> dict[str, Any]:
+        row = attempt_row(job, error, str(job["kind"]), attempt, permanent=permanent)
+        return Stamp(self.setup.run_id, now()).on(row, self.prints.scan)
+
+    def _write(self, rows: Rows) -> bool:
+        """Makes rows durable; False when they could not be, which ends the run."""
+        try:
+            self._rows.commit(self._rows.add(rows))
         except StorageError as error:
-            self.die(error)
+            self.reporter.die(error)
+            return False
+        return True
+
+
+def _lost(job: Mapping[str, Any]) -> WorkerLost:
+    return WorkerLost(
+        "the worker process died while it was at work on it", uri=job["uri"], step=str(job["kind"]),
+        mend="it may have taken the machine's memory, or the machine may have gone; rushes run --retry-failed tries again",
+    )  # fmt: skip
 
 
 SESSIONS: dict[str, Session] = {}
-"""The runs of this process, by run id."""
+"""The sessions of this process, by run id."""
+_OPENING = threading.Lock()
+
+
+def close_session(run_id: str) -> None:
+    """Ends the session of a run in this process, if there is one."""
+    with _OPENING:
+        session = SESSIONS.pop(run_id, None)
+    if session is not None:
+        session.close()
+
+
+def session_of(setup: Setup) -> Session:
+    """The session of a run in this process; on a node of a cluster it is made on first use.
+
+    Raises:
+        DeskGone: the run has ended.
+    """
+    with _OPENING:
+        session = SESSIONS.get(setup.run_id)
+        if session is None:
+            recipe = Recipe.model_validate(setup.recipe)
+            workers = worker_count(recipe.scan, cluster.node_cpus())
+            session = SESSIONS[setup.run_id] = Session(setup, cluster.door(setup.run_id), workers)
+        return session

@@ -16,13 +16,14 @@ class Tally:
         counts: videos_found, videos_scanned, videos_reused, videos_failed, videos_duplicate, clips_kept, clips_dropped, clips_failed,
             captions_made, caption_requests, captions_pending, frames_encoded, footage_s, decoded_s, bytes_read.
         busy_s: stage -> busy seconds: CPU time of scan, shots and files, time in flight of captions.
+        under_way: uri -> seconds decoded so far, of the videos that are being decoded.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.counts: Counter[str] = Counter()
         self.busy_s: Counter[str] = Counter()
-        self._under_way: dict[str, float] = {}
+        self.under_way: dict[str, float] = {}
         self.videos_todo = 0
         self.footage_todo_s = 0.0
         self.bytes_todo = 0
@@ -38,19 +39,22 @@ class Tally:
         with self._lock:
             self.busy_s.update(seconds)
 
-    def decoding(self, uri: str, seconds: float | None) -> float:
-        """How far the decoding of a video has come; None when it has ended. Gives how far it had come before."""
+    def snapshot(self) -> dict[str, Any]:
+        """Counts, busy seconds and what is under way, as plain data for `load`."""
         with self._lock:
-            before = self._under_way.pop(uri, 0.0)
-            if seconds is not None:
-                self._under_way[uri] = seconds
-            return before
+            return {"counts": dict(self.counts), "busy_s": dict(self.busy_s), "under_way": dict(self.under_way)}
+
+    def load(self, snapshot: Mapping[str, Any]) -> None:
+        """Takes over what another process counted."""
+        with self._lock:
+            self.counts, self.busy_s = Counter(snapshot["counts"]), Counter(snapshot["busy_s"])
+            self.under_way = snapshot["under_way"]
 
     @property
     def decoded_now_s(self) -> float:
         """Seconds decoded, those of videos under way included."""
         with self._lock:
-            return float(self.counts["decoded_s"]) + sum(self._under_way.values())
+            return float(self.counts["decoded_s"]) + sum(self.under_way.values())
 
     @property
     def wall_s(self) -> float:

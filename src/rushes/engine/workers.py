@@ -1,4 +1,4 @@
-"""The pool of guarded children: as many as the recipe's workers, lent to one thread at a time."""
+"""The pool of guarded children of a session, lent to one thread at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rushes.engine.machine import cores
+from rushes.engine.machine import cores, memory_bytes
 from rushes.engine.quarantine import described
 from rushes.errors import CrashError, HangError, MemoryError_
 from rushes.media.guard import Child
@@ -17,53 +17,62 @@ from rushes.recipe import ScanSettings
 MODULE = "rushes.engine.child"
 
 
-def worker_count(settings: ScanSettings) -> int:
-    """Videos decoded at once on this machine."""
-    return settings.workers or cores()
+def worker_count(settings: ScanSettings, cpus: int | None = None) -> int:
+    """Children of one session: videos decoded at once on this machine.
+
+    By default as many as cores, and no more than have room for their memory limit side by side.
+
+    Args:
+        settings: number of workers, memory limit.
+        cpus: cores that the cluster grants on this node; default: those that this process may use.
+    """
+    room = int(memory_bytes() / (settings.memory_gib * 2**30))
+    return settings.workers or max(1, min(cpus or cores(), room))
 
 
 class Workers:
-    """Children of one run. `setup` is sent to each child before its first job.
+    """Children of one session.
 
     Args:
-        settings: number of workers, time and memory limits.
-        setup: store, recipe and run id, as JSON-ready values.
+        settings: time and memory limits.
+        count: number of children.
+        setup: store, recipe and run id, as JSON-ready values; sent to each child before its first job.
         stop: set when the run is to stop; jobs under way are then given up.
     """
 
-    def __init__(self, settings: ScanSettings, setup: Mapping[str, Any], stop: threading.Event) -> None:
+    def __init__(self, settings: ScanSettings, count: int, setup: Mapping[str, Any], stop: threading.Event) -> None:
         self._setup = {**setup, "kind": "setup"}
         self._ready: dict[int, int | None] = {}
         self._idle: queue.LifoQueue[Child] = queue.LifoQueue()
         limit = int(settings.memory_gib * 2**30)
-        self._children = [Child(MODULE, hang_s=settings.hang_s, memory_bytes=limit, stop=stop) for _ in range(worker_count(settings))]
+        self._children = [Child(MODULE, hang_s=settings.hang_s, memory_bytes=limit, stop=stop) for _ in range(count)]
         for child in self._children:
             self._idle.put(child)
 
     @contextmanager
-    def _lent(self) -> Iterator[Child]:
+    def lent(self) -> Iterator[Child]:
+        """A free child, as soon as there is one."""
         child = self._idle.get()
         try:
             yield child
         finally:
             self._idle.put(child)
 
-    def do(self, job: Mapping[str, Any], progress: Callable[[float], object]) -> dict[str, Any]:
-        """Does a job in a free child: the child's `{"done": ...}` or `{"error": ...}`, also when the child dies of it.
+    def do(self, child: Child, job: Mapping[str, Any], progress: Callable[[float], object]) -> dict[str, Any]:
+        """Does a job in a lent child: the child's `{"done": ...}` or `{"error": ...}`, also when the child dies of it.
 
         Raises:
             Stopped: the run is stopping.
         """
-        with self._lent() as child:
-            try:
-                if child.pid is None or self._ready.get(id(child)) != child.pid:
-                    answer = child.do(self._setup, uri=job["uri"])
-                    if "error" in answer:
-                        return answer
-                    self._ready[id(child)] = child.pid
-                return child.do(dict(job), uri=job["uri"], progress=progress)
-            except (HangError, MemoryError_, CrashError) as error:
-                return {"error": described(error)}
+        try:
+            if child.pid is None or self._ready.get(id(child)) != child.pid:
+                answer = child.do(self._setup, uri=job["uri"])
+                if "error" in answer:
+                    return answer
+                self._ready[id(child)] = child.pid
+            return child.do(dict(job), uri=job["uri"], progress=progress)
+        except (HangError, MemoryError_, CrashError) as error:
+            return {"error": described(error)}
 
     def close(self) -> None:
         """Ends all children."""

@@ -191,7 +191,7 @@ MARKS = Table(
 )
 ERRORS = Table(
     "errors",
-    ("stage", "key"),
+    ("stage", "key", "attempt"),
     "one row for each failed attempt",
     (
         _c("stage", "text", "identify, scan, files or captions"),

@@ -1,0 +1,199 @@
+"""Ray, and nothing else of the project knows it: the cluster, the desk as an actor, and this node's share.
+
+Daft's Flotilla runs the plan: one Swordfish process a node, one task at a time for each of its CPUs. The desk lives on the driver's node
+and takes no CPU. When the driver dies, Ray ends its actors: sessions then find the desk gone and end too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+from rushes.engine.desk import Desk, DeskGone, News, Orders, Turn
+from rushes.engine.machine import cores
+from rushes.engine.tally import Tally
+from rushes.errors import CannotGoOn, MissingExtra, UsageError
+
+T = TypeVar("T")
+
+ANSWER_S = 1.0
+"""How long a session waits for the desk before it takes it for gone: it answers within milliseconds."""
+PATIENCE_S = 30.0
+"""How long the driver waits for its own desk."""
+NAMESPACE = "rushes"
+QUIET = {"DAFT_ANALYTICS_ENABLED": "0", "DO_NOT_TRACK": "true", "DAFT_PROGRESS_BAR": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def join(address: str) -> None:
+    """Connects this process to a cluster and makes Daft use it. A process that is connected stays with its cluster.
+
+    Args:
+        address: "local" starts a cluster of this machine alone; "auto" finds the one that this process is on; or host:port of a head node.
+
+    Raises:
+        MissingExtra: Ray is not installed.
+        UsageError: a Ray Client address.
+        CannotGoOn: there is no cluster at the address.
+    """
+    if find_spec("ray") is None:
+        raise MissingExtra("the runner is Ray, and Ray is not installed", step="run", mend="pip install 'rushes[ray]'")
+    if address.startswith("ray://"):
+        mend = (
+            "submit the command as a job on the cluster (ray job submit -- rushes run ... --ray auto), or give host:port of the head node"
+        )
+        raise UsageError(f"{address} is an address of Ray Client, through which Daft's plan does not run", step="run", mend=mend)
+    os.environ.update(QUIET)
+    import ray
+
+    if not ray.is_initialized():
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": {"env_vars": QUIET}}
+        if address == "local":
+            options |= {"num_cpus": cores(), "include_dashboard": False}
+        try:
+            ray.init(address=address, namespace=NAMESPACE, **options)
+        except (ConnectionError, ValueError, TimeoutError) as error:
+            raise CannotGoOn(
+                f"no Ray cluster at {address}: {' '.join(str(error).split())[:200]}", step="run",
+                mend="start one (ray start --head), name its address with --ray host:port, or use --ray local",
+            ) from error  # fmt: skip
+    import daft
+
+    with contextlib.suppress(daft.exceptions.DaftCoreException):  # chosen before, in this process
+        daft.set_runner_ray(noop_if_initialized=True)
+
+
+def leave() -> None:
+    """Disconnects this process; a cluster that it started ends."""
+    import ray
+
+    ray.shutdown()
+
+
+def node_sizes() -> list[int]:
+    """CPUs of each living node that has any."""
+    import ray
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [int(node["Resources"]["CPU"]) for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) >= 1] or [1]
+
+
+def node_cpus() -> int:
+    """CPUs of the node that this process is on, as the cluster counts them."""
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return max(1, *(int(node["Resources"].get("CPU", 0)) for node in nodes if node["NodeID"] == here))
+
+
+def door(run_id: str) -> RemoteDoor:
+    """A run's desk, from a process of the cluster.
+
+    Raises:
+        DeskGone: the run has ended.
+    """
+    import ray
+
+    try:
+        return RemoteDoor(ray.get_actor(_name(run_id), namespace=NAMESPACE))
+    except ValueError as error:
+        raise DeskGone from error
+
+
+def _name(run_id: str) -> str:
+    return f"rushes-desk-{run_id}"
+
+
+class RemoteDoor:
+    """The desk, as sessions reach it."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def take(self, worker: str) -> Turn | None:
+        """See `Desk.take`."""
+        turn: Turn | None = self._ask(lambda: self._actor.take.remote(worker))
+        return turn
+
+    def again(self, key: str) -> int:
+        """See `Desk.again`."""
+        return int(self._ask(lambda: self._actor.again.remote(key)))
+
+    def post(self, worker: str, news: News) -> Orders:
+        """See `Desk.post`.
+
+        Raises:
+            DeskGone: it does not answer within a second.
+        """
+        orders: Orders = self._ask(lambda: self._actor.post.remote(worker, news))
+        return orders
+
+    def _ask(self, call: Callable[[], Any]) -> Any:
+        import ray
+
+        try:
+            return ray.get(call(), timeout=ANSWER_S)
+        except ray.exceptions.RayError as error:
+            raise DeskGone from error
+
+
+class RemoteDesk:
+    """The desk as an actor, as its driver sees it. The same methods as `Desk`, as far as a driver needs them.
+
+    Attributes:
+        tally: a copy of the books, as new as the last `refresh`.
+        fatal: as `Desk.fatal`.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        options: dict[str, Any] = {"name": _name(run_id), "namespace": NAMESPACE, "num_cpus": 0, "scheduling_strategy": here}
+        self._actor: Any = ray.remote(Desk).options(**options).remote()
+        self.tally = Tally()
+        self.fatal: tuple[str, str] | None = None
+
+    def load(self, jobs: Mapping[str, str]) -> None:
+        """See `Desk.load`."""
+        self._get(self._actor.load.remote(jobs))
+
+    def add(self, **counts: float) -> None:
+        """See `Desk.add`."""
+        self._get(self._actor.add.remote(**counts))
+
+    def order(self, *, stop: bool = False, close: bool = False, roll_call: bool = False) -> int:
+        """See `Desk.order`."""
+        return int(self._get(self._actor.order.remote(stop=stop, close=close, roll_call=roll_call)))
+
+    def silent(self, roll_call: int, *, close: bool = False) -> int:
+        """See `Desk.silent`."""
+        return int(self._get(self._actor.silent.remote(roll_call, close=close)))
+
+    def refresh(self) -> int:
+        """See `Desk.refresh`."""
+        state = self._get(self._actor.state.remote())
+        self.tally.load(state["tally"])
+        self.fatal = state["fatal"]
+        return int(state["lost"])
+
+    def end(self) -> None:
+        """Ends the actor."""
+        import ray
+
+        ray.kill(self._actor)
+
+    def _get(self, ref: Any) -> Any:
+        import ray
+
+        try:
+            return ray.get(ref, timeout=PATIENCE_S)
+        except ray.exceptions.RayError as error:
+            mend = "look at the cluster (ray status), then run the same command again: it resumes"
+            raise CannotGoOn(f"the cluster does not answer on {platform.node()}: {type(error).__name__}", step="run", mend=mend) from error

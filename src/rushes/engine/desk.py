@@ -1,0 +1,227 @@
+"""The driver's side of a run: jobs to do, attempts, books, and orders for the workers. The workers' side is `session.py`.
+
+On one machine a session calls the desk directly; on Ray the desk is an actor on the driver's node and a session calls it through
+`cluster.py`. What passes is plain data.
+
+A job is handed to whoever has a worker free. An attempt is recorded before it starts; what a session held that was not heard of again is
+handed out once more. A job's books are entered when its rows are durable, and once.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypedDict
+
+from rushes.engine.tally import Tally
+
+ALIVE_S = 10.0
+"""A session that has not been heard of for this long is dead: sessions post several times a second."""
+
+
+class DeskGone(Exception):
+    """The driver, and the desk with it, is not there any more."""
+
+
+class Turn(TypedDict):
+    """A job to do, as JSON; which attempt of this run it is, from 1; and the attempts before it whose worker died without a word."""
+
+    job: str
+    attempt: int
+    lost: list[int]
+
+
+class Orders(TypedDict):
+    """What the driver wants of a session: `stop` at once; answer roll call number `roll_call` with the next news; `close` for good."""
+
+    stop: bool
+    roll_call: int
+    close: bool
+
+
+class Books(TypedDict):
+    """Counts and busy seconds that one job adds."""
+
+    counts: dict[str, float]
+    busy: dict[str, float]
+
+
+class News(TypedDict):
+    """What a session tells.
+
+    `ended`: (job key, books) of jobs whose rows are durable. `counts`, `busy`: what else has become durable since the last news, captions
+    above all. `under_way`: uri -> seconds decoded. `answered`: the newest roll call it knows. `closed`: these are its last news.
+    `fatal`: (type, message) of what ends the run.
+    """
+
+    ended: list[tuple[str, Books]]
+    counts: dict[str, float]
+    busy: dict[str, float]
+    under_way: dict[str, float]
+    answered: int
+    closed: bool
+    fatal: tuple[str, str] | None
+
+
+class Door(Protocol):
+    """How a session reaches the desk. Every call raises DeskGone when the driver has ended."""
+
+    def take(self, worker: str) -> Turn | None:
+        """See `Desk.take`."""
+        ...
+
+    def again(self, key: str) -> int:
+        """See `Desk.again`."""
+        ...
+
+    def post(self, worker: str, news: News) -> Orders:
+        """See `Desk.post`."""
+        ...
+
+
+@dataclass(slots=True)
+class _Job:
+    text: str
+    attempts: int = 0
+    lost: list[int] = field(default_factory=list)
+    books: Books | None = None
+
+
+@dataclass(slots=True)
+class _Worker:
+    heard: float
+    answered: int = 0
+    closed: bool = False
+    under_way: dict[str, float] = field(default_factory=dict)
+
+
+class Desk:
+    """See the module. Safe for several threads.
+
+    Attributes:
+        tally: the books of the run.
+        fatal: (type, message) of the first error that ends the run, or None.
+    """
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.fatal: tuple[str, str] | None = None
+        self._lock = threading.RLock()
+        self._queue: deque[str] = deque()
+        self._jobs: dict[str, _Job] = {}
+        self._open: dict[str, str] = {}
+        """Jobs under way, and the session that each is with."""
+        self._workers: dict[str, _Worker] = {}
+        self._orders = Orders(stop=False, roll_call=0, close=False)
+
+    # -- what sessions ask ---------------------------------------------------------------------------------------------------------
+
+    def take(self, worker: str) -> Turn | None:
+        """Hands out the next job and records that an attempt at it starts.
+
+        An empty `job` says to ask again soon: there is none now, but some are under way that may yet come back. None: all are done.
+        """
+        with self._lock:
+            self._hear(worker)
+            self._bring_back()
+            if not self._queue:
+                return Turn(job="", attempt=0, lost=[]) if self._open else None
+            key = self._queue.popleft()
+            job = self._jobs[key]
+            job.attempts += 1
+            self._open[key] = worker
+            lost, job.lost = job.lost, []
+            return Turn(job=job.text, attempt=job.attempts, lost=lost)
+
+    def again(self, key: str) -> int:
+        """Records that an attempt failed whose session lives, and that the next one starts there; gives its number."""
+        with self._lock:
+            self._jobs[key].attempts += 1
+            return self._jobs[key].attempts
+
+    def post(self, worker: str, news: News) -> Orders:
+        """Takes a session's news, gives the orders."""
+        with self._lock:
+            known = self._hear(worker)
+            known.answered, known.closed, known.under_way = news["answered"], news["closed"], news["under_way"]
+            for key, books in news["ended"]:
+                self._enter(key, books)
+            self.tally.add(**news["counts"])
+            self.tally.busy(news["busy"])
+            self.tally.under_way = {uri: s for w in self._workers.values() for uri, s in w.under_way.items()}
+            self.fatal = self.fatal or news["fatal"]
+            orders = self._orders.copy()
+            orders["stop"] |= self.fatal is not None
+            return orders
+
+    # -- what the driver does ------------------------------------------------------------------------------------------------------
+
+    def load(self, jobs: Mapping[str, str]) -> None:
+        """Takes the jobs of a pass: key -> JSON, in order. One that is done already, with durable rows, is not done again."""
+        with self._lock:
+            self._queue.clear()
+            self._open.clear()
+            for key, text in jobs.items():
+                job = self._jobs.setdefault(key, _Job(text))
+                job.text = text
+                if job.books is None:
+                    self._queue.append(key)
+
+    def add(self, **counts: float) -> None:
+        """Adds to the books what the driver itself knows."""
+        self.tally.add(**counts)
+
+    def order(self, *, stop: bool = False, close: bool = False, roll_call: bool = False) -> int:
+        """Gives orders to all sessions; `stop` and `close` stay. Gives the number of the newest roll call."""
+        with self._lock:
+            self._orders["stop"] |= stop
+            self._orders["close"] |= close
+            self._orders["roll_call"] += roll_call
+            return self._orders["roll_call"]
+
+    def silent(self, roll_call: int, *, close: bool = False) -> int:
+        """Living sessions that have not yet answered a roll call, or not yet closed: at none, all that ended before it is in the books."""
+        with self._lock:
+            living = [w for w in self._workers.values() if self._lives(w) and not w.closed]
+            return sum(close or w.answered < roll_call for w in living)
+
+    def state(self) -> dict[str, Any]:
+        """The books, what ends the run, and how many sessions ended without a word."""
+        with self._lock:
+            lost = sum(not w.closed and not self._lives(w) for w in self._workers.values())
+            return {"tally": self.tally.snapshot(), "fatal": self.fatal, "lost": lost}
+
+    def refresh(self) -> int:
+        """Brings `tally` and `fatal` up to date; gives how many sessions ended without a word."""
+        return int(self.state()["lost"])
+
+    def end(self) -> None:
+        """Nobody will ask any more."""
+
+    # -- inside --------------------------------------------------------------------------------------------------------------------
+
+    def _hear(self, worker: str) -> _Worker:
+        known = self._workers.setdefault(worker, _Worker(0.0))
+        known.heard = time.monotonic()
+        return known
+
+    def _lives(self, worker: _Worker) -> bool:
+        return time.monotonic() - worker.heard < ALIVE_S
+
+    def _bring_back(self) -> None:
+        """Puts what dead sessions held first in the queue."""
+        for key in [key for key, worker in self._open.items() if not self._lives(self._workers[worker])]:
+            del self._open[key]
+            self._jobs[key].lost.append(self._jobs[key].attempts)
+            self._queue.appendleft(key)
+
+    def _enter(self, key: str, books: Books) -> None:
+        job = self._jobs[key]
+        if job.books is None:
+            self.tally.add(**books["counts"])
+            self.tally.busy(books["busy"])
+            job.books = books
+        self._open.pop(key, None)

@@ -1,0 +1,104 @@
+"""A session's reports to the desk: what has become durable since the last one. Orders come back."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from rushes.engine.desk import Books, DeskGone, Door, News, Orders
+from rushes.errors import RushesError
+
+POST_EVERY_S = 0.2
+
+
+class Reporter:
+    """Posts news several times a second, from a thread of its own.
+
+    Args:
+        name: the session's name at the desk.
+        door: the desk.
+        on_stop: called once, when the run is to stop.
+        on_close: called once, when the driver wants the session to end, or is gone.
+    """
+
+    def __init__(self, name: str, door: Door, on_stop: Callable[[], None], on_close: Callable[[], None]) -> None:
+        self._name = name
+        self._door = door
+        self._on_stop = on_stop
+        self._on_close = on_close
+        self._lock = threading.Lock()
+        self._news = _empty()
+        self._counts: Counter[str] = Counter()
+        self._busy: Counter[str] = Counter()
+        self._under_way: dict[str, float] = {}
+        self._answered = 0
+        self._fatal: tuple[str, str] | None = None
+        self._stopped = False
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="news", daemon=True)
+        self._thread.start()
+
+    def ended(self, key: str, books: Books) -> None:
+        """A job ended and its rows are durable."""
+        with self._lock:
+            self._news["ended"].append((key, books))
+
+    def add(self, counts: Mapping[str, float], busy: Mapping[str, float]) -> None:
+        """What else has become durable."""
+        with self._lock:
+            self._counts.update(counts)
+            self._busy.update(busy)
+
+    def under_way(self, uri: str, seconds: float | None) -> float:
+        """How far the decoding of a video has come; None when it has ended. Gives how far it had come before."""
+        with self._lock:
+            before = self._under_way.pop(uri, 0.0)
+            if seconds is not None:
+                self._under_way[uri] = seconds
+            return before
+
+    def die(self, error: RushesError) -> None:
+        """The run cannot go on; what is durable stays."""
+        with self._lock:
+            self._fatal = self._fatal or (type(error).__name__, str(error))
+        self._stop()
+
+    def _run(self) -> None:
+        while not self._closed.wait(POST_EVERY_S):
+            if self.report()["close"]:
+                self._on_close()
+                return
+
+    def report(self, *, closed: bool = False) -> Orders:
+        """Posts the news and follows the orders."""
+        with self._lock:
+            news, self._news = self._news, _empty()
+            news["counts"], self._counts = dict(self._counts), Counter()
+            news["busy"], self._busy = dict(self._busy), Counter()
+            news["under_way"], news["fatal"] = dict(self._under_way), self._fatal
+        news["answered"], news["closed"] = self._answered, closed
+        try:
+            orders = self._door.post(self._name, news)
+        except DeskGone:
+            orders = Orders(stop=True, roll_call=0, close=True)
+        self._answered = orders["roll_call"]
+        if orders["stop"]:
+            self._stop()
+        return orders
+
+    def _stop(self) -> None:
+        if not self._stopped:
+            self._stopped = True
+            self._on_stop()
+
+    def close(self) -> None:
+        """Reports for the last time."""
+        self._closed.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+        self.report(closed=True)
+
+
+def _empty() -> News:
+    return News(ended=[], counts={}, busy={}, under_way={}, answered=0, closed=False, fatal=None)
