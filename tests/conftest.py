@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import ray_cluster
 from footage import Clip
 from stores import Reel, go, make_reel
 
@@ -18,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TOKEN = f"RUSHES_TEST_SESSION={uuid.uuid4().hex}"
 HELPERS = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
 """Python's own children, which live until the interpreter ends."""
+CLUSTER = f"{ray_cluster.MARK}=".encode()
+"""Ray's own processes of a test's cluster live as long as the cluster; decoding children below them do not."""
 GRACE_S = 3.0
 """A child must die within 2 s of its parent; the rest is for a busy machine."""
 
@@ -103,7 +106,10 @@ def ours() -> dict[int, str]:
         if pid == os.getpid() or state in "ZX":
             continue
         command = _read(str(pid), "cmdline")
-        if (pid in family or TOKEN.encode() in _read(str(pid), "environ")) and not any(h in command for h in HELPERS):
+        environment = _read(str(pid), "environ")
+        if CLUSTER in environment and b"rushes.engine.child" not in command:
+            continue
+        if (pid in family or TOKEN.encode() in environment) and not any(h in command for h in HELPERS):
             found[pid] = command.replace(b"\0", b" ").decode(errors="replace").strip()[:200]
     return found
 

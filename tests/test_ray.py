@@ -1,0 +1,176 @@
+"""The same program on Ray: the same rows on a cluster of two nodes, also when a node, a worker or the driver dies in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from caption_server import start_server
+from conftest import ours
+from footage import render
+from pictures import film
+from ray_cluster import RunningCluster, cluster
+from stores import command, go, rows_of, seen, settings_of, start
+
+QUICK = ("scan.workers=0", "rules.too_short.min=0.5", "frames.per_s=10")
+N_FILMS = 8
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[RunningCluster]:
+    """Two nodes with one CPU each."""
+    with cluster() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Films of 14 s and two shots, and one that is none."""
+    folder = tmp_path_factory.mktemp("films")
+    for k in range(N_FILMS):
+        render(folder / f"{k}.mp4", film(320, 180, [150, 200], seed=40 + k), options={"preset": "ultrafast"})
+    (folder / "broken.mp4").write_bytes(bytes(range(256)) * 40)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def native(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the native runner makes of the films."""
+    out = tmp_path_factory.mktemp("native") / "store"
+    go(films, out, *QUICK)
+    return out
+
+
+def on_ray(nodes: RunningCluster, films: Path, out: Path, *settings: str) -> list[str | Path]:
+    return ["run", films, "--out", out, "--ray", nodes.address, *settings_of(*QUICK, *settings)]
+
+
+def but_errors(out: Path) -> dict[str, list[dict[str, object]]]:
+    return {name: rows for name, rows in rows_of(out).items() if name != "errors"}
+
+
+def until(condition: object, within_s: float = 60.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_cluster_makes_the_rows_that_one_machine_makes(nodes: RunningCluster, films: Path, native: Path, tmp_path: Path) -> None:
+    done = command(*on_ray(nodes, films, tmp_path / "store"))
+    assert done.code == 0, done.err
+    assert rows_of(tmp_path / "store") == rows_of(native)
+    assert seen(tmp_path / "store", *QUICK).clips() == seen(native, *QUICK).clips()
+    [row] = seen(tmp_path / "store", *QUICK).runs()
+    assert (row["runner"], row["status"], row["videos_scanned"], row["videos_failed"]) == ("ray", "finished", N_FILMS, 1)
+    assert row["decoded_s"] == pytest.approx(row["footage_s"]) == pytest.approx(14.0 * N_FILMS, abs=0.5)
+    again = command(*on_ray(nodes, films, tmp_path / "store"))
+    assert again.code == 0, again.err
+    assert seen(tmp_path / "store", *QUICK).runs()[-1]["decoded_s"] == 0
+    assert rows_of(tmp_path / "store") == rows_of(native)
+
+
+def test_both_nodes_work(nodes: RunningCluster, films: Path, tmp_path: Path) -> None:
+    process, seen_at_work = start(*on_ray(nodes, films, tmp_path / "store")), set()
+    while process.poll() is None:
+        seen_at_work |= nodes.workers().keys()
+        time.sleep(0.05)
+    process.communicate()
+    assert (process.returncode, len(seen_at_work)) == (0, 2)
+
+
+def test_a_worker_process_that_dies_is_survived(nodes: RunningCluster, films: Path, native: Path, tmp_path: Path) -> None:
+    out = tmp_path / "store"
+    process = start(*on_ray(nodes, films, out))
+    until(lambda: list(out.glob("marks/*.parquet")) and len(nodes.workers()) == 2)
+    os.kill(min(nodes.workers()), signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert but_errors(out) == but_errors(native)
+    [row] = seen(out, *QUICK).runs()
+    assert row["videos_found"] == row["videos_scanned"] + row["videos_failed"]
+
+
+def test_a_driver_that_dies_takes_all_workers_with_it(nodes: RunningCluster, films: Path, native: Path, tmp_path: Path) -> None:
+    out = tmp_path / "store"
+    process = start(*on_ray(nodes, films, out))
+    until(lambda: list(out.glob("marks/*.parquet")))
+    process.kill()
+    process.communicate()
+    until(lambda: not any("rushes.engine.child" in cmd for cmd in ours().values()), within_s=2.0)
+    files = {p: p.stat().st_mtime_ns for p in out.rglob("*.parquet")}
+    time.sleep(1.5)
+    assert {p: p.stat().st_mtime_ns for p in out.rglob("*.parquet")} == files, "an orphan wrote"
+    done = command(*on_ray(nodes, films, out))
+    assert done.code == 0, done.err
+    assert but_errors(out) == but_errors(native)
+
+
+def test_a_video_that_kills_its_worker_is_one_failed_row_and_the_rest_goes_on(nodes: RunningCluster, films: Path, tmp_path: Path) -> None:
+    """Whoever opens the poison dies, as by the system's out-of-memory killer: three times, then it is failed, in the same run."""
+    out, poison = tmp_path / "store", tmp_path / "poison.mp4"
+    render(poison, film(640, 360, [700, 700], seed=9), options={"preset": "ultrafast"})
+    verb, *rest = on_ray(nodes, films, out, "captions.engine=none")
+    process = start(verb, poison, *rest)
+    stop = threading.Event()
+
+    def kill() -> None:
+        while not stop.wait(0.01):
+            for worker, children in nodes.workers().items():
+                if any(str(poison) in _open_files(child) for child in children):
+                    os.kill(worker, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        _, err = process.communicate(timeout=200)
+    finally:
+        stop.set()
+        killer.join()
+    assert process.returncode == 0, err
+    found = seen(out, *QUICK, "captions.engine=none")
+    status = {Path(v["uri"]).name: (v["status"], v["error_type"]) for v in found.videos()}
+    assert status.pop("poison.mp4") == ("failed", "WorkerLost")
+    assert status.pop("broken.mp4")[0] == "failed"
+    assert set(status.values()) == {("done", None)}
+    attempts = sorted(e["attempt"] for e in found.errors() if e["uri"] == str(poison))
+    assert attempts == [1, 2, 3]
+
+
+def _open_files(pid: int) -> list[str]:
+    try:
+        return [os.readlink(link) for link in Path("/proc", str(pid), "fd").iterdir()]
+    except OSError:
+        return []
+
+
+def test_captions_stay_pending_while_the_server_is_away_and_come_when_it_is_back(
+    nodes: RunningCluster, films: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "store"
+    for server in start_server():
+        model = ("captions.engine=openai", "captions.model=m", f"captions.base_url={server.base_url}", "captions.concurrency=2")
+        process = start(*on_ray(nodes, films, out, *model))
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        [row] = seen(out, *QUICK, *model).runs()
+        assert row["captions_made"] == row["clips_kept"] == len(rows_of(out, "captions")["captions"])
+
+
+def test_a_node_that_dies_is_survived(nodes: RunningCluster, films: Path, native: Path, tmp_path: Path) -> None:
+    """Last of all, since the node does not come back."""
+    out = tmp_path / "store"
+    process = start(*on_ray(nodes, films, out))
+    until(lambda: list(out.glob("marks/*.parquet")) and len(nodes.workers()) == 2)
+    nodes.tell("kill", 0)
+    _, err = process.communicate(timeout=150)
+    assert process.returncode == 0, err
+    assert but_errors(out) == but_errors(native)
+    [row] = seen(out, *QUICK).runs()
+    assert row["videos_found"] == row["videos_scanned"] + row["videos_failed"]
