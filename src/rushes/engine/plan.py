@@ -44,7 +44,9 @@ class Source:
     error: Row | None = None
     known: bool = False
     video: Row | None = None
-    """The row of `videos` of its content, when it was scanned before."""
+    """The row of `videos` of its content, when it was scanned before or failed for good."""
+    told: Row | None = None
+    """What `videos` says of this uri: its newest row under the recipe's scan."""
 
 
 @dataclass(slots=True)
@@ -111,9 +113,8 @@ class _Known:
         videos.sort(key=lambda row: row["written_at"])
         self.by_uri: dict[str, Row] = {row["uri"]: row for row in videos}
         scanned = [row for row in videos if row["fingerprint"] == prints.scan]
-        self.failed: dict[tuple[str, str | None], Row] = {
-            (row["uri"], row["video_id"]): row for row in scanned if row["status"] == "failed"
-        }
+        self.told: dict[str, Row] = {row["uri"]: row for row in scanned}
+        self.failed: dict[str, Row] = {row["video_id"]: row for row in scanned if row["status"] == "failed"}
         self.done: dict[str, Row] = {row["video_id"]: row for row in scanned if row["status"] == "done"}
         wanted = [p for p in prints.as_dict().values()]
         marks = store.read(MARKS, columns=[], fingerprints=wanted).to_pylist() if store else []
@@ -147,6 +148,7 @@ def _identify(plan: Plan, known: _Known, missing: Mapping[str, str]) -> None:
 
     def one(source: Source) -> None:
         item = source.footage
+        source.told = known.told.get(item.uri)
         row = known.by_uri.get(item.uri)
         if item.uri in missing or item.size is None:
             message = missing.get(item.uri, f"{item.uri}: its size is not known")
@@ -180,9 +182,9 @@ def _compare(plan: Plan, known: _Known) -> None:
         if source.status != "todo" or source.video_id is None:
             continue
         vid, item = source.video_id, source.footage
-        failure = known.failed.get((item.uri, vid))
-        if failure is not None and ("scan", vid, plan.prints.scan) in known.permanent:
-            source.status, source.known = "failed", True
+        failure = known.failed.get(vid)
+        if failure is not None and vid not in known.done and ("scan", vid, plan.prints.scan) in known.permanent:
+            source.status, source.known, source.video = "failed", True, failure
             source.error = {"type": failure["error_type"], "message": failure["error"], "permanent": True}
             continue
         source.video = known.done.get(vid)

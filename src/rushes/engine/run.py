@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,7 +144,7 @@ class _Run:
         return {str(key) for key in rows["clip_id"].to_pylist()} | self.plan.captions_failed
 
     def _identities(self) -> None:
-        """Rows of `videos` for what is known before any decoding: failed, duplicate, and known content under a new uri."""
+        """Rows of `videos` for what is known before any decoding, where they say something new: failed, duplicate, known content."""
         session, stamp = self.session, Stamp(self.session.run_id, now())
         for source in self.plan.sources:
             item = source.footage
@@ -158,10 +158,10 @@ class _Run:
             if source.status == "failed" and not source.known:
                 assert source.error is not None
                 session.rows.add(session.failure_rows({**who, "size": item.size}, source.error, "identify"))
-            elif source.status == "duplicate":
-                session.rows.add({"videos": [stamp.on({**who, "status": "duplicate"}, session.prints.scan)]})
-            elif source.status == "reused" and source.video is not None and _moved(source):
-                session.rows.add({"videos": [stamp.on({**source.video, **who}, session.prints.scan)]})
+                continue
+            row = {**who, "status": "duplicate"} if source.status == "duplicate" else {**(source.video or {}), **who}
+            if "status" in row and not _told(source, row):
+                session.rows.add({"videos": [stamp.on(row, session.prints.scan)]})
         session.rows.flush()
 
     def _passes(self) -> None:
@@ -250,6 +250,6 @@ class _Run:
         self.watch(self.session.tally)
 
 
-def _moved(source: Source) -> bool:
-    assert source.video is not None
-    return (source.video["uri"], source.video["stamp"]) != (source.footage.uri, source.footage.stamp)
+def _told(source: Source, row: Mapping[str, Any]) -> bool:
+    """Whether the newest row of this uri says the same already."""
+    return source.told is not None and all(source.told[k] == row[k] for k in ("status", "video_id", "size_bytes", "stamp", "extra"))
