@@ -119,8 +119,8 @@ class _Known:
         wanted = [p for p in prints.as_dict().values()]
         marks = store.read(MARKS, columns=[], fingerprints=wanted).to_pylist() if store else []
         self.marks = {(row["video_id"], row["stage"], row["fingerprint"]) for row in marks}
-        errors = store.read(ERRORS, columns=["permanent"], fingerprints=wanted).to_pylist() if store else []
-        self.permanent = {(row["stage"], row["key"], row["fingerprint"]) for row in errors if row["permanent"]}
+        self.errors = store.read(ERRORS, columns=["permanent", "video_id"], fingerprints=wanted).to_pylist() if store else []
+        self.permanent = {(row["stage"], row["key"], row["fingerprint"]) for row in self.errors if row["permanent"]}
 
     def has(self, video: str, stage: str) -> bool:
         fingerprint = self.prints.as_dict().get(stage)
@@ -133,6 +133,17 @@ class _Known:
         rows = self.store.read(table, columns=[], fingerprints=[fingerprint])
         failed = {key for s, key, f in self.permanent if s == stage and f == fingerprint}
         return {str(key) for key in rows["clip_id"].to_pylist()} | failed
+
+    def filed(self) -> dict[str, list[str]]:
+        """Clips whose file is there or failed for good, by video."""
+        if self.prints.files is None or self.store is None:
+            return {}
+        rows = self.store.read(FILES, columns=["video_id"], fingerprints=[self.prints.files]).to_pylist()
+        rows += [row for row in self.errors if (row["stage"], row["permanent"]) == ("files", True)]
+        found: dict[str, list[str]] = {}
+        for row in rows:
+            found.setdefault(row["video_id"], []).append(row.get("clip_id") or row["key"])
+        return found
 
     def rows(self, table: Any, fingerprint: str, extra: Any = ()) -> dict[str, list[Row]]:
         """Rows of clips or measures by video, in order of clip_id."""
@@ -178,6 +189,7 @@ def _compare(plan: Plan, known: _Known) -> None:
     stages = {stage: [0, 0] for stage in ("scan", "frames", "shots", "measures")}
     scans: list[Row] = []
     recuts: list[Row] = []
+    filed = known.filed()
     for source in plan.sources:
         if source.status != "todo" or source.video_id is None:
             continue
@@ -188,13 +200,14 @@ def _compare(plan: Plan, known: _Known) -> None:
             source.error = {"type": failure["error_type"], "message": failure["error"], "permanent": True}
             continue
         source.video = known.done.get(vid)
-        have = {stage: known.has(vid, stage) and source.video is not None for stage in stages}
+        have = {stage: known.has(vid, stage) and (source.video is not None or stage == "frames") for stage in stages}
         for stage, is_present in have.items():
             stages[stage][0] += 1
             stages[stage][1] += is_present
         job = {
             "uri": item.uri, "source": item.address, "video_id": vid, "size": item.size, "stamp": item.stamp,
-            "extra": manifest_columns(item.extra),
+            "extra": manifest_columns(item.extra), "present": [stage for stage, is_present in have.items() if is_present],
+            "filed": filed.get(vid, []),
         }  # fmt: skip
         if source.video is None or not (have["scan"] and have["frames"]):
             scans.append({**job, "kind": "scan"})
@@ -205,7 +218,7 @@ def _compare(plan: Plan, known: _Known) -> None:
         else:
             source.status = "reused"
             complete.append(source)
-    lacking = _later_stages(plan, known, complete)
+    lacking = _later_stages(plan, known, complete, filed)
     plan.jobs = [*lacking, *recuts, *scans]
     for stage, (wanted, present) in stages.items():
         if (fingerprint := plan.prints.as_dict().get(stage)) is not None:
@@ -215,11 +228,11 @@ def _compare(plan: Plan, known: _Known) -> None:
         plan.expected_bytes = int(plan.decode_s * plan.recipe.frames.per_s * side * side * 16 / 9 * ASSUMED_JPEG_BYTES)
 
 
-def _later_stages(plan: Plan, known: _Known, complete: Sequence[Source]) -> list[Row]:
+def _later_stages(plan: Plan, known: _Known, complete: Sequence[Source], filed_of: Mapping[str, Sequence[str]]) -> list[Row]:
     """Captions and files that videos with clips lack, as jobs that open no video (`clips`) or open it to cut (`files`)."""
     clips = known.rows(CLIPS, plan.prints.shots) if complete else {}
     measures = known.rows(MEASURES, plan.prints.measures, MEASURE_COLUMNS) if complete else {}
-    captioned, filed = known.clip_ids(CAPTIONS, "captions"), known.clip_ids(FILES, "files")
+    captioned, filed = known.clip_ids(CAPTIONS, "captions"), {clip for clips in filed_of.values() for clip in clips}
     plan.captions_failed = {key for stage, key, f in known.permanent if stage == "captions" and f == plan.prints.captions}
     jobs: list[Row] = []
     totals = {"captions": [0, 0], "files": [0, 0]}
@@ -238,8 +251,8 @@ def _later_stages(plan: Plan, known: _Known, complete: Sequence[Source]) -> list
         uncut = [c for c in wanted.kept if plan.prints.files and c["clip_id"] not in filed]
         mute = [c for c in wanted.kept if plan.prints.captions and c["clip_id"] not in captioned]
         if uncut:
-            job = {"kind": "files", "uri": item.uri, "source": item.address, "video_id": vid, "clips": uncut}
-            jobs.append({**job, "video": _json(source.video, item.uri)})
+            job = {"kind": "files", "uri": item.uri, "source": item.address, "video_id": vid, "size": item.size, "stamp": item.stamp}
+            jobs.append({**job, "clips": uncut, "present": [], "filed": [], "video": _json(source.video, item.uri)})
         if mute:
             jobs.append({"kind": "clips", "uri": item.uri, "video_id": vid, "clips": mute})
     for stage, (wanted_n, present) in totals.items():
