@@ -97,8 +97,9 @@ class Session:
             return
         self.tally.add(videos_failed=1, bytes_read=job.get("size") or 0)
         rows = self.failure_rows(job, error, job["kind"])
-        if job["kind"] != "scan":  # its scan stands; the next run tries again
+        if job["kind"] != "scan":
             self.tally.add(videos_reused=-1)
+        if job["kind"] != "scan" or "scan" in job["present"]:  # its scan stands; the next run tries again
             del rows["videos"]
         with self.storing():
             self.rows.add(rows)
