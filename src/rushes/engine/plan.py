@@ -96,7 +96,7 @@ def make_plan(args: Sequence[str], store: Store | None, recipe: Recipe, *, limit
     found = find_footage(args, recipe.storage, exclude=[store.root] if store else [])
     items = found.items if limit is None else found.items[:limit]
     plan = Plan(recipe, fingerprints(recipe), found, [Source(item) for item in items])
-    known = _Known(store, plan.prints)
+    known = _Known(store, plan.prints, recipe)
     _identify(plan, known, dict(found.missing))
     _same_content(plan)
     _compare(plan, known)
@@ -106,7 +106,7 @@ def make_plan(args: Sequence[str], store: Store | None, recipe: Recipe, *, limit
 class _Known:
     """What the store knows, by key."""
 
-    def __init__(self, store: Store | None, prints: Fingerprints) -> None:
+    def __init__(self, store: Store | None, prints: Fingerprints, recipe: Recipe) -> None:
         self.store = store
         self.prints = prints
         videos = store.read(VIDEOS).to_pylist() if store else []
@@ -116,6 +116,12 @@ class _Known:
         self.told: dict[str, Row] = {row["uri"]: row for row in scanned}
         self.failed: dict[str, Row] = {row["video_id"]: row for row in scanned if row["status"] == "failed"}
         self.done: dict[str, Row] = {row["video_id"]: row for row in scanned if row["status"] == "done"}
+        self.footage_s: dict[str, float] = {
+            row["video_id"]: row["footage_s"]
+            for row in sorted(videos, key=lambda row: row["mode"] == recipe.scan.mode)
+            if row["status"] == "done"
+        }
+        """Seconds of footage by video, as the newest scan in the recipe's mode told, else as the newest in the other did."""
         wanted = [p for p in prints.as_dict().values()]
         marks = store.read(MARKS, columns=[], fingerprints=wanted).to_pylist() if store else []
         self.marks = {(row["video_id"], row["stage"], row["fingerprint"]) for row in marks}
@@ -190,6 +196,7 @@ def _compare(plan: Plan, known: _Known) -> None:
     scans: list[Row] = []
     recuts: list[Row] = []
     filed = known.filed()
+    sampled_s = 0.0
     for source in plan.sources:
         if source.status != "todo" or source.video_id is None:
             continue
@@ -211,7 +218,9 @@ def _compare(plan: Plan, known: _Known) -> None:
         }  # fmt: skip
         if source.video is None or not (have["scan"] and have["frames"]):
             scans.append({**job, "kind": "scan"})
-            plan.decode_s += source.video["footage_s"] if source.video else (item.size or 0) / ASSUMED_BYTES_PER_S
+            length = known.footage_s.get(vid, (item.size or 0) / ASSUMED_BYTES_PER_S)
+            plan.decode_s += length
+            sampled_s += 0.0 if have["frames"] else length
         elif not (have["shots"] and have["measures"]):
             source.status = "reused"
             recuts.append({**job, "kind": "recut", "video": _json(source.video, item.uri)})
@@ -225,7 +234,7 @@ def _compare(plan: Plan, known: _Known) -> None:
             plan.counts[stage] = {"wanted": wanted, "present": present, "missing": wanted - present, "fingerprint": fingerprint}
     side = plan.recipe.frames.short_side_px
     if plan.prints.frames:
-        plan.expected_bytes = int(plan.decode_s * plan.recipe.frames.per_s * side * side * 16 / 9 * ASSUMED_JPEG_BYTES)
+        plan.expected_bytes = int(sampled_s * plan.recipe.frames.per_s * side * side * 16 / 9 * ASSUMED_JPEG_BYTES)
 
 
 def _later_stages(plan: Plan, known: _Known, complete: Sequence[Source], filed_of: Mapping[str, Sequence[str]]) -> list[Row]:
@@ -255,6 +264,8 @@ def _later_stages(plan: Plan, known: _Known, complete: Sequence[Source], filed_o
             jobs.append({**job, "clips": uncut, "present": [], "filed": [], "video": _json(source.video, item.uri)})
         if mute:
             jobs.append({"kind": "clips", "uri": item.uri, "video_id": vid, "clips": mute})
+        if plan.recipe.clips.mode == "encode":
+            plan.decode_s += sum(c["duration_s"] for c in uncut)
     for stage, (wanted_n, present) in totals.items():
         if (fingerprint := plan.prints.as_dict().get(stage)) is not None:
             plan.counts[stage] = {"wanted": wanted_n, "present": present, "missing": wanted_n - present, "fingerprint": fingerprint}
