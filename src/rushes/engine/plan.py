@@ -64,6 +64,8 @@ class Plan:
     dropped: int = 0
     failed_clips: int = 0
     captions_failed: set[str] = field(default_factory=set)
+    unknown_videos: int = 0
+    """Videos whose clips are not known before the run cuts them: what is counted of captions and files leaves them out."""
     decode_s: float = 0.0
     expected_bytes: int = 0
 
@@ -75,6 +77,7 @@ class Plan:
         """The contract's `plan --json`."""
         return {
             **{stage: self.counts[stage] for stage in self.prints.as_dict()},
+            "unknown_videos": self.unknown_videos,
             "decode_s": self.decode_s,
             "expected_bytes": self.expected_bytes,
         }
@@ -191,7 +194,7 @@ def _same_content(plan: Plan) -> None:
 
 
 def _compare(plan: Plan, known: _Known) -> None:
-    complete: list[Source] = []
+    cut: list[Source] = []
     stages = {stage: [0, 0] for stage in ("scan", "frames", "shots", "measures")}
     scans: list[Row] = []
     recuts: list[Row] = []
@@ -216,6 +219,8 @@ def _compare(plan: Plan, known: _Known) -> None:
             "extra": manifest_columns(item.extra), "present": [stage for stage, is_present in have.items() if is_present],
             "filed": filed.get(vid, []),
         }  # fmt: skip
+        if source.video is not None and have["shots"] and have["measures"]:
+            cut.append(source)
         if source.video is None or not (have["scan"] and have["frames"]):
             scans.append({**job, "kind": "scan"})
             length = known.footage_s.get(vid, (item.size or 0) / ASSUMED_BYTES_PER_S)
@@ -226,46 +231,50 @@ def _compare(plan: Plan, known: _Known) -> None:
             recuts.append({**job, "kind": "recut", "video": _json(source.video, item.uri)})
         else:
             source.status = "reused"
-            complete.append(source)
-    lacking = _later_stages(plan, known, complete, filed)
+    lacking = _later_stages(plan, known, cut, filed)
     plan.jobs = [*lacking, *recuts, *scans]
     for stage, (wanted, present) in stages.items():
         if (fingerprint := plan.prints.as_dict().get(stage)) is not None:
             plan.counts[stage] = {"wanted": wanted, "present": present, "missing": wanted - present, "fingerprint": fingerprint}
+    plan.unknown_videos = stages["shots"][0] - len(cut)
     side = plan.recipe.frames.short_side_px
     if plan.prints.frames:
         plan.expected_bytes = int(sampled_s * plan.recipe.frames.per_s * side * side * 16 / 9 * ASSUMED_JPEG_BYTES)
 
 
-def _later_stages(plan: Plan, known: _Known, complete: Sequence[Source], filed_of: Mapping[str, Sequence[str]]) -> list[Row]:
-    """Captions and files that videos with clips lack, as jobs that open no video (`clips`) or open it to cut (`files`)."""
-    clips = known.rows(CLIPS, plan.prints.shots) if complete else {}
-    measures = known.rows(MEASURES, plan.prints.measures, MEASURE_COLUMNS) if complete else {}
+def _later_stages(plan: Plan, known: _Known, cut: Sequence[Source], filed_of: Mapping[str, Sequence[str]]) -> list[Row]:
+    """Captions and files that videos with clips lack, as jobs that open no video (`clips`) or open it to cut (`files`).
+
+    Of a video that must be decoded for its frames they are counted here and made after its scan.
+    """
+    clips = known.rows(CLIPS, plan.prints.shots) if cut else {}
+    measures = known.rows(MEASURES, plan.prints.measures, MEASURE_COLUMNS) if cut else {}
     captioned, filed = known.clip_ids(CAPTIONS, "captions"), {clip for clips in filed_of.values() for clip in clips}
     plan.captions_failed = {key for stage, key, f in known.permanent if stage == "captions" and f == plan.prints.captions}
     jobs: list[Row] = []
     totals = {"captions": [0, 0], "files": [0, 0]}
-    for source in complete:
+    for source in cut:
         vid, item = source.video_id, source.footage
         assert vid is not None and source.video is not None
         wanted = wanted_clips(plan.recipe, clips.get(vid, []), measures.get(vid, []), {**source.video, "uri": item.uri})
+        for stage, have in (("captions", captioned), ("files", filed)):
+            totals[stage][0] += len(wanted.kept)
+            totals[stage][1] += sum(c["clip_id"] in have for c in wanted.kept)
+        uncut = [c for c in wanted.kept if plan.prints.files and c["clip_id"] not in filed]
+        mute = [c for c in wanted.kept if plan.prints.captions and c["clip_id"] not in captioned]
+        if plan.recipe.clips.mode == "encode":
+            plan.decode_s += sum(c["duration_s"] for c in uncut)
+        if source.status != "reused":
+            continue
         failed = sum(c["clip_id"] in plan.captions_failed for c in wanted.kept)
         plan.kept += len(wanted.kept) - failed
         plan.failed_clips += failed
         plan.dropped += wanted.n_dropped
-        for stage, have in (("captions", captioned), ("files", filed)):
-            if stage in plan.prints.as_dict():
-                totals[stage][0] += len(wanted.kept)
-                totals[stage][1] += sum(c["clip_id"] in have for c in wanted.kept)
-        uncut = [c for c in wanted.kept if plan.prints.files and c["clip_id"] not in filed]
-        mute = [c for c in wanted.kept if plan.prints.captions and c["clip_id"] not in captioned]
         if uncut:
             job = {"kind": "files", "uri": item.uri, "source": item.address, "video_id": vid, "size": item.size, "stamp": item.stamp}
             jobs.append({**job, "clips": uncut, "present": [], "filed": [], "video": _json(source.video, item.uri)})
         if mute:
             jobs.append({"kind": "clips", "uri": item.uri, "video_id": vid, "clips": mute})
-        if plan.recipe.clips.mode == "encode":
-            plan.decode_s += sum(c["duration_s"] for c in uncut)
     for stage, (wanted_n, present) in totals.items():
         if (fingerprint := plan.prints.as_dict().get(stage)) is not None:
             plan.counts[stage] = {"wanted": wanted_n, "present": present, "missing": wanted_n - present, "fingerprint": fingerprint}
