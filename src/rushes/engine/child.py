@@ -17,6 +17,7 @@ from rushes.engine.files import write_files
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.quarantine import quarantined
 from rushes.engine.rows import Rows, Series, Stamp, clip_rows, mark, scanned_row, sendable, without
+from rushes.engine.same_file import SameFile
 from rushes.engine.wanted import Wanted, wanted_clips
 from rushes.media import storage
 from rushes.media.guard import serve
@@ -56,7 +57,8 @@ class Worker:
         began, video_id, stamp = time.process_time(), job["video_id"], Stamp(self.run_id, now())
         shared = stamp.on({"video_id": video_id}, self.prints.frames or "")
         wants_frames = self.prints.frames is not None and "frames" not in job["present"]
-        frames = FrameWriter(self.store, shared, hold=self.recipe.frames.keep == "kept") if wants_frames else None
+        same = SameFile(job, self.recipe.storage)
+        frames = FrameWriter(self.store, shared, hold=self.recipe.frames.keep == "kept", check=same.check) if wants_frames else None
         source = storage.open_seekable(job["source"], self.recipe.storage)
         try:
             found = scan(
@@ -75,6 +77,7 @@ class Worker:
                 frames.close()
             if not isinstance(source, str):
                 source.close()
+        same.check()
         if "scan" not in job["present"]:
             self._write_signals(series, stamp)
         rows["marks"] = [mark(video_id, "scan", len(found.pts), self.prints.scan, stamp), *rows["marks"]]
@@ -109,8 +112,9 @@ class Worker:
         rows = without(rows, job["present"])
         uncut = [clip for clip in wanted.kept if clip["clip_id"] not in set(job["filed"])]
         if self.prints.files and uncut:
-            before = time.process_time()
+            before, same = time.process_time(), SameFile(job, self.recipe.storage)
             written = write_files(self.store, self.recipe, job, video, uncut, self.prints.files, Stamp(self.run_id, now()))
+            same.check()
             rows = {name: [*rows.get(name, []), *written.rows.get(name, [])] for name in rows | written.rows}
             decoded += written.decoded_s
             busy["files"] = time.process_time() - before
