@@ -134,7 +134,7 @@ class _Run:
         reused, failed, duplicate = (plan.count(s) for s in ("reused", "failed", "duplicate"))
         tally.add(videos_found=len(plan.sources), videos_reused=reused, videos_failed=failed, videos_duplicate=duplicate)
         tally.add(clips_kept=plan.kept, clips_dropped=plan.dropped, clips_failed=plan.failed_clips)
-        self.session.captioned = self._captioned()
+        self.session.captioned, self.session.captions_failed = self._captioned(), plan.captions_failed
 
     def _captioned(self) -> set[str]:
         fingerprint = self.plan.prints.captions

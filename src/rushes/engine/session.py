@@ -39,6 +39,8 @@ class Session:
         self.run_id = run_id
         self.captioned = captioned
         """Clips whose caption is present or failed for good."""
+        self.captions_failed: set[str] = set()
+        """Those whose caption failed for good."""
         self.stop = threading.Event()
         self.fatal: RushesError | None = None
         self.tally = Tally()
@@ -88,7 +90,8 @@ class Session:
             footage_s=done["footage_s"], decoded_s=done["decoded_s"], videos_scanned=int(scanned), bytes_read=job["size"] if scanned else 0
         )
         if job["kind"] != "files":
-            self.tally.add(clips_kept=done["kept"], clips_dropped=done["dropped"])
+            failed = sum(clip["clip_id"] in self.captions_failed for clip in done["clips"])
+            self.tally.add(clips_kept=done["kept"] - failed, clips_dropped=done["dropped"], clips_failed=failed)
         return list(done["clips"])
 
     def _failed(self, job: Mapping[str, Any], error: Mapping[str, Any]) -> None:
