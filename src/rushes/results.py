@@ -149,14 +149,18 @@ class Results:
         return out
 
     def captions(self) -> list[Row]:
-        """Caption rows, then failed captions, of the recipe's fingerprint."""
+        """Caption rows, then failed captions, of the recipe's clips that are not dropped."""
+        own = {clip["clip_id"] for clip in self.clips() if clip["verdict"] != "dropped"}
         names = ("clip_id", "text", "model", "prompt_id", "prompt_tokens", "completion_tokens", "seconds", "tries", "finish_reason")
         made = [
             {n: row[n] for n in names} | {"error_type": None, "error": None}
-            for row in self._by_clip(CAPTIONS, self.prints.captions).values()
+            for name, row in self._by_clip(CAPTIONS, self.prints.captions).items()
+            if name in own
         ]
+        failed = {name: row for name, row in self._caption_errors.items() if name in own and name not in {row["clip_id"] for row in made}}
+
         empty = dict.fromkeys(names)
-        return made + [{**empty, "clip_id": k, "error_type": r["error_type"], "error": r["error"]} for k, r in self._caption_errors.items()]
+        return made + [{**empty, "clip_id": k, "error_type": r["error_type"], "error": r["error"]} for k, r in failed.items()]
 
     def runs(self) -> list[Row]:
         """The contract's `runs --json`, oldest first."""
