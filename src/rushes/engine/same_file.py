@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rushes.engine.quarantine import described
 from rushes.errors import ProbeError
 from rushes.media import storage
 from rushes.media.identity import video_id
@@ -49,3 +50,12 @@ class SameFile:
         changed = ProbeError("it changed while it was read", uri=self._uri, step="scan", mend="wait until it is complete, then run again")
         changed.permanent = False
         return changed
+
+
+def cause(job: Mapping[str, Any], error: Mapping[str, Any], options: storage.Options) -> Mapping[str, Any]:
+    """Why a job failed: the error, or that its file changed; then a broken picture or a crash says nothing of what was identified."""
+    try:
+        SameFile(job, options)
+    except ProbeError as changed:
+        return described(changed)
+    return error

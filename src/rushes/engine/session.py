@@ -13,6 +13,7 @@ from rushes.engine.captioning import Captioner
 from rushes.engine.fingerprints import Fingerprints
 from rushes.engine.loop import Loop
 from rushes.engine.rows import Stamp, received
+from rushes.engine.same_file import cause
 from rushes.engine.tally import Tally
 from rushes.engine.workers import Workers
 from rushes.errors import RushesError, StorageError
@@ -98,6 +99,8 @@ class Session:
         if error["fatal"]:
             self.die(StorageError(error["message"], mend="then run the same command again: it resumes"))
             return
+        if error["permanent"] and job["kind"] != "recut":
+            error = cause(job, error, self.recipe.storage)
         self.tally.add(videos_failed=1, bytes_read=job.get("size") or 0)
         rows = self.failure_rows(job, error, job["kind"])
         if job["kind"] != "scan":
