@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import threading
@@ -187,14 +188,23 @@ def long_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SLOW = ("frames.per_s=30", "frames.quality=100", "captions.engine=none", "rules.too_short.min=0.5")
 
 
-def under_way(out: Path, pause_s: float, change: Callable[[], object]) -> threading.Thread:
-    """Makes the change when a run has gone on for a while: the store is marked before the first decode."""
+def is_open(path: Path) -> bool:
+    """Whether a process other than this one has the file open."""
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if any(link.readlink() == path for link in (process / "fd").iterdir()):
+                    return True
+    return False
+
+
+def when(happened: Callable[[], bool], change: Callable[[], object]) -> threading.Thread:
+    """Makes the change as soon as something has happened."""
 
     def wait() -> None:
         deadline = time.monotonic() + 60
-        while not (out / "rushes.json").exists() and time.monotonic() < deadline:
+        while not happened() and time.monotonic() < deadline:
             time.sleep(0.01)
-        time.sleep(pause_s)
         change()
 
     thread = threading.Thread(target=wait)
@@ -202,13 +212,16 @@ def under_way(out: Path, pause_s: float, change: Callable[[], object]) -> thread
     return thread
 
 
+@pytest.mark.parametrize("moment", ["before", "during"])
 def test_footage_that_changes_while_it_is_scanned_fails_for_this_run_and_is_new_for_the_next(
-    films: dict[str, Path], long_film: Path, tmp_path: Path
+    moment: str, films: dict[str, Path], long_film: Path, tmp_path: Path
 ) -> None:
-    """Written over in place, so that the decoder's open file shows the new bytes, and again right after the run has identified it."""
+    """Written over in place, so that an open file shows the new bytes: when the store is made, which is after the footage was identified,
+    or when the decoder has opened the file."""
     here, out, old = tmp_path / "m.mp4", tmp_path / "store", video_id(str(long_film), long_film.stat().st_size, {})
     shutil.copy2(long_film, here)
-    changer = under_way(out, 0.8, lambda: shutil.copyfile(films["two"], here))
+    marked = (out / "rushes.json").exists
+    changer = when(marked if moment == "before" else lambda: marked() and is_open(here), lambda: shutil.copyfile(films["two"], here))
     done = command("run", here, "--out", out, *settings_of(*SLOW))
     changer.join()
     assert done.code == 0, done.err
