@@ -147,6 +147,9 @@ def plan(
         typer.echo(json.dumps(found))
         return
     stages = [{"stage": name, **row} for name, row in found.items() if isinstance(row, dict)]
+    for row in stages:
+        if found["unknown_videos"] and row["stage"] in ("captions", "files"):
+            row |= {name: f"{row[name]}+" for name in ("wanted", "missing")}
     table(stages, ("stage", "wanted", "present", "missing", "fingerprint"))
     typer.echo(
         f"to decode: about {found['decode_s'] / 3600:.2f} h of footage; to write: about {found['expected_bytes'] / 1e9:.2f} GB of frames"

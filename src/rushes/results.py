@@ -62,7 +62,7 @@ class Results:
     def _demand_rows(self) -> None:
         made = {f for row in self._run_rows for f in json.loads(row["counts"])["fingerprints"].values()}
         for stage, fingerprint in self.prints.as_dict().items():
-            if fingerprint not in made and stage != "files":
+            if fingerprint not in made and stage not in ("frames", "files"):  # clips and verdicts are made from neither
                 raise StoreError(
                     f"{self.store.root} holds no rows of {stage} under this recipe (fingerprint {fingerprint})", step="store",
                     mend="run first: rushes run with the same recipe; only rules can change without a run",
@@ -117,7 +117,10 @@ class Results:
             yield clip_columns(clip, measures[clip["clip_id"]], self._sources[clip["video_id"]])
 
     def clips(self) -> list[Row]:
-        """The contract's `clips --json`: all clips with their verdicts, in order of uri and time."""
+        """The contract's `clips --json`: all clips with their verdicts, in order of uri and time.
+
+        A dropped clip shows no caption and no file, as if its recipe had been the only one to use the store.
+        """
         captions, files = self._by_clip(CAPTIONS, self.prints.captions), self._by_clip(FILES, self.prints.files)
         facts = ("fps", "aspect", "bit_rate", "codec", "container", "has_audio", "creation_time", "location")
         out = []
@@ -125,6 +128,8 @@ class Results:
             name = columns["clip_id"]
             caption, file, source = captions.get(name), files.get(name), self._sources[columns["video_id"]]
             verdict = judge(columns, self.recipe.rules, failed=name in self._caption_errors and caption is None, frame_s=frame_s(columns))
+            if verdict.kind == "dropped":  # what looser rules had made of it is not part of this recipe
+                caption = file = None
             row = {
                 k: columns[k]
                 for k in ("clip_id", "video_id", "uri", "start_pts", "end_pts", "time_base", "start_s", "end_s", "duration_s", "n_frames")
@@ -144,14 +149,18 @@ class Results:
         return out
 
     def captions(self) -> list[Row]:
-        """Caption rows, then failed captions, of the recipe's fingerprint."""
+        """Caption rows, then failed captions, of the recipe's clips that are not dropped."""
+        own = {clip["clip_id"] for clip in self.clips() if clip["verdict"] != "dropped"}
         names = ("clip_id", "text", "model", "prompt_id", "prompt_tokens", "completion_tokens", "seconds", "tries", "finish_reason")
         made = [
             {n: row[n] for n in names} | {"error_type": None, "error": None}
-            for row in self._by_clip(CAPTIONS, self.prints.captions).values()
+            for name, row in self._by_clip(CAPTIONS, self.prints.captions).items()
+            if name in own
         ]
+        failed = {name: row for name, row in self._caption_errors.items() if name in own and name not in {row["clip_id"] for row in made}}
+
         empty = dict.fromkeys(names)
-        return made + [{**empty, "clip_id": k, "error_type": r["error_type"], "error": r["error"]} for k, r in self._caption_errors.items()]
+        return made + [{**empty, "clip_id": k, "error_type": r["error_type"], "error": r["error"]} for k, r in failed.items()]
 
     def runs(self) -> list[Row]:
         """The contract's `runs --json`, oldest first."""

@@ -16,7 +16,8 @@ import numpy as np
 from rushes.engine.files import write_files
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.quarantine import quarantined
-from rushes.engine.rows import Rows, Series, Stamp, clip_rows, mark, scanned_row, sendable
+from rushes.engine.rows import Rows, Series, Stamp, clip_rows, mark, scanned_row, sendable, without
+from rushes.engine.same_file import SameFile
 from rushes.engine.wanted import Wanted, wanted_clips
 from rushes.media import storage
 from rushes.media.guard import serve
@@ -49,10 +50,15 @@ class Worker:
         return signal_columns(self.recipe)
 
     def scan(self, job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-        """The one pass over a video, then shots, measures and clip files. Frames and signals are durable when this returns."""
+        """The one pass over a video, then shots, measures and clip files. Frames and signals are durable when this returns.
+
+        Of what is `present` already nothing is written again.
+        """
         began, video_id, stamp = time.process_time(), job["video_id"], Stamp(self.run_id, now())
         shared = stamp.on({"video_id": video_id}, self.prints.frames or "")
-        frames = FrameWriter(self.store, shared, hold=self.recipe.frames.keep == "kept") if self.prints.frames else None
+        wants_frames = self.prints.frames is not None and "frames" not in job["present"]
+        same = SameFile(job, self.recipe.storage)
+        frames = FrameWriter(self.store, shared, hold=self.recipe.frames.keep == "kept", check=same.check) if wants_frames else None
         source = storage.open_seekable(job["source"], self.recipe.storage)
         try:
             found = scan(
@@ -71,7 +77,9 @@ class Worker:
                 frames.close()
             if not isinstance(source, str):
                 source.close()
-        self._write_signals(series, stamp)
+        same.check()
+        if "scan" not in job["present"]:
+            self._write_signals(series, stamp)
         rows["marks"] = [mark(video_id, "scan", len(found.pts), self.prints.scan, stamp), *rows["marks"]]
         if frames and self.prints.frames:
             rows["marks"].append(mark(video_id, "frames", frames.count, self.prints.frames, stamp))
@@ -101,9 +109,12 @@ class Worker:
     ) -> dict[str, Any]:
         busy["shots"] = time.process_time() - began - busy.get("scan", 0.0)
         decoded = footage_s
-        if self.prints.files and wanted.kept:
-            before = time.process_time()
-            written = write_files(self.store, self.recipe, job, video, wanted.kept, self.prints.files, Stamp(self.run_id, now()))
+        rows = without(rows, job["present"])
+        uncut = [clip for clip in wanted.kept if clip["clip_id"] not in set(job["filed"])]
+        if self.prints.files and uncut:
+            before, same = time.process_time(), SameFile(job, self.recipe.storage)
+            written = write_files(self.store, self.recipe, job, video, uncut, self.prints.files, Stamp(self.run_id, now()))
+            same.check()
             rows = {name: [*rows.get(name, []), *written.rows.get(name, [])] for name in rows | written.rows}
             decoded += written.decoded_s
             busy["files"] = time.process_time() - before

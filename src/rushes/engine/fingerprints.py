@@ -42,11 +42,11 @@ def fingerprints(recipe: Recipe) -> Fingerprints:
     """The fingerprints of all stages under a recipe."""
     scan = _digest("scan", SCAN_VERSION, recipe.scan.model_dump(include={"mode", "grid_per_s", "detectors"}))
     look = recipe.frames.model_dump(include={"at", "per_s", "short_side_px", "quality"}) | {"mode": recipe.scan.mode}
-    rules = {name: rule.model_dump() for name, rule in recipe.rules.items()}
-    keep = {"keep": recipe.frames.keep, "rules": rules} if recipe.frames.keep == "kept" else {}
-    frames = None if recipe.frames.keep == "none" else _digest("frames", FRAMES_VERSION, look, keep)
     shots = _digest("shots", SHOTS_VERSION, recipe.shots.model_dump(), scan)
     measures = _digest("measures", MEASURES_VERSION, shots)
+    rules = {name: rule.model_dump() for name, rule in recipe.rules.items()}
+    keep = {"keep": recipe.frames.keep, "rules": rules, "of": measures} if recipe.frames.keep == "kept" else {}
+    frames = None if recipe.frames.keep == "none" else _digest("frames", FRAMES_VERSION, look, keep)
     captions = files = None
     words = caption_identity(recipe.captions)
     if recipe.captions.engine == "facts":

@@ -46,7 +46,9 @@ class Source:
     attempts: int = 0
     """Failed attempts at it by earlier runs."""
     video: Row | None = None
-    """The row of `videos` of its content, when it was scanned before."""
+    """The row of `videos` of its content, when it was scanned before or failed for good."""
+    told: Row | None = None
+    """What `videos` says of this uri: its newest row under the recipe's scan."""
 
 
 @dataclass(slots=True)
@@ -64,6 +66,8 @@ class Plan:
     dropped: int = 0
     failed_clips: int = 0
     captions_failed: set[str] = field(default_factory=set)
+    unknown_videos: int = 0
+    """Videos whose clips are not known before the run cuts them: what is counted of captions and files leaves them out."""
     decode_s: float = 0.0
     expected_bytes: int = 0
 
@@ -75,6 +79,7 @@ class Plan:
         """The contract's `plan --json`."""
         return {
             **{stage: self.counts[stage] for stage in self.prints.as_dict()},
+            "unknown_videos": self.unknown_videos,
             "decode_s": self.decode_s,
             "expected_bytes": self.expected_bytes,
         }
@@ -97,7 +102,7 @@ def make_plan(args: Sequence[str], store: Store | None, recipe: Recipe, *, limit
     found = find_footage(args, recipe.storage, exclude=[store.root] if store else [])
     items = found.items if limit is None else found.items[:limit]
     plan = Plan(recipe, fingerprints(recipe), found, [Source(item) for item in items])
-    known = _Known(store, plan.prints, retry_failed=retry_failed)
+    known = _Known(store, plan.prints, recipe, retry_failed=retry_failed)
     _identify(plan, known, dict(found.missing))
     _same_content(plan)
     _compare(plan, known)
@@ -107,24 +112,30 @@ def make_plan(args: Sequence[str], store: Store | None, recipe: Recipe, *, limit
 class _Known:
     """What the store knows, by key."""
 
-    def __init__(self, store: Store | None, prints: Fingerprints, *, retry_failed: bool) -> None:
+    def __init__(self, store: Store | None, prints: Fingerprints, recipe: Recipe, *, retry_failed: bool) -> None:
         self.store = store
         self.prints = prints
         videos = store.read(VIDEOS).to_pylist() if store else []
         videos.sort(key=lambda row: row["written_at"])
         self.by_uri: dict[str, Row] = {row["uri"]: row for row in videos}
         scanned = [row for row in videos if row["fingerprint"] == prints.scan]
-        self.failed: dict[tuple[str, str | None], Row] = {
-            (row["uri"], row["video_id"]): row for row in scanned if row["status"] == "failed"
-        }
+        self.told: dict[str, Row] = {row["uri"]: row for row in scanned}
+        self.failed: dict[str, Row] = {row["video_id"]: row for row in scanned if row["status"] == "failed"}
         self.done: dict[str, Row] = {row["video_id"]: row for row in scanned if row["status"] == "done"}
+        self.footage_s: dict[str, float] = {
+            row["video_id"]: row["footage_s"]
+            for row in sorted(videos, key=lambda row: row["mode"] == recipe.scan.mode)
+            if row["status"] == "done"
+        }
+        """Seconds of footage by video, as the newest scan in the recipe's mode told, else as the newest in the other did."""
         wanted = [p for p in prints.as_dict().values()]
         marks = store.read(MARKS, columns=[], fingerprints=wanted).to_pylist() if store else []
         self.marks = {(row["video_id"], row["stage"], row["fingerprint"]) for row in marks}
-        errors = store.read(ERRORS, columns=["permanent"], fingerprints=wanted).to_pylist() if store else []
-        self.permanent = {(row["stage"], row["key"], row["fingerprint"]) for row in errors if row["permanent"] and not retry_failed}
+        self.errors = store.read(ERRORS, columns=["permanent", "video_id"], fingerprints=wanted).to_pylist() if store else []
+        lasting = [row for row in self.errors if row["permanent"] and not retry_failed]
+        self.permanent = {(row["stage"], row["key"], row["fingerprint"]) for row in lasting}
         self.attempts: dict[tuple[str, str], int] = {}
-        for row in errors:
+        for row in self.errors:
             at = (row["stage"], row["key"])
             self.attempts[at] = max(self.attempts.get(at, 0), row["attempt"])
 
@@ -140,17 +151,31 @@ class _Known:
         failed = {key for s, key, f in self.permanent if s == stage and f == fingerprint}
         return {str(key) for key in rows["clip_id"].to_pylist()} | failed
 
-    def captioned(self) -> dict[str, list[str]]:
-        """Clips whose caption is present or failed for good, by video."""
+    def captioned(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Clips by video: those with a caption, and those whose caption failed for good."""
+        made: dict[str, list[str]] = {}
+        failed: dict[str, list[str]] = {}
         fingerprint = self.prints.captions
         if fingerprint is None or self.store is None:
+            return made, failed
+        rows = self.store.read(CAPTIONS, columns=["video_id"], fingerprints=[fingerprint]).to_pylist()
+        for row in rows:
+            made.setdefault(row["video_id"], []).append(row["clip_id"])
+        have = {row["clip_id"] for row in rows}
+        for row in self.errors:
+            if (row["stage"], row["key"], fingerprint) in self.permanent and row["key"] not in have:
+                failed.setdefault(row["video_id"], []).append(row["key"])
+        return made, failed
+
+    def filed(self) -> dict[str, list[str]]:
+        """Clips whose file is there or failed for good, by video."""
+        if self.prints.files is None or self.store is None:
             return {}
+        rows = self.store.read(FILES, columns=["video_id"], fingerprints=[self.prints.files]).to_pylist()
+        rows += [row for row in self.errors if ("files", row["key"], self.prints.files) in self.permanent and row["stage"] == "files"]
         found: dict[str, list[str]] = {}
-        for row in self.store.read(CAPTIONS, columns=["video_id"], fingerprints=[fingerprint]).to_pylist():
-            found.setdefault(row["video_id"], []).append(row["clip_id"])
-        for row in self.store.read(ERRORS, columns=["video_id", "permanent"], fingerprints=[fingerprint]).to_pylist():
-            if (row["stage"], row["key"], fingerprint) in self.permanent:
-                found.setdefault(row["video_id"], []).append(row["key"])
+        for row in rows:
+            found.setdefault(row["video_id"], []).append(row.get("clip_id") or row["key"])
         return found
 
     def rows(self, table: Any, fingerprint: str, extra: Any = ()) -> dict[str, list[Row]]:
@@ -167,6 +192,8 @@ def _identify(plan: Plan, known: _Known, missing: Mapping[str, str]) -> None:
 
     def one(source: Source) -> None:
         item = source.footage
+        source.told = known.told.get(item.uri)
+        source.attempts = known.attempts.get(("identify", item.uri), 0)
         row = known.by_uri.get(item.uri)
         if item.uri in missing or item.size is None:
             message = missing.get(item.uri, f"{item.uri}: its size is not known")
@@ -192,75 +219,87 @@ def _same_content(plan: Plan) -> None:
 
 
 def _compare(plan: Plan, known: _Known) -> None:
-    complete: list[Source] = []
-    captioned = known.captioned()
+    cut: list[Source] = []
+    captioned, mute = known.captioned()
     stages = {stage: [0, 0] for stage in ("scan", "frames", "shots", "measures")}
     scans: list[Row] = []
     recuts: list[Row] = []
+    filed = known.filed()
+    sampled_s = 0.0
     for source in plan.sources:
         if source.status != "todo" or source.video_id is None:
             continue
         vid, item = source.video_id, source.footage
-        failure = known.failed.get((item.uri, vid))
-        if failure is not None and ("scan", vid, plan.prints.scan) in known.permanent:
-            source.status, source.known = "failed", True
+        failure = known.failed.get(vid)
+        if failure is not None and vid not in known.done and ("scan", vid, plan.prints.scan) in known.permanent:
+            source.status, source.known, source.video = "failed", True, failure
             source.error = {"type": failure["error_type"], "message": failure["error"], "permanent": True}
             continue
         source.video = known.done.get(vid)
-        have = {stage: known.has(vid, stage) and source.video is not None for stage in stages}
+        have = {stage: known.has(vid, stage) and (source.video is not None or stage == "frames") for stage in stages}
         for stage, is_present in have.items():
             stages[stage][0] += 1
             stages[stage][1] += is_present
         job: Row = {
             "uri": item.uri, "source": item.address, "video_id": vid, "size": item.size, "stamp": item.stamp,
-            "extra": manifest_columns(item.extra), "attempts": known.attempts.get(("scan", vid), 0),
+            "extra": manifest_columns(item.extra), "present": [stage for stage, is_present in have.items() if is_present],
+            "filed": filed.get(vid, []), "captioned": captioned.get(vid, []), "mute": mute.get(vid, []),
+            "attempts": known.attempts.get(("scan", vid), 0),
         }  # fmt: skip
-        if source.video is not None:
-            job["captioned"] = captioned.get(vid, [])
+        if source.video is not None and have["shots"] and have["measures"]:
+            cut.append(source)
         if source.video is None or not (have["scan"] and have["frames"]):
             scans.append({**job, "kind": "scan"})
-            plan.decode_s += source.video["footage_s"] if source.video else (item.size or 0) / ASSUMED_BYTES_PER_S
+            length = known.footage_s.get(vid, (item.size or 0) / ASSUMED_BYTES_PER_S)
+            plan.decode_s += length
+            sampled_s += 0.0 if have["frames"] else length
         elif not (have["shots"] and have["measures"]):
             source.status = "reused"
             recuts.append({**job, "kind": "recut", "video": _json(source.video, item.uri)})
         else:
             source.status = "reused"
-            complete.append(source)
-    lacking = _later_stages(plan, known, complete)
+    lacking = _later_stages(plan, known, cut, filed)
     plan.jobs = [*lacking, *recuts, *scans]
     for stage, (wanted, present) in stages.items():
         if (fingerprint := plan.prints.as_dict().get(stage)) is not None:
             plan.counts[stage] = {"wanted": wanted, "present": present, "missing": wanted - present, "fingerprint": fingerprint}
+    plan.unknown_videos = stages["shots"][0] - len(cut)
     side = plan.recipe.frames.short_side_px
     if plan.prints.frames:
-        plan.expected_bytes = int(plan.decode_s * plan.recipe.frames.per_s * side * side * 16 / 9 * ASSUMED_JPEG_BYTES)
+        plan.expected_bytes = int(sampled_s * plan.recipe.frames.per_s * side * side * 16 / 9 * ASSUMED_JPEG_BYTES)
 
 
-def _later_stages(plan: Plan, known: _Known, complete: Sequence[Source]) -> list[Row]:
-    """Captions and files that videos with clips lack, as jobs that open no video (`clips`) or open it to cut (`files`)."""
-    clips = known.rows(CLIPS, plan.prints.shots) if complete else {}
-    measures = known.rows(MEASURES, plan.prints.measures, MEASURE_COLUMNS) if complete else {}
-    captioned, filed = known.clip_ids(CAPTIONS, "captions"), known.clip_ids(FILES, "files")
+def _later_stages(plan: Plan, known: _Known, cut: Sequence[Source], filed_of: Mapping[str, Sequence[str]]) -> list[Row]:
+    """Captions and files that videos with clips lack, as jobs that open no video (`clips`) or open it to cut (`files`).
+
+    Of a video that must be decoded for its frames they are counted here and made after its scan.
+    """
+    clips = known.rows(CLIPS, plan.prints.shots) if cut else {}
+    measures = known.rows(MEASURES, plan.prints.measures, MEASURE_COLUMNS) if cut else {}
+    captioned, filed = known.clip_ids(CAPTIONS, "captions"), {clip for clips in filed_of.values() for clip in clips}
     plan.captions_failed = {key for stage, key, f in known.permanent if stage == "captions" and f == plan.prints.captions}
     jobs: list[Row] = []
     totals = {"captions": [0, 0], "files": [0, 0]}
-    for source in complete:
+    for source in cut:
         vid, item = source.video_id, source.footage
         assert vid is not None and source.video is not None
         wanted = wanted_clips(plan.recipe, clips.get(vid, []), measures.get(vid, []), {**source.video, "uri": item.uri})
+        for stage, have in (("captions", captioned), ("files", filed)):
+            totals[stage][0] += len(wanted.kept)
+            totals[stage][1] += sum(c["clip_id"] in have for c in wanted.kept)
+        uncut = [c for c in wanted.kept if plan.prints.files and c["clip_id"] not in filed]
+        mute = [c for c in wanted.kept if plan.prints.captions and c["clip_id"] not in captioned]
+        if plan.recipe.clips.mode == "encode":
+            plan.decode_s += sum(c["duration_s"] for c in uncut)
+        if source.status != "reused":
+            continue
         failed = sum(c["clip_id"] in plan.captions_failed for c in wanted.kept)
         plan.kept += len(wanted.kept) - failed
         plan.failed_clips += failed
         plan.dropped += wanted.n_dropped
-        for stage, have in (("captions", captioned), ("files", filed)):
-            if stage in plan.prints.as_dict():
-                totals[stage][0] += len(wanted.kept)
-                totals[stage][1] += sum(c["clip_id"] in have for c in wanted.kept)
-        uncut = [c for c in wanted.kept if plan.prints.files and c["clip_id"] not in filed]
-        mute = [c for c in wanted.kept if plan.prints.captions and c["clip_id"] not in captioned]
         if uncut:
-            job = {"kind": "files", "uri": item.uri, "source": item.address, "video_id": vid, "clips": uncut}
-            jobs.append({**job, "video": _json(source.video, item.uri)})
+            job = {"kind": "files", "uri": item.uri, "source": item.address, "video_id": vid, "size": item.size, "stamp": item.stamp}
+            jobs.append({**job, "clips": uncut, "present": [], "filed": [], "video": _json(source.video, item.uri)})
         if mute:
             jobs.append({"kind": "clips", "uri": item.uri, "video_id": vid, "clips": mute})
     for stage, (wanted_n, present) in totals.items():

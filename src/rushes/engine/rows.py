@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from fractions import Fraction
@@ -93,6 +93,18 @@ def sendable(rows: Rows) -> Rows:
 def received(rows: Rows) -> Rows:
     """The inverse of `sendable`."""
     return {name: [{**row, "written_at": datetime.fromisoformat(row["written_at"])} for row in some] for name, some in rows.items()}
+
+
+TABLE_OF = {"scan": "videos", "shots": "clips", "measures": "measures"}
+"""The table into which the driver writes what a stage found; frames and signals are written by the child."""
+
+
+def without(rows: Rows, stages: Collection[str]) -> Rows:
+    """The rows but for those that stages would write again: their tables and marks are there already."""
+    gone = {TABLE_OF.get(stage) for stage in stages}
+    return {
+        table: [row for row in some if table != "marks" or row["stage"] not in stages] for table, some in rows.items() if table not in gone
+    }
 
 
 def facts_row(facts: VideoFacts) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,7 +183,7 @@ class _Run:
         )  # fmt: skip
 
     def _identities(self) -> None:
-        """Rows of `videos` for what is known before any decoding: failed, duplicate, and known content under a new uri."""
+        """Rows of `videos` for what is known before any decoding, where they say something new: failed, duplicate, known content."""
         rows, scan, stamp = Buffer(self.store, video_tables()), self.plan.prints.scan, Stamp(self.run_id, now())
         for source in self.plan.sources:
             item = source.footage
@@ -200,10 +200,10 @@ class _Run:
                 permanent = source.error["permanent"] or source.attempts + 1 >= self.recipe.scan.attempts
                 attempt = attempt_row(video, source.error, "identify", source.attempts + 1, permanent=permanent)
                 rows.add({"videos": [stamp.on(failed_video(video, source.error), scan)], "errors": [stamp.on(attempt, scan)]})
-            elif source.status == "duplicate":
-                rows.add({"videos": [stamp.on({**who, "status": "duplicate"}, scan)]})
-            elif source.status == "reused" and source.video is not None and _moved(source):
-                rows.add({"videos": [stamp.on({**source.video, **who}, scan)]})
+                continue
+            row = {**who, "status": "duplicate"} if source.status == "duplicate" else {**(source.video or {}), **who}
+            if "status" in row and not _told(source, row):
+                rows.add({"videos": [stamp.on(row, scan)]})
         rows.commit()
 
     def _passes(self) -> None:
@@ -317,6 +317,6 @@ def keyed(jobs: Sequence[dict[str, Any]], turn: int) -> dict[str, str]:
     return {job["key"]: json.dumps(job) for job in jobs}
 
 
-def _moved(source: Source) -> bool:
-    assert source.video is not None
-    return (source.video["uri"], source.video["stamp"]) != (source.footage.uri, source.footage.stamp)
+def _told(source: Source, row: Mapping[str, Any]) -> bool:
+    """Whether the newest row of this uri says the same already."""
+    return source.told is not None and all(source.told[k] == row[k] for k in ("status", "video_id", "size_bytes", "stamp", "extra"))

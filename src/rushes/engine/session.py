@@ -26,6 +26,7 @@ from rushes.engine.loop import Loop
 from rushes.engine.quarantine import described
 from rushes.engine.reporter import Reporter
 from rushes.engine.rows import Rows, Stamp, attempt_row, failed_video, received
+from rushes.engine.same_file import cause
 from rushes.engine.workers import Workers, worker_count
 from rushes.errors import CrashError, StorageError, WorkerLost
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
@@ -152,7 +153,7 @@ class Session:
                 return list(job["clips"])
             answer, attempt = self._attempts(child, job, turn)
         clips = self._done(job, answer["done"]) if "done" in answer else self._failed(job, answer["error"], attempt)
-        have = frozenset(job.get("captioned", ()))
+        have = {*job.get("captioned", ()), *job.get("mute", ())}
         return [] if self._captioner is None else [c for c in clips if c["clip_id"] not in have]
 
     def _attempts(self, child: Child, job: Mapping[str, Any], turn: Turn) -> tuple[dict[str, Any], int]:
@@ -181,7 +182,9 @@ class Session:
         if job["kind"] == "scan":
             counts |= {"videos_scanned": 1, "bytes_read": job["size"]}
         if job["kind"] != "files":
-            counts |= {"clips_kept": done["kept"], "clips_dropped": done["dropped"]}
+            mute = frozenset(job["mute"])
+            failed = sum(clip["clip_id"] in mute for clip in done["clips"])
+            counts |= {"clips_kept": done["kept"] - failed, "clips_dropped": done["dropped"], "clips_failed": failed}
         self.reporter.ended(job["key"], Books(counts=counts, busy=done["busy"]))
         return list(done["clips"])
 
@@ -190,13 +193,15 @@ class Session:
             self.reporter.die(StorageError(error["message"], mend="then run the same command again: it resumes"))
             return []
         decoded_s = error.get("decoded_s", 0.0)
+        if error["permanent"] and job["kind"] != "recut":
+            error = cause(job, error, self.recipe.storage)
         counts: dict[str, float] = {"footage_s": decoded_s, "decoded_s": decoded_s, "videos_failed": 1, "bytes_read": job.get("size") or 0}
         permanent = error["permanent"] or attempt >= self.recipe.scan.attempts
         rows: Rows = {"errors": [self._attempt(job, error, attempt, permanent=permanent)]}
-        if job["kind"] == "scan":
-            rows["videos"] = [Stamp(self.setup.run_id, now()).on(failed_video(job, error), self.prints.scan)]
-        else:  # its scan stands; the next run tries again
+        if job["kind"] != "scan":
             counts["videos_reused"] = -1
+        elif "scan" not in job["present"]:  # else its scan stands; the next run tries again
+            rows["videos"] = [Stamp(self.setup.run_id, now()).on(failed_video(job, error), self.prints.scan)]
         if self._write(rows):
             self.reporter.ended(job["key"], Books(counts=counts, busy={}))
         return []

@@ -29,7 +29,7 @@ TASKS_PER_CPU = 2
 """Tasks of a cluster: Flotilla gives a node as many as it has CPUs and does one after the other where a stage is asynchronous. The second
 half waits for nodes that come later; when all jobs are done its tickets cost nothing."""
 SPARE = 4
-"""Tickets of a task, as a multiple of an even share: a node that is quicker than others takes more jobs, and does not run out of tickets."""
+"""Tickets of a task, as a multiple of an even share: a node that is quicker than others takes more jobs, and finds tickets."""
 
 
 def start_engine(recipe: Recipe) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rushes.records import Span
@@ -19,11 +19,13 @@ class FrameWriter:
     Args:
         columns: the columns that all rows share: video_id, fingerprint, run_id, written_at.
         hold: keep the frames in a scratch file until `finish` says which to write (for `frames.keep = "kept"`).
+        check: called before a part is written; what it raises keeps the part from being written.
     """
 
-    def __init__(self, store: Store, columns: dict[str, Any], *, hold: bool) -> None:
+    def __init__(self, store: Store, columns: dict[str, Any], *, hold: bool, check: Callable[[], None] = lambda: None) -> None:
         self._store = store
         self._columns = columns
+        self._check = check
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
         self._part = 0
@@ -65,6 +67,7 @@ class FrameWriter:
             self._scratch = None
 
     def _write(self) -> None:
+        self._check()
         name = video_part(self._columns["video_id"], self._columns["fingerprint"], self._part)
         self._store.write_rows(FRAMES, self._rows, name=name)
         self._rows, self._bytes, self._part = [], 0, self._part + 1

@@ -1,0 +1,61 @@
+"""Whether a file is still the one that was identified: rows of new bytes must not be stored under the name of the old ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rushes.engine.quarantine import described
+from rushes.errors import ProbeError
+from rushes.media import storage
+from rushes.media.identity import video_id
+from rushes.media.mishap import read_error
+
+
+class SameFile:
+    """Watches one source while it is read.
+
+    A look costs one stat, or one request of an object store. A file that was written between two looks has another size, time of change or
+    ETag, as the filesystem tells them: what was read before a look that finds the file as it was, are the bytes that were identified.
+
+    Args:
+        job: `source`, `uri`, `video_id`, and the `size` and `stamp` at which it was identified.
+        options: storage options.
+
+    Raises:
+        ProbeError: it changed since it was identified, or is gone; not permanent.
+    """
+
+    def __init__(self, job: Mapping[str, Any], options: storage.Options) -> None:
+        self._source, self._uri, self._options = job["source"], job["uri"], options
+        self._seen = self._look()
+        if self._seen != (job["size"], job["stamp"]) and video_id(self._source, self._seen[0] or 0, options) != job["video_id"]:
+            raise self._changed()
+
+    def check(self) -> None:
+        """Raises ProbeError, not permanent, when the file is not as it was at first."""
+        if self._look() != self._seen:
+            raise self._changed()
+
+    def _look(self) -> tuple[int | None, str]:
+        try:
+            found = storage.stat(self._source, self._options)
+        except OSError as error:
+            gone = read_error(error, self._source, "scan")
+            gone.permanent = False
+            raise gone from error
+        return found.size, found.stamp
+
+    def _changed(self) -> ProbeError:
+        changed = ProbeError("it changed while it was read", uri=self._uri, step="scan", mend="wait until it is complete, then run again")
+        changed.permanent = False
+        return changed
+
+
+def cause(job: Mapping[str, Any], error: Mapping[str, Any], options: storage.Options) -> Mapping[str, Any]:
+    """Why a job failed: the error, or that its file changed; then a broken picture or a crash says nothing of what was identified."""
+    try:
+        SameFile(job, options)
+    except ProbeError as changed:
+        return described(changed)
+    return error

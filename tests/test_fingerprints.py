@@ -1,0 +1,161 @@
+"""Fingerprints: code versions are in them, and recipes that share a store do not touch each other's rows."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from census import Census
+from footage import render
+from pictures import film
+from rushes.api import plan
+from rushes.captions import facts, openai_engine
+from rushes.engine import fingerprints as engine_fingerprints
+from rushes.engine.fingerprints import Fingerprints, fingerprints
+from rushes.recipe import Recipe
+from stores import command, go, recipe, seen, settings_of
+
+OPENAI = {"engine": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1"}
+WORDS = {
+    "facts": {"engine": "facts"},
+    "openai": OPENAI,
+    "openai and facts": {**OPENAI, "facts_suffix": True},
+}
+VERSIONS: dict[str, tuple[Any, str, dict[str, str]]] = {
+    "signals": (engine_fingerprints, "SCAN_VERSION", {
+        "facts": "scan shots measures captions", "openai": "scan shots measures", "openai and facts": "scan shots measures captions",
+    }),
+    "frames": (engine_fingerprints, "FRAMES_VERSION", {
+        "facts": "frames", "openai": "frames captions", "openai and facts": "frames captions",
+    }),
+    "shots": (engine_fingerprints, "SHOTS_VERSION", {
+        "facts": "shots measures captions", "openai": "shots measures", "openai and facts": "shots measures captions",
+    }),
+    "measures": (engine_fingerprints, "MEASURES_VERSION", {
+        "facts": "measures captions", "openai": "measures", "openai and facts": "measures captions",
+    }),
+    "clip files": (engine_fingerprints, "FILES_VERSION", {"facts": "files", "openai": "files", "openai and facts": "files"}),
+    "words of facts": (facts, "CODE", {"facts": "captions", "openai": "", "openai and facts": "captions"}),
+    "words of a model": (openai_engine, "CODE", {"facts": "", "openai": "captions", "openai and facts": "captions"}),
+}  # fmt: skip
+"""Each code version: where it is, and by the engine of captions the stages whose rows it makes anew."""
+
+
+def prints(words: dict[str, Any]) -> Fingerprints:
+    return fingerprints(Recipe.parse({"captions": words, "clips": {"mode": "encode"}}))
+
+
+@pytest.mark.parametrize("step", VERSIONS)
+@pytest.mark.parametrize("words", WORDS)
+def test_a_raised_code_version_makes_its_stage_anew_and_those_made_from_it(step: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, name, stages = VERSIONS[step]
+    before = prints(WORDS[words])
+    monkeypatch.setattr(module, name, getattr(module, name) + 1)
+    after = prints(WORDS[words])
+    assert {s for s in Fingerprints.__slots__ if getattr(before, s) != getattr(after, s)} == set(stages[words].split())
+
+
+def test_every_code_version_is_in_the_table() -> None:
+    """A constant of the source that is named VERSION or CODE raises some fingerprint, so it must be tried above."""
+    source = Path(engine_fingerprints.__file__).parent.parent
+    found = set()
+    for path in source.rglob("*.py"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            name, equals, value = line.partition(" = ")
+            if equals and name.isidentifier() and value.isdigit() and (name.endswith("VERSION") or name == "CODE"):
+                found.add(f"{path.stem}.{name}")
+    tried = {"one_pass.VERSION", "one_pass.FRAMES_VERSION", "find.VERSION", "clip.VERSION", "fingerprints.FILES_VERSION"}
+    assert found == tried | {"facts.CODE", "openai_engine.CODE"}
+    assert len(VERSIONS) == len(found)
+
+
+@pytest.fixture(scope="module")
+def one_film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one film of three shots: 1.8, 0.6 and 2 s."""
+    folder = tmp_path_factory.mktemp("one_film")
+    render(folder / "a.mp4", film(192, 108, [45, 15, 50], seed=1), gop=12)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one_store(one_film: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its store under the tests' recipe. Read only."""
+    out = tmp_path_factory.mktemp("one_store") / "store"
+    go(one_film, out)
+    return out
+
+
+@pytest.mark.parametrize("step", ["signals", "frames", "shots", "measures", "words of facts"])
+def test_the_plan_misses_what_a_new_code_version_would_make(
+    step: str, one_film: Path, one_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, name, stages = VERSIONS[step]
+    monkeypatch.setattr(module, name, getattr(module, name) + 1)
+    told = plan([one_film], out=one_store, recipe=recipe())
+    missing = {stage for stage, row in told.items() if isinstance(row, dict) and row["missing"]}
+    anew = set(stages["facts"].split())
+    assert missing == (anew - {"captions"} if "measures" in anew else anew)
+    assert told["unknown_videos"] == int("measures" in anew)
+    assert (told["decode_s"] > 0) == bool({"scan", "frames"} & anew)
+
+
+RECIPES: dict[str, tuple[str, ...]] = {
+    "first": (),
+    "other grid": ("frames.per_s=2", "rules.too_short.min=0.5"),
+    "fast": ('scan.mode="fast"',),
+    "other shots": ("shots.detector=stride", "shots.stride_s=1.1", "rules.too_short.min=0.5"),
+    "own rules": ("rules.long.column=duration_s", "rules.long.max=1.9", 'captions.engine="none"'),
+}
+
+
+def shown(out: Path, *settings: str) -> tuple[Any, Any, Any]:
+    """What readers see under a recipe: clips, captions, and videos but for which run decoded them."""
+    found = seen(out, *settings)
+    return found.clips(), sorted(found.captions(), key=lambda row: row["clip_id"]), found.videos()
+
+
+def test_recipes_that_share_a_store_see_what_each_would_see_alone(one_film: Path, tmp_path: Path) -> None:
+    shared, alone = tmp_path / "shared", {}
+    for name, settings in RECIPES.items():
+        go(one_film, tmp_path / "alone", *settings)
+        alone[name] = shown(tmp_path / "alone", *settings)
+        shutil.rmtree(tmp_path / "alone")
+        go(one_film, shared, *settings)
+        for past in alone:
+            assert shown(shared, *RECIPES[past]) == alone[past], f"{past} after {name}"
+    before = Census.of(shared)
+    for name in (*reversed(RECIPES), "first", "fast", "first"):
+        counts = go(one_film, shared, *RECIPES[name]).counts
+        verdicts = [c["verdict"] for c in alone[name][0]]
+        assert [counts[f"clips_{v}"] for v in ("kept", "dropped", "failed")] == [verdicts.count(v) for v in ("kept", "dropped", "failed")]
+        assert (counts["decoded_s"], counts["captions_made"]) == (0, 0)
+    assert Census.of(shared) == before
+    newest = command("clips", shared, "--json").lines
+    assert newest == alone["first"][0], "the newest run's recipe is the default"
+    own = command("clips", shared, "--json", *settings_of(*RECIPES["own rules"])).lines
+    assert own == alone["own rules"][0]
+    looser = command("clips", shared, "--json", "--set", "rules.too_short.min=0.1").lines
+    assert {c["verdict"] for c in looser} == {"kept"}
+
+
+def test_the_views_give_one_row_for_a_key_and_fingerprint_of_any_recipe(one_film: Path, one_store: Path, tmp_path: Path) -> None:
+    import duckdb
+
+    out = Path(shutil.copytree(one_store, tmp_path / "store"))
+    go(one_film, out, *RECIPES["fast"])
+    with duckdb.connect() as base:
+        base.execute(command("views", out).out)
+        for settings in ((), RECIPES["fast"]):
+            wanted = seen(out, *settings)
+            rows = base.execute("SELECT clip_id FROM clips WHERE fingerprint = ? ORDER BY 1", [wanted.prints.shots]).fetchall()
+            assert [row[0] for row in rows] == sorted(c["clip_id"] for c in wanted.clips())
+        assert base.execute("SELECT count(DISTINCT fingerprint) FROM clips").fetchone() == (2,)
+
+
+def test_rules_apply_at_once_also_where_frames_are_those_of_kept_clips(one_film: Path, tmp_path: Path) -> None:
+    keep = 'frames.keep="kept"'
+    go(one_film, tmp_path / "store", keep)
+    assert {c["verdict"] for c in seen(tmp_path / "store", keep, "rules.too_short.min=0.1").clips()} == {"kept"}
