@@ -56,10 +56,11 @@ def join(address: str) -> None:
             options |= {"num_cpus": cores(), "include_dashboard": False}
         try:
             ray.init(address=address, namespace=NAMESPACE, **options)
-        except (ConnectionError, ValueError, TimeoutError) as error:
+        except (ConnectionError, ValueError, TimeoutError, RuntimeError, ray.exceptions.RayError) as error:
             raise CannotGoOn(
                 f"no Ray cluster at {address}: {' '.join(str(error).split())[:200]}", step="run",
-                mend="start one (ray start --head), name its address with --ray host:port, or use --ray local",
+                mend="start one (ray start --head), name its address with --ray host:port, or use --ray local; with RAY_AUTH_MODE=token every "
+                "process needs the cluster's token",
             ) from error  # fmt: skip
     import daft
 

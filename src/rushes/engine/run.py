@@ -34,6 +34,8 @@ from rushes.verdict.judge import check_columns
 LOOK_EVERY_S = 0.2
 STOP_WITHIN_S = 5.0
 """How long the plan may take to drain after a stop before its threads are left behind."""
+WORDS = 400
+"""Characters of a broken engine's last words that are shown; Daft's end with the cause."""
 IDLE_PASSES = 3
 """Passes in a row that a broken engine (a cluster that loses nodes) may end without a job done, before the run gives up."""
 
@@ -223,7 +225,7 @@ class _Run:
             idle = idle + 1 if broken is not None and self.desk.tally.snapshot()["counts"] == before["counts"] else 0
             if broken is not None and (isinstance(self.desk, Desk) or idle >= IDLE_PASSES):
                 mend = "run the same command again: it resumes; report it if it stays"
-                raise CannotGoOn(f"the engine failed: {broken}", step="run", mend=mend)
+                raise CannotGoOn(f"the engine failed: {' '.join(broken.split())[-WORDS:]}", step="run", mend=mend)
             if not pending and not gone:
                 return
             if pending:

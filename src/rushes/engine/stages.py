@@ -1,7 +1,7 @@
 """The plan as Daft sees it: tickets -> video stage -> explode -> caption stage, the same on one machine and on Ray.
 
 A ticket is a place to work: who draws one gets the next job from the desk when a child is free. So no node is left with much to do while
-others are done, whatever the lengths of videos, and what a dead node held is handed out again (docs/decisions/0009).
+others are done, whatever the lengths of videos, and what a dead node held is handed out again (docs/decisions/0010).
 
 Both stages are asynchronous and take one row a batch: they overlap, and no thread of the engine waits for a child or a server. What limits
 them is the session of the process they run in: its children, its requests under way.
