@@ -63,8 +63,13 @@ def until(condition: object, within_s: float = 60.0) -> None:
 
 
 def test_a_cluster_makes_the_rows_that_one_machine_makes(nodes: RunningCluster, films: Path, native: Path, tmp_path: Path) -> None:
-    done = command(*on_ray(nodes, films, tmp_path / "store"))
-    assert done.code == 0, done.err
+    process, at_work = start(*on_ray(nodes, films, tmp_path / "store")), set()
+    while process.poll() is None:
+        at_work |= nodes.workers().keys()
+        time.sleep(0.05)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert len(at_work) == 2, "both nodes decode"
     assert rows_of(tmp_path / "store") == rows_of(native)
     assert seen(tmp_path / "store", *QUICK).clips() == seen(native, *QUICK).clips()
     [row] = seen(tmp_path / "store", *QUICK).runs()
@@ -74,15 +79,6 @@ def test_a_cluster_makes_the_rows_that_one_machine_makes(nodes: RunningCluster, 
     assert again.code == 0, again.err
     assert seen(tmp_path / "store", *QUICK).runs()[-1]["decoded_s"] == 0
     assert rows_of(tmp_path / "store") == rows_of(native)
-
-
-def test_both_nodes_work(nodes: RunningCluster, films: Path, tmp_path: Path) -> None:
-    process, seen_at_work = start(*on_ray(nodes, films, tmp_path / "store")), set()
-    while process.poll() is None:
-        seen_at_work |= nodes.workers().keys()
-        time.sleep(0.05)
-    process.communicate()
-    assert (process.returncode, len(seen_at_work)) == (0, 2)
 
 
 def test_a_worker_process_that_dies_is_survived(nodes: RunningCluster, films: Path, native: Path, tmp_path: Path) -> None:
@@ -150,11 +146,9 @@ def _open_files(pid: int) -> list[str]:
         return []
 
 
-def test_captions_stay_pending_while_the_server_is_away_and_come_when_it_is_back(
-    nodes: RunningCluster, films: Path, tmp_path: Path
-) -> None:
+def test_captions_are_asked_for_from_the_nodes(nodes: RunningCluster, films: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
-    for server in start_server():
+    with start_server() as server:
         model = ("captions.engine=openai", "captions.model=m", f"captions.base_url={server.base_url}", "captions.concurrency=2")
         process = start(*on_ray(nodes, films, out, *model))
         _, err = process.communicate(timeout=120)

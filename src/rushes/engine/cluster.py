@@ -59,8 +59,8 @@ def join(address: str) -> None:
         except (ConnectionError, ValueError, TimeoutError, RuntimeError, ray.exceptions.RayError) as error:
             raise CannotGoOn(
                 f"no Ray cluster at {address}: {' '.join(str(error).split())[:200]}", step="run",
-                mend="start one (ray start --head), name its address with --ray host:port, or use --ray local; with RAY_AUTH_MODE=token every "
-                "process needs the cluster's token",
+                mend="start one (ray start --head), name its address with --ray host:port, or use --ray local; "
+                "with RAY_AUTH_MODE=token each process needs the cluster's token",
             ) from error  # fmt: skip
     import daft
 
@@ -83,13 +83,13 @@ def node_sizes() -> list[int]:
     return [int(node["Resources"]["CPU"]) for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) >= 1] or [1]
 
 
-def node_cpus() -> int:
-    """CPUs of the node that this process is on, as the cluster counts them."""
+def this_node() -> tuple[str, int]:
+    """The node that this process is on: its id, and its CPUs as the cluster counts them."""
     import ray
 
-    here = ray.get_runtime_context().get_node_id()
+    here = str(ray.get_runtime_context().get_node_id())
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return max(1, *(int(node["Resources"].get("CPU", 0)) for node in nodes if node["NodeID"] == here))
+    return here, max(1, *(int(node["Resources"].get("CPU", 0)) for node in nodes if node["NodeID"] == here))
 
 
 def door(run_id: str) -> RemoteDoor:

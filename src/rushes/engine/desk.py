@@ -22,6 +22,10 @@ ALIVE_S = 10.0
 """A session that has not been heard of for this long is dead: sessions post several times a second."""
 
 
+DEAD = -1.0
+"""Instead of the time when a session was last heard of."""
+
+
 class DeskGone(Exception):
     """The driver, and the desk with it, is not there any more."""
 
@@ -204,12 +208,17 @@ class Desk:
     # -- inside --------------------------------------------------------------------------------------------------------------------
 
     def _hear(self, worker: str) -> _Worker:
-        known = self._workers.setdefault(worker, _Worker(0.0))
-        known.heard = time.monotonic()
-        return known
+        if worker not in self._workers:
+            node = worker.rpartition("/")[0]
+            for name, other in self._workers.items():
+                if name.rpartition("/")[0] == node:  # a node has one session: the older one is dead
+                    other.heard = DEAD
+            self._workers[worker] = _Worker(0.0)
+        self._workers[worker].heard = time.monotonic()
+        return self._workers[worker]
 
     def _lives(self, worker: _Worker) -> bool:
-        return time.monotonic() - worker.heard < ALIVE_S
+        return worker.heard != DEAD and time.monotonic() - worker.heard < ALIVE_S
 
     def _bring_back(self) -> None:
         """Puts what dead sessions held first in the queue."""

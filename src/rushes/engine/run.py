@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import secrets
 import threading
 import time
@@ -154,7 +155,7 @@ class _Run:
         on_ray = recipe.engine.runner == "ray" and bool(plan.jobs)
         self.desk: Desk | RemoteDesk = RemoteDesk(run_id) if on_ray else Desk()
         if isinstance(self.desk, Desk):
-            SESSIONS[run_id] = Session(self.setup, self.desk, self.workers)
+            SESSIONS[run_id] = Session(self.setup, self.desk, self.workers, platform.node())
         self.row = RunRow(store, recipe, plan.prints, run_id, profile, self.desk.tally)
 
     def go(self) -> RunResult:

@@ -10,7 +10,6 @@ import asyncio
 import json
 import logging
 import os
-import platform
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -71,9 +70,10 @@ class Session:
         setup: what to build.
         door: the desk.
         workers: children: videos decoded at once by this process.
+        node: the machine's name at the desk. A node has one session of a run: a second one says that the first is dead.
     """
 
-    def __init__(self, setup: Setup, door: Door, workers: int) -> None:
+    def __init__(self, setup: Setup, door: Door, workers: int, node: str) -> None:
         self.setup = setup
         self.recipe = Recipe.model_validate(setup.recipe)
         self.prints = fingerprints(self.recipe)
@@ -86,7 +86,7 @@ class Session:
         self._loop = Loop()
         engine = make_engine(self.recipe.captions)
         self._captioner = Captioner(engine, self.recipe, self.prints, store, setup.run_id) if engine else None
-        self._name = f"{platform.node()}/{os.getpid()}"
+        self._name = f"{node}/{os.getpid()}"
         self.reporter = Reporter(self._name, door, on_stop=self._halt, on_close=lambda: close_session(setup.run_id))
 
     def close(self) -> None:
@@ -250,6 +250,6 @@ def session_of(setup: Setup) -> Session:
         session = SESSIONS.get(setup.run_id)
         if session is None:
             recipe = Recipe.model_validate(setup.recipe)
-            workers = worker_count(recipe.scan, cluster.node_cpus())
-            session = SESSIONS[setup.run_id] = Session(setup, cluster.door(setup.run_id), workers)
+            node, cpus = cluster.this_node()
+            session = SESSIONS[setup.run_id] = Session(setup, cluster.door(setup.run_id), worker_count(recipe.scan, cpus), node)
         return session
