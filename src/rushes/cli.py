@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -84,29 +84,21 @@ def run(
     footage: Footage, out: Out, recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None,
     limit: Annotated[int | None, typer.Option(help="take the first N uris only", min=1)] = None,
     strict: Annotated[bool, typer.Option("--strict", help="exit 1 when any video or clip failed")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="wait while another run writes to this store")] = False,
+    log: Annotated[str | None, typer.Option(help="append events to FILE, one JSON object a line; - is stderr", metavar="FILE")] = None,
 ) -> None:  # fmt: skip
     """Turn footage into captioned clips. Run it again to resume."""
-    from rushes.progress import Screen, interruptible
+    from rushes import api
+    from rushes.log import logged
+    from rushes.progress import Screen, interruptible, say
 
     wanted = make_recipe(recipe, profile, set_)
-    _run(footage, out, wanted, profile or "web", limit, strict, Screen, interruptible)
-
-
-def _run(
-    footage: Sequence[str],
-    out: str,
-    recipe: Recipe,
-    profile: str,
-    limit: int | None,
-    strict: bool,
-    screen: Any,
-    interruptible: Callable[[], Any],
-) -> None:
-    from rushes import api
-
     stop = interruptible()
-    with screen(out) as shown:
-        result = api.run(footage, out=out, recipe=recipe, profile=profile, limit=limit, interrupted=stop, watch=shown.update)
+    with logged(log), Screen(out) as shown:
+        result = api.run(
+            footage, out=out, recipe=wanted, profile=profile or "web", limit=limit,
+            interrupted=stop, watch=shown.update, wait=wait, told=say,
+        )  # fmt: skip
     shown.summary(result)
     if result.status == "interrupted":
         _leave(130)

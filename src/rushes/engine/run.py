@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rushes.engine.books import RunRow
+from rushes.engine.lease import Lease
 from rushes.engine.plan import Plan, Source, make_plan
 from rushes.engine.quarantine import quarantined
 from rushes.engine.rows import Stamp, manifest_columns
@@ -55,6 +56,8 @@ def run(
     limit: int | None = None,
     interrupted: threading.Event | None = None,
     watch: Callable[[Tally], None] | None = None,
+    wait: bool = False,
+    told: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Turns footage into clips in a store. Finished work is not done again.
 
@@ -66,18 +69,25 @@ def run(
         limit: take the first so many uris only.
         interrupted: set it to stop the run within seconds.
         watch: called a few times a second with the books.
+        wait: wait while another run holds the store; else refuse.
+        told: called with a line for people when the run has to wait.
 
     Raises:
         UsageError: wrong recipe, no video, `out` is no store; nothing was written.
+        StoreBusy: another run holds the store, or took it over.
         CannotGoOn: the run had to stop; the same call resumes.
     """
     check_columns(recipe.rules, RULE_COLUMNS)
     store = Store(out, recipe.storage)
+    run_id = f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    lease = Lease(store, run_id, told=told)
+    if not wait:
+        lease.refuse()
+    before = store.run_stamps()
     known = store if store.marked() else None
     plan = make_plan(args, known, recipe, limit=limit)
     if not plan.sources:
         raise FootageError("--limit 0 leaves no video", step="run", mend="use --limit 1 or more")
-    run_id = f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     session = Session(recipe, plan.prints, store, run_id, set())
     stop = interrupted or threading.Event()
     SESSIONS[run_id] = session
@@ -85,7 +95,12 @@ def run(
         if session.captioner is not None and plan.jobs:
             session.loop.call(session.captioner.check(), stop)
         Store.create(out, recipe.storage)
-        return _Run(session, plan, args, limit, profile, stop, watch or (lambda _t: None)).go()
+        with lease.held(wait=wait, interrupted=stop):
+            if store.run_stamps() != before:  # another run wrote since: what is present has changed
+                plan = make_plan(args, store, recipe, limit=limit)
+            session.tally.began = time.monotonic()  # waiting is no work
+            store.gate = lease.check
+            return _Run(session, plan, args, limit, profile, stop, watch or (lambda _t: None)).go()
     except Stopped:  # before anything was written
         return RunResult(run_id, "interrupted", session.tally.as_dict())
     finally:
