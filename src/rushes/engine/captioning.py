@@ -18,6 +18,7 @@ from rushes.engine.fingerprints import Fingerprints
 from rushes.engine.rows import Stamp
 from rushes.engine.wanted import even_pts, second
 from rushes.errors import ServerError
+from rushes.log import note
 from rushes.recipe import Recipe
 from rushes.store.buffer import Buffer
 from rushes.store.store import Store, now
@@ -75,6 +76,7 @@ class Captioner:
             except ServerError as error:
                 if self.down is None:
                     self.down, self.down_since, self._asked = error, time.monotonic(), time.monotonic()
+                    note("caption server gone", run_id=self._run_id, stage="captions", level="warning", error=str(error))
                 self.pending += 1
                 return "pending", 0.0
             if self._recipe.captions.engine != "facts":
@@ -99,6 +101,8 @@ class Captioner:
         except ServerError as error:
             self.down = self.down or error
             return False
+        if self.down is not None:
+            note("caption server back", run_id=self._run_id, stage="captions", away_s=round(time.monotonic() - self.down_since, 1))
         self.down = None
         return True
 
@@ -141,6 +145,10 @@ class Captioner:
             }  # fmt: skip
             self.buffer.add({"captions": [stamp.on(row, self._prints.captions)]})
             return
+        note(
+            "caption failed", run_id=self._run_id, stage="captions", level="warning", key=clip["clip_id"], uri=clip["uri"],
+            error_type=answer.error_type, error=answer.error,
+        )  # fmt: skip
         row = {
             "stage": "captions", "key": clip["clip_id"], "video_id": clip["video_id"], "uri": clip["uri"], "start_s": clip["start_s"],
             "end_s": clip["end_s"], "error_type": answer.error_type, "error": answer.error, "attempt": answer.tries, "permanent": True,

@@ -19,6 +19,7 @@ from rushes.engine.stages import build, start_engine
 from rushes.engine.tally import Tally
 from rushes.engine.wanted import RULE_COLUMNS
 from rushes.errors import CannotGoOn, FootageError, RushesError
+from rushes.log import note
 from rushes.media.guard import Stopped
 from rushes.recipe import Recipe
 from rushes.store.store import Store, now
@@ -129,6 +130,7 @@ class _Run:
 
     def go(self) -> RunResult:
         self._open_books()
+        note("run started", run_id=self.session.run_id, stage="run", jobs=len(self.plan.jobs), footage_s=self.plan.decode_s)
         try:
             self.row.write("running")
             self._identities()
@@ -137,9 +139,11 @@ class _Run:
             self.session.die(error)
         status = "interrupted" if self.interrupted.is_set() or self.session.fatal else "finished"
         self._close(status)
+        counts = self.session.tally.as_dict()
+        note("run ended", run_id=self.session.run_id, stage="run", status=status, **counts)
         if self.session.fatal is not None and not self.interrupted.is_set():
             raise self.session.fatal
-        return RunResult(self.session.run_id, status, self.session.tally.as_dict())
+        return RunResult(self.session.run_id, status, counts)
 
     def _open_books(self) -> None:
         plan, tally = self.plan, self.session.tally

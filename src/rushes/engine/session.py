@@ -16,6 +16,7 @@ from rushes.engine.rows import Stamp, received
 from rushes.engine.tally import Tally
 from rushes.engine.workers import Workers
 from rushes.errors import RushesError, StorageError
+from rushes.log import note
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.media.guard import Stopped
 from rushes.recipe import Recipe
@@ -57,7 +58,16 @@ class Session:
 
     def die(self, error: RushesError) -> None:
         """Ends the run with an error; what is durable stays."""
-        self.fatal = self.fatal or error
+        if self.fatal is None:
+            self.fatal = error
+            note(
+                "run stopped",
+                run_id=self.run_id,
+                stage=error.step or "run",
+                level="error",
+                error_type=type(error).__name__,
+                error=str(error),
+            )
         self.stop.set()
 
     def video_stage(self, job: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -83,6 +93,10 @@ class Session:
         with self.storing():
             self.rows.add(received(done["rows"]))
         scanned = job["kind"] == "scan"
+        note(
+            "video done", run_id=self.run_id, stage=job["kind"], key=job["video_id"], uri=uri, decoded_s=done["decoded_s"],
+            clips_kept=done["kept"], clips_dropped=done["dropped"],
+        )  # fmt: skip
         self.tally.busy(done["busy"])
         self.tally.add(
             footage_s=done["footage_s"], decoded_s=done["decoded_s"], videos_scanned=int(scanned), bytes_read=job["size"] if scanned else 0
@@ -105,6 +119,10 @@ class Session:
 
     def failure_rows(self, video: Mapping[str, Any], error: Mapping[str, Any], stage: str) -> dict[str, list[dict[str, Any]]]:
         """Rows of `videos` and `errors` for a failed video."""
+        note(
+            "video failed", run_id=self.run_id, stage=stage, level="warning", key=video.get("video_id"), uri=video["uri"],
+            error_type=error["type"], error=error["message"], permanent=error["permanent"],
+        )  # fmt: skip
         stamp = Stamp(self.run_id, now())
         who = {"uri": video["uri"], "video_id": video.get("video_id")}
         row = {
