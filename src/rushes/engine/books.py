@@ -46,10 +46,7 @@ class RunRow:
         """
         session = self._session
         self._written = time.monotonic()
-        counts = {**session.tally.as_dict(), "runner": session.recipe.engine.runner, "fingerprints": session.prints.as_dict()}
-        if session.captioner is not None:
-            counts["caption_requests"] = session.captioner.requests
-            counts["captions_pending"] = session.captioner.pending
+        counts = {**session.counts(), "runner": session.recipe.engine.runner, "fingerprints": session.prints.as_dict()}
         versions = {name: version(name) for name in LIBRARIES}
         row = {
             "status": status, "started_at": self._started, "ended_at": None if status == "running" else now(), "host": platform.node(),

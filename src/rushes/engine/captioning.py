@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -43,6 +43,7 @@ class Captioner:
         down_since: monotonic time of that, in seconds.
         requests: requests made.
         pending: clips left without a caption because the server was away.
+        faults: captions that failed for good, by type of error.
     """
 
     def __init__(self, engine: Engine, recipe: Recipe, prints: Fingerprints, store: Store, run_id: str) -> None:
@@ -50,6 +51,7 @@ class Captioner:
         self.down_since = 0.0
         self.requests = 0
         self.pending = 0
+        self.faults: Counter[str] = Counter()
         self._engine = engine
         self._recipe = recipe
         self._prints = prints
@@ -145,6 +147,7 @@ class Captioner:
             }  # fmt: skip
             self.buffer.add({"captions": [stamp.on(row, self._prints.captions)]})
             return
+        self.faults[answer.error_type] += 1
         note(
             "caption failed", run_id=self._run_id, stage="captions", level="warning", key=clip["clip_id"], uri=clip["uri"],
             error_type=answer.error_type, error=answer.error,

@@ -13,6 +13,7 @@ from rushes.engine.captioning import Captioner
 from rushes.engine.fingerprints import Fingerprints
 from rushes.engine.loop import Loop
 from rushes.engine.rows import Stamp, received
+from rushes.engine.shares import capacity
 from rushes.engine.tally import Tally
 from rushes.engine.workers import Workers
 from rushes.errors import RushesError, StorageError
@@ -46,6 +47,7 @@ class Session:
         self.rows = Buffer(store, [(CLIPS, ()), (MEASURES, MEASURE_COLUMNS), (FILES, ()), (VIDEOS, ()), (ERRORS, ()), (MARKS, ())])
         setup = {"store": store.root, "recipe": recipe.model_dump(mode="json"), "run_id": run_id}
         self.workers = Workers(recipe.scan, setup, self.stop)
+        self.tally.capacity = capacity(recipe)
         engine = make_engine(recipe.captions)
         self.captioner = Captioner(engine, recipe, prints, store, run_id) if engine else None
         self.loop = Loop()
@@ -55,6 +57,14 @@ class Session:
         """Ends the children and the loop."""
         self.workers.close()
         self.loop.close()
+
+    def counts(self) -> dict[str, Any]:
+        """All counts of the run so far: the tally's and the captioner's."""
+        counts = self.tally.as_dict()
+        if self.captioner is not None:
+            counts |= {"caption_requests": self.captioner.requests, "captions_pending": self.captioner.pending}
+            counts["errors"] |= dict(self.captioner.faults)
+        return counts
 
     def die(self, error: RushesError) -> None:
         """Ends the run with an error; what is durable stays."""
@@ -119,6 +129,7 @@ class Session:
 
     def failure_rows(self, video: Mapping[str, Any], error: Mapping[str, Any], stage: str) -> dict[str, list[dict[str, Any]]]:
         """Rows of `videos` and `errors` for a failed video."""
+        self.tally.failure(error["type"])
         note(
             "video failed", run_id=self.run_id, stage=stage, level="warning", key=video.get("video_id"), uri=video["uri"],
             error_type=error["type"], error=error["message"], permanent=error["permanent"],

@@ -16,12 +16,16 @@ class Tally:
         counts: videos_found, videos_scanned, videos_reused, videos_failed, videos_duplicate, clips_kept, clips_dropped, clips_failed,
             captions_made, caption_requests, captions_pending, frames_encoded, footage_s, decoded_s, bytes_read.
         busy_s: stage -> busy seconds: CPU time of scan, shots and files, time in flight of captions.
+        errors: type of error -> failed videos.
+        capacity: stage -> how many rows of it can be under way at once, so that busy_s / (wall_s x capacity) is its busy share.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.counts: Counter[str] = Counter()
         self.busy_s: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.capacity: dict[str, int] = {}
         self._under_way: dict[str, float] = {}
         self.videos_todo = 0
         self.footage_todo_s = 0.0
@@ -38,6 +42,11 @@ class Tally:
         with self._lock:
             self.busy_s.update(seconds)
 
+    def failure(self, error_type: str) -> None:
+        """Counts a failed video."""
+        with self._lock:
+            self.errors[error_type] += 1
+
     def decoding(self, uri: str, seconds: float | None) -> float:
         """How far the decoding of a video has come; None when it has ended. Gives how far it had come before."""
         with self._lock:
@@ -45,6 +54,12 @@ class Tally:
             if seconds is not None:
                 self._under_way[uri] = seconds
             return before
+
+    @property
+    def in_flight(self) -> int:
+        """Videos that are being decoded."""
+        with self._lock:
+            return len(self._under_way)
 
     @property
     def decoded_now_s(self) -> float:
@@ -67,5 +82,7 @@ class Tally:
             found: dict[str, Any] = {name: int(self.counts[name]) for name in names}
             found |= {name: round(float(self.counts[name]), 6) for name in ("footage_s", "decoded_s")}
             found["busy_s"] = {stage: round(float(s), 3) for stage, s in self.busy_s.items()}
-        found["wall_s"] = round(self.wall_s, 3)
+            found["errors"] = dict(self.errors)
+        found |= {"videos_todo": self.videos_todo, "footage_todo_s": round(self.footage_todo_s, 3), "capacity": dict(self.capacity)}
+        found |= {"in_flight": self.in_flight, "decoded_now_s": round(self.decoded_now_s, 3), "wall_s": round(self.wall_s, 3)}
         return found
