@@ -93,6 +93,7 @@ class EngineSettings(_Section):
     """Where the plan runs."""
 
     runner: Literal["native"] = Field("native", description="native: Daft's runner on this machine")
+    metrics_port: int = Field(0, ge=0, le=65535, description="the run answers Prometheus at this port; 0: none; needs the extra rushes[metrics]")
 
 
 class Recipe(_Section):

@@ -11,6 +11,7 @@ from typing import Any
 
 from rushes.engine.books import RunRow
 from rushes.engine.lease import Lease
+from rushes.engine.metrics import served
 from rushes.engine.plan import Plan, Source, make_plan
 from rushes.engine.quarantine import quarantined
 from rushes.engine.rows import Stamp, manifest_columns
@@ -101,7 +102,8 @@ def run(
                 plan = make_plan(args, store, recipe, limit=limit)
             session.tally.began = time.monotonic()  # waiting is no work
             store.gate = lease.check
-            return _Run(session, plan, args, limit, profile, stop, watch or (lambda _t: None)).go()
+            with served(session, recipe.engine.metrics_port):
+                return _Run(session, plan, args, limit, profile, stop, watch or (lambda _t: None)).go()
     except Stopped:  # before anything was written
         return RunResult(run_id, "interrupted", session.tally.as_dict())
     finally:
