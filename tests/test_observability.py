@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 import urllib.request
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from rushes.api import run as run_here
 from rushes.engine.shares import bottleneck, busy_shares, left_s
 from rushes.errors import CannotGoOn, MissingExtra
 from rushes.progress import status_lines
+from rushes.results import alive
+from rushes.store.store import now
 from stores import SRC, Reel, command, recipe, settings_of, start
 from test_caption_run import wait_for_requests
 
@@ -102,6 +105,15 @@ def test_status_reads_nothing_but_the_runs(reel_store: Path, tmp_path: Path) -> 
     after = command("status", out, "--json")
     assert (after.code, after.out) == (0, before.out)
     assert command("clips", out).code != 0, "the damage must be there for this test to mean anything"
+
+
+def test_a_run_that_says_it_runs_is_believed_by_the_lease() -> None:
+    row = {"run_id": "R"}
+    fresh, old = ((now() - timedelta(seconds=s)).isoformat() for s in (10, 100))
+    lease = {"run_id": "R", "dead": False, "at": fresh}
+    assert alive(row, lease)
+    for what in (None, {**lease, "run_id": "another"}, {**lease, "dead": True}, {**lease, "at": old}):
+        assert not alive(row, what)
 
 
 # The log
