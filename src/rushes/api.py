@@ -29,6 +29,8 @@ def run(
     retry_failed: bool = False,
     interrupted: threading.Event | None = None,
     watch: Callable[[Tally], None] | None = None,
+    wait: bool = False,
+    told: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Turns footage into captioned clips in a store; what is there already is not done again.
 
@@ -41,15 +43,20 @@ def run(
         retry_failed: try again what failed for good.
         interrupted: set it from another thread to stop within seconds.
         watch: called a few times a second with the books of the run.
+        wait: wait while another run writes to this store; else refuse.
+        told: called with a line for people when the run has to wait.
 
     Raises:
-        UsageError: nothing was written. CannotGoOn: the same call resumes.
+        UsageError: nothing was written. StoreBusy: another run writes to the store. CannotGoOn: the same call resumes.
     """
     from rushes.engine.run import run as go
 
     wanted = recipe or Recipe.profile(profile)
-    names = [str(f) for f in footage]
-    return go(names, str(out), wanted, profile=profile, limit=limit, retry_failed=retry_failed, interrupted=interrupted, watch=watch)
+    named = [str(f) for f in footage]
+    return go(
+        named, str(out), wanted, profile=profile, limit=limit, retry_failed=retry_failed, interrupted=interrupted, watch=watch, wait=wait,
+        told=told,
+    )  # fmt: skip
 
 
 def plan(footage: Sequence[str | Path], *, out: str | Path, recipe: Recipe | None = None, limit: int | None = None) -> Row:

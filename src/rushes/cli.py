@@ -90,18 +90,21 @@ def run(
     strict: Annotated[bool, typer.Option("--strict", help="exit 1 when any video or clip failed")] = False,
     ray: Annotated[str | None, typer.Option(help="run on Ray: local, auto, or host:port of a cluster", metavar="ADDRESS")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try again what failed for good")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="wait while another run writes to this store")] = False,
+    log: Annotated[str | None, typer.Option(help="append events to FILE, one JSON object a line; - is stderr", metavar="FILE")] = None,
 ) -> None:  # fmt: skip
     """Turn footage into captioned clips. Run it again to resume."""
     from rushes import api
-    from rushes.progress import Screen, interruptible
+    from rushes.log import logged
+    from rushes.progress import Screen, interruptible, say
 
     on_ray = ["engine.runner=ray", f"engine.ray_address={ray}"] if ray else []
     wanted = make_recipe(recipe, profile, [*(set_ or ()), *on_ray])
     stop = interruptible()
-    with Screen(out) as shown:
+    with logged(log), Screen(out) as shown:
         result = api.run(
             footage, out=out, recipe=wanted, profile=profile or "web", limit=limit, retry_failed=retry_failed, interrupted=stop,
-            watch=shown.update,
+            watch=shown.update, wait=wait, told=say,
         )  # fmt: skip
     shown.summary(result)
     if result.status == "interrupted":

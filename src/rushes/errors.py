@@ -10,6 +10,7 @@ Each says what went wrong, where (uri and time span), in which step, and how to 
       CannotGoOn            the run had to stop; the same command resumes        exit 3
         ServerError         a caption server that is not there
         StorageError        a store that cannot be read or written
+          StoreBusy         another run writes to the store
         MissingExtra        an optional package that this recipe needs
       VideoError            one video is `failed`; the run goes on
         ProbeError          not a readable container, or no video in it
@@ -94,6 +95,10 @@ class ServerError(CannotGoOn):
 
 class StorageError(CannotGoOn):
     """The store could not be read or written."""
+
+
+class StoreBusy(StorageError):
+    """Another run writes to the store, or took it over."""
 
 
 class MissingExtra(CannotGoOn):

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from rushes.engine.shares import bottleneck, busy_shares, left_s
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -145,17 +147,33 @@ def clips_words(tally: Tally) -> str:
 
 
 def status_lines(row: Mapping[str, Any]) -> list[str]:
-    """A run's row in a few lines."""
+    """A run's row in a few lines: state, books, rates, how busy each stage is, what holds it up, when it may end, what failed."""
     wall = max(1e-9, float(row["wall_s"]))
+    live = row["status"] == "running"
+    whose = f", process {row['pid']} on {row['host']}" if live else ""
+    decoded, ended = row["decoded_now_s"] or row["decoded_s"], row["videos_scanned"] + row["videos_failed"]
+    todo = f" of about {hours(row['footage_todo_s'])}" if row["footage_todo_s"] > decoded else ""
+    ratio = f"{row['decoded_s'] / row['footage_s']:.2f}" if row["footage_s"] else "-"
     lines = [
-        f"run {row['run_id']}: {row['status']}, {hours(wall)}, runner {row['runner']}, profile {row['profile']}",
+        f"run {row['run_id']}: {row['status']}, {hours(wall)}{whose}, runner {row['runner']}, profile {row['profile']}",
         f"videos   {row['videos_found']} found = {_videos(row)}" + (f" + {left} to do" if (left := _left(row)) else ""),
-        f"footage  {hours(row['footage_s'])}, {row['decoded_s'] / wall:.1f} video-hours/h, {row['bytes_read'] / 1e6 / wall:.1f} MB/s",
+        f"         {60 * ended / wall:.1f} videos/min" + (f", {row['in_flight']} being decoded" if live else ""),
+        f"footage  {hours(decoded)}{todo}, {decoded / wall:.1f} video-hours/h, {row['bytes_read'] / 1e6 / wall:.1f} MB/s;"
+        f" decode ratio {ratio}",
         f"clips    {_clips(row)}",
-        f"captions {row['captions_made']} made ({row['captions_made'] / wall:.2f}/s), {row['caption_requests']} requests,"
+        f"captions {row['captions_made']} made ({60 * row['captions_made'] / wall:.1f}/min), {row['caption_requests']} requests,"
         f" {row['captions_pending']} pending",
     ]
-    lines += [f"busy     {stage}: {seconds:.1f} s" for stage, seconds in row["busy_s"].items()]
+    shares = busy_shares(row)
+    for stage, seconds in row["busy_s"].items():
+        of = f" of {row['capacity'][stage]} {'requests' if stage == 'captions' else 'workers'}" if stage in row["capacity"] else ""
+        mark = "  <- the bottleneck" if stage == bottleneck(row) else ""
+        lines.append(f"busy     {stage}: {100 * shares[stage]:.0f} %{of} ({hours(seconds)}){mark}")
+    if row["errors"]:
+        kinds = sorted(row["errors"].items(), key=lambda item: -item[1])
+        lines.append(f"errors   {sum(row['errors'].values())} = " + " + ".join(f"{n} {kind}" for kind, n in kinds))
+    if live and (rest := left_s(row)) is not None:
+        lines.append(f"left     about {hours(rest)}")
     return lines + ([row["message"]] if row["message"] else [])
 
 

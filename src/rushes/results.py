@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from rushes.engine.fingerprints import Fingerprints, fingerprints
+from rushes.engine.lease import EXPIRY_S, holder
 from rushes.engine.wanted import RULE_COLUMNS, clip_columns, frame_s
 from rushes.errors import StoreError
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
@@ -27,8 +26,10 @@ from rushes.verdict.judge import check_columns, checks, judge
 
 Row = dict[str, Any]
 
-CRASHED_AFTER_S = 60.0
-"""A running run whose row is older than this has crashed; one whose process is gone has at once."""
+CRASHED_AFTER_S = EXPIRY_S
+"""A running run whose heartbeat is older than this has crashed; one whose process is gone has at once."""
+LATER: Row = {"errors": {}, "capacity": {}, "in_flight": 0, "decoded_now_s": 0.0, "videos_todo": 0, "footage_todo_s": 0.0}
+"""What rows of older versions lack."""
 
 
 class Results:
@@ -164,7 +165,8 @@ class Results:
 
     def runs(self) -> list[Row]:
         """The contract's `runs --json`, oldest first."""
-        return [run_row(row) for row in self._run_rows]
+        lease = holder(self.store) if any(row["status"] == "running" for row in self._run_rows) else None
+        return [run_row(row, lease) for row in self._run_rows]
 
     def errors(self) -> list[Row]:
         """Failed attempts under the recipe, newest last."""
@@ -217,22 +219,29 @@ class Results:
         return out
 
 
-def run_row(row: Mapping[str, Any]) -> Row:
-    """One row of `runs` as the contract has it; a running run that cannot be alive is "crashed"."""
+def run_row(row: Mapping[str, Any], lease: Mapping[str, Any] | None) -> Row:
+    """One row of `runs` as the contract has it; a running run that cannot be alive is "crashed".
+
+    Args:
+        row: as stored.
+        lease: who holds the store now.
+    """
     counts: Row = json.loads(row["counts"])
     status = row["status"]
-    if status == "running" and not alive(row):
+    if status == "running" and not alive(row, lease):
         status = "crashed"
     times = {k: row[k].isoformat() if row[k] else None for k in ("started_at", "ended_at")}
     head = {"run_id": row["run_id"], "status": status, **times}
-    return head | counts | {"profile": row["profile"], "message": row["message"], "versions": json.loads(row["versions"])}
+    rest = {name: row[name] for name in ("host", "pid", "profile", "message")}
+    return head | LATER | counts | rest | {"versions": json.loads(row["versions"])}
 
 
-def alive(row: Mapping[str, Any]) -> bool:
-    """Whether the process that wrote a running run's row may still be at work."""
-    if row["host"] in (platform.node(), socket.gethostname()) and Path("/proc").is_dir():
-        return Path(f"/proc/{row['pid']}").is_dir()
-    return bool((now() - row["written_at"]).total_seconds() < CRASHED_AFTER_S)
+def alive(row: Mapping[str, Any], lease: Mapping[str, Any] | None) -> bool:
+    """Whether the run of a running run's row may still be at work: it holds the store, and its process or its heartbeat lives."""
+    if lease is None or lease.get("run_id") != row["run_id"] or lease["dead"]:
+        return False
+    age_s = (now() - datetime.fromisoformat(lease["at"])).total_seconds()
+    return age_s < CRASHED_AFTER_S
 
 
 def sampled(clips: Sequence[Row], n: int) -> list[Row]:

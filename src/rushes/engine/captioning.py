@@ -19,6 +19,7 @@ from rushes.engine.fingerprints import Fingerprints
 from rushes.engine.rows import Stamp
 from rushes.engine.wanted import even_pts, second
 from rushes.errors import ServerError
+from rushes.log import note
 from rushes.recipe import Recipe
 from rushes.store.buffer import Buffer
 from rushes.store.store import Store, now
@@ -35,11 +36,12 @@ FACTS_OF_A_CLIP = ("uri", "first_pts")
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What came of a clip: the outcome, seconds to the answer, requests made."""
+    """What came of a clip: the outcome, seconds to the answer, requests made, type of the error of a failed one."""
 
     outcome: Literal["made", "failed", "pending"]
     seconds: float = 0.0
     requests: int = 0
+    error_type: str | None = None
 
 
 PENDING = Told("pending")
@@ -54,6 +56,7 @@ class Captioner:
 
     def __init__(self, engine: Engine, recipe: Recipe, prints: Fingerprints, store: Store, run_id: str) -> None:
         self.down: ServerError | None = None
+        self._down_since = 0.0
         self._turn = 0
         self._engine = engine
         self._recipe = recipe
@@ -84,11 +87,14 @@ class Captioner:
             try:
                 answer = await self._engine.caption(request)
             except ServerError as error:
+                if self.down is None:
+                    self._down_since = time.monotonic()
+                    note("caption server gone", run_id=self._run_id, stage="captions", level="warning", error=str(error))
                 self.down, self._asked = error, time.monotonic()
                 return PENDING
             await asyncio.to_thread(self._keep, clip, answer)
             requests = 0 if self._recipe.captions.engine == "facts" else answer.tries
-            return Told("made" if answer.error_type is None else "failed", answer.seconds, requests)
+            return Told("made" if answer.error_type is None else "failed", answer.seconds, requests, answer.error_type)
 
     async def _back(self) -> bool:
         if self._asked and time.monotonic() - self._asked < ASK_EVERY_S:
@@ -99,6 +105,8 @@ class Captioner:
         except ServerError as error:
             self.down = error
             return False
+        if self.down is not None:
+            note("caption server back", run_id=self._run_id, stage="captions", away_s=round(time.monotonic() - self._down_since, 1))
         self.down = None
         return True
 
@@ -141,6 +149,10 @@ class Captioner:
             }  # fmt: skip
             self._buffer.commit(self._buffer.add({"captions": [stamp.on(row, self._prints.captions)]}))
             return
+        note(
+            "caption failed", run_id=self._run_id, stage="captions", level="warning", key=clip["clip_id"], uri=clip["uri"],
+            error_type=answer.error_type, error=answer.error,
+        )  # fmt: skip
         row = {
             "stage": "captions", "key": clip["clip_id"], "video_id": clip["video_id"], "uri": clip["uri"], "start_s": clip["start_s"],
             "end_s": clip["end_s"], "error_type": answer.error_type, "error": answer.error, "attempt": answer.tries, "permanent": True,

@@ -18,6 +18,7 @@ from rushes.engine.desk import Desk, DeskGone, News, Orders, Turn
 from rushes.engine.machine import cores
 from rushes.engine.tally import Tally
 from rushes.errors import CannotGoOn, MissingExtra, UsageError
+from rushes.log import retell
 
 T = TypeVar("T")
 
@@ -182,6 +183,7 @@ class RemoteDesk:
         state = self._get(self._actor.state.remote())
         self.tally.load(state["tally"])
         self.fatal = state["fatal"]
+        retell(state["notes"])
         return int(state["lost"])
 
     def end(self) -> None:

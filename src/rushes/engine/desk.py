@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict
 
-from rushes.engine.tally import Tally
+from rushes.engine.tally import Books, Tally
+from rushes.log import Told
 
 ALIVE_S = 10.0
 """A session that has not been heard of for this long is dead: sessions post several times a second."""
@@ -46,25 +47,19 @@ class Orders(TypedDict):
     close: bool
 
 
-class Books(TypedDict):
-    """Counts and busy seconds that one job adds."""
-
-    counts: dict[str, float]
-    busy: dict[str, float]
-
-
 class News(TypedDict):
     """What a session tells.
 
-    `ended`: (job key, books) of jobs whose rows are durable. `counts`, `busy`: what else has become durable since the last news, captions
-    above all. `under_way`: uri -> seconds decoded. `answered`: the newest roll call it knows. `closed`: these are its last news.
-    `fatal`: (type, message) of what ends the run.
+    `ended`: (job key, books) of jobs whose rows are durable. `more`: what else has become durable since the last news, captions above all.
+    `under_way`: uri -> seconds decoded. `capacity`: stage -> rows it can have under way. `notes`: its log, where the driver is elsewhere.
+    `answered`: the newest roll call it knows. `closed`: these are its last news. `fatal`: (type, message) of what ends the run.
     """
 
     ended: list[tuple[str, Books]]
-    counts: dict[str, float]
-    busy: dict[str, float]
+    more: Books
     under_way: dict[str, float]
+    capacity: dict[str, int]
+    notes: list[Told]
     answered: int
     closed: bool
     fatal: tuple[str, str] | None
@@ -100,6 +95,7 @@ class _Worker:
     answered: int = 0
     closed: bool = False
     under_way: dict[str, float] = field(default_factory=dict)
+    capacity: dict[str, int] = field(default_factory=dict)
 
 
 class Desk:
@@ -119,6 +115,7 @@ class Desk:
         self._open: dict[str, str] = {}
         """Jobs under way, and the session that each is with."""
         self._workers: dict[str, _Worker] = {}
+        self._notes: list[Told] = []
         self._orders = Orders(stop=False, roll_call=0, close=False)
 
     # -- what sessions ask ---------------------------------------------------------------------------------------------------------
@@ -150,12 +147,15 @@ class Desk:
         """Takes a session's news, gives the orders."""
         with self._lock:
             known = self._hear(worker)
-            known.answered, known.closed, known.under_way = news["answered"], news["closed"], news["under_way"]
+            known.answered, known.closed = news["answered"], news["closed"]
+            known.under_way, known.capacity = news["under_way"], news["capacity"]
             for key, books in news["ended"]:
                 self._enter(key, books)
-            self.tally.add(**news["counts"])
-            self.tally.busy(news["busy"])
-            self.tally.under_way = {uri: s for w in self._workers.values() for uri, s in w.under_way.items()}
+            self.tally.enter(news["more"])
+            self._notes += news["notes"]
+            living = [w for w in self._workers.values() if self._lives(w)]
+            self.tally.under_way = {uri: s for w in living for uri, s in w.under_way.items()}
+            self.tally.capacity = dict(sum((Counter(w.capacity) for w in living), Counter()))
             self.fatal = self.fatal or news["fatal"]
             orders = self._orders.copy()
             orders["stop"] |= self.fatal is not None
@@ -193,10 +193,11 @@ class Desk:
             return sum(close or w.answered < roll_call for w in living)
 
     def state(self) -> dict[str, Any]:
-        """The books, what ends the run, and how many sessions ended without a word."""
+        """The books, what ends the run, how many sessions ended without a word, and their logs since the last call."""
         with self._lock:
             lost = sum(not w.closed and not self._lives(w) for w in self._workers.values())
-            return {"tally": self.tally.snapshot(), "fatal": self.fatal, "lost": lost}
+            notes, self._notes = self._notes, []
+            return {"tally": self.tally.snapshot(), "fatal": self.fatal, "lost": lost, "notes": notes}
 
     def refresh(self) -> int:
         """Brings `tally` and `fatal` up to date; gives how many sessions ended without a word."""
@@ -230,7 +231,6 @@ class Desk:
     def _enter(self, key: str, books: Books) -> None:
         job = self._jobs[key]
         if job.books is None:
-            self.tally.add(**books["counts"])
-            self.tally.busy(books["busy"])
+            self.tally.enter(books)
             job.books = books
         self._open.pop(key, None)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from rushes.engine.desk import Books, DeskGone, Door, News, Orders
+from rushes.engine.desk import DeskGone, Door, News, Orders
+from rushes.engine.tally import Books
 from rushes.errors import RushesError
+from rushes.log import Carrier
 
 POST_EVERY_S = 0.2
 
@@ -18,19 +20,24 @@ class Reporter:
     Args:
         name: the session's name at the desk.
         door: the desk.
+        capacity: stage -> rows that the session can have under way.
         on_stop: called once, when the run is to stop.
         on_close: called once, when the driver wants the session to end, or is gone.
     """
 
-    def __init__(self, name: str, door: Door, on_stop: Callable[[], None], on_close: Callable[[], None]) -> None:
+    def __init__(self, name: str, door: Door, capacity: dict[str, int], on_stop: Callable[[], None], on_close: Callable[[], None]) -> None:
         self._name = name
         self._door = door
         self._on_stop = on_stop
         self._on_close = on_close
         self._lock = threading.Lock()
-        self._news = _empty()
+        self._capacity = capacity
+        self._ended: list[tuple[str, Books]] = []
         self._counts: Counter[str] = Counter()
         self._busy: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter()
+        self.carrier: Carrier | None = None
+        """The log of a process that is not the driver's."""
         self._under_way: dict[str, float] = {}
         self._answered = 0
         self._fatal: tuple[str, str] | None = None
@@ -42,13 +49,14 @@ class Reporter:
     def ended(self, key: str, books: Books) -> None:
         """A job ended and its rows are durable."""
         with self._lock:
-            self._news["ended"].append((key, books))
+            self._ended.append((key, books))
 
-    def add(self, counts: Mapping[str, float], busy: Mapping[str, float]) -> None:
+    def add(self, books: Books) -> None:
         """What else has become durable."""
         with self._lock:
-            self._counts.update(counts)
-            self._busy.update(busy)
+            self._counts.update(books["counts"])
+            self._busy.update(books["busy"])
+            self._errors.update(books["errors"])
 
     def under_way(self, uri: str, seconds: float | None) -> float:
         """How far the decoding of a video has come; None when it has ended. Gives how far it had come before."""
@@ -73,11 +81,12 @@ class Reporter:
     def report(self, *, closed: bool = False) -> Orders:
         """Posts the news and follows the orders."""
         with self._lock:
-            news, self._news = self._news, _empty()
-            news["counts"], self._counts = dict(self._counts), Counter()
-            news["busy"], self._busy = dict(self._busy), Counter()
-            news["under_way"], news["fatal"] = dict(self._under_way), self._fatal
-        news["answered"], news["closed"] = self._answered, closed
+            news = News(
+                ended=self._ended, more=Books(counts=dict(self._counts), busy=dict(self._busy), errors=dict(self._errors)),
+                under_way=dict(self._under_way), capacity=self._capacity, notes=self.carrier.taken() if self.carrier else [],
+                answered=self._answered, closed=closed, fatal=self._fatal,
+            )  # fmt: skip
+            self._ended, self._counts, self._busy, self._errors = [], Counter(), Counter(), Counter()
         try:
             orders = self._door.post(self._name, news)
         except DeskGone:
@@ -98,7 +107,3 @@ class Reporter:
         if self._thread is not threading.current_thread():
             self._thread.join()
         self.report(closed=True)
-
-
-def _empty() -> News:
-    return News(ended=[], counts={}, busy={}, under_way={}, answered=0, closed=False, fatal=None)

@@ -16,7 +16,9 @@ from rushes.captions import make_engine
 from rushes.engine.books import RunRow
 from rushes.engine.cluster import RemoteDesk
 from rushes.engine.desk import Desk
+from rushes.engine.lease import Lease
 from rushes.engine.loop import Loop
+from rushes.engine.metrics import served
 from rushes.engine.plan import Plan, Source, make_plan
 from rushes.engine.quarantine import quarantined
 from rushes.engine.rows import Stamp, attempt_row, failed_video, manifest_columns
@@ -26,6 +28,7 @@ from rushes.engine.tally import Tally
 from rushes.engine.wanted import RULE_COLUMNS
 from rushes.engine.workers import worker_count
 from rushes.errors import CannotGoOn, FootageError, RushesError, ServerError
+from rushes.log import note
 from rushes.media.guard import Stopped
 from rushes.recipe import Recipe
 from rushes.store.buffer import Buffer
@@ -68,6 +71,8 @@ def run(
     retry_failed: bool = False,
     interrupted: threading.Event | None = None,
     watch: Callable[[Tally], None] | None = None,
+    wait: bool = False,
+    told: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Turns footage into clips in a store. Finished work is not done again.
 
@@ -80,26 +85,39 @@ def run(
         retry_failed: try again what failed for good.
         interrupted: set it to stop the run within seconds.
         watch: called a few times a second with the books.
+        wait: wait while another run holds the store; else refuse.
+        told: called with a line for people when the run has to wait.
 
     Raises:
         UsageError: wrong recipe, no video, `out` is no store; nothing was written.
+        StoreBusy: another run holds the store, or took it over.
         CannotGoOn: the run had to stop; the same call resumes.
     """
     check_columns(recipe.rules, RULE_COLUMNS)
     stop = interrupted or threading.Event()
     store = Store(out, recipe.storage)
+    run_id = f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    lease = Lease(store, run_id, told=told)
+    if not wait:
+        lease.refuse()
+    before = store.run_stamps()
     known = store if store.marked() else None
     plan = make_plan(args, known, recipe, limit=limit, retry_failed=retry_failed)
     if not plan.sources:
         raise FootageError("--limit 0 leaves no video", step="run", mend="use --limit 1 or more")
-    run_id = f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     try:
         with _Server(recipe, stop) as server:
             if plan.jobs:
                 server.check()
                 start_engine(recipe)
             Store.create(out, recipe.storage)
-            return _Run(run_id, recipe, store, plan, server, args, limit, profile, stop, watch or (lambda _t: None)).go()
+            with lease.held(wait=wait, interrupted=stop):
+                if store.run_stamps() != before:  # another run wrote since: what is present has changed
+                    plan = make_plan(args, store, recipe, limit=limit, retry_failed=retry_failed)
+                store.gate = lease.check
+                run = _Run(run_id, recipe, store, plan, server, args, limit, profile, stop, watch or (lambda _t: None))
+                with served(run_id, run.desk.tally, recipe.engine.metrics_port):
+                    return run.go()
     except Stopped:  # before anything was written
         return RunResult(run_id, "interrupted", Tally().as_dict())
 
@@ -155,11 +173,13 @@ class _Run:
         on_ray = recipe.engine.runner == "ray" and bool(plan.jobs)
         self.desk: Desk | RemoteDesk = RemoteDesk(run_id) if on_ray else Desk()
         if isinstance(self.desk, Desk):
-            SESSIONS[run_id] = Session(self.setup, self.desk, self.workers, platform.node())
+            SESSIONS[run_id] = session = Session(self.setup, self.desk, self.workers, platform.node())
+            session.store.gate = store.gate
         self.row = RunRow(store, recipe, plan.prints, run_id, profile, self.desk.tally)
 
     def go(self) -> RunResult:
         self._open_books()
+        note("run started", run_id=self.run_id, stage="run", jobs=len(self.plan.jobs), footage_s=self.plan.decode_s)
         try:
             self.row.write("running")
             self._identities()
@@ -170,9 +190,14 @@ class _Run:
             pass
         status = "interrupted" if self.interrupted.is_set() or self.fatal else "finished"
         self._close(status)
+        if self.fatal is not None:
+            told = {"error_type": type(self.fatal).__name__, "error": str(self.fatal)}
+            note("run stopped", run_id=self.run_id, stage=self.fatal.step or "run", level="error", **told)
+        counts = self.desk.tally.as_dict()
+        note("run ended", run_id=self.run_id, stage="run", status=status, **counts)
         if self.fatal is not None and not self.interrupted.is_set():
             raise self.fatal
-        return RunResult(self.run_id, status, self.desk.tally.as_dict())
+        return RunResult(self.run_id, status, counts)
 
     def _open_books(self) -> None:
         plan, tally = self.plan, self.desk.tally

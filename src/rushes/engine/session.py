@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import threading
 from collections.abc import Mapping
@@ -19,23 +18,24 @@ from typing import Any
 from rushes.captions import make_engine
 from rushes.engine import cluster
 from rushes.engine.captioning import Captioner
-from rushes.engine.desk import Books, DeskGone, Door, Turn
+from rushes.engine.desk import DeskGone, Door, Turn
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.loop import Loop
 from rushes.engine.quarantine import described
 from rushes.engine.reporter import Reporter
 from rushes.engine.rows import Rows, Stamp, attempt_row, failed_video, received
 from rushes.engine.same_file import cause
+from rushes.engine.shares import capacity
+from rushes.engine.tally import Books
 from rushes.engine.workers import Workers, worker_count
 from rushes.errors import CrashError, StorageError, WorkerLost
+from rushes.log import Level, carry, note
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.media.guard import Child, Stopped
 from rushes.recipe import Recipe
 from rushes.store.buffer import Buffer
 from rushes.store.store import Store, now
 from rushes.store.tables import CLIPS, ERRORS, FILES, MARKS, MEASURES, VIDEOS
-
-log = logging.getLogger("rushes")
 
 ASK_AGAIN_S = 0.2
 """How soon a free worker asks for a job again when there is none, but some may come back."""
@@ -79,15 +79,16 @@ class Session:
         self.prints = fingerprints(self.recipe)
         self.stop = threading.Event()
         self._door = door
-        store = Store(setup.store, self.recipe.storage)
-        self._rows = Buffer(store, video_tables())
+        self.store = Store(setup.store, self.recipe.storage)
+        self._rows = Buffer(self.store, video_tables())
         self._workers = Workers(self.recipe.scan, workers, asdict(setup), self.stop)
         self._threads = ThreadPoolExecutor(workers + COMMITTING, thread_name_prefix="videos")
         self._loop = Loop()
         engine = make_engine(self.recipe.captions)
-        self._captioner = Captioner(engine, self.recipe, self.prints, store, setup.run_id) if engine else None
+        self._captioner = Captioner(engine, self.recipe, self.prints, self.store, setup.run_id) if engine else None
         self._name = f"{node}/{os.getpid()}"
-        self.reporter = Reporter(self._name, door, on_stop=self._halt, on_close=lambda: close_session(setup.run_id))
+        room = capacity(self.recipe, workers)
+        self.reporter = Reporter(self._name, door, room, on_stop=self._halt, on_close=lambda: close_session(setup.run_id))
 
     def close(self) -> None:
         """Ends the children and the loop, and tells the desk."""
@@ -95,6 +96,8 @@ class Session:
         self._workers.close()
         self._threads.shutdown(cancel_futures=True)
         self.reporter.close()
+        if self.reporter.carrier is not None:
+            self.reporter.carrier.close()
         if self._captioner is not None:
             self._loop.call(self._captioner.close())
         self._loop.close()
@@ -124,7 +127,7 @@ class Session:
             counts["captions_made"] = 1
         elif told.outcome == "failed":
             counts |= {"clips_failed": 1, "clips_kept": -1}
-        self.reporter.add(counts, {"captions": told.seconds})
+        self.reporter.add(Books(counts=counts, busy={"captions": told.seconds}, errors={told.error_type: 1} if told.error_type else {}))
         return told.outcome
 
     async def video_stage(self) -> list[dict[str, Any]]:
@@ -149,7 +152,7 @@ class Session:
                 return []
             job = json.loads(turn["job"])
             if job["kind"] == "clips":
-                self.reporter.ended(job["key"], Books(counts={}, busy={}))
+                self.reporter.ended(job["key"], Books(counts={}, busy={}, errors={}))
                 return list(job["clips"])
             answer, attempt = self._attempts(child, job, turn)
         clips = self._done(job, answer["done"]) if "done" in answer else self._failed(job, answer["error"], attempt)
@@ -174,6 +177,7 @@ class Session:
                 return answer, before + attempt
             self._write({"errors": [self._attempt(job, answer["error"], before + attempt, permanent=False)]})
             attempt = self._door.again(job["key"])
+            self._note("video tried again", job, level="warning", attempt=attempt, error_type=answer["error"]["type"])
 
     def _done(self, job: Mapping[str, Any], done: Mapping[str, Any]) -> list[dict[str, Any]]:
         if not self._write(received(done["rows"])):
@@ -185,7 +189,8 @@ class Session:
             mute = frozenset(job["mute"])
             failed = sum(clip["clip_id"] in mute for clip in done["clips"])
             counts |= {"clips_kept": done["kept"] - failed, "clips_dropped": done["dropped"], "clips_failed": failed}
-        self.reporter.ended(job["key"], Books(counts=counts, busy=done["busy"]))
+        self._note("video done", job, decoded_s=done["decoded_s"], clips_kept=done["kept"], clips_dropped=done["dropped"])
+        self.reporter.ended(job["key"], Books(counts=counts, busy=done["busy"], errors={}))
         return list(done["clips"])
 
     def _failed(self, job: Mapping[str, Any], error: Mapping[str, Any], attempt: int) -> list[dict[str, Any]]:
@@ -203,8 +208,13 @@ class Session:
         elif "scan" not in job["present"]:  # else its scan stands; the next run tries again
             rows["videos"] = [Stamp(self.setup.run_id, now()).on(failed_video(job, error), self.prints.scan)]
         if self._write(rows):
-            self.reporter.ended(job["key"], Books(counts=counts, busy={}))
+            told = {"error_type": error["type"], "error": error["message"], "permanent": permanent, "attempt": attempt}
+            self._note("video failed", job, level="warning", **told)
+            self.reporter.ended(job["key"], Books(counts=counts, busy={}, errors={error["type"]: 1}))
         return []
+
+    def _note(self, event: str, job: Mapping[str, Any], *, level: Level = "info", **fields: object) -> None:
+        note(event, run_id=self.setup.run_id, stage=str(job["kind"]), level=level, key=job["video_id"], uri=job["uri"], **fields)
 
     def _attempt(self, job: Mapping[str, Any], error: Mapping[str, Any], attempt: int, *, permanent: bool) -> dict[str, Any]:
         row = attempt_row(job, error, str(job["kind"]), attempt, permanent=permanent)
@@ -252,4 +262,5 @@ def session_of(setup: Setup) -> Session:
             recipe = Recipe.model_validate(setup.recipe)
             node, cpus = cluster.this_node()
             session = SESSIONS[setup.run_id] = Session(setup, cluster.door(setup.run_id), worker_count(recipe.scan, cpus), node)
+            session.reporter.carrier = carry()
         return session

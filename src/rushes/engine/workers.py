@@ -11,6 +11,7 @@ from typing import Any
 from rushes.engine.machine import cores, memory_bytes
 from rushes.engine.quarantine import described
 from rushes.errors import CrashError, HangError, MemoryError_
+from rushes.log import note
 from rushes.media.guard import Child
 from rushes.recipe import ScanSettings
 
@@ -72,6 +73,10 @@ class Workers:
                 self._ready[id(child)] = child.pid
             return child.do(dict(job), uri=job["uri"], progress=progress)
         except (HangError, MemoryError_, CrashError) as error:
+            note(
+                "child ended", run_id=self._setup["run_id"], stage=str(job["kind"]), level="warning", key=job.get("video_id"),
+                uri=job["uri"], error_type=type(error).__name__.rstrip("_"),
+            )  # fmt: skip
             return {"error": described(error)}
 
     def close(self) -> None:

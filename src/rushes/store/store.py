@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,8 @@ class Store:
     def __init__(self, root: str, options: storage.Options) -> None:
         self.root = public_uri(root).rstrip("/")
         self.options = options
+        self.gate: Callable[[], None] | None = None
+        """Called before each write; it raises where this process may not write any more (its lease is lost)."""
 
     @classmethod
     def create(cls, root: str, options: storage.Options) -> Store:
@@ -113,8 +115,10 @@ class Store:
         """Writes an Arrow table as one part: durable when this returns.
 
         Raises:
-            StorageError: it could not be written (disk full, permission, connection).
+            StorageError: it could not be written (disk full, permission, connection), or another run has taken the store.
         """
+        if self.gate is not None:
+            self.gate()
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -131,6 +135,10 @@ class Store:
         folder, _, beginning = under.rpartition("/")
         found = storage.listing(self.path(table.name, *folder.split("/")) if folder else self.path(table.name), self.options, ".parquet")
         return sorted(f.uri for f in found if f.uri.rpartition("/")[2].startswith(beginning))
+
+    def run_stamps(self) -> dict[str, str]:
+        """Parts of the table `runs` with their stamps. Every run writes one: if two looks are equal, no run has written in between."""
+        return {part.uri: part.stamp for part in storage.listing(self.path("runs"), self.options, ".parquet")}
 
     def _dataset(self, parts: Sequence[str], full: pa.Schema | None = None) -> ds.Dataset:
         import pyarrow.dataset as ds
