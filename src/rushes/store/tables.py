@@ -194,7 +194,7 @@ ERRORS = Table(
     ("stage", "key", "attempt"),
     "one row for each failed attempt",
     (
-        _c("stage", "text", "identify, scan, files or captions"),
+        _c("stage", "text", "identify, scan, recut, files or captions"),
         _c("key", "text", "the clip_id, the video_id, or the uri where there is none"),
         _c("video_id", "text", "the video, where known"),
         _c("uri", "text", "the source video"),
@@ -202,8 +202,8 @@ ERRORS = Table(
         _c("end_s", "double", "end of the span concerned", "s"),
         _c("error_type", "text", "type of the error"),
         _c("error", "text", "what went wrong and how to mend it"),
-        _c("attempt", "int", "requests or attempts made"),
-        _c("permanent", "bool", "trying again would give the same"),
+        _c("attempt", "int", "which attempt at the video it was, over all runs, from 1; of a caption: requests made"),
+        _c("permanent", "bool", "not tried again but by `--retry-failed`: it would give the same, or `scan.attempts` are used up"),
         *STAMPS,
     ),
 )
