@@ -131,7 +131,7 @@ def test_every_error_and_its_exit_code_are_told() -> None:
     ends_a_run = [e for root in (rushes.errors.UsageError, rushes.errors.CannotGoOn) for e in tree(root)]
     assert codes == {e.__name__: str(e.exit_code) for e in ends_a_run}
     rest = set(tree(rushes.errors.RushesError)) - {*ends_a_run, rushes.errors.RushesError}
-    assert {e.__name__.rstrip("_") for e in rest if e.__module__ == "rushes.errors"} <= set(re.findall(r"`(\w+Error)`", text))
+    assert {e.__name__.rstrip("_") for e in rest if e.__module__ == "rushes.errors"} <= set(re.findall(r"`(\w+Error|WorkerLost)`", text))
 
 
 # The recipe
@@ -181,7 +181,14 @@ def other(key: str, value: Any, annotation: Any) -> Any:
         return not value
     if isinstance(value, int | float):
         return value + 1 if isinstance(value, int) else value / 2 + 0.1
-    words = {"detector": "content", "prompt": "short", "model": "another", "base_url": "http://127.0.0.1:1/v1", "column": "duration_s"}
+    words = {
+        "detector": "content",
+        "prompt": "short",
+        "model": "another",
+        "base_url": "http://127.0.0.1:1/v1",
+        "column": "duration_s",
+        "ray_address": "local",
+    }
     return ["hash"] if key == "detectors" else words.get(key, 5.0)
 
 

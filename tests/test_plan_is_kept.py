@@ -45,6 +45,7 @@ CHANGES = {
     "scan.mode": change('scan.mode="fast"', "scan frames shots measures captions", 4),
     "scan.workers": change("scan.workers=2"),
     "scan.grid_per_s": change("scan.grid_per_s=3", SCAN),
+    "scan.attempts": change("scan.attempts=5"),
     "scan.hang_s": change("scan.hang_s=50"),
     "scan.memory_gib": change("scan.memory_gib=3"),
     "scan.detectors": change('scan.detectors=["hash"]', SCAN),
@@ -78,6 +79,8 @@ CHANGES = {
     "clips.mode": change('clips.mode="copy"', "files", 0, 4),
     "clips.crf": change("clips.crf=30", "files", 0, 4),
     "engine.runner": change('engine.runner="native"'),
+    "engine.ray_address": change('engine.ray_address="local"'),
+    "engine.metrics_port": change("engine.metrics_port=29876"),
     "storage": change('storage.memory.some_option="x"'),
 }
 """Every key of the recipe. A new key must find its line here."""
