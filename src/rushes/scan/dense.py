@@ -95,7 +95,8 @@ class DenseMotion:
         if min(before.shape) >= SMALLEST:
             start = self._dis.calc(before, after, start)
         flow = refine(before, after, start)
-        speed = cv2.magnitude(*flow).ravel() / np.float32(np.hypot(*before.shape) * dt)
+        speed = np.sqrt(flow[0] ** 2 + flow[1] ** 2).ravel()  # not cv2.magnitude: its last bit depends on where in memory it writes
+        speed /= np.float32(np.hypot(*before.shape) * dt)
         noise = cv2.blur(np.abs(cv2.sepFilter2D(cv2.subtract(after, before, dtype=cv2.CV_32F), -1, SMOOTH, SMOOTH)), (WINDOW, WINDOW))
         still = (speed < STILL) | (noise.ravel() < CHANGE)
         rank = int(0.95 * (speed.size - 1))

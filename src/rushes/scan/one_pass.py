@@ -24,7 +24,7 @@ from rushes.scan.meters import Meters, all_columns, make_meters
 if TYPE_CHECKING:
     from av import VideoFrame
 
-VERSION = 1
+VERSION = 2
 """Raise when the signals of the same footage change."""
 FRAMES_VERSION = 1
 """Raise when the sampled JPEG frames of the same footage change."""
