@@ -87,7 +87,7 @@ class Blend:
         self._t = np.concatenate((self._t, batch.t))
         self._thumb = np.concatenate((self._thumb, batch.thumb))
         self._coarse = np.concatenate((self._coarse, batch.thumb[:, ::COARSE]))
-        self._advance(int(np.searchsorted(self._t, self._t[-1] - LOOK_S)))
+        self._advance(unsettled_from(self._t))
 
     def finish(self) -> dict[str, npt.NDArray[np.float32]]:
         """All signals named in `columns`, float32, one value a frame."""
@@ -123,6 +123,19 @@ def needed_from(t: F64, row: int) -> int:
     if row:
         look = min(look, t[row - 1] - LAST_FRAME_S)
     return int(np.searchsorted(t, look))
+
+
+def settled_from(t: F64) -> int:
+    """The first frame from which on no signal looks at anything before the first of `t`; their number where there is none."""
+    look = t - LOOK_S
+    look[1:] = np.minimum(look[1:], t[:-1] - LAST_FRAME_S)
+    settled = look > t[:1]
+    return int(settled.argmax()) if settled.any() else len(t)
+
+
+def unsettled_from(t: F64) -> int:
+    """The first frame from which on signals may look at something after the last of `t`."""
+    return int(np.searchsorted(t, t[-1] - LOOK_S))
 
 
 class _Test:

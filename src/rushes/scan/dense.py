@@ -71,13 +71,17 @@ class DenseMotion:
 
     def push(self, views: Views, on_grid: bool) -> None:
         """Take the next frame; flow is computed when it is on the grid."""
+        self.push_motion(views.t, views.motion, on_grid)
+
+    def push_motion(self, t: float, motion: U8, on_grid: bool) -> None:
+        """Take the next frame by its time, seconds, and its motion view (h, w)."""
         recent = self._recent
-        while len(recent) > 1 and recent[1][0] <= views.t - BASELINE_S:
+        while len(recent) > 1 and recent[1][0] <= t - BASELINE_S:
             recent.popleft()
         row = (np.nan,) * 4
-        if on_grid and recent and BASELINE_S <= views.t - recent[0][0] <= LONGEST_S:
-            row = self._measure(recent[0][1], views.motion, views.t - recent[0][0])
-        recent.append((views.t, views.motion))
+        if on_grid and recent and BASELINE_S <= t - recent[0][0] <= LONGEST_S:
+            row = self._measure(recent[0][1], motion, t - recent[0][0])
+        recent.append((t, motion))
         self._rows.append(row)
 
     def finish(self) -> dict[str, F32]:
