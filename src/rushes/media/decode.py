@@ -38,17 +38,15 @@ class Seams:
     Attributes:
         started, ended: whether its first packet, and the first of the next segment, were found.
         reordering: `Decoder.reordering` when the first frame came.
-        second_key, last_key: ordinals of the segment's second key packet and of its last one.
-        first_damage, last_damage: ordinals at which the first and the last damage were seen; None: there was none.
+        last_key: ordinal of the segment's last key packet.
+        last_damage: ordinal at which the last damage was seen; None: there was none.
         gave_up: the damage was such that the rest was not read.
     """
 
     started: bool = True
     ended: bool = True
     reordering: int = 0
-    second_key: int = 0
     last_key: int = 0
-    first_damage: int | None = None
     last_damage: int | None = None
     gave_up: bool = False
 
@@ -71,7 +69,7 @@ class Decoder:
 
     Raises:
         ProbeError: on entering, when the container or its streams cannot be read.
-        DecodeError: while iterating, when no frame at all can be decoded.
+        DecodeError: while iterating, when no frame at all can be decoded, or at the first damage in a segment that is not the first.
     """
 
     def __init__(
@@ -99,6 +97,7 @@ class Decoder:
         self._durations: dict[int, int] = {}
         self._last_duration = 0
         self.seams = Seams()
+        self._alone = segment is not None and segment.start_pts is not None
         self._demuxed: Iterable[Packet[VideoStream]] = self._demux() if segment is None else self._demux_segment(segment)
         self.mode: Mode = self._configure(mode, known=segment is not None)
 
@@ -155,14 +154,13 @@ class Decoder:
                 return
             if key is not None:
                 self.seams.last_key = self.n_packets
-                self.seams.second_key = self.seams.second_key or self.n_packets
             yield packet
 
     def _damage(self) -> None:
         self.n_corrupt += 1
         self.seams.last_damage = self.n_packets
-        if self.seams.first_damage is None:
-            self.seams.first_damage = self.n_packets
+        if self._alone:
+            raise DecodeError("it is damaged, and what a decoder puts in the gap depends on what it saw before", uri=self.uri, step="scan")
 
     def __iter__(self) -> Iterator[tuple[VideoFrame, int]]:
         """Yields (frame, pts): pts strictly increasing, in ticks of `time_base`."""

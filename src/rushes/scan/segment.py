@@ -96,7 +96,7 @@ def scan_segment(
 
     Raises:
         ProbeError: no readable container or no video in it.
-        DecodeError: no frame of the segment could be decoded.
+        DecodeError: no frame of the segment could be decoded, or it is damaged and not the video's first.
     """
     ends = Ends(head=segment.start_pts is not None, tail=segment.end_pts is not None)
     frames = _Frames(on_frame, hold=segment.start_pts is not None)

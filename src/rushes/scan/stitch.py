@@ -74,10 +74,8 @@ class _Stitcher:
             return f"the rest of segment {k} was too damaged to be read"
         if new.reordering != seams.reordering:
             return f"the decoder learnt in segment {k} that it held back too few frames to give them in order"
-        if seams.first_damage is not None and seams.last_damage is not None:
-            at_start = new.segment.start_pts is not None and (not seams.second_key or seams.first_damage <= seams.second_key)
-            if at_start or (new.segment.end_pts is not None and seams.last_damage >= seams.last_key):
-                return f"segment {k} is damaged next to a seam"
+        if seams.last_damage is not None and seams.last_damage >= seams.last_key:
+            return f"segment {k} is damaged next to a seam"
         if not self.done:
             first = new.segment.first_pts
             return None if int(new.pts[0]) == first else f"the first frame has pts {new.pts[0]}, not {first}"
@@ -109,12 +107,12 @@ class _Stitcher:
         self.done.append(replace(new, signals={}, held=None, head=None, tail=None))
 
     def finish(self) -> Stitched | Refusal:
+        if not self.done or self.done[-1].segment.end_pts is not None:
+            return Refusal(f"segment {len(self.done)} is missing")
         self.seam.close()
         pts = np.concatenate([s.pts for s in self.done])
         signals = {name: np.concatenate([s[name] for s in self.signals]) for name in self.signals[0]}
         last, totals = self.done[-1], [sum(getattr(s, n) for s in self.done) for n in ("n_packets", "n_corrupt", "n_repaired_pts")]
-        if last.segment.end_pts is not None:
-            return Refusal(f"segment {len(self.done)} is missing")
         scan = Scan(self.done[0].facts, last.mode, pts, signals, end_of(pts, last.last_duration), *totals)
         return Stitched(scan, tuple(self.frames), len(self.frames) + sum(s.n_frames for s in self.done))
 
