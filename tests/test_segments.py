@@ -39,6 +39,7 @@ CASES: dict[str, dict[str, Any]] = {
     "hevc.mp4": {"codec": "hevc", "options": {"x265-params": "log-level=none:pools=none:frame-threads=1:scenecut=0:open-gop=0"}},
     "vp9.webm": {"codec": "vp9"},
     "uneven.mkv": {"pts": "jittered"},
+    "pauses.mkv": {"pts": "paused"},
     "late.mp4": {"start": 12_800 * 3},
     "edit_list.mp4": {"start": -512 * 7},
     "slow.mp4": {"fps": 4},
@@ -58,10 +59,14 @@ def footage_film() -> Edit:
 def case(footage: Footage) -> Callable[[str], Clip]:
     def make(name: str) -> Clip:
         how = dict(CASES[name])
+        n, second = footage_film().n_frames, int(1 / TICK)
         if how.get("pts") == "jittered":
-            n = footage_film().n_frames
             steps = jittered(n, Fraction(25), TICK)
-            how["pts"] = tuple(p + (4 * int(1 / TICK) if i > 70 else 0) for i, p in enumerate(steps))  # and a pause of 4 s
+            how["pts"] = tuple(p + (4 * second if i > 70 else 0) for i, p in enumerate(steps))  # and a pause of 4 s
+        elif (
+            how.get("pts") == "paused"
+        ):  # for 2.5 s after the first frame of each group of pictures, so that almost nothing lies beside a seam
+            how["pts"] = tuple(i * second // 25 + (i + GOP - 1) // GOP * 5 * second // 2 for i in range(n))
         return footage(f"segments_{name}", lambda path: render(path, footage_film(), gop=GOP, **how))
 
     return make
