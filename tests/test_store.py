@@ -21,7 +21,7 @@ from rushes.records import Column
 from rushes.store.buffer import Buffer
 from rushes.store.frames import FrameWriter
 from rushes.store.store import MARKER, Store
-from rushes.store.tables import CAPTIONS, ERRORS, FRAMES, MARKS, TABLES, VIDEOS, schema
+from rushes.store.tables import CAPTIONS, ERRORS, FRAMES, MARKS, SEGMENTS, TABLES, VIDEOS, schema
 from rushes.store.views import duckdb_views
 from stores import SRC
 
@@ -105,10 +105,11 @@ def test_every_table_can_be_written_and_read_empty_handed(store: Store) -> None:
         assert store.read(table).num_rows == 0
         row = (
             {c.name: None for c in table.columns}
-            | {k: "x" for k in table.keys if k not in ("pts", "attempt")}
+            | {k: "x" for k in table.keys if k not in ("pts", "attempt", "segment")}
             | ({"attempt": 1} if table is ERRORS else {})
         )
         row |= {"fingerprint": "f", "written_at": NOON, "run_id": "r"} | ({"pts": 1} if table is FRAMES else {})
+        row |= {"segment": 1} if table is SEGMENTS else {}
         store.write_rows(table, [row])
         assert store.read(table).num_rows == 1
 

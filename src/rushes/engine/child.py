@@ -6,7 +6,8 @@ Runs as `python -m rushes.engine.child`; never imports daft.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -16,8 +17,9 @@ import numpy as np
 from rushes.engine.files import write_files
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.quarantine import quarantined
-from rushes.engine.rows import Rows, Series, Stamp, clip_rows, mark, scanned_row, sendable, without
+from rushes.engine.rows import Made, Rows, Series, Stamp, clip_rows, mark, scanned_row, sendable, without
 from rushes.engine.same_file import SameFile
+from rushes.engine.segmenting import Segmenting
 from rushes.engine.wanted import Wanted, wanted_clips
 from rushes.media import storage
 from rushes.media.guard import serve
@@ -54,37 +56,55 @@ class Worker:
 
         Of what is `present` already nothing is written again.
         """
-        began, video_id, stamp = time.process_time(), job["video_id"], Stamp(self.run_id, now())
-        shared = stamp.on({"video_id": video_id}, self.prints.frames or "")
-        wants_frames = self.prints.frames is not None and "frames" not in job["present"]
-        same = SameFile(job, self.recipe.storage)
-        frames = FrameWriter(self.store, shared, hold=self.recipe.frames.keep == "kept", check=same.check) if wants_frames else None
-        source = storage.open_seekable(job["source"], self.recipe.storage)
+        began, stamp, same = time.process_time(), Stamp(self.run_id, now()), SameFile(job, self.recipe.storage)
+        frames = self.frame_writer(job, stamp, same)
         try:
-            found = scan(
-                source, self.recipe, uri=job["uri"], size_bytes=job["size"] or 0, progress=progress,
-                on_frame=(lambda f: frames.add(f.pts, f.jpeg, f.width, f.height)) if frames else None,
-            )  # fmt: skip
-            series = Series.of(video_id, found)
+            with self.opened(job) as source:
+                found = scan(
+                    source, self.recipe, uri=job["uri"], size_bytes=job["size"] or 0, progress=progress,
+                    on_frame=(lambda f: frames.add(f.pts, f.jpeg, f.width, f.height)) if frames else None,
+                )  # fmt: skip
             scanned = time.process_time() - began
-            rows = clip_rows(series, self.recipe, self.prints, stamp)
-            video = {**scanned_row(found, scanned), "uri": job["uri"], "video_id": video_id, "stamp": job["stamp"], "extra": job["extra"]}
-            wanted = wanted_clips(self.recipe, rows["clips"], rows["measures"], video)
-            if frames:
-                frames.finish([Span(c["start_pts"], c["end_pts"]) for c in wanted.kept])
+            made = Made(found, scanned, scanned, began, footage_s=found.footage_s)
+            return self.conclude(made, job, stamp, same, frames)
         finally:
             if frames:
                 frames.close()
+
+    def frame_writer(self, job: Mapping[str, Any], stamp: Stamp, same: SameFile, label: str = "") -> FrameWriter | None:
+        """Takes a video's sampled frames; None where the recipe wants none, or they are there."""
+        if not self.prints.frames or "frames" in job["present"]:
+            return None
+        shared = stamp.on({"video_id": job["video_id"]}, self.prints.frames)
+        return FrameWriter(self.store, shared, hold=self.recipe.frames.keep == "kept", check=same.check, label=label)
+
+    @contextmanager
+    def opened(self, job: Mapping[str, Any]) -> Iterator[str | Any]:
+        """The job's source, as `scan` takes it."""
+        source = storage.open_seekable(job["source"], self.recipe.storage)
+        try:
+            yield source
+        finally:
             if not isinstance(source, str):
                 source.close()
+
+    def conclude(self, made: Made, job: Mapping[str, Any], stamp: Stamp, same: SameFile, frames: FrameWriter | None) -> dict[str, Any]:
+        """What follows a pass: shots, measures, clip files; the last frames and the signals are durable when this returns."""
+        found, video_id = made.scan, job["video_id"]
+        series = Series.of(video_id, found)
+        rows = clip_rows(series, self.recipe, self.prints, stamp)
+        video = {**scanned_row(found, made.cpu_s), "uri": job["uri"], "video_id": video_id, "stamp": job["stamp"], "extra": job["extra"]}
+        wanted = wanted_clips(self.recipe, rows["clips"], rows["measures"], video)
+        if frames:
+            frames.finish([Span(c["start_pts"], c["end_pts"]) for c in wanted.kept])
         same.check()
         if "scan" not in job["present"]:
             self._write_signals(series, stamp)
         rows["marks"] = [mark(video_id, "scan", len(found.pts), self.prints.scan, stamp), *rows["marks"]]
         if frames and self.prints.frames:
-            rows["marks"].append(mark(video_id, "frames", frames.count, self.prints.frames, stamp))
+            rows["marks"].append(mark(video_id, "frames", frames.count + made.n_frames, self.prints.frames, stamp))
         rows["videos"] = [stamp.on(video, self.prints.scan)]
-        return self._finish(video, wanted, rows, {"scan": scanned}, began, job, footage_s=found.footage_s)
+        return self._finish(video, wanted, rows, {"scan": made.busy_s}, made.began, job, footage_s=made.footage_s)
 
     def recut(self, job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """Shots and measures anew from stored signals; the video is not opened."""
@@ -161,7 +181,7 @@ class Jobs:
         self.worker: Worker | None = None
 
     def do(self, job: dict[str, Any], progress: Progress) -> dict[str, Any]:
-        """Does one job: setup, scan, recut or files."""
+        """Does one job: setup, scan, recut, files, or split, segment and stitch."""
         return quarantined(lambda: self._do(job, progress))
 
     def _do(self, job: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -169,8 +189,12 @@ class Jobs:
             self.worker = Worker(job)
             return {}
         assert self.worker is not None
-        work = {"scan": self.worker.scan, "recut": self.worker.recut, "files": self.worker.files}[job["kind"]]
-        return work(job, progress)
+        long = Segmenting(self.worker)
+        work = {
+            "scan": self.worker.scan, "recut": self.worker.recut, "files": self.worker.files,
+            "split": long.split, "segment": long.segment, "stitch": long.stitch,
+        }  # fmt: skip
+        return work[job["kind"]](job, progress)
 
 
 def main() -> None:

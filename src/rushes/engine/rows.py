@@ -38,6 +38,27 @@ class Series:
         return cls(video_id, scan.pts, scan.signals, scan.facts.time_base, scan.end_pts, scan.facts.rotation, scan.mode)
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A scan, and what it cost.
+
+    Attributes:
+        scan: what the pass found.
+        cpu_s: CPU time of the whole scan, for the table `videos`.
+        busy_s: CPU time of it in this job.
+        began: CPU time of this process when the job began.
+        footage_s: seconds of footage that this job decoded.
+        n_frames: sampled frames that were written before.
+    """
+
+    scan: Scan
+    cpu_s: float
+    busy_s: float
+    began: float
+    footage_s: float
+    n_frames: int = 0
+
+
 Rows = dict[str, list[dict[str, Any]]]
 """Rows by table name."""
 

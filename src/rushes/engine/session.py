@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -86,7 +87,7 @@ class Session:
         self._loop = Loop()
         engine = make_engine(self.recipe.captions)
         self._captioner = Captioner(engine, self.recipe, self.prints, self.store, setup.run_id) if engine else None
-        self._name = f"{node}/{os.getpid()}"
+        self._name = f"{node}/{os.getpid()}-{secrets.token_hex(2)}"
         room = capacity(self.recipe, workers)
         self.reporter = Reporter(self._name, door, room, on_stop=self._halt, on_close=lambda: close_session(setup.run_id))
 

@@ -8,20 +8,20 @@ deblocks none: on ordinary footage its frames stay within 42 dB of deblocked one
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from rushes.errors import DecodeError
 from rushes.media.disposable import has_disposable
 from rushes.media.probe import facts_of, full_range, open_container, upright, video_stream
+from rushes.media.segments import PEEK_PACKETS, Segment
 from rushes.records import Mode, VideoFacts
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
 
-PEEK_PACKETS = 64
-"""Packets looked at to see whether a stream has non-reference frames: longer than any usual run of reference frames between B-frames."""
 NO_PTS_CONTAINERS = {"avi"}
 """Containers that store no pts. libav's are guesses there, and wrong with B-frames; its dts date each frame that comes out."""
 MAX_BACK_S = 1.0
@@ -29,6 +29,26 @@ MAX_BACK_S = 1.0
 taken once more."""
 MAX_CORRUPT_RUN = 512
 """Packets in a row that fail to decode before the rest of the stream is given up; keeps a broken tail of hours from costing hours."""
+
+
+@dataclass(slots=True)
+class Seams:
+    """What joining a segment to its neighbours depends on. Ordinals count packets read.
+
+    Attributes:
+        started, ended: whether its first packet, and the first of the next segment, were found.
+        reordering: `Decoder.reordering` when the first frame came.
+        last_key: ordinal of the segment's last key packet.
+        last_damage: ordinal at which the last damage was seen; None: there was none.
+        gave_up: the damage was such that the rest was not read.
+    """
+
+    started: bool = True
+    ended: bool = True
+    reordering: int = 0
+    last_key: int = 0
+    last_damage: int | None = None
+    gave_up: bool = False
 
 
 class Decoder:
@@ -40,18 +60,27 @@ class Decoder:
         size_bytes: size of the file, for the facts.
         mode: the mode asked for; `mode` of the instance is the one in force (`fast` needs non-reference frames, and stored pts).
         progress: called now and then with the seconds decoded so far; the guard's proof that packets move.
+        segment: decode its packets only, in the mode given, which is in force in the whole video.
 
     Attributes:
         facts: container facts; complete after the first frame.
         n_packets, n_frames, n_corrupt, n_repaired_pts: counts so far (packets read, frames given, corrupt packets or frames, pts mended).
+        seams: what joining a segment to its neighbours depends on.
 
     Raises:
         ProbeError: on entering, when the container or its streams cannot be read.
-        DecodeError: while iterating, when no frame at all can be decoded.
+        DecodeError: while iterating, when no frame at all can be decoded, or at the first damage in a segment that is not the first.
     """
 
     def __init__(
-        self, source: str | Any, *, uri: str, size_bytes: int, mode: Mode, progress: Callable[[float], None] | None = None
+        self,
+        source: str | Any,
+        *,
+        uri: str,
+        size_bytes: int,
+        mode: Mode,
+        progress: Callable[[float], None] | None = None,
+        segment: Segment | None = None,
     ) -> None:
         self.uri = uri
         self._progress = progress or (lambda _s: None)
@@ -67,8 +96,10 @@ class Decoder:
         self._last_pts: int | None = None
         self._durations: dict[int, int] = {}
         self._last_duration = 0
-        self._demuxed = self._demux()
-        self.mode: Mode = self._configure(mode)
+        self.seams = Seams()
+        self._alone = segment is not None and segment.start_pts is not None
+        self._demuxed: Iterable[Packet[VideoStream]] = self._demux() if segment is None else self._demux_segment(segment)
+        self.mode: Mode = self._configure(mode, known=segment is not None)
 
     def __enter__(self) -> Decoder:
         return self
@@ -76,7 +107,7 @@ class Decoder:
     def __exit__(self, *_: object) -> None:
         self.container.close()
 
-    def _configure(self, mode: Mode) -> Mode:
+    def _configure(self, mode: Mode, *, known: bool) -> Mode:
         context = self.stream.codec_context
         context.thread_count = 1
         context.thread_type = "NONE"
@@ -84,7 +115,7 @@ class Decoder:
         if mode == "fast":
             peeked = list(itertools.islice(self._demuxed, PEEK_PACKETS))
             self._demuxed = itertools.chain(peeked, self._demuxed)
-            if not self._by_dts and has_disposable(context, peeked):
+            if known or (not self._by_dts and has_disposable(context, peeked)):
                 context.skip_frame = "NONREF"
                 loop_filter = "all"
             else:
@@ -104,7 +135,32 @@ class Decoder:
                 return
             except av.error.FFmpegError:  # ends the generator, not the container: a new one reads on behind the damage
                 failures += 1
-                self.n_corrupt += 1
+                self._damage()
+        self.seams.gave_up = True
+
+    def _demux_segment(self, segment: Segment) -> Iterator[Packet[VideoStream]]:
+        """The packets from the segment's first key frame up to that of the next; all others are left undecoded."""
+        if segment.seek is not None:
+            self.container.seek(segment.seek, stream=self.stream)
+        self.seams.started, self.seams.ended = segment.start_pts is None, segment.end_pts is None
+        for packet in self._demux():
+            key = packet.pts if packet.is_keyframe else None
+            if not self.seams.started:
+                if key is None or key != segment.start_pts:
+                    continue
+                self.seams.started = True
+            elif key is not None and key == segment.end_pts:
+                self.seams.ended = True
+                return
+            if key is not None:
+                self.seams.last_key = self.n_packets
+            yield packet
+
+    def _damage(self) -> None:
+        self.n_corrupt += 1
+        self.seams.last_damage = self.n_packets
+        if self._alone:
+            raise DecodeError("it is damaged, and what a decoder puts in the gap depends on what it saw before", uri=self.uri, step="scan")
 
     def __iter__(self) -> Iterator[tuple[VideoFrame, int]]:
         """Yields (frame, pts): pts strictly increasing, in ticks of `time_base`."""
@@ -114,7 +170,8 @@ class Decoder:
         flushed = False
         for packet in self._demuxed:
             self.n_packets += packet.size > 0
-            self.n_corrupt += bool(packet.is_corrupt)
+            if packet.is_corrupt:
+                self._damage()
             flushed = packet.size == 0
             if packet.pts is not None and packet.duration:
                 self._durations[packet.pts] = packet.duration
@@ -124,9 +181,10 @@ class Decoder:
             except av.error.FFmpegError as error:
                 if isinstance(error, av.error.EOFError):
                     break
-                self.n_corrupt += 1
+                self._damage()
                 run += 1
                 if run >= MAX_CORRUPT_RUN:
+                    self.seams.gave_up = True
                     break
                 continue
             for frame in frames:
@@ -148,7 +206,7 @@ class Decoder:
         try:
             frames = self.stream.codec_context.decode(None)
         except av.error.FFmpegError:
-            self.n_corrupt += 1
+            self._damage()
             return
         for frame in frames:
             yield frame, self._stamp(frame)
@@ -161,6 +219,7 @@ class Decoder:
             self._first_pts = pts
             self.facts = upright(self.facts, frame)
             self.full_range = full_range(frame)
+            self.seams.reordering = self.reordering
         elif pts is None or pts <= self._last_pts:
             slip = pts is not None and (self._last_pts - pts) * self.time_base < MAX_BACK_S
             pts = self._last_pts + (1 if slip else self._step)
@@ -173,8 +232,14 @@ class Decoder:
         self._last_duration = duration
         self._last_pts = pts
         self.n_frames += 1
-        self.n_corrupt += bool(frame.is_corrupt)
+        if frame.is_corrupt:
+            self._damage()
         return pts
+
+    @property
+    def reordering(self) -> int:
+        """How many frames the decoder holds back to give them in order; libav raises it when it learns that it held too few."""
+        return self.stream.codec_context.reorder_depth
 
     @property
     def decoded_s(self) -> float:

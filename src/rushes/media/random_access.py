@@ -42,6 +42,16 @@ def entry_of(codec: str, extradata: bytes | None, packet: bytes) -> Entry | None
     return "open"
 
 
+def keeps_what_waits(codec: str, extradata: bytes | None, packet: bytes) -> bool:
+    """Whether pictures that wait to be shown survive this key packet. HEVC may say that they are dropped, in the second bit of the slice
+    header of a random access picture (no_output_of_prior_pics_flag; H.265, 7.3.6.1); libav heeds no such flag of H.264.
+    """
+    if codec != "hevc":
+        return True
+    slices = (nal for nal in nal_units(packet, extradata, length_at=21) if (nal[0] >> 1) & 0x3F in HEVC_IRAP)
+    return not any(len(nal) > 2 and nal[2] & 0x40 for nal in slices)
+
+
 def referred_to(codec: str, extradata: bytes | None, packet: bytes) -> bool:
     """Whether leaving this leading picture out would leave a hole in the numbering of H.264's reference frames (`nal_ref_idc` above 0)."""
     return codec == "h264" and any(nal[0] & 0x60 for nal in nal_units(packet, extradata, length_at=4) if nal[0] & 0x1F in H264_SLICES)

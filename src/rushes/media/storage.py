@@ -5,6 +5,7 @@ Storage options are the recipe's `[storage]` table: protocol -> keyword argument
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -177,6 +178,24 @@ def put_atomic(uri: str, data: bytes | Callable[[BinaryIO], None], options: Opti
             data(cast(BinaryIO, scratch))
             scratch.flush()
             return _put_remote(scratch.name, uri, options)
+    except OSError as error:
+        raise write_error(error, uri) from error
+
+
+def remove(uri: str, options: Options) -> None:
+    """Deletes a file; one that is not there is no error.
+
+    Raises:
+        StorageError: no permission, or no connection.
+    """
+    path = local_path(uri)
+    try:
+        if path is not None:
+            Path(path).unlink(missing_ok=True)
+            return
+        fs, inner = filesystem(uri, options)
+        with contextlib.suppress(FileNotFoundError):
+            fs.rm_file(inner)
     except OSError as error:
         raise write_error(error, uri) from error
 

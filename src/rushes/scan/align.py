@@ -60,11 +60,14 @@ def halved(motion: U8) -> U8:
 def derive(pictures: U8) -> F32:
     """Smoothed picture, x gradient and y gradient of each picture (n, h, w), as (3, n, h, w).
 
-    All pictures are filtered as one tall one; the two rows next to a joint are wrong and are cut by `MARGIN`.
+    All pictures are filtered as one tall one, each between its own rows mirrored, so that none reads its neighbour's.
     """
-    tall = pictures.reshape(-1, pictures.shape[2])
+    n, height, width = pictures.shape
+    mirrored = [*range(MARGIN, 0, -1), *range(height), *range(height - 2, height - 2 - MARGIN, -1)]  # as OpenCV's BORDER_REFLECT_101
+    tall = np.take(pictures, mirrored, axis=1).reshape(-1, width)
     kernels = ((SMOOTH, SMOOTH), (DERIVATIVE, SMOOTH), (SMOOTH, DERIVATIVE))
-    return np.stack([cv2.sepFilter2D(tall, cv2.CV_32F, kx, ky).reshape(pictures.shape) for kx, ky in kernels])
+    filtered = (cv2.sepFilter2D(tall, cv2.CV_32F, kx, ky).reshape(n, -1, width) for kx, ky in kernels)
+    return np.stack([planes[:, MARGIN:-MARGIN] for planes in filtered])
 
 
 def overlap(dx: int, dy: int, height: int, width: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -106,7 +109,7 @@ class Aligner:
         right_side = np.stack((xt, yt, xt * x + yt * y))
         weight = 1 / energy
         for _ in range(ROUNDS):
-            model = _solve(np.einsum("knb,nb->nk", left_side, weight), np.einsum("knb,nb->nk", right_side, weight))
+            model = _solve((left_side * weight).sum(axis=2).T, (right_side * weight).sum(axis=2).T)
             u, v = model[:, :1] + model[:, 2:] * x, model[:, 1:2] + model[:, 2:] * y
             unexplained = np.maximum(tt + 2 * (u * xt + v * yt) + u * u * xx + 2 * u * v * xy + v * v * yy, 0)
             misfit = unexplained / energy

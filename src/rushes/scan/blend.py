@@ -45,6 +45,8 @@ LOOK_S = REACH * HALF_WIDTHS_S[-1] + MARGIN_S
 """How far around a frame the test looks, seconds: the length of the ring on each side."""
 LASTING_S = 0.2
 """A change that is undone within this time is a flash, not a cut, seconds."""
+LAST_FRAME_S = 2.5 * LASTING_S
+"""How far before the frame before it the lasting change looks, seconds: the frame nearest to LASTING_S earlier is within twice that."""
 MIN_STEP = 3.0
 """The correlation across a step is measured above this difference to the frame before, 8-bit levels."""
 CELLS_Y = THUMB[0] * THUMB[1]
@@ -85,7 +87,7 @@ class Blend:
         self._t = np.concatenate((self._t, batch.t))
         self._thumb = np.concatenate((self._thumb, batch.thumb))
         self._coarse = np.concatenate((self._coarse, batch.thumb[:, ::COARSE]))
-        self._advance(int(np.searchsorted(self._t, self._t[-1] - LOOK_S)))
+        self._advance(unsettled_from(self._t))
 
     def finish(self) -> dict[str, npt.NDArray[np.float32]]:
         """All signals named in `columns`, float32, one value a frame."""
@@ -110,9 +112,30 @@ class Blend:
         self._done.append(out)
         self._next = stop
         if stop < len(self._t):
-            drop = int(np.searchsorted(self._t, self._t[stop] - LOOK_S))
+            drop = needed_from(self._t, stop)
             self._t, self._next = self._t[drop:], stop - drop
             self._thumb, self._coarse = self._thumb[drop:], self._coarse[drop:]
+
+
+def needed_from(t: F64, row: int) -> int:
+    """The first frame that the signals of frame `row` and of those after it look at. `t` increases, seconds."""
+    look = t[row] - LOOK_S
+    if row:
+        look = min(look, t[row - 1] - LAST_FRAME_S)
+    return int(np.searchsorted(t, look))
+
+
+def settled_from(t: F64) -> int:
+    """The first frame from which on no signal looks at anything before the first of `t`; their number where there is none."""
+    look = t - LOOK_S
+    look[1:] = np.minimum(look[1:], t[:-1] - LAST_FRAME_S)
+    settled = look > t[:1]
+    return int(settled.argmax()) if settled.any() else len(t)
+
+
+def unsettled_from(t: F64) -> int:
+    """The first frame from which on signals may look at something after the last of `t`."""
+    return int(np.searchsorted(t, t[-1] - LOOK_S))
 
 
 class _Test:
@@ -183,7 +206,7 @@ class _Test:
             reach = REACH * float(out["blend_k"][i]) + MARGIN_S
             lo, hi = np.searchsorted(t, (centre - reach, centre + reach))
             first, last = (self.thumb[self.ends[j, i]].astype(np.float32) for j in (0, 1))
-            near = thinned(int(lo), int(hi))
+            near = lo + thinned(int(hi - lo))
             start, end = fit_ramp(t[near], progress(self.thumb[near].astype(np.float32), first, last), centre)
             out["blend_start"][i], out["blend_end"][i] = start - centre, end - centre
 

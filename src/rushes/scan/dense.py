@@ -71,13 +71,17 @@ class DenseMotion:
 
     def push(self, views: Views, on_grid: bool) -> None:
         """Take the next frame; flow is computed when it is on the grid."""
+        self.push_motion(views.t, views.motion, on_grid)
+
+    def push_motion(self, t: float, motion: U8, on_grid: bool) -> None:
+        """Take the next frame by its time, seconds, and its motion view (h, w)."""
         recent = self._recent
-        while len(recent) > 1 and recent[1][0] <= views.t - BASELINE_S:
+        while len(recent) > 1 and recent[1][0] <= t - BASELINE_S:
             recent.popleft()
         row = (np.nan,) * 4
-        if on_grid and recent and BASELINE_S <= views.t - recent[0][0] <= LONGEST_S:
-            row = self._measure(recent[0][1], views.motion, views.t - recent[0][0])
-        recent.append((views.t, views.motion))
+        if on_grid and recent and BASELINE_S <= t - recent[0][0] <= LONGEST_S:
+            row = self._measure(recent[0][1], motion, t - recent[0][0])
+        recent.append((t, motion))
         self._rows.append(row)
 
     def finish(self) -> dict[str, F32]:
@@ -95,7 +99,8 @@ class DenseMotion:
         if min(before.shape) >= SMALLEST:
             start = self._dis.calc(before, after, start)
         flow = refine(before, after, start)
-        speed = cv2.magnitude(*flow).ravel() / np.float32(np.hypot(*before.shape) * dt)
+        speed = np.sqrt(flow[0] ** 2 + flow[1] ** 2).ravel()  # not cv2.magnitude: its last bit depends on where in memory it writes
+        speed /= np.float32(np.hypot(*before.shape) * dt)
         noise = cv2.blur(np.abs(cv2.sepFilter2D(cv2.subtract(after, before, dtype=cv2.CV_32F), -1, SMOOTH, SMOOTH)), (WINDOW, WINDOW))
         still = (speed < STILL) | (noise.ravel() < CHANGE)
         rank = int(0.95 * (speed.size - 1))

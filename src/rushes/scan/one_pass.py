@@ -19,17 +19,21 @@ from rushes.media.jpeg import JpegWriter
 from rushes.media.views import Shape, Shrinker, Views
 from rushes.recipe import FrameSettings, Recipe
 from rushes.records import Column, Mode, VideoFacts
+from rushes.scan.ends import Ends, Strip
 from rushes.scan.meters import Meters, all_columns, make_meters
 
 if TYPE_CHECKING:
     from av import VideoFrame
 
-VERSION = 1
+VERSION = 2
 """Raise when the signals of the same footage change."""
 FRAMES_VERSION = 1
 """Raise when the sampled JPEG frames of the same footage change."""
 BATCH = 64
 """Frames a batch: large enough that numpy's call overhead vanishes, small enough to stay in the cache (64 x 128 x 72 bytes)."""
+
+FRAMES = "frames"
+"""Name of the frame grid among the grids in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,94 +105,140 @@ def scan(
         DecodeError: no frame could be decoded.
     """
     with Decoder(source, uri=uri or str(source), size_bytes=size_bytes, mode=recipe.scan.mode, progress=progress) as decoder:
-        one = _Pass(decoder, recipe, on_frame, meters or (lambda facts: make_meters(facts, recipe.scan)))
-        return one.run()
+        one = Pass(decoder, recipe, on_frame, meters or (lambda facts: make_meters(facts, recipe.scan)))
+        one.run()
+        pts = np.array(one.pts, np.int64)
+        d = decoder
+        end_pts = end_of(pts, d.last_duration)
+        return Scan(d.facts, d.mode, pts, one.signals(), end_pts, d.n_packets, d.n_corrupt, d.n_repaired_pts)
 
 
-class _Grid:
-    """Picks the first frame of each cell of a grid in time, anchored at the video's first pts."""
+def end_of(pts: npt.NDArray[np.int64], last_duration: int) -> int:
+    """End of the last frame: its pts + duration in ticks, where that is not 0; else the median frame step, else one tick."""
+    last = last_duration or (int(np.median(np.diff(pts))) if len(pts) > 1 else 1)
+    return int(pts[-1]) + max(1, last)
+
+
+class Cells:
+    """Picks the first frame of each cell of a grid in time, anchored at the video's first pts.
+
+    Attributes:
+        rows: which frames were picked, counted from the first one seen.
+        first, last: cells of the first and the last one picked; -1: none yet.
+    """
 
     def __init__(self, per_s: float) -> None:
         self._per_s = per_s
-        self._cell = -1
+        self.rows: list[int] = []
+        self.first = self.last = -1
 
-    def take(self, t: float) -> bool:
+    def take(self, t: float, row: int) -> bool:
+        """Whether frame `row`, at `t` seconds, is the first of its cell; `t` increases from call to call."""
         cell = int(t * self._per_s + 1e-6)  # a pts a hair before the grid point, by rounding, belongs to the point
-        if cell <= self._cell:
+        if cell <= self.last:
             return False
-        self._cell = cell
+        if not self.rows:
+            self.first = cell
+        self.last = cell
+        self.rows.append(row)
         return True
 
 
-class _Pass:
+class Pass:
+    """One pass over what a decoder gives.
+
+    Args:
+        decoder: gives the frames.
+        recipe: `frames` is looked at.
+        on_frame: takes the frames of the frame grid.
+        meters: makes the meters when the first frame has completed the facts.
+        anchor: the pts from which time is counted; default: the first frame's.
+        ends: takes the small views of all frames, for the seams of a segment.
+
+    Attributes:
+        pts: of the frames so far.
+        cells: the grids in time by the meter that is fed on them, and "frames".
+        n_interlaced: frames that are two fields.
+    """
+
     def __init__(
-        self, decoder: Decoder, recipe: Recipe, on_frame: Callable[[SampledFrame], None] | None, meters: Callable[[VideoFacts], Meters]
+        self,
+        decoder: Decoder,
+        recipe: Recipe,
+        on_frame: Callable[[SampledFrame], None] | None,
+        meters: Callable[[VideoFacts], Meters],
+        *,
+        anchor: int | None = None,
+        ends: Ends | None = None,
     ) -> None:
         self.decoder = decoder
-        self.frames: FrameSettings = recipe.frames
-        self.on_frame = on_frame
-        self.make_meters = meters
         self.pts: list[int] = []
-        self.times: list[float] = []
-        self.frame_grid = _Grid(recipe.frames.per_s)
-        self.jpeg = JpegWriter(recipe.frames.short_side_px, recipe.frames.quality)
-        self.fill = 0
+        self.cells: dict[str, Cells] = {FRAMES: Cells(recipe.frames.per_s)}
+        self.n_interlaced = 0
+        self._frames: FrameSettings = recipe.frames
+        self._on_frame = on_frame
+        self._make_meters = meters
+        self._anchor = anchor
+        self._ends = ends
+        self._times: list[float] = []
+        self._jpeg = JpegWriter(recipe.frames.short_side_px, recipe.frames.quality)
+        self._fill = 0
 
-    def run(self) -> Scan:
+    def run(self) -> None:
+        """Takes all frames of the decoder."""
         tick = self.decoder.time_base
         num, den = tick.numerator, tick.denominator
-        first: int | None = None
+        first = self._anchor
         for frame, pts in self.decoder:
-            if first is None:
-                first = pts
+            if not self.pts:
+                first = pts if first is None else first
                 self._open(frame)
+            assert first is not None
             self._take(frame, pts, (pts - first) * num / den)
         self._flush()
-        signals: dict[str, npt.NDArray[np.float32]] = {}
-        for meter in (*self.meters.by_frame, *self.meters.by_batch):
-            signals.update(meter.finish())
-        pts_array = np.array(self.pts, np.int64)
-        d = self.decoder
-        return Scan(d.facts, d.mode, pts_array, signals, self._end(pts_array), d.n_packets, d.n_corrupt, d.n_repaired_pts)
+
+    def signals(self) -> dict[str, npt.NDArray[np.float32]]:
+        """All signals, name -> (n,)."""
+        return {name: row for meter in (*self._meters.by_frame, *self._meters.by_batch) for name, row in meter.finish().items()}
 
     def _open(self, frame: VideoFrame) -> None:
         shape = Shape.of(frame.width, frame.height)
-        self.shrinker = Shrinker(shape)
-        self.meters = self.make_meters(self.decoder.facts)
-        self.paced = [(meter, None if meter.per_s is None else _Grid(meter.per_s)) for meter in self.meters.by_frame]
+        self._shrinker = Shrinker(shape)
+        self._meters = self._make_meters(self.decoder.facts)
+        self.cells |= {type(meter).__name__: Cells(meter.per_s) for meter in self._meters.by_frame if meter.per_s is not None}
+        self._paced = [(meter, self.cells.get(type(meter).__name__)) for meter in self._meters.by_frame]
         width, height = shape.motion
-        self.motion = np.empty((BATCH, height, width), np.uint8)
-        self.colour = np.empty((BATCH, 2, height // 2, width // 2), np.uint8)
+        self._motion = np.empty((BATCH, height, width), np.uint8)
+        self._colour = np.empty((BATCH, 2, height // 2, width // 2), np.uint8)
 
     def _take(self, frame: VideoFrame, pts: int, t: float) -> None:
-        slot = self.fill
+        slot, row = self._fill, len(self.pts)
         views = Views(
-            frame, pts, t, self.shrinker, full_range=self.decoder.full_range, motion_out=self.motion[slot], colour_out=self.colour[slot]
+            frame, pts, t, self._shrinker, full_range=self.decoder.full_range, motion_out=self._motion[slot], colour_out=self._colour[slot]
         )
         sound = not frame.is_corrupt
-        for meter, grid in self.paced:
-            meter.push(views, sound and grid is not None and grid.take(t))
-        if self.meters.by_batch:
+        self.n_interlaced += bool(frame.interlaced_frame)
+        for meter, cells in self._paced:
+            meter.push(views, sound and cells is not None and cells.take(t, row))
+        if self._meters.by_batch:
             _ = views.motion, views.colour  # written into the batch
         self.pts.append(pts)
-        self.times.append(t)
-        self.fill += 1
-        if self.fill == BATCH:
+        self._times.append(t)
+        self._fill += 1
+        if self._fill == BATCH:
             self._flush()
-        if self.on_frame is not None and sound and (self.frames.at == "grid" or frame.key_frame) and self.frame_grid.take(t):
-            self.on_frame(SampledFrame(pts, *self.jpeg.encode(frame, self.decoder.facts)))
+        if self._on_frame is not None and sound and (self._frames.at == "grid" or frame.key_frame) and self.cells[FRAMES].take(t, row):
+            self._on_frame(SampledFrame(pts, *self._jpeg.encode(frame, self.decoder.facts)))
 
     def _flush(self) -> None:
-        if not self.fill:
+        if not self._fill:
             return
-        views = batch(np.array(self.times[-self.fill :]), self.motion[: self.fill], self.colour[: self.fill])
-        for meter in self.meters.by_batch:
+        t, motion, colour = np.array(self._times), self._motion[: self._fill], self._colour[: self._fill]
+        views = batch(t, motion, colour)
+        for meter in self._meters.by_batch:
             meter.push(views)
-        self.motion = np.empty_like(self.motion)  # meters may keep the batch
-        self.fill = 0
-
-    def _end(self, pts: npt.NDArray[np.int64]) -> int:
-        last = self.decoder.last_duration
-        if not last:
-            last = int(np.median(np.diff(pts))) if len(pts) > 1 else 1
-        return int(pts[-1]) + max(1, last)
+        if self._ends is not None:
+            self._ends.push(Strip(t, motion, colour.copy()))
+        self._motion = np.empty_like(self._motion)  # meters may keep the batch
+        self._times = []
+        self._fill = 0

@@ -12,9 +12,9 @@ POINTS = 48
 """At most this many frames are looked at in one fit: (48 / 2) squared ramps of 48 points are compared in about 0.3 ms."""
 
 
-def thinned(first: int, stop: int) -> npt.NDArray[np.intp]:
-    """Indices from `first` up to `stop`, evenly thinned to at most POINTS."""
-    return np.unique(np.linspace(first, stop - 1, min(POINTS, stop - first)).round().astype(np.intp))
+def thinned(n: int) -> npt.NDArray[np.intp]:
+    """Indices from 0 up to `n`, evenly thinned to at most POINTS."""
+    return np.unique(np.linspace(0, n - 1, min(POINTS, n)).round().astype(np.intp))
 
 
 def progress(thumbs: F32, first: F32, last: F32) -> F64:

@@ -40,15 +40,16 @@ class PhaseCorrelation:
 
     def spectra(self, pictures: F32) -> C64:
         """Low part of the spectrum of each picture, (n, h, w) -> (n, frequencies in y, in x); the mean is taken out."""
-        mean = np.einsum("nhw,hw->n", pictures, self._window)
-        spectra: C64 = self._y @ (((pictures - mean[:, None, None]) * self._window) @ self._x)
+        weighted = pictures * self._window
+        mean = weighted.reshape(len(weighted), -1).sum(axis=1)  # not einsum: its order of adding depends on the number of pictures
+        spectra: C64 = self._y @ ((weighted - mean[:, None, None] * self._window) @ self._x)
         return spectra
 
     def shifts(self, before: C64, after: C64) -> npt.NDArray[np.int64]:
         """How far the content moved from each picture `before` to `after`: (n, 2), x to the right and y down, whole pixels."""
         cross = after * before.conj()
         size = np.abs(cross)
-        cross /= size + np.float32(1e-6) + size.mean(axis=(1, 2), keepdims=True) * np.float32(1e-2)
+        cross /= size + np.float32(1e-6) + size.reshape(len(size), -1).mean(axis=1)[:, None, None] * np.float32(1e-2)
         surface = (self._back_y @ cross @ self._back_x).real
         best = surface.reshape(len(surface), -1).argmax(axis=1)
         row, column = np.divmod(best, len(self._shifts_x))

@@ -20,12 +20,16 @@ class FrameWriter:
         columns: the columns that all rows share: video_id, fingerprint, run_id, written_at.
         hold: keep the frames in a scratch file until `finish` says which to write (for `frames.keep = "kept"`).
         check: called before a part is written; what it raises keeps the part from being written.
+        label: stands in the parts' names, so that several writers of one video do not overwrite each other's parts.
     """
 
-    def __init__(self, store: Store, columns: dict[str, Any], *, hold: bool, check: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, store: Store, columns: dict[str, Any], *, hold: bool, check: Callable[[], None] = lambda: None, label: str = ""
+    ) -> None:
         self._store = store
         self._columns = columns
         self._check = check
+        self._label = label
         self._rows: list[dict[str, Any]] = []
         self._bytes = 0
         self._part = 0
@@ -68,6 +72,6 @@ class FrameWriter:
 
     def _write(self) -> None:
         self._check()
-        name = video_part(self._columns["video_id"], self._columns["fingerprint"], self._part)
+        name = video_part(self._columns["video_id"], self._columns["fingerprint"], self._part, self._label)
         self._store.write_rows(FRAMES, self._rows, name=name)
         self._rows, self._bytes, self._part = [], 0, self._part + 1

@@ -140,6 +140,15 @@ class Store:
         """Parts of the table `runs` with their stamps. Every run writes one: if two looks are equal, no run has written in between."""
         return {part.uri: part.stamp for part in storage.listing(self.path("runs"), self.options, ".parquet")}
 
+    def remove(self, parts: Iterable[str]) -> None:
+        """Deletes parts, as `parts` names them; one that is gone already is no error.
+
+        Raises:
+            StorageError: one could not be deleted.
+        """
+        for part in parts:
+            storage.remove(part, self.options)
+
     def _dataset(self, parts: Sequence[str], full: pa.Schema | None = None) -> ds.Dataset:
         import pyarrow.dataset as ds
 
@@ -227,7 +236,7 @@ def part_name(table: Table, rows: Sequence[Mapping[str, Any]]) -> str:
     return f"{rows[0]['fingerprint'][:8]}-{hashlib.sha256(chr(10).join(keys).encode()).hexdigest()[:20]}"
 
 
-def video_part(video_id: str, fingerprint: str, number: int | None = None) -> str:
-    """Name of a part of one video, in the bucket of its id: `ab/abcd...-fingerprint[-number]`."""
-    tail = "" if number is None else f"-{number:05d}"
+def video_part(video_id: str, fingerprint: str, number: int | None = None, label: str = "") -> str:
+    """Name of a part of one video, in the bucket of its id: `ab/abcd...-fingerprint[-label][-number]`."""
+    tail = (f"-{label}" if label else "") + ("" if number is None else f"-{number:05d}")
     return f"{video_id[:2]}/{video_id}-{fingerprint[:8]}{tail}"

@@ -225,7 +225,25 @@ RUNS = Table(
         *STAMPS,
     ),
 )
-TABLES = {t.name: t for t in (VIDEOS, SIGNALS, FRAMES, CLIPS, MEASURES, CAPTIONS, FILES, MARKS, ERRORS, RUNS)}
+SEGMENTS = Table(
+    "segments",
+    ("video_id", "segment"),
+    "one row for each scanned segment of a long video; deleted when the video is complete",
+    (
+        _c("video_id", "text", "the video"),
+        _c("segment", "int", "number of the segment, from 0"),
+        _c("pts", "ints", "pts of each decoded frame of the segment", "ticks"),
+        _c("signals", "bytes", "float32, one value a frame, signal after signal in the order of the table `signals`"),
+        _c("head", "bytes", "small views of the first seconds: times (float64), then luma and colour (uint8)"),
+        _c("tail", "bytes", "small views of the last seconds, likewise"),
+        _c("frame_pts", "int", "pts of the first sampled frame, which may belong to the segment before", "ticks"),
+        _c("frame", "bytes", "that frame as JPEG"),
+        _c("facts", "text", "container facts, counts, and what joining depends on, as a JSON object"),
+        _c("refusal", "text", "why the segment cannot be joined to its neighbours; then the video is scanned whole"),
+        *STAMPS,
+    ),
+)
+TABLES = {t.name: t for t in (VIDEOS, SIGNALS, SEGMENTS, FRAMES, CLIPS, MEASURES, CAPTIONS, FILES, MARKS, ERRORS, RUNS)}
 
 
 def schema(table: Table, extra: Sequence[Column] = ()) -> pa.Schema:

@@ -1,0 +1,122 @@
+"""One long video on two workers: how much faster than on one, beside how much faster two processes decode than one.
+
+    python -m benchmarks.longvideo [--minutes 30] [--height 360] [--rounds 1]
+
+The video is scanned in segments by guarded children and stitched, as in a run, but without the engine around it. The yardstick is empty
+decodes with PyAV and nothing else, in the same run: one process decodes an equal video, then two processes decode one each. Two cores of
+one machine share caches, memory and clock, so their scaling is below 2; ours is compared with theirs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import queue
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import render
+from benchmarks.scan import floor
+from benchmarks.targets import Targets
+from benchmarks.threads import as_in_a_child
+from rushes.engine.workers import Workers
+from rushes.recipe import Recipe
+from rushes.store.store import Store
+
+SHARE = 0.9
+"""Our scaling from one worker to two, as a share of that of the empty decodes, at least."""
+
+
+def in_segments(video: Path, workers: int, out: Path) -> float:
+    """Seconds on the wall from the first job to the joined scan."""
+    recipe = Recipe()
+    Store.create(str(out), {})
+    setup = {"store": str(out), "recipe": recipe.model_dump(mode="json"), "run_id": "bench"}
+    children = Workers(recipe.scan, workers, setup, threading.Event())
+    job: dict[str, Any] = {
+        "uri": str(video), "source": str(video), "video_id": "0" * 64, "size": video.stat().st_size, "stamp": None, "extra": None,
+    }  # fmt: skip
+
+    def do(kind: str, **more: Any) -> dict[str, Any]:
+        with children.lent() as child:
+            answer = children.do(child, {**job, "kind": kind, **more}, lambda _s: None)
+        if "error" in answer or (answer["done"].get("note")):
+            raise RuntimeError(f"{kind}: {answer}")
+        return dict(answer["done"])
+
+    def work() -> None:
+        while True:
+            try:
+                index = todo.get_nowait()
+            except queue.Empty:
+                return
+            do("segment", cuts=cuts, index=index)
+
+    try:
+        begin = time.perf_counter()
+        cuts = do("split")["cuts"]
+        todo: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for index in range(len(cuts["segments"])):
+            todo.put(index)
+        threads = [threading.Thread(target=work) for _ in range(workers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        stitching = time.perf_counter()
+        do("stitch", cuts=cuts)
+        end = time.perf_counter()
+    finally:
+        children.close()
+    print(f"{workers} workers: {end - begin:7.2f} s, {len(cuts['segments'])} segments, of it stitching {end - stitching:.2f} s", flush=True)
+    return end - begin
+
+
+def empty(video: Path, processes: int) -> float:
+    """Seconds on the wall of as many processes that decode the video side by side, and do nothing else."""
+    begin = time.perf_counter()
+    command = [sys.executable, "-m", "benchmarks.longvideo", "--empty", str(video)]
+    running = [subprocess.Popen(command) for _ in range(processes)]
+    if any([process.wait() for process in running]):
+        raise RuntimeError("an empty decode failed")
+    seconds = time.perf_counter() - begin
+    print(f"{processes} empty decodes: {seconds:7.2f} s", flush=True)
+    return seconds
+
+
+def main() -> int:
+    """Run the benchmark; 1 when the target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--height", type=int, default=360, choices=sorted(render.WIDTHS))
+    parser.add_argument("--empty", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.empty:
+        floor(args.empty)
+        return 0
+    video = render.repeated(render.ordinary(args.height), args.minutes * 60, render.FPS)
+    print(f"footage: {render.origin()}, {video.name}, {video.stat().st_size / 1e6:.0f} MB")
+    targets = Targets()
+    ours: dict[int, list[float]] = {1: [], 2: []}
+    floors: dict[int, list[float]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory(prefix="rushes-bench-") as name:
+        for turn, workers in itertools.product(range(args.rounds), (1, 2)):
+            floors[workers].append(empty(video, workers))
+            ours[workers].append(in_segments(video, workers, Path(name) / f"{turn}-{workers}"))
+    one, two = (statistics.median(ours[n]) for n in (1, 2))
+    alone, beside = (statistics.median(floors[n]) for n in (1, 2))
+    print(f"scaling of empty decodes {2 * alone / beside:.3f}, ours {one / two:.3f}")
+    targets.at_least("our scaling / that of empty decodes", (one / two) / (2 * alone / beside), SHARE)
+    return targets.close()
+
+
+if __name__ == "__main__":
+    as_in_a_child("benchmarks.longvideo")
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""A scanned segment as a row of the table `segments`, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rushes.engine.rows import facts_row
+from rushes.media.decode import Seams
+from rushes.media.segments import Cuts, Segment
+from rushes.records import VideoFacts
+from rushes.scan.ends import Strip
+from rushes.scan.one_pass import SampledFrame
+from rushes.scan.segment import SegmentScan, Taken
+
+COUNTS = ("mode", "last_duration", "n_packets", "n_corrupt", "n_repaired_pts", "reordering", "n_interlaced", "n_frames")
+
+
+def cuts_json(cuts: Cuts, fingerprint: str) -> dict[str, Any]:
+    """Cuts as they travel in jobs."""
+    return {"mode": cuts.mode, "fingerprint": fingerprint, "segments": [asdict(s) for s in cuts.segments]}
+
+
+def segment_of(cuts: Mapping[str, Any], index: int) -> Segment:
+    """One segment of cuts that travelled."""
+    return Segment(**cuts["segments"][index])
+
+
+def segment_row(video_id: str, scan: SegmentScan, cpu_s: float, names: Sequence[str]) -> dict[str, Any]:
+    """The row, but for its stamps. `names`: the signals, in the order in which they are stored."""
+    view = scan.head or scan.tail
+    facts = {
+        "facts": facts_row(scan.facts), "seams": asdict(scan.seams), "taken": {k: asdict(v) for k, v in scan.taken.items()},
+        "view": view.motion.shape[1:] if view else (0, 0), "cpu_s": cpu_s, **{name: getattr(scan, name) for name in COUNTS},
+        "held": (scan.held.width, scan.held.height) if scan.held else None,
+    }  # fmt: skip
+    return {
+        "video_id": video_id, "segment": scan.segment.index, "pts": scan.pts,
+        "signals": np.stack([scan.signals[name] for name in names]).tobytes(),
+        "head": _packed(scan.head), "tail": _packed(scan.tail), "facts": json.dumps(facts),
+        "frame_pts": scan.held.pts if scan.held else None, "frame": scan.held.jpeg if scan.held else None,
+    }  # fmt: skip
+
+
+def segment_scan(row: Mapping[str, Any], segment: Segment, names: Sequence[str]) -> tuple[SegmentScan, float]:
+    """The scan of a stored segment, and its CPU-seconds."""
+    state = json.loads(row["facts"])
+    pts = np.asarray(row["pts"], np.int64)
+    table: npt.NDArray[np.float32] = np.frombuffer(row["signals"], np.float32).reshape(len(names), len(pts))
+    facts = VideoFacts(**{**state["facts"], "time_base": Fraction(state["facts"]["time_base"])})
+    held = SampledFrame(row["frame_pts"], row["frame"], *state["held"]) if state["held"] else None
+    scan = SegmentScan(
+        segment=segment, facts=facts, pts=pts, signals=dict(zip(names, table, strict=True)), seams=Seams(**state["seams"]),
+        taken={name: Taken(tuple(t["rows"]), t["first"], t["last"]) for name, t in state["taken"].items()}, held=held,
+        head=_unpacked(row["head"], *state["view"]), tail=_unpacked(row["tail"], *state["view"]), **{name: state[name] for name in COUNTS},
+    )  # fmt: skip
+    return scan, float(state["cpu_s"])
+
+
+def _packed(strip: Strip | None) -> bytes | None:
+    return None if strip is None else b"".join(part.tobytes() for part in (strip.t, strip.motion, strip.colour))
+
+
+def _unpacked(data: bytes | None, height: int, width: int) -> Strip | None:
+    if data is None:
+        return None
+    luma, chroma = height * width, 2 * (height // 2) * (width // 2)
+    n = len(data) // (8 + luma + chroma)
+    views = np.frombuffer(data, np.uint8, offset=8 * n)
+    motion, colour = views[: n * luma], views[n * luma :]
+    return Strip(np.frombuffer(data, np.float64, n), motion.reshape(n, height, width), colour.reshape(n, 2, height // 2, width // 2))

@@ -1,0 +1,133 @@
+"""The one pass over a segment of a video: what a whole pass gives, and what is needed to join it to its neighbours without a trace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rushes.media.decode import Decoder, Seams
+from rushes.media.segments import Segment
+from rushes.recipe import Recipe
+from rushes.records import Mode, VideoFacts
+from rushes.scan.ends import Ends, Strip
+from rushes.scan.meters import make_meters
+from rushes.scan.one_pass import Pass, SampledFrame
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a grid in time picked in a segment: frames `rows`, and the cells of the first and the last of them; -1: none.
+
+    The first one is tentative: it stands only if no frame of that cell was picked in an earlier segment.
+    """
+
+    rows: tuple[int, ...]
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentScan:
+    """What one pass over a segment found.
+
+    Attributes:
+        segment: which one.
+        facts, mode, pts, signals, n_packets, n_corrupt, n_repaired_pts: as in `one_pass.Scan`, of this segment alone.
+        last_duration: of the last frame, in ticks; 0 where its packet does not say.
+        seams, reordering: what the decoder says about its joints; `reordering` at the end.
+        n_interlaced: frames that are two fields.
+        taken: what was picked on each grid in time, by meter, and "frames".
+        n_frames: frames that `on_frame` was given.
+        held: the first frame of the frame grid, which it was not given unless the segment is the video's first.
+        head, tail: small views for the seams.
+    """
+
+    segment: Segment
+    facts: VideoFacts
+    mode: Mode
+    pts: npt.NDArray[np.int64]
+    signals: dict[str, npt.NDArray[np.float32]]
+    last_duration: int
+    n_packets: int
+    n_corrupt: int
+    n_repaired_pts: int
+    seams: Seams
+    reordering: int
+    n_interlaced: int
+    taken: dict[str, Taken]
+    n_frames: int
+    held: SampledFrame | None
+    head: Strip | None
+    tail: Strip | None
+
+    @property
+    def decoded_s(self) -> float:
+        """Seconds from the segment's first frame to the next segment's, or to the end of its own last one."""
+        end = self.segment.end_pts if self.segment.end_pts is not None else int(self.pts[-1]) + max(1, self.last_duration)
+        return float((end - int(self.pts[0])) * self.facts.time_base)
+
+
+def scan_segment(
+    source: str | Any,
+    recipe: Recipe,
+    segment: Segment,
+    mode: Mode,
+    *,
+    uri: str,
+    size_bytes: int = 0,
+    on_frame: Callable[[SampledFrame], None] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> SegmentScan:
+    """Decodes one segment and measures everything on the way, as `one_pass.scan` does for a whole video.
+
+    Args:
+        source: a path, or a seekable file object.
+        recipe: `scan` and `frames` are looked at.
+        segment: from `segments.where_to_cut`, as is `mode`.
+        mode: the mode in force in the whole video.
+        uri: the name in errors.
+        size_bytes: size of the file, for the facts.
+        progress: called with the seconds decoded so far.
+        on_frame: takes the frames of the frame grid as they come, all but the one that is held.
+
+    Raises:
+        ProbeError: no readable container or no video in it.
+        DecodeError: no frame of the segment could be decoded, or it is damaged and not the video's first.
+    """
+    ends = Ends(head=segment.start_pts is not None, tail=segment.end_pts is not None)
+    frames = _Frames(on_frame, hold=segment.start_pts is not None)
+    with Decoder(source, uri=uri, size_bytes=size_bytes, mode=mode, progress=progress, segment=segment) as decoder:
+        one = Pass(
+            decoder, recipe, frames.add if on_frame else None, lambda facts: make_meters(facts, recipe.scan),
+            anchor=segment.first_pts, ends=ends,
+        )  # fmt: skip
+        one.run()
+        head, tail = ends.finish()
+        return SegmentScan(
+            segment=segment, facts=decoder.facts, mode=decoder.mode, pts=np.array(one.pts, np.int64), signals=one.signals(),
+            last_duration=decoder.last_duration, n_packets=decoder.n_packets, n_corrupt=decoder.n_corrupt,
+            n_repaired_pts=decoder.n_repaired_pts, seams=decoder.seams, reordering=decoder.reordering, n_interlaced=one.n_interlaced,
+            taken={name: Taken(tuple(c.rows), c.first, c.last) for name, c in one.cells.items()},
+            n_frames=frames.n, held=frames.held, head=head, tail=tail,
+        )  # fmt: skip
+
+
+class _Frames:
+    """Lets sampled frames through, except the first one of a segment that has a seam before it."""
+
+    def __init__(self, on_frame: Callable[[SampledFrame], None] | None, *, hold: bool) -> None:
+        self._on_frame = on_frame
+        self._hold = hold
+        self.held: SampledFrame | None = None
+        self.n = 0
+
+    def add(self, frame: SampledFrame) -> None:
+        if self._hold and self.held is None:
+            self.held = frame
+        elif self._on_frame is not None:
+            self._on_frame(frame)
+            self.n += 1

@@ -1,0 +1,191 @@
+"""Joins the scans of a video's segments into the scan of the whole video, equal to that of one pass to the last bit.
+
+What looks over a seam is made anew, by the same meters, from the small views that the segments kept. Where that could not be exact (the
+decoder would have been in another state, the first frame is not where it was thought to be) the answer is a refusal, and the video is
+scanned whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from rushes.media.batch import batch
+from rushes.scan.blend import Blend, settled_from, unsettled_from
+from rushes.scan.content import Content
+from rushes.scan.dense import DenseMotion
+from rushes.scan.ends import Strip, joined
+from rushes.scan.grid import Grid
+from rushes.scan.motion import GlobalMotion
+from rushes.scan.one_pass import BATCH, FRAMES, SampledFrame, Scan, end_of
+from rushes.scan.segment import SegmentScan
+
+Signals = dict[str, npt.NDArray[np.float32]]
+BLEND = frozenset(column.name for column in Blend.columns)
+PACED = {"Grid": tuple(c.name for c in Grid.columns), "DenseMotion": tuple(c.name for c in DenseMotion.columns)}
+
+
+@dataclass(frozen=True, slots=True)
+class Stitched:
+    """The scan of the whole video; the held frames that belong to it; the number of its sampled frames, these included."""
+
+    scan: Scan
+    frames: tuple[SampledFrame, ...]
+    n_frames: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why segments cannot be joined exactly."""
+
+    reason: str
+
+
+def stitch(segments: Iterable[SegmentScan]) -> Stitched | Refusal:
+    """Joins all segments of a video, in order. They are taken one by one, and their views are let go as soon as they are used."""
+    stitcher = _Stitcher()
+    for segment in segments:
+        reason = stitcher.misfit(segment)
+        if reason is not None:
+            return Refusal(reason)
+        stitcher.add(segment)
+    return stitcher.finish()
+
+
+class _Stitcher:
+    def __init__(self) -> None:
+        self.done: list[SegmentScan] = []
+        self.signals: list[Signals] = []
+        self.frames: list[SampledFrame] = []
+        self.cells: dict[str, int] = {}
+        self.seam = _Seam()
+
+    def misfit(self, new: SegmentScan) -> str | None:
+        """Why a segment does not fit to those before it."""
+        seams, k = new.seams, len(self.done)
+        if not (seams.started and seams.ended):
+            return f"segment {k} was not found between its key frames"
+        if new.n_repaired_pts:
+            return f"{new.n_repaired_pts} pts of segment {k} had to be mended"
+        if seams.gave_up:
+            return f"the rest of segment {k} was too damaged to be read"
+        if new.reordering != seams.reordering:
+            return f"the decoder learnt in segment {k} that it held back too few frames to give them in order"
+        if seams.last_damage is not None and seams.last_damage >= seams.last_key:
+            return f"segment {k} is damaged next to a seam"
+        if not self.done:
+            first = new.segment.first_pts
+            return None if int(new.pts[0]) == first else f"the first frame has pts {new.pts[0]}, not {first}"
+        before = self.done[-1]
+        if new.facts != before.facts or new.mode != before.mode:
+            return f"size, format or turn of the picture change before segment {k}"
+        if new.pts[0] <= before.pts[-1]:
+            return f"segment {k} begins with pts {new.pts[0]}, the one before ends with {before.pts[-1]}"
+        if new.reordering != before.reordering:
+            return f"the decoder holds back another number of frames in segment {k}"
+        if new.facts.codec == "h264" and (_fields(new) is None or _fields(new) != _fields(before)):
+            return f"some frames are interlaced and some are not, up to segment {k}"  # libav's flag may depend on frames before
+        return None
+
+    def add(self, new: SegmentScan) -> None:
+        signals = {name: row.copy() for name, row in new.signals.items()}
+        drop = {name for name, taken in new.taken.items() if taken.rows and self.cells.get(name, -1) >= taken.first}
+        for name, columns in PACED.items():
+            for column in columns if name in drop else ():
+                signals[column][new.taken[name].rows[0]] = np.nan
+        if new.held is not None and FRAMES not in drop:
+            self.frames.append(new.held)
+        for name, taken in new.taken.items():
+            if taken.rows:
+                self.cells[name] = max(taken.last, self.cells.get(name, -1))
+        flow = new.taken["DenseMotion"].rows
+        self.seam.take(new, signals, frozenset(flow[1:] if "DenseMotion" in drop else flow))
+        self.signals.append(signals)
+        self.done.append(replace(new, signals={}, held=None, head=None, tail=None))
+
+    def finish(self) -> Stitched | Refusal:
+        if not self.done or self.done[-1].segment.end_pts is not None:
+            return Refusal(f"segment {len(self.done)} is missing")
+        self.seam.close()
+        pts = np.concatenate([s.pts for s in self.done])
+        signals = {name: np.concatenate([s[name] for s in self.signals]) for name in self.signals[0]}
+        last, totals = self.done[-1], [sum(getattr(s, n) for s in self.done) for n in ("n_packets", "n_corrupt", "n_repaired_pts")]
+        scan = Scan(self.done[0].facts, last.mode, pts, signals, end_of(pts, last.last_duration), *totals)
+        return Stitched(scan, tuple(self.frames), len(self.frames) + sum(s.n_frames for s in self.done))
+
+
+def _fields(scan: SegmentScan) -> bool | None:
+    """Whether all frames are interlaced (True), none (False), or some (None)."""
+    return {0: False, len(scan.pts): True}.get(scan.n_interlaced)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fed:
+    """A strip that the meters of a seam were given: of which segment's signals, from which frame on, and which of its frames look over a
+    seam: those before `past` look back, those from `future` on look ahead.
+    """
+
+    signals: Signals
+    start: int
+    length: int
+    past: int
+    future: int
+
+
+class _Seam:
+    """Makes the signals around a seam anew, from the tail of one segment and the head of the next.
+
+    Where all frames of a segment were kept, because it is short, its two seams are done as one.
+    """
+
+    def __init__(self) -> None:
+        self._open()
+
+    def _open(self) -> None:
+        self.content, self.motion, self.blend, self.flow = Content(), GlobalMotion(), Blend(), DenseMotion()
+        self.fed: list[_Fed] = []
+
+    def take(self, new: SegmentScan, signals: Signals, flow: frozenset[int]) -> None:
+        """Takes the next segment; its `signals` are overwritten in place; `flow`: its frames on the grid of the dense motion."""
+        n, strips = len(new.pts), [s for s in (new.head, new.tail) if s is not None]
+        before, after = new.segment.start_pts is not None, new.segment.end_pts is not None
+        if strips and sum(map(len, strips)) == n:
+            strip = joined(strips)
+            self._feed(strip, flow, _Fed(signals, 0, n, settled_from(strip.t) if before else 0, unsettled_from(strip.t) if after else n))
+            return
+        if new.head is not None:
+            self._feed(new.head, flow, _Fed(signals, 0, len(new.head), settled_from(new.head.t), n))
+        self.close()
+        if new.tail is not None:
+            start = n - len(new.tail)
+            self._feed(new.tail, flow, _Fed(signals, start, len(new.tail), start, start + unsettled_from(new.tail.t)))
+
+    def _feed(self, strip: Strip, flow: frozenset[int], fed: _Fed) -> None:
+        for first in range(0, len(strip), BATCH):
+            some = strip.part(first, first + BATCH)
+            views = batch(some.t, some.motion, some.colour)
+            for meter in (self.content, self.motion, self.blend):
+                meter.push(views)
+            for i, t in enumerate(some.t):
+                self.flow.push_motion(float(t), some.motion[i], fed.start + first + i in flow)
+        self.fed.append(fed)
+
+    def close(self) -> None:
+        """Writes what was made into the signals of the segments concerned."""
+        made: Signals = {}
+        for meter in (self.content, self.motion, self.blend, self.flow):
+            made |= meter.finish()
+        at = 0
+        for fed in self.fed:
+            for name, values in made.items():
+                own = values[at : at + fed.length]
+                past, future = fed.past - fed.start, fed.future - fed.start
+                if past > 0:
+                    fed.signals[name][fed.start : fed.past] = own[:past]
+                if name in BLEND and future < fed.length:
+                    fed.signals[name][max(fed.past, fed.future) : fed.start + fed.length] = own[max(past, future) :]
+            at += fed.length
+        self._open()
