@@ -1,6 +1,7 @@
-"""`python -m benchmarks [NAME ...]`: run the benchmarks named, or all, one after the other, each in its own process.
+"""`python -m benchmarks [NAME ...] [OPTIONS]`: run the benchmarks named, or all, one after the other, each in its own process.
 
-A benchmark is a module `benchmarks/NAME.py` that prints its figures and exits with 1 when it misses a target.
+A benchmark is a module `benchmarks/NAME.py`, or a folder, that prints its figures and exits with 1 when it misses a target. Options go to
+the one that is named.
 """
 
 from __future__ import annotations
@@ -20,16 +21,24 @@ BENCHMARKS: dict[str, list[str | Path]] = {
     "memory": [],
     "longvideo": [],
     "cuts": [DATA / "cuts"],
+    "survival": [],
 }
 """Name -> arguments. A new benchmark is written here."""
 NEEDS_DATA = {"cuts"}
 """Benchmarks of truth; the others draw their footage where there is no shared one, and say so."""
 
 
-def main(names: list[str]) -> int:
+def main(words: list[str]) -> int:
     """Run them; returns the exit code: 0, 1 when one missed its target or failed, 2 for a name that is none or data that are not there."""
+    n_names = next((k for k, word in enumerate(words) if word.startswith("-")), len(words))
+    names, options = words[:n_names], words[n_names:]
     if strange := [name for name in names if name not in BENCHMARKS]:
         print(f"no such benchmark: {', '.join(strange)}; there are {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    if options and len(names) != 1:
+        print(
+            f"{options[0]} is an option of one benchmark: name it before, as in python -m benchmarks survival --kills 10", file=sys.stderr
+        )
         return 2
     chosen = names or list(BENCHMARKS)
     if not DATA.is_dir() and NEEDS_DATA.intersection(chosen):
@@ -38,7 +47,7 @@ def main(names: list[str]) -> int:
     missed = []
     for name in chosen:
         print(f"\n== {name}", flush=True)
-        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *BENCHMARKS[name]], cwd=ROOT, check=False).returncode:
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *BENCHMARKS[name], *options], cwd=ROOT, check=False).returncode:
             missed.append(name)
     print(f"\nmissed a target or failed: {', '.join(missed)}" if missed else "\nall ran; none missed a target")
     return 1 if missed else 0

@@ -10,6 +10,7 @@ from typing import Any
 
 PLAIN_MODES = (
     "ok",
+    "digest",
     "echo",
     "parts",
     "no_usage",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import email.utils
+import hashlib
 import json
 import os
 import signal
@@ -130,6 +131,7 @@ class Handler(BaseHTTPRequestHandler):
         options = dict(self.state.options)
         seen: dict[str, Any] = {
             "at": time.time(),
+            "answered": None,
             "images": [],
             "texts": [],
             "response_format": False,
@@ -183,9 +185,12 @@ class Handler(BaseHTTPRequestHandler):
         if mode == "error_200":
             return self.send_json(200, {"error": {"message": "Provider returned error", "code": 502}})
         words = f"A hall with {len(seen['images'])} frames, first {seen['images'][0][:12] if seen['images'] else 'none'}."
+        if mode == "digest":
+            words = f"A hall that was shown as {digest(seen)}."
         made = answer_of(mode, words)
         made["model"] = f"{options['model']}@main" if mode == "echo" else options["model"]
-        return self.send_json(200, made)
+        self.send_json(200, made)
+        seen["answered"] = time.time()
 
     def fail(self, mode: str, options: dict[str, Any]) -> None:
         if mode == "slow":
@@ -220,6 +225,11 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.close()
         else:
             self.connection.shutdown(socket.SHUT_RDWR)
+
+
+def digest(seen: dict[str, Any]) -> str:
+    """What tells a request from all others: a hash of its pictures and words."""
+    return hashlib.sha256(json.dumps([seen["images"], seen["texts"]]).encode()).hexdigest()[:24]
 
 
 class Server(ThreadingHTTPServer):

@@ -13,13 +13,14 @@ import pytest
 
 import ray_cluster
 from footage import Clip
+from processes import environment_of, marked
 from stores import Reel, go, make_reel
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKEN = f"RUSHES_TEST_SESSION={uuid.uuid4().hex}"
-HELPERS = (b"multiprocessing.resource_tracker", b"multiprocessing.forkserver")
+HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 """Python's own children, which live until the interpreter ends."""
-CLUSTER = f"{ray_cluster.MARK}=".encode()
+CLUSTER = f"{ray_cluster.MARK}="
 """Ray's own processes of a test's cluster live as long as the cluster; decoding children below them do not."""
 GRACE_S = 3.0
 """A child must die within 2 s of its parent; the rest is for a busy machine."""
@@ -77,40 +78,13 @@ def reel_store(reel: Reel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def _stat(pid: str) -> tuple[str, int] | None:
-    """(state, parent) of a process, None when it is gone."""
-    try:
-        fields = Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return fields[0], int(fields[1])
-
-
-def _read(pid: str, what: str) -> bytes:
-    try:
-        return Path("/proc", pid, what).read_bytes()
-    except OSError:
-        return b""
-
-
 def ours() -> dict[int, str]:
     """Living processes that came from this test session, by id: descendants, and orphans that carry the session's mark."""
-    states = {int(pid): stat for pid in os.listdir("/proc") if pid.isdigit() and (stat := _stat(pid))}
-    family, grew = {os.getpid()}, True
-    while grew:
-        more = {pid for pid, (_, parent) in states.items() if parent in family} - family
-        family |= more
-        grew = bool(more)
     found = {}
-    for pid, (state, _) in states.items():
-        if pid == os.getpid() or state in "ZX":
-            continue
-        command = _read(str(pid), "cmdline")
-        environment = _read(str(pid), "environ")
-        if CLUSTER in environment and b"rushes.engine.child" not in command:
-            continue
-        if (pid in family or TOKEN.encode() in environment) and not any(h in command for h in HELPERS):
-            found[pid] = command.replace(b"\0", b" ").decode(errors="replace").strip()[:200]
+    for pid, command in marked(TOKEN, os.getpid()).items():
+        of_cluster = CLUSTER in environment_of(pid) and "rushes.engine.child" not in command
+        if not of_cluster and not any(h in command for h in HELPERS):
+            found[pid] = command[:200]
     return found
 
 

@@ -144,3 +144,31 @@ def test_no_child_outlives_its_parent(kind: str) -> None:
     parent.wait(5)
     parent.stdout.close()
     assert gone(pid, 2.0), "the child lives on without its parent"
+
+
+SLOW = """
+import os, time
+print(os.getpid(), file=open(os.environ["SAY"], "w"), flush=True)
+until = time.monotonic() + 30
+while time.monotonic() < until:
+    pass
+"""
+
+
+def test_nor_does_one_that_still_imports_its_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "slow_child.py").write_text(SLOW)
+    said = tmp_path / "pid"
+    monkeypatch.setenv("SAY", str(said))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    parent = subprocess.Popen([sys.executable, "-c", PARENT.replace("guard_child", "slow_child"), "echo"])
+    deadline = time.monotonic() + 20
+    while not (said.exists() and said.read_text()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    pid = int(said.read_text())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(pid, number)
+    assert not gone(pid, 0.3), "signals are the parent's"
+    assert os.getpgid(pid) != os.getpgid(parent.pid), "Ctrl-C at a terminal goes to the parent's group"
+    parent.kill()
+    parent.wait(5)
+    assert gone(pid, 2.0), "the child lives on without its parent"

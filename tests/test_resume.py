@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -71,29 +70,6 @@ def orphans_gone(before: set[int], within_s: float) -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-def test_killed_anywhere_and_run_again_it_is_as_if_nothing_had_happened(films: Path, undisturbed: Path, tmp_path: Path) -> None:
-    out, rng, before = tmp_path / "store", random.Random(7), set(ours())
-    moments = [("rushes.json", 0.0), ("frames/**/*.parquet", 0.0), ("signals/**/*.parquet", 0.1), ("marks/*.parquet", 0.0)]
-    for pattern, pause in moments:
-        process = begun(films, out)
-        try:
-            wait_for(out, pattern, process, len(list(out.glob(pattern))) + 1 if pattern != "rushes.json" else 1)
-            time.sleep(pause + rng.random() * 0.2)
-        finally:
-            process.kill()
-            process.communicate()
-        assert orphans_gone(before, 2.0), f"children outlive the run that was killed at {pattern}"
-    done = command("run", films, "--out", out, *settings_of(*QUICK))
-    assert done.code == 0, done.err
-    assert rows_of(out) == rows_of(undisturbed)
-    assert seen(out, *QUICK).clips() == seen(undisturbed, *QUICK).clips()
-    frames = rows_of(out, "frames")["frames"]
-    assert len(frames) == len({(r["video_id"], r["pts"]) for r in frames})
-    runs = seen(out, *QUICK).runs()
-    assert [r["status"] for r in runs].count("crashed") >= 2
-    assert (runs[-1]["status"], {r["status"] for r in runs}) == ("finished", {"crashed", "finished"})
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 MP4_VIDEO = {"h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg"}
 MP4_AUDIO = {"aac", "mp3", "mp2", "opus", "ac3", "eac3", "alac", "flac"}
 """Codecs registered for MPEG-4 files (mp4ra.org) that libav writes there."""
+STORES_FAULT = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT,
+}  # fmt: skip
+"""What the system says when a disk or a mount is to blame, not the clip: full, over quota or a limit, not writable, broken, away."""
 MOV_ONLY_AUDIO = "pcm_"
 MAX_CLOCK = 1 << 30
 """Largest clock of a mov or mp4 file asked for; 32 bits hold it."""
@@ -180,7 +184,7 @@ class ClipFile:
                 return
 
     def _words(self, error: Exception) -> Exception:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EIO):
+        if getattr(error, "errno", None) in STORES_FAULT:
             return write_error(OSError(error.errno, str(error)), self._uri)  # type: ignore[attr-defined]
         words = getattr(error, "strerror", None) or error
         return CutError(f"{self._place.suffix} does not take this stream: {words}", uri=self._place.source_uri, step="clips")

@@ -1,17 +1,16 @@
 """The guard: work on untrusted bytes happens in a child process with limits, so that one bad file cannot hurt its neighbours.
 
-A child is a spawned Python module (`python -m MODULE`) that lives for many jobs. It reads one JSON job a line from its standard input and
-answers JSON lines on the descriptor named in RUSHES_REPLY_FD: any number of `{"progress": seconds}`, then one `{"done": ...}` or
-`{"error": ...}`. It is replaced after a crash, a hang or a memory limit, and it never sees Ctrl-C: the parent decides.
+A child is a spawned Python module (`python -m rushes.media.life MODULE`) that lives for many jobs. It reads one JSON job a line from its
+standard input and answers JSON lines on the descriptor named in RUSHES_REPLY_FD: any number of `{"progress": seconds}`, then one
+`{"done": ...}` or `{"error": ...}`. It is replaced after a crash, a hang or a memory limit, and it never sees Ctrl-C: the parent decides.
 
-No child outlives its parent. It ends when its standard input ends; and, should native code never let Python look there, by SIGIO, which
-the kernel sends when the parent's end of a pipe that is made for nothing else (RUSHES_LIFE_FD) is closed.
+No child outlives its parent. It ends when its standard input ends; and, while it imports its modules or should native code never let Python
+look there, by SIGIO, which the kernel sends when the parent's end of a pipe that is made for nothing else is closed (`life.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import queue
@@ -27,10 +26,11 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from rushes.errors import CrashError, HangError, MemoryError_
+from rushes.media.life import LIFE_FD
 
 LOOK_EVERY_S = 0.25
 """How often memory and the stop flag are looked at while a child works."""
-REPLY_FD, LIFE_FD = "RUSHES_REPLY_FD", "RUSHES_LIFE_FD"
+REPLY_FD = "RUSHES_REPLY_FD"
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")}
 """One thread a child: as many children as cores must not fight."""
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
@@ -70,7 +70,8 @@ class Child:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
         env = {**os.environ, **CHILD_ENV, REPLY_FD: str(write_end), LIFE_FD: str(life_read)}
         process = subprocess.Popen(
-            [sys.executable, "-m", self._module],
+            [sys.executable, "-m", "rushes.media.life", self._module],
+            process_group=0,  # Ctrl-C at a terminal goes to the parent alone
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._stderr,
@@ -205,11 +206,6 @@ def serve(do: Callable[[dict[str, Any], Callable[[float], None]], dict[str, Any]
     Args:
         do: does one job; gets the job and a function to report progress with; returns the last message.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    life = int(os.environ.pop(LIFE_FD))
-    fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
     replies = os.fdopen(int(os.environ.pop(REPLY_FD)), "wb", buffering=0)
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 

@@ -1,0 +1,7 @@
+"""Does work survive its processes? Runs are killed in the middle, started again, and compared with one that was left alone.
+
+    python -m benchmarks survival [--kills 100] [--runner native|ray] [--seed 1]
+
+Files: `scenes` says what is run, `moments` when it is struck, `victims` what is struck, `readers` what a store shows, `server` who writes
+captions, `campaign` goes through with it.
+"""

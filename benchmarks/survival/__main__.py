@@ -1,0 +1,111 @@
+"""`python -m benchmarks survival`: so many kills over all scenes, moments and victims; exit code 1 when anything is lost or doubled."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.survival.campaign import PARALLEL, RUNNERS, Blow, Campaign, Struck
+from benchmarks.survival.scenes import SCENES, Scene, make_footage
+from benchmarks.survival.server import Server
+from benchmarks.survival.victims import CHILD, DRIVER, RAY_SHARES, SHARES
+
+IN_A_ROW = 5
+"""Blows of one campaign."""
+SERVICE_S = 0.15
+"""A caption of the server takes so long: all together about as long as the scan of the films."""
+AGAIN = 2
+"""How often a child may be killed in one campaign: at `scan.attempts` deaths of one video's child, over all runs, the video is failed."""
+
+
+def drawn(scenes: Sequence[Scene], chance: random.Random, shares: Mapping[str, int]) -> Iterator[tuple[Scene, list[Blow]]]:
+    """Campaigns without end, round by round: every moment of every scene once in a round, each with a victim by chance, in any order."""
+    while True:
+        campaigns = []
+        for scene in scenes:
+            stages = chance.sample(scene.stages, len(scene.stages))
+            blows = [Blow(chance.choices([*shares], [*shares.values()])[0], stage) for stage in stages]
+            campaigns += [(scene, spared(blows[i : i + IN_A_ROW])) for i in range(0, len(blows), IN_A_ROW)]
+        yield from chance.sample(campaigns, len(campaigns))
+
+
+def spared(blows: Sequence[Blow]) -> list[Blow]:
+    """The blows, with the driver struck where a child would be killed too often."""
+    found: list[Blow] = []
+    for blow in blows:
+        often = blow.victim == CHILD and sum(b.victim == CHILD for b in found) >= AGAIN
+        found.append(Blow(DRIVER, blow.moment) if often else blow)
+    return found
+
+
+def told(struck: Struck) -> str:
+    """A line on one blow."""
+    held = f"{struck.answers} captions held up to {struck.oldest_s:.1f} s" if struck.answers else ""
+    notes = [f"{struck.scans} scans anew" if struck.scans else "", held]
+    words = ", ".join(n for n in notes if n) or "nothing anew"
+    result = "WRONG" if struck.problems else "equal"
+    ended = f"outlived {struck.outlived_s:4.2f} s" if struck.ended else "went on"
+    return f"{result}  {struck.runner}  {struck.scene:36} {struck.blow.victim:22} {struck.blow.moment:22} {ended:16} {words}"
+
+
+def table(all_struck: Sequence[Struck]) -> None:
+    """Prints what came of each kind of blow: by victim, by moment, by scene."""
+    head = ("", "kills", "restarts", "wrong", "scans anew", "captions anew", "oldest, s", "outlived, s")
+    for kind in ("victim", "moment", "scene"):
+        rows: dict[str, list[Struck]] = {}
+        for struck in all_struck:
+            rows.setdefault(struck.scene if kind == "scene" else getattr(struck.blow, kind), []).append(struck)
+        print(f"\n{kind:36}" + "".join(f"{h:>15}" for h in head[1:]))
+        for name, some in sorted(rows.items()):
+            figures = (
+                len(some), sum(s.ended for s in some), sum(bool(s.problems) for s in some), sum(s.scans for s in some),
+                sum(s.answers for s in some), f"{max(s.oldest_s for s in some):.1f}", f"{max(s.outlived_s for s in some):.2f}",
+            )  # fmt: skip
+            print(f"{name:36}" + "".join(f"{f:>15}" for f in figures))
+
+
+def main() -> int:
+    """Run it; 1 when a store differs from the undisturbed one, or a promise is broken on the way."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--runner", choices=list(RUNNERS), default="native")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--scene", action="append", help="only scenes whose name begins so")
+    parser.add_argument("--victim", action="append", help="only victims whose name begins so")
+    args = parser.parse_args()
+    scenes = [s for s in SCENES if s.name.startswith(tuple(args.scene or ("",)))]
+    all_shares = SHARES if args.runner == "native" else RAY_SHARES
+    shares = {v: share for v, share in all_shares.items() if v.startswith(tuple(args.victim or ("",)))}
+    chance, struck = random.Random(args.seed), list[Struck]()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="rushes-survival-") as name, Server(SERVICE_S, PARALLEL).running() as server:
+        folder = Path(name)
+        footage = folder / "footage"
+        make_footage(footage)
+        campaigns = {}
+        for k, (scene, blows) in enumerate(drawn(scenes, chance, shares)):
+            if scene.name not in campaigns:
+                campaigns[scene.name] = Campaign(scene, footage, folder / str(k), server, args.runner, chance)
+                usual = campaigns[scene.name].prepare()
+                print(f"undisturbed  {scene.name}: {usual.usual_s:.1f} s, {usual.captions} captions", flush=True)
+            for one in campaigns[scene.name].go(blows):
+                struck.append(one)
+                print(told(one), *(f"\n    {problem}" for problem in one.problems), flush=True)
+            if len(struck) >= args.kills:
+                break
+    table(struck)
+    wrong = sum(bool(s.problems) for s in struck)
+    minutes, litter = (time.monotonic() - began) / 60, sum(s.litter for s in struck)
+    print(
+        f"\n{len(struck)} kills, {sum(s.ended for s in struck)} restarts, {wrong} wrong, {litter} temporary files left, {minutes:.1f} min"
+    )
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

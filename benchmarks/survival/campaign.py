@@ -1,0 +1,386 @@
+"""Runs that are struck and started again until they finish, and what is looked at after each blow and at the end."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.render import ROOT
+from benchmarks.survival import readers
+from benchmarks.survival.moments import MOMENTS, Watch
+from benchmarks.survival.scenes import WORKERS, Scene
+from benchmarks.survival.server import Server, text_of
+from benchmarks.survival.victims import VICTIMS, remount
+from rushes.engine.session import COMMITTING
+from rushes.recipe import Recipe
+
+sys.path.insert(0, str(ROOT / "tests"))
+from processes import marked
+
+RUNNERS: dict[str, tuple[str, ...]] = {"native": (), "ray": ("--ray", "local")}
+"""Further words of the command, by runner."""
+STOPPING = Path(__file__).resolve().parent / "stopping"
+NOT_OURS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::IDLE")
+"""Processes of Ray's that do nothing for a run; its daemons are known by their place, a folder named ray."""
+OUTLIVE_S = 2.0
+"""How long a child may live after its driver."""
+UNDER_WAY_S = 1.0
+"""An answer younger than this may be on its way from the server to the store: the driver has not seen it, or is writing it down."""
+CHILDS = ("frames/", "signals/", "clip_files/")
+"""Folders that children write to."""
+RUNS_ROWS = 2
+"""The row of a run is written when it begins and when it ends, under one name, and in a longer run a few times more."""
+HANG_S = 120.0
+LOOK_EVERY_S = 0.001
+PARALLEL = 3
+"""Captions that the server makes at once, and that a run asks for at once."""
+TRIES = 4
+"""Runs in a row that may fail, undisturbed, before a campaign is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blow:
+    """What is to be struck, and when."""
+
+    victim: str
+    moment: str
+
+
+@dataclass(slots=True)
+class Struck:
+    """What came of a blow.
+
+    Attributes:
+        ended: the run ended of it.
+        outlived_s: how long the last process of the run lived after the driver.
+        scans: scans of this run that had ended and are to be done again; in flight are as many as there are workers.
+        answers: captions that the server had given this run and that are to be asked for again.
+        oldest_s: how long before the blow the oldest of these was given.
+        under_way: requests without an answer.
+        litter: temporary files in the finished store, put down to its last blow.
+        problems: what is wrong.
+    """
+
+    runner: str
+    scene: str
+    blow: Blow
+    ended: bool = False
+    outlived_s: float = 0.0
+    scans: int = 0
+    answers: int = 0
+    oldest_s: float = 0.0
+    under_way: int = 0
+    litter: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """The undisturbed run of a scene: what readers see afterwards, and how long it took."""
+
+    base: Path | None
+    view: readers.View
+    lines: tuple[str, ...]
+    clip_files: dict[str, str]
+    usual_s: float
+    captions: int
+    files: dict[str, int]
+    """How many files the driver, and each of the children, put in their places."""
+
+
+class Run:
+    """One process of a scene's run, with all that descends from it."""
+
+    def __init__(self, footage: Path, out: Path, settings: Iterable[str], runner: str, stop: str = "") -> None:
+        self.mark = f"RUSHES_SURVIVAL={uuid.uuid4().hex}"
+        self.began = time.time()
+        self._said = b""
+        name, _, value = self.mark.partition("=")
+        path = os.pathsep.join([*([str(STOPPING)] if stop else []), str(ROOT / "src")])
+        env = {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore", "PYTHONFAULTHANDLER": "1", name: value}
+        words = [str(footage), "--out", str(out), *RUNNERS[runner], *(w for s in settings for w in ("--set", s))]
+        command = [sys.executable, "-m", "rushes.cli", "run", *words]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, env={**env, "RUSHES_SURVIVAL_STOP": stop})
+        assert self.process.stdout
+        os.set_blocking(self.process.stdout.fileno(), False)
+
+    def end(self, server: Server) -> int | None:
+        """Waits for the end: the exit code, or None for a run that hangs, which is then ended and has written its stacks to the log."""
+        deadline = time.monotonic() + HANG_S
+        while self.process.poll() is None:
+            server.tick()
+            if time.monotonic() > deadline:
+                self.process.send_signal(signal.SIGABRT)
+                self.process.wait(10)
+                return None
+            time.sleep(LOOK_EVERY_S * 5)
+        return self.process.returncode
+
+    def outlived_s(self) -> float:
+        """How long processes of a run that has ended are still there; all are killed after ten seconds, Ray's own at once."""
+        began = time.monotonic()
+        while {pid for pid, words in marked(self.mark).items() if not words.startswith(NOT_OURS) and "/ray/" not in words}:
+            if time.monotonic() - began > 10:
+                break
+            time.sleep(LOOK_EVERY_S * 10)
+        outlived_s = time.monotonic() - began
+        for pid in marked(self.mark):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return outlived_s
+
+    def words(self) -> str:
+        """The end of what it said."""
+        assert self.process.stdout
+        self._said += self.process.stdout.read() or b""
+        return self._said.decode(errors="replace").strip()[-1500:]
+
+    def go_on(self) -> None:
+        """Lets what stopped by itself go on."""
+        for pid in marked(self.mark):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def stop(self) -> None:
+        """Ends it if it goes on."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        assert self.process.stdout
+        self.process.stdout.close()
+
+
+class Campaign:
+    """A scene, in a folder of its own, with a server."""
+
+    def __init__(self, scene: Scene, footage: Path, folder: Path, server: Server, runner: str, chance: random.Random) -> None:
+        self.scene = scene
+        self.footage = footage / scene.footage
+        self.folder = folder
+        self.server = server
+        self.runner = runner
+        self.chance = chance
+        self.recipe = Recipe().with_overrides([*scene.settings])
+        self.reference: Reference | None = None
+
+    def _settings(self, settings: Iterable[str]) -> list[str]:
+        return [*settings, f"captions.base_url={self.server.url}"]
+
+    def _undisturbed(self, out: Path, settings: Iterable[str]) -> float:
+        began = time.monotonic()
+        run = Run(self.footage, out, self._settings(settings), "native")
+        try:
+            if (code := run.end(self.server)) != 0:
+                raise RuntimeError(f"the undisturbed run of {self.scene.name!r} ended with {code}: {run.words()}")
+        finally:
+            run.stop()
+        return time.monotonic() - began
+
+    def prepare(self) -> Reference:
+        """Runs the scene undisturbed, natively whatever the runner: all runners must make the same rows."""
+        base, out = self.folder / "base" / "store", self.folder / "undisturbed" / "store"
+        for path in (base, out):
+            path.parent.mkdir(parents=True)
+        if self.scene.before is not None:
+            self._undisturbed(base, self.scene.before)
+            shutil.copytree(base, out)
+        self.server.forget()
+        usual_s = self._undisturbed(out, self.scene.settings)
+        seen = readers.view(out)
+        lines, asked = tuple(readers.listed(out, self.recipe)), len(self.server.asked)
+        if not any(seen.rows.values()) or (wrong := readers.broken_promises(out)):
+            raise RuntimeError(f"the undisturbed run of {self.scene.name!r} is no measure: {wrong or 'it made no rows'}")
+        made = Counter("child" if name.startswith(CHILDS) else "driver" for name in {*readers.files_of(out)} - {*readers.files_of(base)})
+        files = {"driver": made["driver"] + RUNS_ROWS, "child": -(-made["child"] // WORKERS)}
+        self.reference = Reference(base if base.exists() else None, seen, lines, _hashes(out), usual_s, asked, files)
+        return self.reference
+
+    @contextmanager
+    def _store(self) -> Iterator[Path]:
+        """A store as it was before the scene, on a disk of its own where one can be mounted."""
+        disk = self.folder / "disk"
+        disk.mkdir(exist_ok=True)
+        made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", str(disk)], capture_output=True, check=False)
+        out = disk / "store"
+        try:
+            if self.reference and self.reference.base:
+                shutil.copytree(self.reference.base, out)
+            yield out
+        finally:
+            if made.returncode == 0:
+                subprocess.run(["umount", "-l", str(disk)], check=True)
+            else:
+                shutil.rmtree(out, ignore_errors=True)
+
+    def go(self, blows: Iterable[Blow]) -> list[Struck]:
+        """Strikes the blows one after the other, each in the run that goes on or the next, until the last run has finished.
+
+        A store that is finished before all blows are struck is compared, and the rest goes on with a new one. A blow whose moment does not
+        come in a whole run is left out.
+        """
+        left, struck = deque(blows), []
+        while left:
+            n_left = len(left)
+            with self._store() as out:
+                struck += self._life(out, left)
+            if len(left) == n_left:
+                left.popleft()
+        return struck
+
+    def _life(self, out: Path, left: deque[Blow]) -> list[Struck]:
+        """One store from its beginning until it is finished."""
+        struck: list[Struck] = []
+        self.server.forget()
+        for _ in range(len(left) + TRIES):
+            self.server.back()
+            had = self._stored(out) if (out / "rushes.json").is_file() else set()
+            run = Run(self.footage, out, self._settings(self.scene.settings), self.runner, self._stop(left))
+            try:
+                n = len(struck)
+                self._strike(run, out, left, struck)
+                run.go_on()
+                code = run.end(self.server)
+                if len(struck) > 0:
+                    struck[-1].problems += self._asked_in_vain(run, had, server_died=self._stopped_by_server(struck[n:]))
+                expected = VICTIMS[struck[-1].blow.victim].codes if len(struck) > n else frozenset()
+                if code == 0 or (code not in expected and not (code == 3 and self._stopped_by_server(struck[n:]))):
+                    self._finished(run, code, out, struck)
+                    return struck
+                self._after(run, out, struck[-1])
+            finally:
+                run.stop()
+                remount(out.parent)
+        struck[-1].problems.append(f"it did not finish in {TRIES} runs: {run.words()}")
+        return struck
+
+    def _stop(self, left: deque[Blow]) -> str:
+        """Where the next run is to stop by itself: at a file that the undisturbed run put in its place, by chance."""
+        who = MOMENTS[left[0].moment].stops if left else ""
+        if not who:
+            return ""
+        assert self.reference is not None
+        return f"{who} {self.chance.randint(1, self.reference.files[who])} {self.chance.choice(['before', 'after'])}"
+
+    @staticmethod
+    def _stopped_by_server(struck: list[Struck]) -> bool:
+        return any(s.blow.victim == "caption server away" for s in struck)
+
+    def _strike(self, run: Run, out: Path, left: deque[Blow], struck: list[Struck]) -> None:
+        """Strikes as many blows as the run lives through, and one more."""
+        assert self.reference is not None
+        watch = Watch(out, run.process.pid, self.server, self.reference.usual_s, self.reference.captions)
+        while left:
+            watch.begin(time.time())
+            run.go_on()
+            if not self._await(run, watch, MOMENTS[left[0].moment]):
+                return
+            blow = left.popleft()
+            victim = VICTIMS[blow.victim]
+            if not victim.strike(watch, self.chance):
+                continue
+            struck.append(Struck(self.runner, self.scene.name, blow))
+            if victim.codes:
+                return
+
+    def _await(self, run: Run, watch: Watch, moment: Any) -> bool:
+        """Waits for a moment; False when the run ended before."""
+        chance, deadline = self.chance.random(), time.monotonic() + HANG_S
+        while not moment.reached(watch, chance):
+            self.server.tick()
+            if run.process.poll() is not None or time.monotonic() > deadline:
+                return False
+            time.sleep(LOOK_EVERY_S)
+        time.sleep(moment.within_s * self.chance.random())
+        return run.process.poll() is None
+
+    def _after(self, run: Run, out: Path, struck: Struck) -> None:
+        """What must hold as soon as a run has ended of a blow."""
+        assert self.reference is not None
+        ended_at, struck.ended = time.time(), True
+        struck.outlived_s = run.outlived_s()
+        if struck.outlived_s > OUTLIVE_S:
+            struck.problems.append(f"a process lived {struck.outlived_s:.1f} s longer than its driver")
+        if "Traceback" in (said := run.words()):
+            struck.problems.append(f"it ended with a traceback: {said}")
+        if not (out / "rushes.json").is_file():
+            return
+        before = readers.files_of(out)
+        seen = readers.view(out)
+        struck.problems += seen.beyond(self.reference.view)
+        struck.problems += readers.broken_promises(out)
+        struck.scans = readers.scanned_in_vain(out, run.began)
+        self._lost(run, out, struck, ended_at)
+        if readers.files_of(out) != before:
+            struck.problems.append("the store changed after the last process of the run was gone")
+
+    def _lost(self, run: Run, out: Path, struck: Struck, ended_at: float) -> None:
+        """Compares the answers that the server gave this run with the captions of the store."""
+        asked = self._asked(run)
+        given = {text_of(r): r["answered"] for r in asked if r["answered"] and r["answered"] < ended_at}
+        struck.under_way = sum(not r["answered"] or r["answered"] >= ended_at for r in asked)
+        ages = [ended_at - at for text, at in given.items() if text not in self._stored(out)]
+        struck.answers, struck.oldest_s = len(ages), max(ages, default=0.0)
+        if struck.oldest_s > UNDER_WAY_S:
+            struck.problems.append(f"{len(ages)} captions are lost, the oldest {struck.oldest_s:.1f} s old")
+        if struck.scans > WORKERS + COMMITTING:
+            struck.problems.append(f"{struck.scans} scans that had ended are lost")
+
+    def _asked(self, run: Run) -> list[dict[str, Any]]:
+        return [r for r in self.server.asked if r["at"] > run.began]
+
+    def _stored(self, out: Path) -> set[str]:
+        return set(readers.captions_of(out, self.recipe)) if self.reference and self.reference.captions else set()
+
+    def _asked_in_vain(self, run: Run, had: set[str], *, server_died: bool) -> list[str]:
+        """Requests of a run for captions that the store had before it, or that it had been given already."""
+        asked = self._asked(run)
+        found = []
+        if known := sum(text_of(r) in had for r in asked):
+            found.append(f"{known} captions were asked for that the store had")
+        twice = sum(n - 1 for n in Counter(text_of(r) for r in asked).values())
+        if twice > (PARALLEL if server_died else 0):
+            found.append(f"{twice} requests were made twice in one run")
+        return found
+
+    def _finished(self, run: Run, code: int | None, out: Path, struck: list[Struck]) -> None:
+        """Compares a finished store with the undisturbed one; what is wrong is put down to the last blow."""
+        assert self.reference is not None
+        problems, outlived_s = [], run.outlived_s()
+        if outlived_s > OUTLIVE_S:
+            problems.append(f"a process lived {outlived_s:.1f} s longer than its driver, which ended with {code}")
+        if code != 0:
+            problems.append("it hung: " + run.words() if code is None else f"exit code {code}: " + run.words())
+        else:
+            problems += readers.view(out).unlike(self.reference.view)
+            problems += readers.broken_promises(out)
+            if (lines := readers.listed(out, self.recipe)) != [*self.reference.lines]:
+                wrong = [f"{a} for {b}" for a, b in zip(lines, self.reference.lines, strict=False) if a != b]
+                problems.append(f"clips and videos are not those of the undisturbed run: {wrong[:1]}")
+            if _hashes(out) != self.reference.clip_files:
+                problems.append("clip files are not those of the undisturbed run")
+        if problems and not struck:
+            struck.append(Struck(self.runner, self.scene.name, Blow("nothing", "none came")))
+        if struck:
+            struck[-1].problems += problems
+            struck[-1].litter = readers.litter(out)
+            struck[-1].outlived_s = max(struck[-1].outlived_s, outlived_s)
+
+
+def _hashes(out: Path) -> dict[str, str]:
+    """SHA-256 of every clip file, by path in the store."""
+    files = (p for p in (out / "clip_files").rglob("*") if p.is_file() and p.suffix != ".tmp")
+    return {str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}

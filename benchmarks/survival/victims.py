@@ -1,0 +1,141 @@
+"""What is struck, and how: processes by signals, the caption server, the disk."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.render import ROOT
+from benchmarks.survival.moments import Watch
+
+sys.path.insert(0, str(ROOT / "tests"))
+from processes import descendants, parent_of
+
+GIVEN_BYTES = (0, 4096, 16_384)
+"""A file may grow to one of these under "quota": in some cases small parts are still written, and large ones not."""
+AWAY_S = (0.2, 3.0)
+"""How long the caption server stays away, from and to."""
+DISK = "1g"
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """Something that a run needs.
+
+    Attributes:
+        strike: does it; False when there was nothing to strike.
+        codes: exit codes of a run that ends of it; empty for one that goes on.
+        polite: the run has time to write what it holds.
+    """
+
+    name: str
+    strike: Callable[[Watch, random.Random], bool]
+    codes: frozenset[int] = frozenset()
+    polite: bool = False
+
+
+def _send(*numbers: signal.Signals) -> Callable[[Watch, random.Random], bool]:
+    def strike(watch: Watch, chance: random.Random) -> bool:
+        for number in numbers:
+            with suppress(ProcessLookupError):
+                os.kill(watch.pid, number)
+            if len(numbers) > 1:
+                time.sleep(chance.random() * 0.3)
+        return True
+
+    return strike
+
+
+def _child(watch: Watch, chance: random.Random) -> bool:
+    if not (children := watch.children()):
+        return False
+    with suppress(ProcessLookupError):
+        os.kill(chance.choice(children), signal.SIGKILL)
+    return True
+
+
+def _server(watch: Watch, chance: random.Random) -> bool:
+    if not watch.captions:
+        return False
+    watch.server.die(chance.uniform(*AWAY_S))
+    return True
+
+
+def _quota(watch: Watch, chance: random.Random) -> bool:
+    given = chance.choice(GIVEN_BYTES)
+    for pid in (watch.pid, *watch.children()):
+        with suppress(ProcessLookupError):
+            _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (given, hard))
+    return True
+
+
+def _disk(watch: Watch, chance: random.Random) -> bool:
+    disk = watch.out.parent
+    if not os.path.ismount(disk):
+        return False
+    used = os.statvfs(disk)
+    size_kib = (used.f_blocks - used.f_bfree) * used.f_frsize // 1024 + chance.choice([0, 4, 64])
+    return remount(disk, f"{size_kib}k")
+
+
+def remount(disk: Path, size: str = DISK) -> bool:
+    """Gives a disk in memory another size."""
+    return subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], capture_output=True, check=False).returncode == 0
+
+
+GONE = frozenset({-signal.SIGKILL})
+ASKED = frozenset({130, -signal.SIGINT, -signal.SIGTERM})
+"""130; or the signal itself, when it comes before the command listens."""
+STOPPED = frozenset({3})
+
+
+def _worker(watch: Watch, chance: random.Random) -> bool:
+    """The process of Ray's whose children decode."""
+    sessions = {parent_of(pid) for pid in watch.children()} - {watch.pid, 0}
+    for pid in sessions:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(sessions)
+
+
+def _node(watch: Watch, chance: random.Random) -> bool:
+    raylets = [pid for pid, command in descendants(watch.pid).items() if command.split(" ")[0].endswith("/raylet")]
+    for pid in raylets:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(raylets)
+
+
+DRIVER, CHILD = "driver, SIGKILL", "child, SIGKILL"
+VICTIMS = {
+    v.name: v
+    for v in (
+        Victim(DRIVER, _send(signal.SIGKILL), GONE),
+        Victim("driver, SIGTERM", _send(signal.SIGTERM), ASKED, polite=True),
+        Victim("driver, SIGINT", _send(signal.SIGINT), ASKED, polite=True),
+        Victim("driver, SIGINT twice", _send(signal.SIGINT, signal.SIGINT), ASKED),
+        Victim(CHILD, _child),
+        Victim("caption server away", _server),
+        Victim("disk full", _disk, STOPPED),
+        Victim("quota", _quota, STOPPED),
+        Victim("Ray worker, SIGKILL", _worker),
+        Victim("Ray node, SIGKILL", _node, STOPPED),
+    )
+}
+SHARES = {
+    DRIVER: 10, "driver, SIGTERM": 2, "driver, SIGINT": 2, "driver, SIGINT twice": 1, CHILD: 3, "caption server away": 2, "disk full": 2,
+    "quota": 1,
+}  # fmt: skip
+"""How often each is struck, out of their sum."""
+RAY_SHARES = SHARES | {"quota": 0, "Ray worker, SIGKILL": 6, "Ray node, SIGKILL": 3}
+"""The same on Ray, whose own processes fall to a quota as well."""
