@@ -154,6 +154,17 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     assert path.read_bytes() == b"old"
 
 
+def test_a_file_is_removed_and_one_that_is_not_there_is_as_wanted(tmp_path, memory):
+    for folder in (str(tmp_path / "s"), "memory://s"):
+        for name in ("a.parquet", "b.parquet"):
+            put_atomic(f"{folder}/{name}", b"1", {})
+        for _ in range(2):
+            storage.remove(f"{folder}/a.parquet", {})
+        assert [f.uri for f in listing(folder, {})] == [f"{folder}/b.parquet"]
+    with pytest.raises(StorageError):
+        storage.remove(str(tmp_path / "s"), {})
+
+
 def test_readers_never_see_a_part_of_a_file(tmp_path):
     path = tmp_path / "p.parquet"
     contents = [bytes([k]) * 300_000 for k in range(20)]

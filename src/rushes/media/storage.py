@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -259,6 +259,24 @@ def publish(scratch: str, uri: str, options: Options) -> int:
     except OSError as error:
         raise write_error(error, uri) from error
     return size
+
+
+def remove(uri: str, options: Options) -> None:
+    """Takes one file away; one that is not there is as wanted.
+
+    Raises:
+        StorageError: no permission, or no connection.
+    """
+    path = local_path(uri)
+    try:
+        if path is not None:
+            Path(path).unlink(missing_ok=True)
+            return
+        fs, inner = filesystem(uri, options)
+        with suppress(FileNotFoundError):
+            fs.rm_file(inner)
+    except OSError as error:
+        raise write_error(error, uri) from error
 
 
 def listing(prefix: str, options: Options, suffix: str = "") -> Iterator[FileStat]:
