@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rushes.errors import DecodeError
 from rushes.media.disposable import has_disposable
 from rushes.media.probe import facts_of, full_range, open_container, upright, video_stream
+from rushes.media.remote import RemoteFile, unbroken
 from rushes.records import Mode, VideoFacts
 
 if TYPE_CHECKING:
@@ -48,12 +49,14 @@ class Decoder:
     Raises:
         ProbeError: on entering, when the container or its streams cannot be read.
         DecodeError: while iterating, when no frame at all can be decoded.
+        VideoError: while iterating, when a remote file cannot be read to its end.
     """
 
     def __init__(
         self, source: str | Any, *, uri: str, size_bytes: int, mode: Mode, progress: Callable[[float], None] | None = None
     ) -> None:
         self.uri = uri
+        self._source = source
         self._progress = progress or (lambda _s: None)
         self.container = open_container(source, uri)
         self.stream = video_stream(self.container, uri)
@@ -67,6 +70,8 @@ class Decoder:
         self._last_pts: int | None = None
         self._durations: dict[int, int] = {}
         self._last_duration = 0
+        if isinstance(source, RemoteFile):  # waiting for the network is no hang
+            source.waiting = lambda: self._progress(self.decoded_s)
         self._demuxed = self._demux()
         self.mode: Mode = self._configure(mode)
 
@@ -132,6 +137,7 @@ class Decoder:
             for frame in frames:
                 yield frame, self._stamp(frame)
             self._progress(self.decoded_s)
+        unbroken(self._source)
         if not flushed:
             yield from self._flush()
         if self.n_frames == 0:
