@@ -54,7 +54,7 @@ PASSING_ERRNOS = {
 PASSING_ERRORS = {
     *("HTTPClientError", "ConnectionError", "EndpointConnectionError", "ReadTimeoutError", "ConnectTimeoutError", "ConnectionClosedError"),
     *("IncompleteReadError", "ResponseStreamingError", "ResponseParserError", "ChecksumError", "TransportError", "ServiceRequestError"),
-    *("ServiceResponseError", "ClientPayloadError", "ClientConnectionError", "ServerDisconnectedError"),
+    *("ServiceResponseError", "ClientPayloadError", "ClientConnectionError", "ServerDisconnectedError", "PayloadEncodingError"),
 }
 """Class names of the clients for connections that break; of any class in an error's ancestry."""
 
@@ -115,6 +115,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _kind(error: BaseException) -> Kind | None:
     names = {kind.__name__ for kind in type(error).__mro__}
+    if names & PASSING_ERRORS or isinstance(error, ConnectionError | TimeoutError | ShortRead):  # some bear a status of their own making
+        return "passing"
     code, status = _code(error), _status(error)
     if names & CREDENTIAL_ERRORS or code in CREDENTIAL_CODES or status == 401:
         return "credentials"
@@ -128,8 +130,7 @@ def _kind(error: BaseException) -> Kind | None:
         return "missing"
     if status is not None and 400 <= status < 500:
         return "other"
-    broken = isinstance(error, ConnectionError | TimeoutError | ShortRead) or names & PASSING_ERRORS
-    if status is None and (broken or (isinstance(error, OSError) and error.errno in PASSING_ERRNOS)):
+    if isinstance(error, OSError) and error.errno in PASSING_ERRNOS:
         return "passing"
     return None
 

@@ -51,17 +51,30 @@ def filesystem(url: str, options: Options) -> tuple[AbstractFileSystem, str]:
     return fs, str(path)
 
 
-def range_reader(url: str, options: Options) -> Read:
+def range_reader(url: str, options: Options, size: int | None = None) -> Read:
     """Reads ranges of a file, each in one request that is tried again where that helps; nothing is held.
+
+    With the file's `size` in bytes an answer that is short before its end is one to be tried again.
 
     Raises:
         OSError: while reading. ProbeError: the server gives no ranged reads.
     """
     if protocol_of(url) in ("http", "https"):  # a server that does not know ranges answers with the whole file
-        fetch, size = _open(url, options)
-        return lambda start, length: tried(lambda: fetch(start, min(start + length, size))) if start < size else b""
+        fetch, held = _open(url, options)
+        return lambda start, length: tried(lambda: fetch(start, min(start + length, held))) if start < held else b""
     fs, inner = filesystem(url, options)
-    return lambda start, length: tried(lambda: cast(bytes, fs.cat_file(inner, start=start, end=start + length)))
+
+    def fetched(start: int, end: int) -> bytes:
+        data = cast(bytes, fs.cat_file(inner, start=start, end=end))
+        return data if size is None else _whole(data, start, min(end, size))
+
+    return lambda start, length: tried(lambda: fetched(start, start + length))
+
+
+def _whole(data: bytes, start: int, end: int) -> bytes:
+    if len(data) != max(0, end - start):
+        raise ShortRead(f"{len(data)} bytes came where {end - start} were asked for at {start}")
+    return data
 
 
 def _open(url: str, options: Options) -> tuple[Callable[[int, int], bytes], int]:
@@ -83,12 +96,9 @@ def _open(url: str, options: Options) -> tuple[Callable[[int, int], bytes], int]
 
     def checked(start: int, end: int) -> bytes:
         try:
-            data = fetch(start, end)
-        except ValueError as error:  # fsspec's word for a server that says it knows ranges and does not
-            raise OSError("the server gives no ranged reads") from error
-        if len(data) != end - start:
-            raise ShortRead(f"{len(data)} bytes came where {end - start} were asked for at {start}")
-        return data
+            return _whole(fetch(start, end), start, end)
+        except ValueError:  # fsspec's word for a server that answers with more than was asked for
+            raise OSError("the server gives no ranged reads; copy the file to a local disk or an object store") from None
 
     return checked, size
 

@@ -119,11 +119,14 @@ def _is_utf8(text: str) -> bool:
 
 
 @contextmanager
-def ranges(uri: str, options: Options) -> Iterator[Callable[[int, int], bytes]]:
-    """A reader of byte ranges: `read(start, length)`; nothing but what is asked for is read. Short at the end of the file."""
+def ranges(uri: str, options: Options, size: int | None = None) -> Iterator[Callable[[int, int], bytes]]:
+    """A reader of byte ranges: `read(start, length)`; nothing but what is asked for is read. Short at the end of the file.
+
+    Where the file's `size` in bytes is given, an answer of a server that is short before is asked for again.
+    """
     path = local_path(uri)
     if path is None:
-        yield range_reader(uri, options)
+        yield range_reader(uri, options, size)
         return
     with open(path, "rb", buffering=0) as file:
 

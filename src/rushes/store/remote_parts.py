@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 from pyarrow.fs import FileInfo, FileType, FSSpecHandler, PyFileSystem
 
-from rushes.media.faults import ShortRead
 from rushes.media.remote import Read, range_reader
 from rushes.media.storage import FileStat, Options, filesystem
 
@@ -43,8 +42,6 @@ class _Part(io.RawIOBase):
         if length <= 0:
             return b""
         data = self._read(self._at, length)
-        if len(data) != length:
-            raise ShortRead(f"{len(data)} bytes came where {length} were asked for at {self._at}")
         self._at += length
         return data
 
@@ -64,7 +61,8 @@ class _Parts(FSSpecHandler):
     def open_input_file(self, path: str) -> pa.PythonFile:
         """A file whose ranges are read one by one."""
         file = self._files[path]
-        return pa.PythonFile(_Part(range_reader(file.uri, self._options), file.size or 0), mode="r")
+        size = file.size or 0
+        return pa.PythonFile(_Part(range_reader(file.uri, self._options, size), size), mode="r")
 
 
 def remote_parts(parts: Sequence[FileStat], options: Options) -> tuple[list[str], PyFileSystem]:
