@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import subprocess
+import sys
 import threading
+import tomllib
 from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
@@ -216,6 +219,27 @@ def test_read_errors_say_whether_trying_again_helps():
 def test_missing_extra_names_the_package():
     with pytest.raises(MissingExtra, match=r"pip install ossfs"):
         stat("oss://b/a.mp4", {})
+
+
+EXTRAS = {"s3": "s3", "gs": "gs", "az": "az", "https": "http", "hf": "hf"}
+
+
+def test_missing_extra_names_our_extra_where_there_is_one():
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys(("s3fs", "gcsfs", "adlfs", "aiohttp", "huggingface_hub")))  # as if they were not installed
+from rushes.errors import MissingExtra
+from rushes.media.storage import stat
+for protocol in {list(EXTRAS)}:
+    try:
+        stat(protocol + "://b/a.mp4", {{}})
+    except MissingExtra as error:
+        print(error.mend)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert told == [f"pip install 'rushes[{extra}]'" for extra in EXTRAS.values()]
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    assert set(EXTRAS.values()) <= set(project["optional-dependencies"])
 
 
 def independent(data: bytes) -> str:
