@@ -526,6 +526,32 @@ def test_a_part_that_another_process_wrote_is_seen_at_once(s3):
     assert store.read(MARKS).num_rows == 2
 
 
+def test_one_video_s_parts_are_found_without_listing_its_neighbours(s3):
+    store = Store.create("s3://stores/bucket", s3.options)
+    for k in range(1100):
+        s3.put(f"stores/bucket/frames/ab/ab{k:04d}-ffffffff-00000.parquet", b"1")
+    s3.behave()
+    assert store.parts(FRAMES, "ab/ab0007-ffffffff") == ["s3://stores/bucket/frames/ab/ab0007-ffffffff-00000.parquet"]
+    assert sum(s3.sent.values()) < 2000
+
+
+def test_threads_share_one_client(s3):
+    seen = set()
+
+    def look() -> None:
+        seen.add(id(storage.filesystem("s3://footage/data.bin", s3.options)[0]))
+        assert storage.stat("s3://footage/data.bin", s3.options).size == len(DATA)
+
+    threads = [threading.Thread(target=look) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(seen) == 1
+    other = {"s3": {**s3.options["s3"], "key": "other"}}
+    assert id(storage.filesystem("s3://footage/data.bin", other)[0]) not in seen
+
+
 def test_reading_two_columns_does_not_fetch_the_others(s3):
     store = Store.create("s3://stores/wide", s3.options)
     noise = np.random.default_rng(3)

@@ -207,6 +207,7 @@ def test_listing_leaves_hidden_files_out_and_is_empty_for_nothing(tmp_path, memo
     for folder in (str(tmp_path), "memory://s"):
         assert sorted(f.uri for f in listing(folder, {}, ".parquet")) == [f"{folder}/a.parquet", f"{folder}/b/c.parquet"]
         assert list(listing(f"{folder}/none", {})) == []
+        assert [f.uri for f in listing(folder, {}, ".parquet", "b")] == [f"{folder}/b/c.parquet"]
 
 
 def test_read_errors_say_whether_trying_again_helps():

@@ -17,17 +17,21 @@ Entry = dict[str, Any]
 """What fsspec says of a file: name, size, type, and whatever the store calls its version."""
 
 
-def files_under(fs: AbstractFileSystem, folder: str) -> Iterator[Entry]:
-    """All files under a folder, at any depth, without hidden ones; nothing where there is no such folder."""
+def files_under(fs: AbstractFileSystem, folder: str, beginning: str = "") -> Iterator[Entry]:
+    """All files under a folder, at any depth, without hidden ones; nothing where there is no such folder.
+
+    Of the folder's own entries, only those whose name has this beginning.
+    """
     folder = folder.rstrip("/")
     if hasattr(fs, "call_s3"):
-        for page in _s3_pages(fs, folder):
+        for page in _s3_pages(fs, folder, beginning):
             yield from (entry for entry in page if not hidden(entry["name"][len(folder) :]))
         return
     folders = [folder]
     while folders:
         for entry in _one_level(fs, folders.pop()):
-            if hidden(entry["name"][len(folder) :]):
+            inside = entry["name"][len(folder) :].lstrip("/")
+            if hidden(inside) or not inside.startswith(beginning):
                 continue
             if entry["type"] == "directory":
                 folders.append(entry["name"])
@@ -81,10 +85,10 @@ def _one_level(fs: AbstractFileSystem, folder: str) -> Iterator[Entry]:
     yield from (entry for entry in found if entry["name"].rstrip("/") != folder.rstrip("/"))
 
 
-def _s3_pages(fs: AbstractFileSystem, folder: str, delimiter: str = "") -> Iterator[list[Entry]]:
+def _s3_pages(fs: AbstractFileSystem, folder: str, beginning: str = "", delimiter: str = "") -> Iterator[list[Entry]]:
     """Pages of at most 1000 keys (docs.aws.amazon.com, ListObjectsV2). Keys that end in a slash are marks of folders, not files."""
     bucket, key, _ = fs.split_path(folder)
-    asked = {"Bucket": bucket, "Prefix": f"{key.rstrip('/')}/" if key else "", "Delimiter": delimiter}
+    asked = {"Bucket": bucket, "Prefix": (f"{key.rstrip('/')}/" if key else "") + beginning, "Delimiter": delimiter}
     more: dict[str, str] = {}
     while True:
         page = _page(fs, {**asked, **more})

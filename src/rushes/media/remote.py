@@ -29,6 +29,8 @@ BLOCKS_HELD = 16
 once even where audio and video lie apart, and a probe of a file with its index at the end costs a few blocks."""
 REQUEST_S = 60.0
 """A request for one block that takes longer (below 35 kB/s) is given up and made anew."""
+_SHARED: dict[tuple[int, str, str], list[AbstractFileSystem]] = {}
+"""(process, protocol, options) -> its one filesystem, once it is made."""
 LOOK_EVERY_S = 1.0
 """How often a reader that waits for the network says that it is alive."""
 
@@ -36,19 +38,28 @@ LOOK_EVERY_S = 1.0
 def filesystem(url: str, options: Options) -> tuple[AbstractFileSystem, str]:
     """The filesystem of a URL and the path inside it.
 
-    It keeps no listings: parts that another process wrote are seen at once.
+    It keeps no listings: parts that another process wrote are seen at once. Asynchronous ones, whose work is all done in fsspec's own
+    thread, are shared by the threads of this process, since each holds connections for as long as the process lives.
 
     Raises:
         MissingExtra: the protocol's package is not installed, or no such protocol is known.
     """
+    from fsspec import get_filesystem_class
     from fsspec.core import url_to_fs
 
     protocol = protocol_of(url) or "file"
+    given = {"use_listings_cache": False, **options.get(protocol, {})}
     try:
-        fs, path = url_to_fs(url, **{"use_listings_cache": False, **options.get(protocol, {})})
+        kind = get_filesystem_class(protocol)
+        if not kind.async_impl or "::" in url or kind._get_kwargs_from_urls(url):
+            fs, path = url_to_fs(url, **given)
+            return fs, str(path)
+        shared = _SHARED.setdefault((os.getpid(), protocol, repr(sorted(given.items()))), [])
+        if not shared:
+            shared.append(kind(**given))
     except (ImportError, ValueError) as error:
         raise missing_package(protocol, url, error) from error
-    return fs, str(path)
+    return shared[0], str(shared[0]._strip_protocol(url))
 
 
 def range_reader(url: str, options: Options, size: int | None = None) -> Read:

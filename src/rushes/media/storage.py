@@ -252,19 +252,21 @@ def remove(uri: str, options: Options) -> None:
         raise write_error(error, uri) from error
 
 
-def listing(prefix: str, options: Options, suffix: str = "") -> Iterator[FileStat]:
+def listing(prefix: str, options: Options, suffix: str = "", beginning: str = "") -> Iterator[FileStat]:
     """All files under a folder or prefix whose name ends in `suffix`, without hidden ones, in no order; none where there is no folder.
+
+    Of the folder's own entries, only those whose name has this `beginning`: S3 then lists no others.
 
     Raises:
         OSError: the store cannot be listed.
     """
     path = local_path(prefix)
     if path is not None:
-        yield from _local_listing(path, suffix)
+        yield from _local_listing(path, suffix, beginning)
         return
     fs, inner = filesystem(prefix, options)
     base = inner.rstrip("/")
-    for entry in files_under(fs, base):
+    for entry in files_under(fs, base, beginning):
         if entry["name"].endswith(suffix):
             yield _remote_stat(directory_of(prefix) + entry["name"][len(base) :].lstrip("/"), entry)
 
@@ -280,14 +282,14 @@ def matching(pattern: str, options: Options) -> Iterator[FileStat]:
         yield _remote_stat(str(fs.unstrip_protocol(entry["name"])), entry)
 
 
-def _local_listing(folder: str, suffix: str) -> Iterator[FileStat]:
+def _local_listing(folder: str, suffix: str, beginning: str = "") -> Iterator[FileStat]:
     try:
         entries = os.scandir(folder)
     except FileNotFoundError:
         return
     with entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or not entry.name.startswith(beginning):
                 continue
             if entry.is_dir():
                 yield from _local_listing(entry.path, suffix)

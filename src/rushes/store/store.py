@@ -144,9 +144,9 @@ class Store:
 
     def _listed(self, table: Table, under: str = "") -> list[storage.FileStat]:
         folder, _, beginning = under.rpartition("/")
-        found = storage.listing(self.path(table.name, *folder.split("/")) if folder else self.path(table.name), self.options, ".parquet")
+        place = self.path(table.name, *folder.split("/")) if folder else self.path(table.name)
         with self._reading():
-            return sorted((f for f in found if f.uri.rpartition("/")[2].startswith(beginning)), key=lambda f: f.uri)
+            return sorted(storage.listing(place, self.options, ".parquet", beginning), key=lambda f: f.uri)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
