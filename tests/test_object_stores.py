@@ -352,25 +352,26 @@ def test_a_file_is_never_held_whole(s3, big):
 
 def test_the_next_block_comes_while_this_one_is_used(s3, monkeypatch):
     monkeypatch.setattr(remote, "BLOCK_BYTES", 256 << 10)
-    s3.latency_s = 0.1
+    s3.latency_s = 0.5
     with storage.open_seekable("s3://footage/data.bin", s3.options) as file:
         file.read(300 << 10)  # blocks 0 and 1: in order, so 2 is fetched
-        time.sleep(0.5)
+        time.sleep(1.5)
         asked = s3.count("GET", "data.bin")
         began = time.monotonic()
         file.seek(512 << 10)
         assert file.read(1000) == DATA[512 << 10 : (512 << 10) + 1000]
-        assert (asked, time.monotonic() - began < 0.09) == (3, True)
+        assert (asked, time.monotonic() - began < 0.45) == (3, True)
 
 
 def test_jumping_about_fetches_nothing_ahead(s3, monkeypatch):
     monkeypatch.setattr(remote, "BLOCK_BYTES", 64 << 10)
-    with storage.open_seekable("s3://footage/data.bin", s3.options) as file:
+    s3.put("footage/jumps.bin", DATA)  # its own name: a block that another test fetched ahead may still be on its way
+    with storage.open_seekable("s3://footage/jumps.bin", s3.options) as file:
         for at in (0, 40, 10, 30, 20):
             file.seek(at * (64 << 10))
             assert file.read(4) == DATA[at * (64 << 10) :][:4]
         time.sleep(0.2)
-    assert s3.count("GET", "data.bin") == 5
+    assert s3.count("GET", "jumps.bin") == 5
 
 
 def test_an_end_that_libav_made_of_an_error_is_seen(s3, hasty, films, monkeypatch, tmp_path):
