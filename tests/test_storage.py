@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import subprocess
+import sys
 import threading
+import tomllib
 from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
@@ -154,6 +157,17 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path):
     assert path.read_bytes() == b"old"
 
 
+def test_a_file_is_removed_and_one_that_is_not_there_is_as_wanted(tmp_path, memory):
+    for folder in (str(tmp_path / "s"), "memory://s"):
+        for name in ("a.parquet", "b.parquet"):
+            put_atomic(f"{folder}/{name}", b"1", {})
+        for _ in range(2):
+            storage.remove(f"{folder}/a.parquet", {})
+        assert [f.uri for f in listing(folder, {})] == [f"{folder}/b.parquet"]
+    with pytest.raises(StorageError):
+        storage.remove(str(tmp_path / "s"), {})
+
+
 def test_readers_never_see_a_part_of_a_file(tmp_path):
     path = tmp_path / "p.parquet"
     contents = [bytes([k]) * 300_000 for k in range(20)]
@@ -193,6 +207,7 @@ def test_listing_leaves_hidden_files_out_and_is_empty_for_nothing(tmp_path, memo
     for folder in (str(tmp_path), "memory://s"):
         assert sorted(f.uri for f in listing(folder, {}, ".parquet")) == [f"{folder}/a.parquet", f"{folder}/b/c.parquet"]
         assert list(listing(f"{folder}/none", {})) == []
+        assert [f.uri for f in listing(folder, {}, ".parquet", "b")] == [f"{folder}/b/c.parquet"]
 
 
 def test_read_errors_say_whether_trying_again_helps():
@@ -205,6 +220,27 @@ def test_read_errors_say_whether_trying_again_helps():
 def test_missing_extra_names_the_package():
     with pytest.raises(MissingExtra, match=r"pip install ossfs"):
         stat("oss://b/a.mp4", {})
+
+
+EXTRAS = {"s3": "s3", "gs": "gs", "az": "az", "https": "http", "hf": "hf"}
+
+
+def test_missing_extra_names_our_extra_where_there_is_one():
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys(("s3fs", "gcsfs", "adlfs", "aiohttp", "huggingface_hub")))  # as if they were not installed
+from rushes.errors import MissingExtra
+from rushes.media.storage import stat
+for protocol in {list(EXTRAS)}:
+    try:
+        stat(protocol + "://b/a.mp4", {{}})
+    except MissingExtra as error:
+        print(error.mend)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert told == [f"pip install 'rushes[{extra}]'" for extra in EXTRAS.values()]
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    assert set(EXTRAS.values()) <= set(project["optional-dependencies"])
 
 
 def independent(data: bytes) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from rushes.engine.run import RunResult
     from rushes.engine.tally import Tally
+    from rushes.media.storage import Options
     from rushes.results import Results
 
 Row = dict[str, Any]
@@ -72,21 +73,28 @@ def plan(footage: Sequence[str | Path], *, out: str | Path, recipe: Recipe | Non
     return make_plan([str(f) for f in footage], store if store.marked() else None, wanted, limit=limit).as_dict()
 
 
-def open(store: str | Path, *, recipe: Recipe | None = None) -> Opened:
+def open(store: str | Path, *, recipe: Recipe | None = None, storage: Options | None = None) -> Opened:
     """A store's rows, under its newest run's recipe or another one.
+
+    Args:
+        store: folder or URL.
+        recipe: default: the newest run's, which holds no storage options.
+        storage: options of the store's filesystem by protocol, as in a recipe's `[storage]`; default: the recipe's.
 
     Raises:
         StoreError: there is no store, or it lacks the rows that the recipe needs.
+        StorageError: it cannot be read.
     """
-    return Opened(results(store, recipe=recipe))
+    return Opened(results(store, recipe=recipe, storage=storage))
 
 
-def results(store: str | Path, *, recipe: Recipe | None = None) -> Results:
+def results(store: str | Path, *, recipe: Recipe | None = None, storage: Options | None = None) -> Results:
     """A store's rows as plain Python objects, in the shapes of the commands' JSON."""
     from rushes.results import Results
     from rushes.store.store import Store
 
-    return Results(Store.open(str(store), recipe.storage if recipe else {}), recipe)
+    options = storage if storage is not None else recipe.storage if recipe else {}
+    return Results(Store.open(str(store), options), recipe)
 
 
 class Opened:

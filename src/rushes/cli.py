@@ -56,13 +56,16 @@ def make_recipe(file: str | None, profile: str | None, settings: Sequence[str] |
     return Recipe.parse({}, profile=profile or "web", overrides=settings or ())
 
 
-def _results(store: str, file: str | None = None, profile: str | None = None, settings: Sequence[str] | None = None) -> Results:
+def _results(store: str, file: str | None = None, settings: Sequence[str] | None = None, profile: str | None = None) -> Results:
+    """A store under the recipe that a command's options name; settings alone change the newest run's. `[storage]` opens it either way."""
     from rushes.api import results
+    from rushes.recipe import Recipe
 
-    if file is None and profile is None and settings:
-        return results(store, recipe=results(store).recipe.with_overrides(settings))
-    chosen = make_recipe(file, profile, settings) if file or profile else None
-    return results(store, recipe=chosen)
+    if file is not None or profile is not None:
+        return results(store, recipe=make_recipe(file, profile, settings))
+    storage = Recipe.parse({}, overrides=[text for text in settings or () if text.startswith("storage.")]).storage
+    newest = results(store, storage=storage)
+    return results(store, recipe=newest.recipe.with_overrides(settings), storage=storage) if settings else newest
 
 
 def _lines(rows: Sequence[dict[str, Any]]) -> None:
@@ -160,11 +163,11 @@ def plan(
 
 
 @app.command()
-def status(store: StoreArg, as_json: Json = False) -> None:
+def status(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, set_: Settings = None) -> None:
     """The newest run, live while it goes on: counts and rates by stage."""
     from rushes.progress import status_lines
 
-    row = _results(store).runs()[-1]
+    row = _results(store, recipe, set_).runs()[-1]
     if as_json:
         typer.echo(json.dumps(row))
     else:
@@ -186,7 +189,7 @@ def clips(
 
     if verdict not in (None, "kept", "dropped", "failed"):
         raise UsageError(f"--verdict {verdict!r}", step="clips", mend="use kept, dropped or failed")
-    rows = [c for c in _results(store, recipe, profile, set_).clips() if verdict in (None, c["verdict"])]
+    rows = [c for c in _results(store, recipe, set_, profile).clips() if verdict in (None, c["verdict"])]
     rows = api.where(rows, where) if where else rows
     rows = sampled(rows, sample) if sample else rows
     if as_json:
@@ -203,11 +206,11 @@ def clips(
 
 
 @app.command()
-def videos(store: StoreArg, as_json: Json = False) -> None:
+def videos(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, set_: Settings = None) -> None:
     """The source videos."""
     from rushes.progress import table
 
-    rows = _results(store).videos()
+    rows = _results(store, recipe, set_).videos()
     if as_json:
         _lines(rows)
     else:
@@ -215,11 +218,11 @@ def videos(store: StoreArg, as_json: Json = False) -> None:
 
 
 @app.command()
-def runs(store: StoreArg, as_json: Json = False) -> None:
+def runs(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, set_: Settings = None) -> None:
     """The runs and what each cost."""
     from rushes.progress import table
 
-    rows = _results(store).runs()
+    rows = _results(store, recipe, set_).runs()
     if as_json:
         _lines(rows)
     else:
@@ -241,11 +244,11 @@ def runs(store: StoreArg, as_json: Json = False) -> None:
 
 
 @app.command()
-def errors(store: StoreArg, as_json: Json = False) -> None:
+def errors(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, set_: Settings = None) -> None:
     """What failed, where and why."""
     from rushes.progress import table
 
-    rows = _results(store).errors()
+    rows = _results(store, recipe, set_).errors()
     if as_json:
         _lines(rows)
     else:
@@ -253,11 +256,14 @@ def errors(store: StoreArg, as_json: Json = False) -> None:
 
 
 @app.command()
-def explain(store: StoreArg, what: Annotated[str, typer.Argument(metavar="URI|CLIP_ID")], as_json: Json = False) -> None:
+def explain(
+    store: StoreArg, what: Annotated[str, typer.Argument(metavar="URI|CLIP_ID")], as_json: Json = False,
+    recipe: RecipeFile = None, set_: Settings = None,
+) -> None:  # fmt: skip
     """Why a video or clip is kept, dropped or failed: every rule, value and bound."""
     from rushes.progress import table
 
-    rows = _results(store).explain(what)
+    rows = _results(store, recipe, set_).explain(what)
     if as_json:
         _lines(rows)
         return
@@ -268,21 +274,24 @@ def explain(store: StoreArg, what: Annotated[str, typer.Argument(metavar="URI|CL
 
 
 @app.command()
-def report(store: StoreArg, out: Annotated[str, typer.Option("--out", help="the page's file")] = "report.html") -> None:
+def report(
+    store: StoreArg, out: Annotated[str, typer.Option("--out", help="the page's file")] = "report.html",
+    recipe: RecipeFile = None, set_: Settings = None,
+) -> None:  # fmt: skip
     """Write the run as one self-contained HTML page."""
-    from rushes import api
+    from rushes.api import Opened
     from rushes.progress import say
 
-    Path(out).write_text(api.open(store).report(), encoding="utf-8")
+    Path(out).write_text(Opened(_results(store, recipe, set_)).report(), encoding="utf-8")
     say(f"report: {Path(out).resolve()}")
 
 
 @app.command()
-def views(store: StoreArg) -> None:
+def views(store: StoreArg, recipe: RecipeFile = None, set_: Settings = None) -> None:
     """Print the DuckDB views that give one newest row for a key and fingerprint."""
     from rushes.store.views import duckdb_views
 
-    typer.echo(duckdb_views(_results(store).store))
+    typer.echo(duckdb_views(_results(store, recipe, set_).store))
 
 
 @app.command()

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from rushes.errors import CutError
+from rushes.errors import CutError, StorageError, VideoError
 from rushes.media import storage
 from rushes.media.address import public_uri
-from rushes.media.mishap import write_error
+from rushes.media.mishap import store_error, write_error
+from rushes.media.remote import unbroken
 
 if TYPE_CHECKING:
     from av import Packet
@@ -63,25 +64,43 @@ class Place:
         return json.dumps({"rushes": self.mode, "crf": self.crf, "span": [start_pts, end_pts]})
 
     def known(self, clip_id: str, start_pts: int, end_pts: int) -> tuple[int, int] | None:
-        """(frames, bytes) of a complete file of this clip made in this way, by reading its index; None when there is none."""
+        """(frames, bytes) of a complete file of this clip made in this way, by reading its index; None when there is none.
+
+        Raises:
+            StorageError: the store does not answer.
+        """
         import av
 
         uri = self.uri(clip_id)
         if not storage.exists(uri, self.options):
             return None
-        source = storage.open_seekable(uri, self.options)
+        try:
+            source = storage.open_seekable(uri, self.options)
+        except VideoError as error:
+            raise _unread(error, uri) from error
         try:
             with av.open(source, "r") as container:
                 tags = {name.lower(): value for name, value in container.metadata.items()}
                 if tags.get("comment") != self.comment(start_pts, end_pts):
                     return None
                 n_frames = sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
+                unbroken(source)
         except av.error.FFmpegError:
             return None
+        except VideoError as error:
+            raise _unread(error, uri) from error
         finally:
             if not isinstance(source, str):
                 source.close()
-        return n_frames, storage.stat(uri, self.options).size or 0
+        try:
+            return n_frames, storage.stat(uri, self.options).size or 0
+        except OSError as error:
+            raise store_error(error, uri) from error
+
+
+def _unread(error: VideoError, uri: str) -> StorageError:
+    """The same for a file of the store: it is no fault of the video."""
+    return StorageError(error.what, uri=public_uri(uri), step="clips", mend=error.mend)
 
 
 class ClipFile:

@@ -19,6 +19,7 @@ from rushes.media.clip_file import ClipFile, Place
 from rushes.media.clip_span import ClipSpan, CutResult
 from rushes.media.probe import open_container
 from rushes.media.random_access import entry_of, referred_to, shown
+from rushes.media.remote import unbroken
 from rushes.records import VideoFacts
 
 if TYPE_CHECKING:
@@ -290,6 +291,7 @@ def copy_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSp
                     yield clip.finish()
                 if not active and not coming:
                     return
+            unbroken(source)
             while active or coming:
                 yield (active or coming).pop(0).finish()
         except av.error.FFmpegError as error:

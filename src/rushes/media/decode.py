@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rushes.errors import DecodeError
 from rushes.media.disposable import has_disposable
 from rushes.media.probe import facts_of, full_range, open_container, upright, video_stream
+from rushes.media.remote import RemoteFile, unbroken
 from rushes.media.segments import PEEK_PACKETS, Segment
 from rushes.records import Mode, VideoFacts
 
@@ -70,6 +71,7 @@ class Decoder:
     Raises:
         ProbeError: on entering, when the container or its streams cannot be read.
         DecodeError: while iterating, when no frame at all can be decoded, or at the first damage in a segment that is not the first.
+        VideoError: while iterating, when a remote file cannot be read to its end.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Decoder:
         segment: Segment | None = None,
     ) -> None:
         self.uri = uri
+        self._source = source
         self._progress = progress or (lambda _s: None)
         self.container = open_container(source, uri)
         self.stream = video_stream(self.container, uri)
@@ -96,6 +99,8 @@ class Decoder:
         self._last_pts: int | None = None
         self._durations: dict[int, int] = {}
         self._last_duration = 0
+        if isinstance(source, RemoteFile):  # waiting for the network is no hang
+            source.waiting = lambda: self._progress(self.decoded_s)
         self.seams = Seams()
         self._alone = segment is not None and segment.start_pts is not None
         self._demuxed: Iterable[Packet[VideoStream]] = self._demux() if segment is None else self._demux_segment(segment)
@@ -190,6 +195,7 @@ class Decoder:
             for frame in frames:
                 yield frame, self._stamp(frame)
             self._progress(self.decoded_s)
+        unbroken(self._source)
         if not flushed:
             yield from self._flush()
         if self.n_frames == 0:

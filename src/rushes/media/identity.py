@@ -49,7 +49,7 @@ def video_id(uri: str, size: int, options: Options) -> str:
     """
     digest = hashlib.sha256(f"{size}\n".encode())
     try:
-        with ranges(uri, options) as read:
+        with ranges(uri, options, size) as read:
             for start, length in pieces(size):
                 data = read(start, length) if length else b""
                 if len(data) != length:

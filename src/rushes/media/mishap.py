@@ -8,19 +8,35 @@ import shutil
 
 from rushes.errors import MissingExtra, ProbeError, StorageError
 from rushes.media.address import local_path, public_uri
+from rushes.media.faults import kind_of, words_of
 
+EXTRAS = {
+    **{"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"},
+    **{"http": "http", "https": "http", "hf": "hf"},
+}
+"""protocol -> the extra of this package that opens it."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+_RENEW = "renew them where this store's client looks for them (environment, profile, [storage]: see docs/storage.md), then run again"
 
 
 def reason(error: OSError) -> tuple[str, str, bool]:
     """(what went wrong, the mend, whether it stays so) of a failed look at a file."""
+    kind = kind_of(error)
+    if kind == "credentials":
+        return f"the credentials for this store are not accepted, have expired, or are missing: {words_of(error)}", _RENEW, False
+    if kind == "changed":
+        return "it changed while it was read", "wait until it is complete, then run again", False
     if isinstance(error, FileNotFoundError):
         return "there is no such file", "check the name, or take it out of the footage", True
-    if isinstance(error, PermissionError):
-        return "no permission to read it", "give this user the right to read it, or check the credentials of the store", True
+    if isinstance(error, PermissionError) or kind == "refused":
+        said = "" if error.__cause__ is None else f": {words_of(error)}"
+        mend = "give this user the right to read it, or check the credentials of the store"
+        return f"no permission to read it{said}", mend, not said  # a store's rights change without the file
     if isinstance(error, IsADirectoryError):
         return "it is a folder, not a file", "name the files, or give the folder itself as footage", True
-    return f"it cannot be read: {error.strerror or error}", "check the disk or the connection, then run again", False
+    return f"it cannot be read: {words_of(error)}", "check the disk or the connection, then run again", False
 
 
 def read_error(error: OSError, uri: str, step: str = "probe") -> ProbeError:
@@ -33,14 +49,23 @@ def read_error(error: OSError, uri: str, step: str = "probe") -> ProbeError:
 
 def write_error(error: OSError, uri: str) -> StorageError:
     """Why a store cannot be written; for a full disk with the space that is left."""
-    if error.errno in _FULL:
+    kind = kind_of(error)
+    if kind == "credentials":
+        what, mend = f"the credentials for this store are not accepted, have expired, or are missing: {words_of(error)}", _RENEW
+    elif error.errno in _FULL:
         what, mend = f"no space left to write{_free(uri)}", "free space on this disk, then run the same command again"
-    elif isinstance(error, PermissionError):
+    elif isinstance(error, PermissionError) or kind == "refused":
         what, mend = "no permission to write", "give this user the right to write there, or check the store's credentials"
     elif isinstance(error, NotADirectoryError | FileExistsError):
         what, mend = "a file stands where a folder is needed", "choose another --out folder"
     else:
-        what, mend = f"cannot be written: {error.strerror or error}", "check the disk or the connection, then run again"
+        what, mend = f"cannot be written: {words_of(error)}", "check the disk or the connection, then run again"
+    return StorageError(what, uri=public_uri(uri), step="store", mend=mend)
+
+
+def store_error(error: OSError, uri: str) -> StorageError:
+    """Why a store cannot be read or listed."""
+    what, mend, _ = reason(error)
     return StorageError(what, uri=public_uri(uri), step="store", mend=mend)
 
 
@@ -63,8 +88,9 @@ def missing_package(protocol: str, uri: str, error: Exception) -> MissingExtra:
         kinds = "s3, gs, az, oss, tos, http, https, hf"
         mend = f"use a local path or one of {kinds}"
         return MissingExtra(f'no storage is known by the protocol "{protocol}"', uri=public_uri(uri), mend=mend)
-    package = known["class"].split(".")[0]
-    packages = "aiohttp requests" if package == "fsspec" and protocol.startswith("http") else package
+    packages = known["class"].split(".")[0]
+    if protocol in EXTRAS:
+        packages = f"'rushes[{EXTRAS[protocol]}]'"
     if isinstance(error, ImportError):
         return MissingExtra(f"{protocol}:// needs a package that is not installed", uri=public_uri(uri), mend=f"pip install {packages}")
     return MissingExtra(f"{protocol}:// cannot be opened: {error}", uri=public_uri(uri), mend=f"check [storage.{protocol}] in the recipe")

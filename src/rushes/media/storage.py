@@ -1,35 +1,43 @@
 """The one door to bytes: local paths and fsspec URLs, opened with ranged reads, written whole or not at all.
 
-Storage options are the recipe's `[storage]` table: protocol -> keyword arguments of that fsspec filesystem.
+Storage options are the recipe's `[storage]` table: protocol -> keyword arguments of that fsspec filesystem. Requests that fail in a way
+that may pass are made again (see `faults`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
-from rushes.errors import ProbeError
-from rushes.media.address import directory_of, local_path, protocol_of, public_uri
-from rushes.media.mishap import missing_package, write_error
+from rushes.media.address import directory_of, local_path, public_uri
+from rushes.media.atomic import put_local, rename, temporary_beside
+from rushes.media.faults import kind_of, tried
+from rushes.media.listing import files_like, files_under
+from rushes.media.mishap import read_error, store_error, write_error
+from rushes.media.remote import Options, RemoteFile, filesystem, range_reader
 
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
+__all__ = [
+    "FileStat",
+    "Options",
+    "exists",
+    "filesystem",
+    "listing",
+    "matching",
+    "open_seekable",
+    "publish",
+    "put_atomic",
+    "ranges",
+    "remove",
+    "scratch_for",
+    "stat",
+]
 
-Options = Mapping[str, Mapping[str, Any]]
-"""protocol ("s3", "http") -> options handed to fsspec."""
-
-BLOCK_BYTES = 2 << 20
-BLOCKS_HELD = 16
-"""Remote reads: 2 MiB requests, 16 of them kept (32 MiB a worker). A whole scan reads each block once even where audio and video lie
-apart, and a probe of a file with its index at the end costs a few blocks. fsspec's default cache reads such files about twice."""
 STAMP_KEYS = (
     *("ETag", "etag", "md5Hash", "content_md5", "Content-MD5"),
     *("mtime", "LastModified", "last_modified", "Last-Modified", "updated", "created"),
@@ -52,22 +60,6 @@ class FileStat:
     stamp: str
 
 
-def filesystem(url: str, options: Options) -> tuple[AbstractFileSystem, str]:
-    """The filesystem of a URL and the path inside it.
-
-    Raises:
-        MissingExtra: the protocol's package is not installed, or no such protocol is known.
-    """
-    from fsspec.core import url_to_fs
-
-    protocol = protocol_of(url) or "file"
-    try:
-        fs, path = url_to_fs(url, **options.get(protocol, {}))
-    except (ImportError, ValueError) as error:
-        raise missing_package(protocol, url, error) from error
-    return fs, str(path)
-
-
 def stat(uri: str, options: Options) -> FileStat:
     """Size and version of one file, without opening it.
 
@@ -79,7 +71,12 @@ def stat(uri: str, options: Options) -> FileStat:
     if path is not None:
         return _local_stat(path, os.stat(path))
     fs, inner = filesystem(uri, options)
-    info = fs.info(inner)
+    try:
+        info = tried(lambda: fs.info(inner))
+    except OSError as error:
+        if kind_of(error) in ("refused", "other"):  # the answer to HEAD has no body: only a GET says what is wrong
+            tried(lambda: fs.cat_file(inner, start=0, end=1))
+        raise
     if info.get("type") == "directory":
         raise IsADirectoryError(f"{public_uri(uri)} is a folder")
     return _remote_stat(uri, info)
@@ -101,19 +98,16 @@ def open_seekable(uri: str, options: Options) -> str | BinaryIO:
     Close the file object after use. A local name that is no valid UTF-8 comes as a file object too, since libav's door takes text.
 
     Raises:
-        OSError: the file cannot be opened.
-        ProbeError: the server offers no ranged reads.
+        VideoError: a remote file is not there or cannot be reached, or its server offers no ranged reads. Reading it raises VideoError too;
+            `remote.unbroken` tells afterwards whether it did.
     """
     path = local_path(uri)
     if path is not None:
         return path if _is_utf8(path) else open(os.fsencode(path), "rb")
-    fs, inner = filesystem(uri, options)
-    file = fs.open(inner, "rb", block_size=BLOCK_BYTES, cache_type="blockcache", cache_options={"maxblocks": BLOCKS_HELD})
-    if not file.seekable():
-        file.close()
-        mend = "copy the file to a local disk or an object store"
-        raise ProbeError("the server gives no ranged reads", uri=public_uri(uri), step="probe", mend=mend)
-    return cast(BinaryIO, file)
+    try:
+        return cast(BinaryIO, RemoteFile(uri, options))
+    except OSError as error:
+        raise read_error(error, uri, "scan") from error
 
 
 def _is_utf8(text: str) -> bool:
@@ -125,12 +119,14 @@ def _is_utf8(text: str) -> bool:
 
 
 @contextmanager
-def ranges(uri: str, options: Options) -> Iterator[Callable[[int, int], bytes]]:
-    """A reader of byte ranges: `read(start, length)`; nothing but what is asked for is read. Short at the end of the file."""
+def ranges(uri: str, options: Options, size: int | None = None) -> Iterator[Callable[[int, int], bytes]]:
+    """A reader of byte ranges: `read(start, length)`; nothing but what is asked for is read. Short at the end of the file.
+
+    Where the file's `size` in bytes is given, an answer of a server that is short before is asked for again.
+    """
     path = local_path(uri)
     if path is None:
-        fs, inner = filesystem(uri, options)
-        yield lambda start, length: cast(bytes, fs.cat_file(inner, start=start, end=start + length))
+        yield range_reader(uri, options, size)
         return
     with open(path, "rb", buffering=0) as file:
 
@@ -141,12 +137,21 @@ def ranges(uri: str, options: Options) -> Iterator[Callable[[int, int], bytes]]:
 
 
 def exists(uri: str, options: Options) -> bool:
-    """Whether a file is there."""
+    """Whether a file is there.
+
+    Raises:
+        StorageError: the store does not say.
+    """
     path = local_path(uri)
     if path is not None:
         return os.path.isfile(path)
-    fs, inner = filesystem(uri, options)
-    return bool(fs.isfile(inner))
+    try:
+        stat(uri, options)
+    except (FileNotFoundError, IsADirectoryError):
+        return False
+    except OSError as error:
+        raise store_error(error, uri) from error
+    return True
 
 
 def put_atomic(uri: str, data: bytes | Callable[[BinaryIO], None], options: Options) -> int:
@@ -169,10 +174,10 @@ def put_atomic(uri: str, data: bytes | Callable[[BinaryIO], None], options: Opti
     path = local_path(uri)
     try:
         if path is not None:
-            return _put_local(path, data)
+            return put_local(path, data)
         if isinstance(data, bytes):
             fs, inner = filesystem(uri, options)
-            fs.pipe_file(inner, data)
+            tried(lambda: fs.pipe_file(inner, data))
             return len(data)
         with tempfile.NamedTemporaryFile(prefix="rushes-") as scratch:
             data(cast(BinaryIO, scratch))
@@ -182,61 +187,10 @@ def put_atomic(uri: str, data: bytes | Callable[[BinaryIO], None], options: Opti
         raise write_error(error, uri) from error
 
 
-def remove(uri: str, options: Options) -> None:
-    """Deletes a file; one that is not there is no error.
-
-    Raises:
-        StorageError: no permission, or no connection.
-    """
-    path = local_path(uri)
-    try:
-        if path is not None:
-            Path(path).unlink(missing_ok=True)
-            return
-        fs, inner = filesystem(uri, options)
-        with contextlib.suppress(FileNotFoundError):
-            fs.rm_file(inner)
-    except OSError as error:
-        raise write_error(error, uri) from error
-
-
-def _put_local(path: str, data: bytes | Callable[[BinaryIO], None]) -> int:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = temporary_beside(path)
-    try:
-        with open(temporary, "wb") as file:
-            if isinstance(data, bytes):
-                file.write(data)
-            else:
-                data(file)
-            file.flush()
-            os.fsync(file.fileno())
-            size = file.seek(0, io.SEEK_END)
-        _rename(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
-    return size
-
-
-def _rename(temporary: str, path: str) -> None:
-    os.replace(temporary, path)
-    folder = os.open(os.path.dirname(path), os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 def _put_remote(scratch: str, url: str, options: Options) -> int:
     fs, inner = filesystem(url, options)
-    fs.put_file(scratch, inner)
+    tried(lambda: fs.put_file(scratch, inner))
     return os.path.getsize(scratch)
-
-
-def temporary_beside(path: str) -> str:
-    """A hidden name in the folder of `path`, of this process alone, that ends in .tmp."""
-    folder, name = os.path.split(path)
-    return os.path.join(folder, f".{name}.{os.getpid()}.tmp")
 
 
 @contextmanager
@@ -274,33 +228,68 @@ def publish(scratch: str, uri: str, options: Options) -> int:
         with open(scratch, "rb") as file:
             os.fsync(file.fileno())
         size = os.path.getsize(scratch)
-        _rename(scratch, path)
+        rename(scratch, path)
     except OSError as error:
         raise write_error(error, uri) from error
     return size
 
 
-def listing(prefix: str, options: Options, suffix: str = "") -> Iterator[FileStat]:
-    """All files under a folder or prefix whose name ends in `suffix`, without hidden ones, in no order; none where there is no folder."""
+def remove(uri: str, options: Options) -> None:
+    """Takes one file away; one that is not there is as wanted.
+
+    Raises:
+        StorageError: no permission, or no connection.
+    """
+    path = local_path(uri)
+    try:
+        if path is not None:
+            Path(path).unlink(missing_ok=True)
+            return
+        fs, inner = filesystem(uri, options)
+        with suppress(FileNotFoundError):
+            tried(lambda: fs.rm_file(inner))
+    except OSError as error:
+        raise write_error(error, uri) from error
+
+
+def listing(prefix: str, options: Options, suffix: str = "", beginning: str = "") -> Iterator[FileStat]:
+    """All files under a folder or prefix whose name ends in `suffix`, without hidden ones, in no order; none where there is no folder.
+
+    Of the folder's own entries, only those whose name has this `beginning`: S3 then lists no others.
+
+    Raises:
+        OSError: the store cannot be listed.
+    """
     path = local_path(prefix)
     if path is not None:
-        yield from _local_listing(path, suffix)
+        yield from _local_listing(path, suffix, beginning)
         return
     fs, inner = filesystem(prefix, options)
-    found = fs.find(inner, detail=True)
-    for name, info in found.items():
-        if name.endswith(suffix) and not any(part.startswith(".") for part in name[len(inner.rstrip("/")) :].split("/")):
-            yield _remote_stat(directory_of(prefix) + name[len(inner.rstrip("/")) :].lstrip("/"), info)
+    base = inner.rstrip("/")
+    for entry in files_under(fs, base, beginning):
+        if entry["name"].endswith(suffix):
+            yield _remote_stat(directory_of(prefix) + entry["name"][len(base) :].lstrip("/"), entry)
 
 
-def _local_listing(folder: str, suffix: str) -> Iterator[FileStat]:
+def matching(pattern: str, options: Options) -> Iterator[FileStat]:
+    """The files behind a URL with * ? [ or **, in no order.
+
+    Raises:
+        OSError: the store cannot be listed.
+    """
+    fs, inner = filesystem(pattern, options)
+    for entry in files_like(fs, inner):
+        yield _remote_stat(str(fs.unstrip_protocol(entry["name"])), entry)
+
+
+def _local_listing(folder: str, suffix: str, beginning: str = "") -> Iterator[FileStat]:
     try:
         entries = os.scandir(folder)
     except FileNotFoundError:
         return
     with entries:
         for entry in entries:
-            if entry.name.startswith("."):
+            if entry.name.startswith(".") or not entry.name.startswith(beginning):
                 continue
             if entry.is_dir():
                 yield from _local_listing(entry.path, suffix)

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 
 from rushes.errors import FootageError
 from rushes.media.address import inside, local_path, protocol_of, public_uri
+from rushes.media.listing import MAGIC
 from rushes.media.mishap import read_error, reason
 from rushes.media.storage import Options, ranges, stat
 from rushes.sources.folder import take_local, walk
 from rushes.sources.found import Extra, Finds, Found
 from rushes.sources.manifest import read_manifest
-from rushes.sources.remote import MAGIC, find_in, kind_of, take_many, take_remote
+from rushes.sources.remote import find_in, kind_of, take_many, take_remote
 from rushes.sources.suffixes import is_manifest, is_video, suffix_of
 
 

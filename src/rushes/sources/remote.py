@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from rushes.errors import FootageError
 from rushes.media.address import directory_of, protocol_of, public_uri
+from rushes.media.listing import MAGIC
 from rushes.media.mishap import reason
-from rushes.media.storage import Options, filesystem, stat
+from rushes.media.storage import Options, listing, matching, stat
 from rushes.sources.folder import take_unreadable
 from rushes.sources.found import Extra, Finds, Footage
 from rushes.sources.suffixes import is_manifest, is_video, suffix_of
 
-MAGIC = frozenset("*?[")
 STATS_AT_ONCE = 16
 """Requests under way at once when a manifest's URLs are looked up; they wait, they do not compute."""
 
@@ -26,36 +25,38 @@ def kind_of(url: str, options: Options) -> str:
         FootageError: the store refuses to answer.
         MissingExtra: the protocol's package is not installed.
     """
-    fs, path = filesystem(url, options)
-    http = protocol_of(url) in ("http", "https")
     try:
-        info = fs.info(path)
+        stat(url, options)
     except FileNotFoundError:
-        info = {}
+        bucket = protocol_of(url) not in ("http", "https")
+        return "pattern" if bucket and MAGIC & set(url) else "nothing"
+    except IsADirectoryError:
+        return "folder"
     except OSError as error:
         what, mend, _ = reason(error)
         raise FootageError(what, uri=public_uri(url), mend=mend) from error
-    if info:
-        return "folder" if info.get("type") == "directory" else "file"
-    return "pattern" if not http and MAGIC & set(path) else "nothing"
+    return "file"
 
 
 def find_in(url: str, options: Options, finds: Finds, *, pattern: bool) -> int:
-    """Takes the videos under a prefix, or those a pattern matches; returns how many files matched."""
-    fs, path = filesystem(url, options)
-    listed: dict[str, Any] = fs.glob(path, detail=True) if pattern else fs.find(path, detail=True)
+    """Takes the videos under a prefix, or those a pattern matches; returns how many files matched. The listing alone is asked.
+
+    Raises:
+        FootageError: the store cannot be listed.
+    """
     named = pattern and suffix_of(url) and not MAGIC & set(suffix_of(url))
-    base = "" if pattern else path.rstrip("/")
+    base, shown = ("", "") if pattern else (directory_of(url), public_uri(directory_of(url)))
     n = 0
-    for name, info in listed.items():
-        if info.get("type") == "directory" or any(part.startswith(".") for part in name[len(base) :].split("/")):
-            continue
-        n += 1
-        address = str(fs.unstrip_protocol(name)) if pattern else directory_of(url) + name[len(base) :].lstrip("/")
-        if is_video(name) or (named and not is_manifest(name)):
-            take_remote(address, options, finds)
-        else:
-            finds.pass_over(public_uri(address))
+    try:
+        for info in matching(url, options) if pattern else listing(url, options):
+            n += 1
+            if is_video(info.uri) or (named and not is_manifest(info.uri)):
+                finds.take(Footage(info.uri, info.size, info.stamp, address=base + info.uri.removeprefix(shown)))
+            else:
+                finds.pass_over(info.uri)
+    except OSError as error:
+        what, mend, _ = reason(error)
+        raise FootageError(what, uri=public_uri(url), mend=mend) from error
     return n
 
 

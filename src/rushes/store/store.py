@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rushes.errors import StoreError
 from rushes.media import storage
-from rushes.media.address import local_path, public_uri
+from rushes.media.address import local_path, protocol_of, public_uri
+from rushes.media.mishap import store_error
 from rushes.records import Column
 from rushes.store.tables import TABLES, Table, schema
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
 MARKER = "rushes.json"
+FOOTAGE_ONLY = {"http", "https", "hf"}
+"""Protocols that offer no atomic writes or no listing."""
 FORMAT = 1
 """Version of the store's layout."""
 
@@ -40,6 +44,9 @@ class Store:
 
     def __init__(self, root: str, options: storage.Options) -> None:
         self.root = public_uri(root).rstrip("/")
+        if protocol_of(root) in FOOTAGE_ONLY:
+            mend = "name a folder, or a prefix on s3://, gs:// or az://"
+            raise StoreError(f"{self.root} cannot be a store: {protocol_of(root)}:// is for footage only", step="store", mend=mend)
         self.options = options
         self.gate: Callable[[], None] | None = None
         """Called before each write; it raises where this process may not write any more (its lease is lost)."""
@@ -56,7 +63,8 @@ class Store:
         if not store.marked():
             if storage.exists(store.root, options):
                 raise StoreError(f"{store.root} is a file, not a folder", step="store", mend="name an empty or new folder with --out")
-            other = next(storage.listing(store.root, options), None)
+            with store._reading():
+                other = next(storage.listing(store.root, options), None)
             if other is not None:
                 raise StoreError(
                     f"{store.root} is no store and is not empty (it holds {other.uri})",
@@ -88,7 +96,7 @@ class Store:
         """
         if not storage.exists(self.path(MARKER), self.options):
             return False
-        with storage.ranges(self.path(MARKER), self.options) as read:
+        with self._reading(), storage.ranges(self.path(MARKER), self.options) as read:
             found = _format(read(0, 4096))
         if found is None:
             raise StoreError(f"{self.path(MARKER)} is not the mark of a store", step="store", mend="name another folder")
@@ -131,10 +139,18 @@ class Store:
         storage.put_atomic(self.path(table.name, name + ".parquet"), buffer.getvalue().to_pybytes(), self.options)
 
     def parts(self, table: Table, under: str = "") -> list[str]:
-        """Paths of a table's parts, sorted; `under` is a folder or the beginning of a name inside the table."""
+        """Paths of a table's parts, sorted; `under` is a folder or the beginning of a name inside the table.
+
+        Raises:
+            StorageError: the store cannot be listed.
+        """
+        return [part.uri for part in self._listed(table, under)]
+
+    def _listed(self, table: Table, under: str = "") -> list[storage.FileStat]:
         folder, _, beginning = under.rpartition("/")
-        found = storage.listing(self.path(table.name, *folder.split("/")) if folder else self.path(table.name), self.options, ".parquet")
-        return sorted(f.uri for f in found if f.uri.rpartition("/")[2].startswith(beginning))
+        place = self.path(table.name, *folder.split("/")) if folder else self.path(table.name)
+        with self._reading():
+            return sorted(storage.listing(place, self.options, ".parquet", beginning), key=lambda f: f.uri)
 
     def run_stamps(self) -> dict[str, str]:
         """Parts of the table `runs` with their stamps. Every run writes one: if two looks are equal, no run has written in between."""
@@ -149,13 +165,22 @@ class Store:
         for part in parts:
             storage.remove(part, self.options)
 
-    def _dataset(self, parts: Sequence[str], full: pa.Schema | None = None) -> ds.Dataset:
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise store_error(error, self.root) from error
+
+    def _dataset(self, parts: Sequence[storage.FileStat], full: pa.Schema | None = None) -> ds.Dataset:
         import pyarrow.dataset as ds
 
         if local_path(self.root) is not None:
-            return ds.dataset(list(parts), schema=full, format="parquet")
-        opened = [storage.filesystem(part, self.options) for part in parts]
-        return ds.dataset([path for _, path in opened], schema=full, format="parquet", filesystem=opened[0][0])
+            return ds.dataset([part.uri for part in parts], schema=full, format="parquet")
+        from rushes.store.remote_parts import remote_parts
+
+        paths, filesystem = remote_parts(parts, self.options)
+        return ds.dataset(paths, schema=full, format="parquet", filesystem=filesystem)
 
     def read(
         self,
@@ -180,26 +205,29 @@ class Store:
         full = schema(table, extra)
         need = [*table.keys, "fingerprint", "written_at"]
         names = full.names if columns is None else list(dict.fromkeys([*need, *columns]))
-        parts = self.parts(table, under)
+        parts = self._listed(table, under)
         if not parts:
             return full.empty_table().select(names)
         where = pc.field("fingerprint").isin(list(fingerprints)) if fingerprints is not None else None
-        return newest(self._dataset(parts, full).to_table(columns=names, filter=where), [*table.keys, "fingerprint"])
+        with self._reading():
+            return newest(self._dataset(parts, full).to_table(columns=names, filter=where), [*table.keys, "fingerprint"])
 
     def frames(self, video_id: str, fingerprint: str, pts: Sequence[int]) -> dict[int, bytes]:
         """JPEG bytes of a video's sampled frames by pts, of those asked for that exist."""
         import pyarrow.compute as pc
 
-        parts = self.parts(TABLES["frames"], video_part(video_id, fingerprint))
+        parts = self._listed(TABLES["frames"], video_part(video_id, fingerprint))
         if not parts:
             return {}
-        found = self._dataset(parts).to_table(columns=["pts", "jpeg"], filter=pc.field("pts").isin(list(pts))).to_pydict()
+        with self._reading():
+            found = self._dataset(parts).to_table(columns=["pts", "jpeg"], filter=pc.field("pts").isin(list(pts))).to_pydict()
         return dict(zip(found["pts"], found["jpeg"], strict=True))
 
     def frame_pts(self, video_id: str, fingerprint: str) -> list[int]:
         """Sorted pts of a video's sampled frames."""
-        parts = self.parts(TABLES["frames"], video_part(video_id, fingerprint))
-        return sorted(set(self._dataset(parts).to_table(columns=["pts"]).to_pydict()["pts"])) if parts else []
+        parts = self._listed(TABLES["frames"], video_part(video_id, fingerprint))
+        with self._reading():
+            return sorted(set(self._dataset(parts).to_table(columns=["pts"]).to_pydict()["pts"])) if parts else []
 
 
 def _format(marker: bytes) -> Any:

@@ -1,0 +1,255 @@
+"""Files behind fsspec URLs: filesystems without stale listings, ranged reads that are complete or fail, and a seekable file for libav."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from rushes.errors import ProbeError, VideoError
+from rushes.media.address import protocol_of, public_uri
+from rushes.media.faults import ShortRead, foreign, tried
+from rushes.media.mishap import missing_package, read_error
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+Options = Mapping[str, Mapping[str, Any]]
+"""protocol ("s3", "http") -> options handed to fsspec."""
+Read = Callable[[int, int], bytes]
+"""(start, length) in bytes -> those bytes; short only at the end of the file."""
+
+BLOCK_BYTES = 2 << 20
+BLOCKS_HELD = 16
+"""Video is read in requests of 2 MiB, 16 of them kept (32 MiB a worker; the one on its way is one of them). A whole scan reads each block
+once even where audio and video lie apart, and a probe of a file with its index at the end costs a few blocks."""
+REQUEST_S = 60.0
+"""A request for one block that takes longer (below 35 kB/s) is given up and made anew."""
+_SHARED: dict[tuple[int, str, str], list[AbstractFileSystem]] = {}
+"""(process, protocol, options) -> its one filesystem, once it is made."""
+LOOK_EVERY_S = 1.0
+"""How often a reader that waits for the network says that it is alive."""
+
+
+def filesystem(url: str, options: Options) -> tuple[AbstractFileSystem, str]:
+    """The filesystem of a URL and the path inside it.
+
+    It keeps no listings: parts that another process wrote are seen at once. Asynchronous ones, whose work is all done in fsspec's own
+    thread, are shared by the threads of this process, since each holds connections for as long as the process lives.
+
+    Raises:
+        MissingExtra: the protocol's package is not installed, or no such protocol is known.
+    """
+    from fsspec import get_filesystem_class
+    from fsspec.core import url_to_fs
+
+    protocol = protocol_of(url) or "file"
+    given = {"use_listings_cache": False, **options.get(protocol, {})}
+    try:
+        kind = get_filesystem_class(protocol)
+        if not kind.async_impl or "::" in url or kind._get_kwargs_from_urls(url):
+            fs, path = url_to_fs(url, **given)
+            return fs, str(path)
+        shared = _SHARED.setdefault((os.getpid(), protocol, repr(sorted(given.items()))), [])
+        if not shared:
+            shared.append(kind(**given))
+    except (ImportError, ValueError) as error:
+        raise missing_package(protocol, url, error) from error
+    return shared[0], str(shared[0]._strip_protocol(url))
+
+
+def range_reader(url: str, options: Options, size: int | None = None) -> Read:
+    """Reads ranges of a file, each in one request that is tried again where that helps; nothing is held.
+
+    With the file's `size` in bytes an answer that is short before its end is one to be tried again.
+
+    Raises:
+        OSError: while reading. ProbeError: the server gives no ranged reads.
+    """
+    if protocol_of(url) in ("http", "https"):  # a server that does not know ranges answers with the whole file
+        fetch, held = _open(url, options)
+        return lambda start, length: tried(lambda: fetch(start, min(start + length, held))) if start < held else b""
+    fs, inner = filesystem(url, options)
+
+    def fetched(start: int, end: int) -> bytes:
+        data = cast(bytes, fs.cat_file(inner, start=start, end=end))
+        return data if size is None else _whole(data, start, min(end, size))
+
+    return lambda start, length: tried(lambda: fetched(start, start + length))
+
+
+def _whole(data: bytes, start: int, end: int) -> bytes:
+    if len(data) != max(0, end - start):
+        raise ShortRead(f"{len(data)} bytes came where {end - start} were asked for at {start}")
+    return data
+
+
+def _open(url: str, options: Options) -> tuple[Callable[[int, int], bytes], int]:
+    """(fetch(start, end), size) of a file. Clients that can tell make sure that all ranges are of one version of it."""
+    from fsspec.spec import AbstractBufferedFile
+
+    fs, inner = filesystem(url, options)
+    file = tried(lambda: fs.open(inner, "rb", block_size=BLOCK_BYTES, cache_type="none"))
+    seekable = file.seekable()
+    fetch: Callable[[int, int], bytes]
+    if seekable and isinstance(file, AbstractBufferedFile):
+        fetch, size = file.cache.fetcher, int(file.size)
+    else:
+        file.close()
+        fetch, size = (lambda start, end: cast(bytes, fs.cat_file(inner, start=start, end=end))), int(fs.size(inner) or 0)
+    if not seekable:
+        mend = "copy the file to a local disk or an object store"
+        raise ProbeError("the server gives no ranged reads", uri=public_uri(url), step="probe", mend=mend)
+
+    def checked(start: int, end: int) -> bytes:
+        try:
+            return _whole(fetch(start, end), start, end)
+        except ValueError:  # fsspec's word for a server that answers with more than was asked for
+            raise OSError("the server gives no ranged reads; copy the file to a local disk or an object store") from None
+
+    return checked, size
+
+
+class RemoteFile(io.RawIOBase):
+    """A remote file to read from anywhere, in blocks; the next block is fetched while this one is decoded.
+
+    A read never comes short in the middle. What cannot be read raises a VideoError with the reason, and goes on to do so; since libav may
+    take an error for the end, `failure` tells afterwards (see `unbroken`).
+
+    Attributes:
+        size: bytes.
+        failure: what ended the reading.
+        waiting: called about once a second while the network is waited for.
+    """
+
+    def __init__(self, url: str, options: Options) -> None:
+        super().__init__()
+        self._fetch, self.size = _open(url, options)
+        self._url = url
+        self._at = 0
+        self._held: OrderedDict[int, bytes] = OrderedDict()
+        self._ahead: tuple[int, _Request] | None = None
+        self.failure: VideoError | None = None
+        self.waiting: Callable[[], object] = lambda: None
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next read begins, in bytes."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Moves to another place; costs nothing."""
+        self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence])
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes; fewer than asked for at the end of the file only.
+
+        Raises:
+            VideoError: they cannot be had, now and hereafter.
+        """
+        if self.failure is not None:
+            raise self.failure
+        end = self.size if size is None or size < 0 else min(self.size, self._at + size)
+        pieces = []
+        while self._at < end:
+            number, inside = divmod(self._at, BLOCK_BYTES)
+            pieces.append(self._block(number)[inside : inside + end - self._at])
+            self._at += len(pieces[-1])
+        return b"".join(pieces)
+
+    def close(self) -> None:
+        """Gives the memory back."""
+        self._held.clear()
+        self._ahead = None
+        super().close()
+
+    def _block(self, number: int) -> bytes:
+        if number not in self._held:
+            try:
+                data = tried(lambda: self._request(number))
+            except OSError as error:
+                self.failure = read_error(error, self._url, "scan")
+                raise self.failure from error
+            self._hold(number, data)
+        self._held.move_to_end(number)
+        if self._ahead is not None and self._ahead[1].arrived:
+            self._hold(self._ahead[0], self._ahead[1].data)
+            self._ahead = None
+        following = number + 1
+        in_order = number - 1 in self._held
+        if in_order and self._ahead is None and following not in self._held and following * BLOCK_BYTES < self.size:
+            self._ahead = following, self._begin(following)
+        return self._held[number]
+
+    def _hold(self, number: int, data: bytes) -> None:
+        self._held[number] = data
+        while len(self._held) > BLOCKS_HELD - 1:
+            self._held.popitem(last=False)
+
+    def _begin(self, number: int) -> _Request:
+        start = number * BLOCK_BYTES
+        return _Request(self._fetch, start, min(start + BLOCK_BYTES, self.size))
+
+    def _request(self, number: int) -> bytes:
+        request = None
+        if self._ahead is not None and self._ahead[0] == number:
+            request, self._ahead = self._ahead[1], None
+        return (request or self._begin(number)).result(self.waiting)
+
+
+class _Request:
+    """One range on its way, in a thread of its own that does not keep the process alive."""
+
+    def __init__(self, fetch: Callable[[int, int], bytes], start: int, end: int) -> None:
+        self.data = b""
+        self._error: BaseException | None = OSError("the request was not answered")
+        self._done = threading.Event()
+        self._what = f"{end - start} bytes at {start}"
+        self._began = time.monotonic()
+        threading.Thread(target=self._run, args=(fetch, start, end), name="read", daemon=True).start()
+
+    def _run(self, fetch: Callable[[int, int], bytes], start: int, end: int) -> None:
+        try:
+            self.data = fetch(start, end)
+            self._error = None
+        except foreign() as error:
+            self._error = error
+        finally:
+            self._done.set()
+
+    @property
+    def arrived(self) -> bool:
+        """Whether the bytes are there."""
+        return self._done.is_set() and self._error is None
+
+    def result(self, waiting: Callable[[], object]) -> bytes:
+        """The bytes, when they are there."""
+        while not self._done.wait(LOOK_EVERY_S):
+            waiting()
+            if time.monotonic() - self._began > REQUEST_S:
+                raise TimeoutError(f"{self._what} did not come within {REQUEST_S:g} s")
+        if self._error is not None:
+            raise self._error
+        return self.data
+
+
+def unbroken(source: object) -> None:
+    """Raises what ended the reading of a `RemoteFile`: libav may have taken it for the end of the video.
+
+    Raises:
+        VideoError: the file could not be read to its end.
+    """
+    if isinstance(source, RemoteFile) and source.failure is not None:
+        raise source.failure
