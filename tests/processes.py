@@ -73,3 +73,11 @@ def marked(mark: str, root: int | None = None) -> dict[int, str]:
         if pid not in (root, os.getpid()) and state not in "ZX" and (pid in family or mark.encode() in _read(pid, "environ")):
             found[pid] = command_of(pid)
     return found
+
+
+def open_files(pid: int) -> list[str]:
+    """Paths that a process has open; none when it is gone."""
+    try:
+        return [os.readlink(link) for link in Path("/proc", str(pid), "fd").iterdir()]
+    except OSError:
+        return []

@@ -15,6 +15,7 @@ from caption_server import start_server
 from conftest import ours
 from footage import render
 from pictures import film
+from processes import open_files
 from ray_cluster import RunningCluster, cluster
 from stores import command, go, rows_of, seen, settings_of, start
 
@@ -119,7 +120,7 @@ def test_a_video_that_kills_its_worker_is_one_failed_row_and_the_rest_goes_on(no
     def kill() -> None:
         while not stop.wait(0.01):
             for worker, children in nodes.workers().items():
-                if any(str(poison) in _open_files(child) for child in children):
+                if any(str(poison) in open_files(child) for child in children):
                     os.kill(worker, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
@@ -137,13 +138,6 @@ def test_a_video_that_kills_its_worker_is_one_failed_row_and_the_rest_goes_on(no
     assert set(status.values()) == {("done", None)}
     attempts = sorted(e["attempt"] for e in found.errors() if e["uri"] == str(poison))
     assert attempts == [1, 2, 3]
-
-
-def _open_files(pid: int) -> list[str]:
-    try:
-        return [os.readlink(link) for link in Path("/proc", str(pid), "fd").iterdir()]
-    except OSError:
-        return []
 
 
 def test_captions_are_asked_for_from_the_nodes(nodes: RunningCluster, films: Path, tmp_path: Path) -> None:

@@ -51,10 +51,13 @@ class Worker:
         """Declared columns of the signals table under this recipe."""
         return signal_columns(self.recipe)
 
-    def scan(self, job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    def scan(self, job: Mapping[str, Any], progress: Progress, longest_s: float | None = None) -> dict[str, Any]:
         """The one pass over a video, then shots, measures and clip files. Frames and signals are durable when this returns.
 
         Of what is `present` already nothing is written again.
+
+        Raises:
+            Longer: the video is longer than `longest_s`.
         """
         began, stamp, same = time.process_time(), Stamp(self.run_id, now()), SameFile(job, self.recipe.storage)
         frames = self.frame_writer(job, stamp, same)
@@ -62,7 +65,7 @@ class Worker:
             with self.opened(job) as source:
                 found = scan(
                     source, self.recipe, uri=job["uri"], size_bytes=job["size"] or 0, progress=progress,
-                    on_frame=(lambda f: frames.add(f.pts, f.jpeg, f.width, f.height)) if frames else None,
+                    on_frame=(lambda f: frames.add(f.pts, f.jpeg, f.width, f.height)) if frames else None, longest_s=longest_s,
                 )  # fmt: skip
             scanned = time.process_time() - began
             made = Made(found, scanned, scanned, began, footage_s=found.footage_s)
@@ -181,7 +184,7 @@ class Jobs:
         self.worker: Worker | None = None
 
     def do(self, job: dict[str, Any], progress: Progress) -> dict[str, Any]:
-        """Does one job: setup, scan, recut, files, or split, segment and stitch."""
+        """Does one job: setup, scan, recut, files, segment or stitch."""
         return quarantined(lambda: self._do(job, progress))
 
     def _do(self, job: dict[str, Any], progress: Progress) -> dict[str, Any]:
@@ -191,8 +194,8 @@ class Jobs:
         assert self.worker is not None
         long = Segmenting(self.worker)
         work = {
-            "scan": self.worker.scan, "recut": self.worker.recut, "files": self.worker.files,
-            "split": long.split, "segment": long.segment, "stitch": long.stitch,
+            "scan": long.scan, "recut": self.worker.recut, "files": self.worker.files,
+            "segment": long.segment, "stitch": long.stitch,
         }  # fmt: skip
         return work[job["kind"]](job, progress)
 

@@ -126,6 +126,10 @@ class RemoteDoor:
         """See `Desk.again`."""
         return int(self._ask(lambda: self._actor.again.remote(key)))
 
+    def divide(self, key: str, parts: Mapping[str, str], then: str) -> None:
+        """See `Desk.divide`."""
+        self._ask(lambda: self._actor.divide.remote(key, parts, then))
+
     def post(self, worker: str, news: News) -> Orders:
         """See `Desk.post`.
 

@@ -76,6 +76,10 @@ class Door(Protocol):
         """See `Desk.again`."""
         ...
 
+    def divide(self, key: str, parts: Mapping[str, str], then: str) -> None:
+        """See `Desk.divide`."""
+        ...
+
     def post(self, worker: str, news: News) -> Orders:
         """See `Desk.post`."""
         ...
@@ -114,6 +118,8 @@ class Desk:
         self._jobs: dict[str, _Job] = {}
         self._open: dict[str, str] = {}
         """Jobs under way, and the session that each is with."""
+        self._whole_of: dict[str, str] = {}
+        """Parts of divided jobs that have not ended: key -> that of the job to do when all of them have."""
         self._workers: dict[str, _Worker] = {}
         self._notes: list[Told] = []
         self._orders = Orders(stop=False, roll_call=0, close=False)
@@ -143,6 +149,25 @@ class Desk:
             self._jobs[key].attempts += 1
             return self._jobs[key].attempts
 
+    def divide(self, key: str, parts: Mapping[str, str], then: str) -> None:
+        """Puts other jobs in the place of one that is under way, first in the queue.
+
+        Args:
+            key: the job under way.
+            parts: key -> JSON of the jobs to do instead; those that ended in this run are left out.
+            then: JSON of the job to do under the first key when they have ended. With no parts it is next, and parts not begun are dropped.
+        """
+        with self._lock:
+            whole = self._jobs[key]
+            whole.text, whole.attempts = then, 0
+            self._open.pop(key, None)
+            self._drop_parts(key)
+            for name, text in reversed(list(parts.items())):
+                if self._jobs.setdefault(name, _Job(text)).books is None:
+                    self._whole_of[name] = key
+                    self._queue.appendleft(name)
+            self._join(key)
+
     def post(self, worker: str, news: News) -> Orders:
         """Takes a session's news, gives the orders."""
         with self._lock:
@@ -166,8 +191,8 @@ class Desk:
     def load(self, jobs: Mapping[str, str]) -> None:
         """Takes the jobs of a pass: key -> JSON, in order. One that is done already, with durable rows, is not done again."""
         with self._lock:
-            self._queue.clear()
-            self._open.clear()
+            for held in (self._queue, self._open, self._whole_of):
+                held.clear()
             for key, text in jobs.items():
                 job = self._jobs.setdefault(key, _Job(text))
                 job.text = text
@@ -234,3 +259,17 @@ class Desk:
             self.tally.enter(books)
             job.books = books
         self._open.pop(key, None)
+        self._drop_parts(key)  # a video that failed in one segment
+        whole = self._whole_of.pop(key, None)
+        if whole is not None:
+            self._join(whole)
+
+    def _drop_parts(self, key: str) -> None:
+        for part in [part for part, whole in self._whole_of.items() if whole == key and part not in self._open]:
+            del self._whole_of[part]
+            self._queue.remove(part)
+
+    def _join(self, key: str) -> None:
+        """Queues the job to do when all parts have ended, if they have."""
+        if key not in self._whole_of.values() and self._jobs[key].books is None and key not in self._queue:
+            self._queue.appendleft(key)

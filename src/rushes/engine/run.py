@@ -22,6 +22,7 @@ from rushes.engine.metrics import served
 from rushes.engine.plan import Plan, Source, make_plan
 from rushes.engine.quarantine import quarantined
 from rushes.engine.rows import Stamp, attempt_row, failed_video, manifest_columns
+from rushes.engine.segmenting import forget
 from rushes.engine.session import SESSIONS, Session, Setup, close_session, video_tables
 from rushes.engine.stages import build, start_engine
 from rushes.engine.tally import Tally
@@ -212,6 +213,7 @@ class _Run:
 
     def _identities(self) -> None:
         """Rows of `videos` for what is known before any decoding, where they say something new: failed, duplicate, known content."""
+        forget(self.store, {source.video_id for source in self.plan.sources if source.status == "reused" and source.video_id})
         rows, scan, stamp = Buffer(self.store, video_tables()), self.plan.prints.scan, Stamp(self.run_id, now())
         for source in self.plan.sources:
             item = source.footage

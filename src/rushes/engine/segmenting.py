@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import time
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from rushes.engine.segment_rows import cuts_json, segment_of, segment_row, segme
 from rushes.errors import DecodeError
 from rushes.media.segments import Cuts, where_to_cut
 from rushes.recipe import Recipe
+from rushes.scan.one_pass import Longer
 from rushes.scan.segment import SegmentScan, scan_segment
 from rushes.scan.stitch import Refusal, stitch
 from rushes.store.store import Store, now, video_part
@@ -57,9 +57,12 @@ def forget(store: Store, done: Container[str]) -> int:
 
 @dataclass(slots=True)
 class _Read:
-    """What reading the segments of a video brought up: their CPU time, and why the last one read cannot be used."""
+    """What reading the segments of a video brought up: their CPU time, the seconds of footage that this run decoded of them, and why the
+    last one read cannot be used.
+    """
 
     cpu_s: float = 0.0
+    footage_s: float = 0.0
     refusal: str | None = None
 
 
@@ -74,7 +77,18 @@ class Segmenting:
     def _names(self) -> list[str]:
         return [column.name for column in self._worker.signal_columns]
 
-    def split(self, job: Job, progress: Progress) -> dict[str, Any]:
+    def scan(self, job: Job, progress: Progress) -> dict[str, Any]:
+        """The pass over a video; of a long one `cuts`, where to cut it, and nothing is decoded."""
+        longest_s = self._recipe.engine.segment_s
+        if not longest_s:
+            return self._worker.scan(job, progress)
+        try:
+            return self._worker.scan(job, progress, longest_s)
+        except Longer:
+            found = self.split(job)
+            return found if found["cuts"] else {**self._worker.scan(job, progress), "note": found["note"]}
+
+    def split(self, job: Job) -> dict[str, Any]:
         """Where to cut a video: `cuts`, or null with a `note` for people (null too where the video is just short). Nothing is decoded."""
         length = self._recipe.engine.segment_s
         with self._worker.opened(job) as source:
@@ -116,7 +130,7 @@ class Segmenting:
         self._store.write_rows(SEGMENTS, [stamp.on(row, cuts["fingerprint"])], name=name)
         busy = {"scan": time.process_time() - began}
         return {
-            "kept": 0, "dropped": 0, "footage_s": decoded_s, "decoded_s": decoded_s, "busy": busy, "rows": {}, "clips": (),
+            "kept": 0, "dropped": 0, "footage_s": 0.0, "decoded_s": decoded_s, "busy": busy, "rows": {}, "clips": (),
             "note": refusal,
         }  # fmt: skip
 
@@ -132,14 +146,14 @@ class Segmenting:
         self._drop_frames(job, keep=None if isinstance(found, Refusal) else job["cuts"])
         if isinstance(found, Refusal):
             note = _whole(job, read.refusal or found.reason)
-            return {**self._worker.scan(job, progress), "footage_s": 0.0, "note": note}
+            return {**self._worker.scan(job, progress), "note": note}
         frames = self._worker.frame_writer(job, stamp, same, _label(job["cuts"]))
         if frames:
             for frame in found.frames:
                 frames.add(frame.pts, frame.jpeg, frame.width, frame.height)
         busy_s = time.process_time() - began
         made = Made(found.scan, read.cpu_s + busy_s, busy_s, began, footage_s=0.0, n_frames=found.n_frames - len(found.frames))
-        return {**self._worker.conclude(made, job, stamp, same, frames), "note": None}
+        return {**self._worker.conclude(made, job, stamp, same, frames), "footage_s": read.footage_s, "note": None}
 
     def _stored(self, job: Job, read: _Read, progress: Progress) -> Iterator[SegmentScan]:
         """The segments in order, one at a time in memory, up to the first that is missing or refused."""
@@ -152,6 +166,7 @@ class Segmenting:
                 return
             scan, cpu_s = segment_scan(rows[0], segment_of(cuts, index), self._names)
             read.cpu_s += cpu_s
+            read.footage_s += scan.decoded_s if rows[0]["run_id"] == self._worker.run_id else 0.0
             progress(0.0)
             yield scan
 
@@ -175,6 +190,4 @@ def _label(cuts: Job, index: int | None = None) -> str:
 
 
 def _whole(job: Job, why: str) -> str:
-    note = f"{job['uri']} is scanned whole: {why}"
-    logging.getLogger("rushes").warning(note)
-    return note
+    return f"{job['uri']} is scanned whole: {why}"

@@ -26,6 +26,7 @@ from rushes.engine.quarantine import described
 from rushes.engine.reporter import Reporter
 from rushes.engine.rows import Rows, Stamp, attempt_row, failed_video, received
 from rushes.engine.same_file import cause
+from rushes.engine.segmenting import forget, present
 from rushes.engine.shares import capacity
 from rushes.engine.tally import Books
 from rushes.engine.workers import Workers, worker_count
@@ -145,6 +146,14 @@ class Session:
             return []
 
     def _next_job(self) -> list[dict[str, Any]]:
+        """Does jobs up to the first that ends a video, or has only captions to make."""
+        while True:
+            clips = self._one_job()
+            if clips is not None:
+                return clips
+
+    def _one_job(self) -> list[dict[str, Any]] | None:
+        """Does the next job: clips to caption; None when it was a part of a video, and others are left."""
         with self._workers.lent() as child:
             while (turn := self._door.take(self._name)) is not None and not turn["job"]:
                 if self.stop.wait(ASK_AGAIN_S):
@@ -156,7 +165,12 @@ class Session:
                 self.reporter.ended(job["key"], Books(counts={}, busy={}, errors={}))
                 return list(job["clips"])
             answer, attempt = self._attempts(child, job, turn)
+        if "done" in answer and "cuts" in answer["done"]:
+            self._divide(job, answer["done"]["cuts"])
+            return None
         clips = self._done(job, answer["done"]) if "done" in answer else self._failed(job, answer["error"], attempt)
+        if job["kind"] == "segment":
+            return None
         have = {*job.get("captioned", ()), *job.get("mute", ())}
         return [] if self._captioner is None else [c for c in clips if c["clip_id"] not in have]
 
@@ -180,12 +194,32 @@ class Session:
             attempt = self._door.again(job["key"])
             self._note("video tried again", job, level="warning", attempt=attempt, error_type=answer["error"]["type"])
 
+    def _divide(self, job: Mapping[str, Any], cuts: Mapping[str, Any]) -> None:
+        """Puts the segments of a long video in the place of its scan, those that are not there yet."""
+        video, print_ = job["video_id"], cuts["fingerprint"]
+        there = present(self.store, video, print_)
+        parts = {}
+        for index in range(len(cuts["segments"])):
+            if index not in there:
+                key = f"segment:{video}:{print_[:8]}:{index}"
+                parts[key] = json.dumps({**job, "kind": "segment", "key": key, "whole": job["key"], "cuts": cuts, "index": index})
+        self._door.divide(job["key"], parts, json.dumps({**job, "kind": "stitch", "cuts": cuts}))
+
     def _done(self, job: Mapping[str, Any], done: Mapping[str, Any]) -> list[dict[str, Any]]:
         if not self._write(received(done["rows"])):
             return []
         counts: dict[str, float] = {"footage_s": done["footage_s"], "decoded_s": done["decoded_s"]}
-        if job["kind"] == "scan":
+        if done.get("note"):
+            self._note("scanned whole", job, note=done["note"])
+        if job["kind"] == "segment":
+            if done["note"]:  # it cannot be joined: the others are not needed
+                self._door.divide(job["whole"], {}, json.dumps({**job, "kind": "stitch", "key": job["whole"]}))
+            self.reporter.ended(job["key"], Books(counts=counts, busy=done["busy"], errors={}))
+            return []
+        if job["kind"] in ("scan", "stitch"):
             counts |= {"videos_scanned": 1, "bytes_read": job["size"]}
+        if job["kind"] == "stitch":
+            forget(self.store, {job["video_id"]})
         if job["kind"] != "files":
             mute = frozenset(job["mute"])
             failed = sum(clip["clip_id"] in mute for clip in done["clips"])
@@ -204,21 +238,22 @@ class Session:
         counts: dict[str, float] = {"footage_s": decoded_s, "decoded_s": decoded_s, "videos_failed": 1, "bytes_read": job.get("size") or 0}
         permanent = error["permanent"] or attempt >= self.recipe.scan.attempts
         rows: Rows = {"errors": [self._attempt(job, error, attempt, permanent=permanent)]}
-        if job["kind"] != "scan":
+        if job["kind"] in ("recut", "files"):
             counts["videos_reused"] = -1
         elif "scan" not in job["present"]:  # else its scan stands; the next run tries again
             rows["videos"] = [Stamp(self.setup.run_id, now()).on(failed_video(job, error), self.prints.scan)]
         if self._write(rows):
             told = {"error_type": error["type"], "error": error["message"], "permanent": permanent, "attempt": attempt}
             self._note("video failed", job, level="warning", **told)
-            self.reporter.ended(job["key"], Books(counts=counts, busy={}, errors={error["type"]: 1}))
+            self.reporter.ended(job.get("whole", job["key"]), Books(counts=counts, busy={}, errors={error["type"]: 1}))
         return []
 
     def _note(self, event: str, job: Mapping[str, Any], *, level: Level = "info", **fields: object) -> None:
         note(event, run_id=self.setup.run_id, stage=str(job["kind"]), level=level, key=job["video_id"], uri=job["uri"], **fields)
 
     def _attempt(self, job: Mapping[str, Any], error: Mapping[str, Any], attempt: int, *, permanent: bool) -> dict[str, Any]:
-        row = attempt_row(job, error, str(job["kind"]), attempt, permanent=permanent)
+        stage = "scan" if job["kind"] in ("segment", "stitch") else str(job["kind"])
+        row = attempt_row(job, error, stage, attempt, permanent=permanent)
         return Stamp(self.setup.run_id, now()).on(row, self.prints.scan)
 
     def _write(self, rows: Rows) -> bool:

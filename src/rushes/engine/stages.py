@@ -48,7 +48,7 @@ def build(n_jobs: int, setup: Setup, recipe: Recipe, turn: int, workers: int) ->
     """The Daft plan of one pass: tickets in, one row a clip that wants a caption out, with the outcome.
 
     Args:
-        n_jobs: jobs that there are, those that may come up on the way included.
+        n_jobs: jobs that there are.
         setup: what sessions are built from.
         recipe: the recipe.
         turn: number of the pass.
@@ -88,8 +88,8 @@ def build(n_jobs: int, setup: Setup, recipe: Recipe, turn: int, workers: int) ->
 
 
 def tickets(n_jobs: int, nodes: Sequence[int]) -> list[int]:
-    """Tickets of each task, for nodes of so many CPUs: on one node all jobs in one task."""
+    """Tickets of each task, for nodes of so many CPUs: on one node all jobs in one task, and one a worker, since jobs may be divided."""
     if len(nodes) == 1:
-        return [n_jobs]
+        return [n_jobs + nodes[0] + COMMITTING]
     tasks = TASKS_PER_CPU * sum(nodes)
     return [-(-SPARE * n_jobs // tasks) + SPARE] * tasks

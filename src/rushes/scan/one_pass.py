@@ -74,6 +74,10 @@ class Scan:
         return float((self.end_pts - int(self.pts[0])) * self.facts.time_base)
 
 
+class Longer(Exception):
+    """A video is longer than is wanted of one pass."""
+
+
 def signal_columns(recipe: Recipe) -> tuple[Column, ...]:
     """The signals that a pass under this recipe gives."""
     return all_columns(recipe.scan)
@@ -88,6 +92,7 @@ def scan(
     on_frame: Callable[[SampledFrame], None] | None = None,
     progress: Callable[[float], None] | None = None,
     meters: Callable[[VideoFacts], Meters] | None = None,
+    longest_s: float | None = None,
 ) -> Scan:
     """Decodes a video once and measures everything on the way.
 
@@ -99,12 +104,16 @@ def scan(
         on_frame: takes the frames of the frame grid as they come; none are made without it.
         progress: called with the seconds decoded so far.
         meters: makes the meters; default: all of them. Benchmarks leave some out.
+        longest_s: seconds that one pass is meant for.
 
     Raises:
+        Longer: the container states a longer duration; nothing was decoded.
         ProbeError: no readable container or no video in it.
         DecodeError: no frame could be decoded.
     """
     with Decoder(source, uri=uri or str(source), size_bytes=size_bytes, mode=recipe.scan.mode, progress=progress) as decoder:
+        if longest_s is not None and (decoder.facts.duration_s or 0.0) > longest_s:
+            raise Longer
         one = Pass(decoder, recipe, on_frame, meters or (lambda facts: make_meters(facts, recipe.scan)))
         one.run()
         pts = np.array(one.pts, np.int64)
