@@ -400,3 +400,11 @@ def test_real_files_show_the_same_pictures(data_dir, tmp_path, file, mode):
         for (_, picture), p in zip(shown, kept, strict=True):
             off = np.abs(picture.astype(int) - frames[p]).max()
             assert off <= (facts.bit_depth > 8 and mode == "encode"), "x264 is lossless at crf 0 but for 10 to 8 bits, and a copy is a copy"
+
+
+@pytest.mark.parametrize("mode", ["copy", "encode"])
+def test_it_says_all_the_while_that_it_is_alive(source, tmp_path, mode):
+    """A guard that hears nothing takes a long cut for a hang."""
+    film, ticks = source("h264.mp4"), []
+    film.cut(tmp_path, mode=mode, tick=lambda: ticks.append(1))
+    assert len(ticks) >= N

@@ -45,6 +45,8 @@ class Worker:
         self.store = Store(setup["store"], self.recipe.storage)
         self.run_id: str = setup["run_id"]
         self.prints = fingerprints(self.recipe)
+        self.tick: Callable[[], None] = lambda: None
+        """Tells the guard that the job under way is alive."""
 
     @cached_property
     def signal_columns(self) -> Any:
@@ -136,7 +138,7 @@ class Worker:
         uncut = [clip for clip in wanted.kept if clip["clip_id"] not in set(job["filed"])]
         if self.prints.files and uncut:
             before, same = time.process_time(), SameFile(job, self.recipe.storage)
-            written = write_files(self.store, self.recipe, job, video, uncut, self.prints.files, Stamp(self.run_id, now()))
+            written = write_files(self.store, self.recipe, job, video, uncut, self.prints.files, Stamp(self.run_id, now()), self.tick)
             same.check()
             rows = {name: [*rows.get(name, []), *written.rows.get(name, [])] for name in rows | written.rows}
             decoded += written.decoded_s
@@ -192,12 +194,20 @@ class Jobs:
             self.worker = Worker(job)
             return {}
         assert self.worker is not None
+        reached = 0.0
+
+        def at(seconds: float) -> None:
+            nonlocal reached
+            reached = seconds
+            progress(seconds)
+
+        self.worker.tick = lambda: progress(reached)
         long = Segmenting(self.worker)
         work = {
             "scan": long.scan, "recut": self.worker.recut, "files": self.worker.files,
             "segment": long.segment, "stitch": long.stitch,
         }  # fmt: skip
-        return work[job["kind"]](job, progress)
+        return work[job["kind"]](job, at)
 
 
 def main() -> None:

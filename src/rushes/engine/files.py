@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any
@@ -34,8 +34,9 @@ def write_files(
     kept: Sequence[Mapping[str, Any]],
     fingerprint: str,
     stamp: Stamp,
+    tick: Callable[[], None],
 ) -> Written:
-    """Cuts a video's kept clips to files, as the recipe's `clips` say."""
+    """Cuts a video's kept clips to files, as the recipe's `clips` say; calls `tick` often meanwhile."""
     assert recipe.clips.mode != "reference"
     mode: ClipMode = recipe.clips.mode
     facts = VideoFacts(**{f.name: video[f.name] for f in fields(VideoFacts)} | {"time_base": Fraction(str(video["time_base"]))})
@@ -45,7 +46,8 @@ def write_files(
     source = storage.open_seekable(job["source"], recipe.storage)
     rows: dict[str, list[dict[str, Any]]] = {"files": [], "errors": []}
     try:
-        for result in cut_clips(source, facts, spans, folder, mode=mode, uri=job["uri"], crf=recipe.clips.crf, options=recipe.storage):
+        how: dict[str, Any] = {"mode": mode, "crf": recipe.clips.crf, "options": recipe.storage, "tick": tick}
+        for result in cut_clips(source, facts, spans, folder, uri=job["uri"], **how):
             clip = by_id[result.clip_id]
             if result.error is None:
                 row = {

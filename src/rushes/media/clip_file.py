@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -54,6 +54,7 @@ class Place:
     options: storage.Options
     source_uri: str
     time_base: Fraction
+    tick: Callable[[], None]
 
     def uri(self, clip_id: str) -> str:
         """Address of a clip's file."""

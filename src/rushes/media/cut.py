@@ -11,7 +11,7 @@ each end).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from rushes.errors import CutError
@@ -39,6 +39,7 @@ def cut_clips(
     uri: str,
     crf: int = 18,
     options: Options | None = None,
+    tick: Callable[[], None] = lambda: None,
 ) -> Iterator[CutResult]:
     """Writes the clips of one video to `folder`/<first two characters of the id>/<id>.mp4 (.mov, .mkv where mp4 cannot hold the streams).
 
@@ -53,6 +54,7 @@ def cut_clips(
         uri: the video's name, for errors.
         crf: quality of encoded clips, 0 to 51, x264's constant rate factor.
         options: storage options of `folder`.
+        tick: called often while it works, so that whoever watches sees that it is alive.
 
     Raises:
         ProbeError: the source cannot be opened.
@@ -67,7 +69,7 @@ def cut_clips(
         raise CutError("two clips have one id", uri=uri, step="clips", mend="give each span once")
     codec = facts.codec if mode == "copy" else "h264"
     suffix = suffix_for(codec, facts.audio_codec if facts.has_audio else None)
-    place = Place(folder, suffix, mode, crf if mode == "encode" else None, options or {}, uri, facts.time_base)
+    place = Place(folder, suffix, mode, crf if mode == "encode" else None, options or {}, uri, facts.time_base, tick)
     if mode == "copy":
         yield from copy_clips(source, facts, ordered, place)
     else:

@@ -272,6 +272,7 @@ def copy_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSp
         recent = RecentAudio()
         try:
             for packet in container.demux([stream] if sound is None else [stream, sound]):
+                place.tick()
                 if not packet.size:
                     continue
                 if sound is not None and packet.stream_index == sound.index:

@@ -200,6 +200,7 @@ def _encode_pass(decoder: _Source, coming: list[ClipSpan], facts: VideoFacts, pl
     active = decoder.active
     upright = Upright()
     for frame, pts in decoder:
+        place.tick()
         while coming and coming[0].span.start_pts <= pts:
             active.append(_Encode(coming.pop(0), decoder, place, decoder.facts))
         for clip in active:
