@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any
 
-from rushes.engine.rows import Stamp, mark
+from rushes.engine.rows import Stamp
 from rushes.media import storage
 from rushes.media.cut import ClipMode, ClipSpan, cut_clips
 from rushes.recipe import Recipe
@@ -64,6 +64,5 @@ def write_files(
     finally:
         if not isinstance(source, str):
             source.close()
-    rows["marks"] = [mark(video["video_id"], "files", len(rows["files"]), fingerprint, stamp)]
     decoded = sum(c["duration_s"] for c in kept) if mode == "encode" else 0.0
     return Written(rows, decoded)

@@ -6,12 +6,14 @@ parent's pipe is made to end this process, and the signals that are meant for th
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import runpy
 import select
 import signal
 import sys
+from pathlib import Path
 
 LIFE_FD = "RUSHES_LIFE_FD"
 """Environment variable with the descriptor of the reading end of a pipe that the parent holds open and never writes to."""
@@ -24,6 +26,8 @@ def tie() -> None:
     life = int(os.environ.pop(LIFE_FD))
     fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
+    with contextlib.suppress(OSError):  # a machine that runs out of memory ends a child before its parent (proc(5), oom_score_adj)
+        Path("/proc/self/oom_score_adj").write_text("1000")
     already = select.poll()
     already.register(life, 0)
     if already.poll(0):  # closed before the kernel was told

@@ -184,7 +184,7 @@ MARKS = Table(
     "one row for each video and stage that is complete; written after the rows it counts are durable",
     (
         _c("video_id", "text", "the video"),
-        _c("stage", "text", "scan, frames, shots, measures or files"),
+        _c("stage", "text", "scan, frames, shots or measures"),
         _c("rows", "int", "rows the stage made"),
         *STAMPS,
     ),
