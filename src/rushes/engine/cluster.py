@@ -111,6 +111,26 @@ def _name(run_id: str) -> str:
     return f"rushes-desk-{run_id}"
 
 
+class ShownDesk(Desk):
+    """A desk whose stages Ray's dashboard shows by name: `rushes_busy_seconds` and `rushes_capacity`, by run and stage."""
+
+    def __init__(self, run_id: str) -> None:
+        from ray.util.metrics import Gauge
+
+        super().__init__()
+        self._run = run_id
+        self._busy = Gauge("rushes_busy_seconds", "busy seconds so far", tag_keys=("run_id", "stage"))
+        self._capacity = Gauge("rushes_capacity", "rows of a stage that can be under way at once", tag_keys=("run_id", "stage"))
+
+    def post(self, worker: str, news: News) -> Orders:
+        """See `Desk.post`."""
+        orders = super().post(worker, news)
+        for gauge, by_stage in ((self._busy, self.tally.busy_s), (self._capacity, self.tally.capacity)):
+            for stage, value in by_stage.items():
+                gauge.set(value, {"run_id": self._run, "stage": stage})
+        return orders
+
+
 class RemoteDoor:
     """The desk, as sessions reach it."""
 
@@ -162,7 +182,7 @@ class RemoteDesk:
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         options: dict[str, Any] = {"name": _name(run_id), "namespace": NAMESPACE, "num_cpus": 0, "scheduling_strategy": here}
-        self._actor: Any = ray.remote(Desk).options(**options).remote()
+        self._actor: Any = ray.remote(ShownDesk).options(**options).remote(run_id)
         self.tally = Tally()
         self.fatal: tuple[str, str] | None = None
 
