@@ -100,10 +100,12 @@ def test_overlap_runs_do_their_own_work(bench: object, tiny: Path, tmp_path: Pat
     """`measure` itself checks how many videos each run scanned and how many captions it made. In its own process, as in use."""
     module(bench, "render").copies(tiny, tmp_path / "footage", 2)
     code = f"""
+import os
 from pathlib import Path
 from benchmarks.overlap import measure
+os.environ.setdefault("OPENAI_API_KEY", "none")
 folder = Path({str(tmp_path)!r})
-walls = measure(sorted((folder / "footage").iterdir()), folder, rounds=1)
+walls = measure(sorted((folder / "footage").iterdir()), folder, rounds=1, more={{"clips": {{"mode": "encode"}}}})
 print("captions", walls.n_captions, "ratio", walls.ratio)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
