@@ -18,8 +18,8 @@ def main() -> None:
     av.logging.set_level(av.logging.PANIC)
     configure = Decoder._configure
 
-    def with_defaults(decoder: Decoder, mode: Mode) -> Mode:
-        chosen = configure(decoder, mode)
+    def with_defaults(decoder: Decoder, mode: Mode, *, known: bool) -> Mode:
+        chosen = configure(decoder, mode, known=known)
         decoder.stream.codec_context.thread_count = 0
         decoder.stream.codec_context.thread_type = "AUTO"
         return chosen
