@@ -35,8 +35,8 @@ def peak_bytes(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
 
 
-def decoding_children() -> list[int]:
-    """Children of this process that decode, by id."""
+def decoding_children(module: str = MODULE) -> list[int]:
+    """Children of this process that decode, by id: those that run a module."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -45,7 +45,7 @@ def decoding_children() -> list[int]:
                 command = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if parent == os.getpid() and MODULE.encode() in command:
+            if parent == os.getpid() and module.encode() in command:
                 found.append(int(entry.name))
     return found
 

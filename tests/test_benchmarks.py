@@ -100,10 +100,12 @@ def test_overlap_runs_do_their_own_work(bench: object, tiny: Path, tmp_path: Pat
     """`measure` itself checks how many videos each run scanned and how many captions it made. In its own process, as in use."""
     module(bench, "render").copies(tiny, tmp_path / "footage", 2)
     code = f"""
+import os
 from pathlib import Path
 from benchmarks.overlap import measure
+os.environ.setdefault("OPENAI_API_KEY", "none")
 folder = Path({str(tmp_path)!r})
-walls = measure(sorted((folder / "footage").iterdir()), folder, rounds=1)
+walls = measure(sorted((folder / "footage").iterdir()), folder, rounds=1, more={{"clips": {{"mode": "encode"}}}})
 print("captions", walls.n_captions, "ratio", walls.ratio)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -111,6 +113,28 @@ print("captions", walls.n_captions, "ratio", walls.ratio)
     words = done.stdout.split()
     assert int(words[words.index("captions", -4) + 1]) >= 2
     assert float(words[-1]) > 0
+
+
+def test_both_kinds_of_children_do_the_same_work_with_other_threads(bench: object, tiny: Path, tmp_path: Path) -> None:
+    """`measure` itself checks that both found the same clips. A library left alone adds a thread a core, if there is more than one."""
+    workers = module(bench, "workers")
+    videos = module(bench, "render").copies(tiny, tmp_path / "footage", 2)
+    seen = {kind: workers.one_run(videos, tmp_path / kind, kind) for kind in workers.KINDS}
+    assert len({clips for _, _, clips in seen.values()}) == 1
+    assert all(spent.cpu_s > 0 for spent, _, _ in seen.values())
+    assert os.cpu_count() == 1 or seen["defaults"][1] > seen["one thread"][1] > 0
+
+
+def test_memory_is_that_of_all_processes_of_a_run_and_clips_wait(bench: object, tiny: Path, tmp_path: Path) -> None:
+    """Two children and the driver, each above 30 MiB; with one request at a time clips wait. All are captioned, or `one_run` raises."""
+    backpressure = module(bench, "backpressure")
+    module(bench, "render").copies(tiny, tmp_path / "footage", 2)
+    with backpressure.start_server(service_s=0.3, parallel=1) as server:
+        seen = backpressure.one_run(tmp_path / "footage", tmp_path / "store", [f"captions.base_url={server.base_url}"], None)
+    assert set(seen.peak) == {"driver", "decoding"}
+    assert min(seen.peak.values()) > 30 << 20
+    assert 2 <= seen.waiting <= seen.clips == 12
+    assert seen.wall_s > 0.3 * seen.clips
 
 
 @pytest.mark.parametrize(("value", "code"), [(1.0, 0), (1.3, 1)])

@@ -90,6 +90,13 @@ def test_a_long_job_that_makes_progress_is_no_hang(child: Child) -> None:
     assert seen == sorted(seen)
 
 
+def test_numeric_libraries_take_one_thread_of_a_child(child: Child) -> None:
+    """Whatever the machine has and whatever the user's shell says: OpenBLAS, OpenCV and Arrow take a thread a core if nobody tells them."""
+    told = asked(child, "threads")["done"]
+    assert told["more"] == 0
+    assert (told["arrow"], told["opencv"]) == (1, 1)
+
+
 def test_memory_below_the_limit_is_left_alone(child: Child) -> None:
     assert asked(child, "grow", mib=96, hold_s=0.6) == {"done": 6}
     stated = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{child.pid}/status").read_text())

@@ -26,6 +26,14 @@ def section(html: str, start: str, end: str) -> str:
     return html.split(start, 1)[1].split(end, 1)[0]
 
 
+def test_the_bottleneck_is_the_stage_with_the_least_to_spare_and_not_the_one_with_most_seconds() -> None:
+    """60 s in flight of 4 requests at once in 60 s: a quarter. A run that does not say what it could do at once names none."""
+    waiting = Page(render(report([], run=run_row(busy_s={"scan": 20.0, "captions": 216.0})))).words
+    assert "The bottleneck was captions ." in waiting
+    assert "captions 3 min 36 s 90 % scan 20.0 s 33 %" in waiting
+    assert "bottleneck" not in Page(render(report([], run=run_row(capacity={})))).words
+
+
 def measure(html: str, name: str) -> str:
     return section(html, f'data-measure="{name}"', "</article>")
 
@@ -54,7 +62,8 @@ def test_headline_numbers_are_those_counted_from_the_rows() -> None:
         f"300 = {kept} + {300 - kept} + 0: the books balance",
         f"kept clips without one {kept - 5}",
         "tokens in 4,500",
-        "scan 50.0 s 67 %",
+        "The bottleneck was scan .",
+        "scan 50.0 s 83 % captions 1 min 00 s 25 % shots 1.00 s 2 %",
         "scan abc123",
         'mode = "exact"',
     ):

@@ -31,8 +31,20 @@ from rushes.media.life import LIFE_FD
 LOOK_EVERY_S = 0.25
 """How often memory and the stop flag are looked at while a child works."""
 REPLY_FD = "RUSHES_REPLY_FD"
-THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")}
-"""One thread a child: as many children as cores must not fight."""
+THREADS = {
+    name: "1"
+    for name in (
+        "OMP_NUM_THREADS",  # OpenMP: torch, onnxruntime, Arrow's pool of computing threads
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",  # numpy
+        "BLIS_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",  # numpy on macOS
+        "NUMEXPR_NUM_THREADS",
+        "OPENCV_FOR_THREADS_NUM",
+    )
+}
+"""One thread a child: as many children as cores must not fight. libav has no variable: `media/decode.py` and the writers of clip files
+say it for each stream. OpenCV reads its own only where it was built to: `engine/child.py` says it again."""
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
 """glibc keeps freed arrays of up to 32 MiB (mallopt(3)): else each numpy temporary above 128 KiB is mapped and page-faulted anew, which
 made turning a 640 x 360 picture into float32 seven times dearer (0.38 against 0.05 ms)."""

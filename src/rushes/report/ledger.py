@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from rushes.engine.shares import bottleneck, busy_shares
 from rushes.report import numbers
 from rushes.report.data import ReportData, Row, base
 from rushes.report.sheets import spread
@@ -63,12 +64,12 @@ class Failures:
 
 @dataclass(frozen=True)
 class Stage:
-    """Busy seconds of one stage, summed over its workers, and its share of the busiest stage (0 to 1)."""
+    """Busy seconds of one stage, summed over its workers; and what share of its capacity that is, as a bar (0 to 1) and in percent."""
 
     name: str
-    text: str
-    share: float
-    of_all: str
+    seconds: str
+    bar: float
+    share: str
 
 
 def captions(data: ReportData) -> Captions:
@@ -105,11 +106,26 @@ def failures(data: ReportData) -> list[Failures]:
 
 
 def stages(data: ReportData) -> list[Stage]:
-    """The stages, busiest first."""
+    """The stages, the most of whose capacity was busy first. Runs of older versions do not say their capacity: no bar then."""
+    row = _speed(data)
+    shares = {name: share for name, share in busy_shares(row).items() if name in row["capacity"]}
+    ranked = sorted(row["busy_s"].items(), key=lambda item: (-shares.get(item[0], 0.0), -item[1], item[0]))
+    return [
+        Stage(name, numbers.seconds(value), min(1.0, shares.get(name, 0.0)), numbers.share(shares[name], 1) if name in shares else "")
+        for name, value in ranked
+    ]
+
+
+def slowest(data: ReportData) -> str | None:
+    """The bottleneck, as `rushes status` names it; None where the run does not say enough."""
+    row = _speed(data)
+    return bottleneck(row) if row["capacity"] else None
+
+
+def _speed(data: ReportData) -> dict[str, Any]:
+    """The run's row as far as its speed goes."""
     busy = {str(name): float(value) for name, value in (data.run.get("busy_s") or {}).items() if value is not None}
-    top, total = max(busy.values(), default=0.0), sum(busy.values())
-    ranked = sorted(busy.items(), key=lambda item: (-item[1], item[0]))
-    return [Stage(name, numbers.seconds(value), value / top if top else 0.0, numbers.share(value, total)) for name, value in ranked]
+    return {"wall_s": float(data.run.get("wall_s") or 0.0), "busy_s": busy, "capacity": data.run.get("capacity") or {}}
 
 
 def _place(clip: Row | None, row: Row) -> tuple[str, int, str]:

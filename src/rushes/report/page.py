@@ -10,7 +10,7 @@ from rushes.report import numbers
 from rushes.report.books import count_books, figures, funnel, headline
 from rushes.report.data import ReportData, base
 from rushes.report.histogram import charts
-from rushes.report.ledger import captions, failures, stages
+from rushes.report.ledger import captions, failures, slowest, stages
 from rushes.report.reasons import count_rules
 from rushes.report.sheets import Frames, sheets
 from rushes.report.strips import CELLS, strips
@@ -60,6 +60,7 @@ def _context(data: ReportData) -> dict[str, Any]:
         "captions": captions(data),
         "failures": failures(data),
         "stages": stages(data),
+        "bottleneck": slowest(data),
         "busy_total": sum(float(value or 0) for value in (data.run.get("busy_s") or {}).values()),
     }
 
