@@ -40,7 +40,8 @@ def in_segments(video: Path, workers: int, out: Path) -> float:
     setup = {"store": str(out), "recipe": recipe.model_dump(mode="json"), "run_id": "bench"}
     children = Workers(recipe.scan, workers, setup, threading.Event())
     job: dict[str, Any] = {
-        "uri": str(video), "source": str(video), "video_id": "0" * 64, "size": video.stat().st_size, "stamp": str(video.stat().st_mtime_ns), "extra": None, "present": [], "filed": [],
+        "uri": str(video), "source": str(video), "video_id": "0" * 64, "size": video.stat().st_size,
+        "stamp": str(video.stat().st_mtime_ns), "extra": None, "present": [], "filed": [],
     }  # fmt: skip
 
     def do(kind: str, **more: Any) -> dict[str, Any]:
