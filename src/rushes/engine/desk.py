@@ -51,7 +51,7 @@ class News(TypedDict):
     """What a session tells.
 
     `ended`: (job key, books) of jobs whose rows are durable. `more`: what else has become durable since the last news, captions above all.
-    `under_way`: uri -> seconds decoded. `capacity`: stage -> rows it can have under way. `notes`: its log, where the driver is elsewhere.
+    `under_way`: job -> seconds decoded. `capacity`: stage -> rows it can have under way. `notes`: its log, where the driver is elsewhere.
     `answered`: the newest roll call it knows. `closed`: these are its last news. `fatal`: (type, message) of what ends the run.
     """
 
@@ -179,7 +179,7 @@ class Desk:
             self.tally.enter(news["more"])
             self._notes += news["notes"]
             living = [w for w in self._workers.values() if self._lives(w)]
-            self.tally.under_way = {uri: s for w in living for uri, s in w.under_way.items()}
+            self.tally.under_way = {key: s for w in living for key, s in w.under_way.items()}
             self.tally.capacity = dict(sum((Counter(w.capacity) for w in living), Counter()))
             self.fatal = self.fatal or news["fatal"]
             orders = self._orders.copy()

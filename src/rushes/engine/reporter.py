@@ -58,12 +58,12 @@ class Reporter:
             self._busy.update(books["busy"])
             self._errors.update(books["errors"])
 
-    def under_way(self, uri: str, seconds: float | None) -> float:
-        """How far the decoding of a video has come; None when it has ended. Gives how far it had come before."""
+    def under_way(self, key: str, seconds: float | None) -> float:
+        """How far the decoding of a job has come; None when it has ended. Gives how far it had come before."""
         with self._lock:
-            before = self._under_way.pop(uri, 0.0)
+            before = self._under_way.pop(key, 0.0)
             if seconds is not None:
-                self._under_way[uri] = seconds
+                self._under_way[key] = seconds
             return before
 
     def die(self, error: RushesError) -> None:

@@ -183,8 +183,8 @@ class Session:
         if attempt > limit:
             return {"error": described(_lost(job))}, before + attempt - 1
         while True:
-            answer = self._workers.do(child, job, lambda seconds: self.reporter.under_way(job["uri"], seconds))
-            decoded_s = self.reporter.under_way(job["uri"], None)
+            answer = self._workers.do(child, job, lambda seconds: self.reporter.under_way(job["key"], seconds))
+            decoded_s = self.reporter.under_way(job["key"], None)
             if "error" not in answer:
                 return answer, before + attempt
             answer["error"]["decoded_s"] = decoded_s

@@ -24,7 +24,7 @@ class Tally:
         counts: videos_found, videos_scanned, videos_reused, videos_failed, videos_duplicate, clips_kept, clips_dropped, clips_failed,
             captions_made, caption_requests, captions_pending, frames_encoded, footage_s, decoded_s, bytes_read.
         busy_s: stage -> busy seconds: CPU time of scan, shots and files, time in flight of captions.
-        under_way: uri -> seconds decoded so far, of the videos that are being decoded.
+        under_way: job -> seconds decoded so far, of the videos and segments that are being decoded.
         errors: type of error -> failed videos and captions.
         capacity: stage -> how many rows of it can be under way at once, so that busy_s / (wall_s x capacity) is its busy share.
     """
@@ -67,7 +67,7 @@ class Tally:
 
     @property
     def in_flight(self) -> int:
-        """Videos that are being decoded."""
+        """Videos and segments that are being decoded."""
         with self._lock:
             return len(self.under_way)
 
