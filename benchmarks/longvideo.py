@@ -133,6 +133,7 @@ def main() -> int:
         alone, beside = (statistics.median(floors[n]) for n in (1, 2))
         print(f"scaling of empty decodes {2 * alone / beside:.3f}, ours {one / two:.3f}")
         targets.at_least("our scaling / that of empty decodes", (one / two) / (2 * alone / beside), SHARE)
+    with tempfile.TemporaryDirectory(prefix="rushes-bench-") as name:
         share = busy_share(render.repeated(render.ordinary(args.height), args.minutes * 20, render.FPS), 30, Path(name))
         targets.at_least("share of a mixed run in which both workers decode", share, BUSY)
     return targets.close()
