@@ -183,6 +183,7 @@ class Session:
         if attempt > limit:
             return {"error": described(_lost(job))}, before + attempt - 1
         while True:
+            self.reporter.under_way(job["key"], 0.0)
             answer = self._workers.do(child, job, lambda seconds: self.reporter.under_way(job["key"], seconds))
             decoded_s = self.reporter.under_way(job["key"], None)
             if "error" not in answer:
