@@ -115,6 +115,8 @@ def run(
             with lease.held(wait=wait, interrupted=stop):
                 if store.run_stamps() != before:  # another run wrote since: what is present has changed
                     plan = make_plan(args, store, recipe, limit=limit, retry_failed=retry_failed)
+                    if plan.jobs:
+                        start_engine(recipe)
                 store.gate = lease.check
                 run = _Run(run_id, recipe, store, plan, server, args, limit, profile, stop, watch or (lambda _t: None))
                 with served(run_id, run.desk.tally, recipe.engine.metrics_port):
