@@ -92,9 +92,8 @@ def role(pid: int) -> str:
         return ""
     if MODULE in words:
         return "decoding"
-    if words.startswith("ray::") and not words.startswith("ray::IDLE"):
-        return "ray " + words.removeprefix("ray::").split(".")[0].split()[0]
-    return ""
+    actor = words.removeprefix("ray::").split(".")[0].split(" ")[0] if words.startswith("ray::") else ""
+    return f"ray {actor}" if actor and actor != "IDLE" and not actor.endswith("Agent") else ""
 
 
 def resident(driver: int, nodes: int | None) -> Counter[str]:

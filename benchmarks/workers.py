@@ -75,6 +75,7 @@ def measure(videos: Sequence[Path], folder: Path, rounds: int) -> dict[str, list
     """Costs by kind and round; says how many threads each kind had, and checks that both found the same clips."""
     costs: dict[str, list[Cost]] = {kind: [] for kind in KINDS}
     found = set()
+    one_run(videos[:2], folder / "first", "one thread")  # imports of this process, in no figure
     for i in range(rounds):
         for kind, seen in costs.items():
             spent, threads, clips = one_run(videos, folder / f"{kind}{i}", kind)
