@@ -246,7 +246,7 @@ def test_every_metric_and_event_is_on_the_page(reel: Reel, tmp_path: Path) -> No
         [reel.folder], out=tmp_path / "store", recipe=recipe(f"engine.metrics_port={port}"), watch=lambda _t: seen.append(scraped(port))
     )
     assert set(re.findall(r"^\| `(rushes_\w+)`", page, re.MULTILINE)) == set(seen[-1])
-    calls = [call for path in (SRC / "rushes").rglob("*.py") for call in re.findall(r"\bnote\(\s*\"([^\"]+)\"", path.read_text())]
+    calls = [call for path in (SRC / "rushes").rglob("*.py") for call in re.findall(r"\b_?note\(\s*\"([^\"]+)\"", path.read_text())]
     assert set(calls) == set(re.findall(r"^\| `([a-z ]+)` \| (?:info|warning|error) \|", page, re.MULTILINE))
 
 

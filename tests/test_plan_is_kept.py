@@ -79,6 +79,7 @@ CHANGES = {
     "clips.mode": change('clips.mode="copy"', "files", 0, 4),
     "clips.crf": change("clips.crf=30", "files", 0, 4),
     "engine.runner": change('engine.runner="native"'),
+    "engine.segment_s": change("engine.segment_s=1"),
     "engine.ray_address": change('engine.ray_address="local"'),
     "engine.metrics_port": change("engine.metrics_port=29876"),
     "storage": change('storage.memory.some_option="x"'),

@@ -143,7 +143,7 @@ def test_a_video_that_kills_its_worker_is_one_failed_row_and_the_rest_goes_on(no
 def test_captions_are_asked_for_from_the_nodes(nodes: RunningCluster, films: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
     with start_server() as server:
-        model = ("captions.engine=openai", "captions.model=m", f"captions.base_url={server.base_url}", "captions.concurrency=2")
+        model = ("captions.engine=openai", "captions.model=tiny-vlm", f"captions.base_url={server.base_url}", "captions.concurrency=2")
         process = start(*on_ray(nodes, films, out, *model))
         _, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
