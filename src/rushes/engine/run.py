@@ -246,7 +246,9 @@ class _Run:
         For captions alone, when some stay pending and the server comes back in time; for all that is missing, when the cluster lost a
         process or broke.
         """
-        jobs, turn, lost, idle = self.plan.jobs, 0, 0, 0
+        turn = lost = idle = 0
+        jobs = keyed(self.plan.jobs, turn)
+        self.plan.jobs = []  # as JSON they take a third of the memory
         while jobs and not self._stopping():
             before = self.desk.tally.snapshot()
             pending, broken = self._execute(jobs, turn)
@@ -263,15 +265,15 @@ class _Run:
             if pending:
                 self._await_server()
             plan = make_plan(self.args, self.store, self.recipe, limit=self.limit)
-            jobs = plan.jobs if gone else [job for job in plan.jobs if job["kind"] == "clips"]
             turn += 1
+            jobs = keyed(plan.jobs if gone else [job for job in plan.jobs if job["kind"] == "clips"], turn)
             self.desk.add(captions_pending=-pending)
 
-    def _execute(self, jobs: Sequence[dict[str, Any]], turn: int) -> tuple[int, str | None]:
+    def _execute(self, jobs: Mapping[str, str], turn: int) -> tuple[int, str | None]:
         """One pass: how many clips stay pending, and why the engine broke, if it did."""
-        self.desk.load(keyed(jobs, turn))
+        self.desk.load(jobs)
         outcome: list[dict[str, Any]] = []
-        thread = threading.Thread(target=lambda: outcome.append(quarantined(lambda: self._collect(jobs, turn))), daemon=True)
+        thread = threading.Thread(target=lambda: outcome.append(quarantined(lambda: self._collect(len(jobs), turn))), daemon=True)
         thread.start()
         stopping: float | None = None
         while thread.is_alive():
@@ -287,9 +289,9 @@ class _Run:
         self.desk.add(captions_pending=pending)
         return pending, told["error"]["message"] if "error" in told else None
 
-    def _collect(self, jobs: Sequence[dict[str, Any]], turn: int) -> dict[str, Any]:
+    def _collect(self, n_jobs: int, turn: int) -> dict[str, Any]:
         pending = 0
-        for batch in build(len(jobs), self.setup, self.recipe, turn, self.workers).to_arrow_iter():
+        for batch in build(n_jobs, self.setup, self.recipe, turn, self.workers).to_arrow_iter():
             pending += batch.column("outcome").to_pylist().count("pending")
         return {"pending": pending}
 

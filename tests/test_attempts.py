@@ -1,0 +1,92 @@
+"""How often a video is tried: a child that dies of it, bytes that cannot be read, and all of it once more when asked."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from footage import render
+from pictures import film
+from processes import descendants, open_files
+from stores import command, go, seen, settings_of, start
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("attempts")
+    render(folder / "good.mp4", film(192, 108, [75], seed=1))
+    render(folder / "poison.mp4", film(640, 360, [600], seed=2), options={"preset": "ultrafast"})
+    return folder
+
+
+@contextmanager
+def killed_by(poison: Path, parent: int, times: int = 10**6) -> Iterator[list[int]]:
+    """Whichever process below `parent` opens the poison is killed, so many times."""
+    killed: list[int] = []
+    stop = threading.Event()
+
+    def kill() -> None:
+        while not stop.wait(0.005) and len(killed) < times:
+            for pid in descendants(parent):
+                if pid not in killed and str(poison) in open_files(pid):
+                    killed.append(pid)
+                    os.kill(pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield killed
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_child_that_always_dies_of_a_video_fails_it_after_three_attempts_and_the_run_goes_on(footage: Path, tmp_path: Path) -> None:
+    out, poison = tmp_path / "store", footage / "poison.mp4"
+    process = start("run", footage, "--out", out, *settings_of())
+    with killed_by(poison, process.pid) as killed:
+        _, err = process.communicate(timeout=120)
+    assert (process.returncode, len(killed)) == (0, 3), err
+    found = seen(out)
+    assert {Path(v["uri"]).name: (v["status"], v["error_type"]) for v in found.videos()} == {
+        "good.mp4": ("done", None), "poison.mp4": ("failed", "CrashError"),
+    }  # fmt: skip
+    told = [(e["attempt"], e["permanent"]) for e in found.errors()]
+    assert sorted(told) == [(1, False), (2, False), (3, True)]
+    [row] = found.runs()
+    assert (row["videos_scanned"], row["videos_failed"], row["clips_failed"]) == (1, 1, 0)
+    again = go(footage, out)
+    assert (again.counts["decoded_s"], again.counts["videos_failed"]) == (0, 1), "what failed for good is not tried by itself"
+    asked = command("run", footage, "--out", out, "--retry-failed", *settings_of())
+    assert asked.code == 0, asked.err
+    assert {v["status"] for v in seen(out).videos()} == {"done"}
+    assert seen(out).runs()[-1]["videos_failed"] == 0
+
+
+def test_a_child_that_dies_once_is_no_failure(footage: Path, tmp_path: Path) -> None:
+    out = tmp_path / "store"
+    process = start("run", footage, "--out", out, *settings_of())
+    with killed_by(footage / "poison.mp4", process.pid, times=1) as killed:
+        _, err = process.communicate(timeout=120)
+    assert (process.returncode, len(killed)) == (0, 1), err
+    assert {v["status"] for v in seen(out).videos()} == {"done"}
+    assert [(e["attempt"], e["error_type"], e["permanent"]) for e in seen(out).errors()] == [(1, "CrashError", False)]
+
+
+def test_what_may_pass_is_tried_by_so_many_runs(footage: Path, tmp_path: Path) -> None:
+    """No packet progress in no time at all: a hang, which may be the disk's fault."""
+    out, slow = tmp_path / "store", ("scan.hang_s=0.01", "scan.attempts=2")
+    poison = [footage / "poison.mp4"]
+    for n in (1, 2):
+        go(poison, out, *slow)
+        assert [(e["attempt"], e["permanent"]) for e in seen(out).errors()][-1] == (n, n == 2)
+    assert {e["error_type"] for e in seen(out).errors()} == {"HangError"}
+    go(poison, out, "scan.attempts=2")
+    assert len(seen(out).errors()) == 2
+    assert [v["status"] for v in seen(out).videos()] == ["failed"], "two attempts are used up, though it would pass now"
