@@ -69,6 +69,19 @@ def test_a_child_that_always_dies_of_a_video_fails_it_after_three_attempts_and_t
     assert seen(out).runs()[-1]["videos_failed"] == 0
 
 
+def test_a_segment_that_cannot_be_scanned_fails_its_video_once(footage: Path, tmp_path: Path) -> None:
+    """Segments are dealt out to both workers; a fourth of the video is enough to fail it, and nobody waits for the rest."""
+    out, poison = tmp_path / "store", footage / "poison.mp4"
+    process = start("run", footage, "--out", out, *settings_of("engine.segment_s=6", "scan.workers=2"))
+    with killed_by(poison, process.pid):
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    status = {Path(v["uri"]).name: (v["status"], v["error_type"]) for v in seen(out).videos()}
+    assert status == {"good.mp4": ("done", None), "poison.mp4": ("failed", "CrashError")}
+    [row] = seen(out).runs()
+    assert (row["videos_found"], row["videos_scanned"], row["videos_failed"]) == (2, 1, 1)
+
+
 def test_a_child_that_dies_once_is_no_failure(footage: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
     process = start("run", footage, "--out", out, *settings_of())

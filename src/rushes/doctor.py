@@ -23,7 +23,16 @@ from rushes.recipe import Recipe
 GIB = 1 << 30
 DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg2video", "mpeg4", "mjpeg", "prores")
 ENCODERS = {"libx264": 'clips.mode = "encode" and the demo', "aac": "the sound of encoded clips"}
-EXTRAS = {"scenedetect": ("scenedetect", "scan.detectors"), "s3": ("s3fs", "footage and stores on s3://")}
+EXTRAS = {
+    "scenedetect": ("scenedetect", "scan.detectors"),
+    "ray": ("ray", "runs on a cluster"),
+    "s3": ("s3fs", "footage and stores on s3://"),
+    "gs": ("gcsfs", "footage and stores on gs://"),
+    "az": ("adlfs", "footage and stores on az://"),
+    "http": ("aiohttp", "footage on http(s)://"),
+    "hf": ("huggingface_hub", "footage on hf://"),
+    "metrics": ("prometheus_client", "engine.metrics_port"),
+}
 """Extra -> the module it brings, what needs it."""
 DISK_FREE_GIB = 2.0
 """About 100 hours of signals and frames at 480 px, one a second."""
@@ -161,10 +170,10 @@ def _disk(name: str, folder: Path, mend: str, need_gib: float = DISK_FREE_GIB) -
 
 def _extras(recipe: Recipe) -> Iterator[Finding]:
     """Optional packages: a missing one is only bad when the recipe needs it."""
-    needed = {"scenedetect": bool(recipe.scan.detectors), "s3": "s3" in recipe.storage}
+    wanted = {"scenedetect": recipe.scan.detectors, "ray": recipe.engine.runner == "ray", "metrics": recipe.engine.metrics_port}
     for extra, (module, use) in EXTRAS.items():
         there = importlib.util.find_spec(module) is not None
-        ok = True if there else False if needed[extra] else None
+        ok = True if there else False if wanted.get(extra) or extra in recipe.storage else None
         what = f"{module} {'installed' if there else 'not installed'} ({use})"
         yield Finding(f"extra {extra}", ok, what, f"pip install 'rushes[{extra}]'" if ok is False else "")
 

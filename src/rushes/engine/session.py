@@ -155,10 +155,11 @@ class Session:
     def _one_job(self) -> list[dict[str, Any]] | None:
         """Does the next job: clips to caption; None when it was a part of a video, and others are left."""
         with self._workers.lent() as child:
-            while (turn := self._door.take(self._name)) is not None and not turn["job"]:
-                if self.stop.wait(ASK_AGAIN_S):
-                    return []
-            if turn is None:
+            while not self.stop.is_set() and (turn := self._door.take(self._name)) is not None:
+                if turn["job"]:
+                    break
+                self.stop.wait(ASK_AGAIN_S)
+            else:  # all is done, or the run is stopping
                 return []
             job = json.loads(turn["job"])
             if job["kind"] == "clips":
@@ -246,6 +247,8 @@ class Session:
         if self._write(rows):
             told = {"error_type": error["type"], "error": error["message"], "permanent": permanent, "attempt": attempt}
             self._note("video failed", job, level="warning", **told)
+            if "whole" in job:
+                self.reporter.ended(job["key"], Books(counts={}, busy={}, errors={}))
             self.reporter.ended(job.get("whole", job["key"]), Books(counts=counts, busy={}, errors={error["type"]: 1}))
         return []
 
