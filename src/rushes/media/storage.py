@@ -5,6 +5,7 @@ Storage options are the recipe's `[storage]` table: protocol -> keyword argument
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import shutil
@@ -259,6 +260,24 @@ def publish(scratch: str, uri: str, options: Options) -> int:
     except OSError as error:
         raise write_error(error, uri) from error
     return size
+
+
+def remove(uri: str, options: Options) -> None:
+    """Removes a file; one that is not there is no error.
+
+    Raises:
+        StorageError: no permission, or no connection.
+    """
+    path = local_path(uri)
+    try:
+        if path is not None:
+            Path(path).unlink(missing_ok=True)
+            return
+        fs, inner = filesystem(uri, options)
+        with contextlib.suppress(FileNotFoundError):
+            fs.rm_file(inner)
+    except OSError as error:
+        raise write_error(error, uri) from error
 
 
 def listing(prefix: str, options: Options, suffix: str = "") -> Iterator[FileStat]:
