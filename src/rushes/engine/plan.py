@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from rushes.engine.compare import lacking
 from rushes.engine.fingerprints import Fingerprints, fingerprints
+from rushes.engine.known import Batch, Known
 from rushes.engine.machine import cores
 from rushes.engine.quarantine import described
 from rushes.engine.rows import manifest_columns
-from rushes.engine.wanted import wanted_clips
 from rushes.errors import VideoError
-from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.media.identity import video_id
 from rushes.recipe import Recipe
 from rushes.sources.footage import find_footage
 from rushes.sources.found import Footage, Found
 from rushes.store.store import Store
-from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, FILES, MARKS, MEASURES, VIDEOS
 
 Row = dict[str, Any]
 
@@ -44,7 +42,7 @@ class Source:
     error: Row | None = None
     known: bool = False
     video: Row | None = None
-    """The row of `videos` of its content, when it was scanned before."""
+    """The row of `videos` of its content, where it was scanned before and last seen under another uri or stamp."""
 
 
 @dataclass(slots=True)
@@ -56,7 +54,8 @@ class Plan:
     found: Found
     sources: list[Source]
     jobs: list[Row] = field(default_factory=list)
-    """Work in order: rows that only lack later stages first, so that captions start while videos are decoded."""
+    """Work in order: rows that only lack later stages first, so that captions start while videos are decoded. Jobs that cut shots carry the
+    `clip_id`s of their video that are `captioned` already (or never will be), if there are any."""
     counts: dict[str, dict[str, Any]] = field(default_factory=dict)
     kept: int = 0
     dropped: int = 0
@@ -92,67 +91,35 @@ def make_plan(args: Sequence[str], store: Store | None, recipe: Recipe, *, limit
         StorageError: the store cannot be read.
     """
     found = find_footage(args, recipe.storage, exclude=[store.root] if store else [])
-    items = found.items if limit is None else found.items[:limit]
+    return compared(found, found.items if limit is None else found.items[:limit], store, recipe)
+
+
+def compared(found: Found, items: Sequence[Footage], store: Store | None, recipe: Recipe) -> Plan:
+    """Identifies footage that was found, and compares what is wanted of it with what the store has.
+
+    Raises:
+        StorageError: the store cannot be read.
+    """
     plan = Plan(recipe, fingerprints(recipe), found, [Source(item) for item in items])
-    known = _Known(store, plan.prints)
+    known = Known(store, plan.prints)
     _identify(plan, known, dict(found.missing))
     _same_content(plan)
     _compare(plan, known)
     return plan
 
 
-class _Known:
-    """What the store knows, by key."""
-
-    def __init__(self, store: Store | None, prints: Fingerprints) -> None:
-        self.store = store
-        self.prints = prints
-        videos = store.read(VIDEOS).to_pylist() if store else []
-        videos.sort(key=lambda row: row["written_at"])
-        self.by_uri: dict[str, Row] = {row["uri"]: row for row in videos}
-        scanned = [row for row in videos if row["fingerprint"] == prints.scan]
-        self.failed: dict[tuple[str, str | None], Row] = {
-            (row["uri"], row["video_id"]): row for row in scanned if row["status"] == "failed"
-        }
-        self.done: dict[str, Row] = {row["video_id"]: row for row in scanned if row["status"] == "done"}
-        wanted = [p for p in prints.as_dict().values()]
-        marks = store.read(MARKS, columns=[], fingerprints=wanted).to_pylist() if store else []
-        self.marks = {(row["video_id"], row["stage"], row["fingerprint"]) for row in marks}
-        errors = store.read(ERRORS, columns=["permanent"], fingerprints=wanted).to_pylist() if store else []
-        self.permanent = {(row["stage"], row["key"], row["fingerprint"]) for row in errors if row["permanent"]}
-
-    def has(self, video: str, stage: str) -> bool:
-        fingerprint = self.prints.as_dict().get(stage)
-        return fingerprint is None or (video, stage, fingerprint) in self.marks
-
-    def clip_ids(self, table: Any, stage: str) -> set[str]:
-        fingerprint = self.prints.as_dict().get(stage)
-        if fingerprint is None or self.store is None:
-            return set()
-        rows = self.store.read(table, columns=[], fingerprints=[fingerprint])
-        failed = {key for s, key, f in self.permanent if s == stage and f == fingerprint}
-        return {str(key) for key in rows["clip_id"].to_pylist()} | failed
-
-    def rows(self, table: Any, fingerprint: str, extra: Any = ()) -> dict[str, list[Row]]:
-        """Rows of clips or measures by video, in order of clip_id."""
-        if self.store is None:
-            return {}
-        rows = self.store.read(table, fingerprints=[fingerprint], extra=extra).to_pylist()
-        rows.sort(key=lambda row: (row["video_id"], row["clip_id"]))
-        return {video: list(group) for video, group in itertools.groupby(rows, key=lambda row: row["video_id"])}
-
-
-def _identify(plan: Plan, known: _Known, missing: Mapping[str, str]) -> None:
+def _identify(plan: Plan, known: Known, missing: Mapping[str, str]) -> None:
     """Gives each source its video_id; a uri whose size and stamp are as recorded is not opened again."""
+    before = known.identities(source.footage.uri for source in plan.sources)
 
     def one(source: Source) -> None:
         item = source.footage
-        row = known.by_uri.get(item.uri)
+        recorded, size, stamp = before.get(item.uri, (None, None, None))
         if item.uri in missing or item.size is None:
             message = missing.get(item.uri, f"{item.uri}: its size is not known")
             source.status, source.error = "failed", {"type": "ProbeError", "message": message, "permanent": False}
-        elif row is not None and row["video_id"] and (row["size_bytes"], row["stamp"]) == (item.size, item.stamp) and item.stamp:
-            source.video_id = row["video_id"]
+        elif recorded and (size, stamp) == (item.size, item.stamp) and item.stamp:
+            source.video_id = recorded
         else:
             try:
                 source.video_id = video_id(item.address, item.size, plan.recipe.storage)
@@ -171,40 +138,24 @@ def _same_content(plan: Plan) -> None:
             source.status = "duplicate"
 
 
-def _compare(plan: Plan, known: _Known) -> None:
-    complete: list[Source] = []
-    stages = {stage: [0, 0] for stage in ("scan", "frames", "shots", "measures")}
-    scans: list[Row] = []
-    recuts: list[Row] = []
-    for source in plan.sources:
-        if source.status != "todo" or source.video_id is None:
-            continue
-        vid, item = source.video_id, source.footage
-        failure = known.failed.get((item.uri, vid))
-        if failure is not None and ("scan", vid, plan.prints.scan) in known.permanent:
-            source.status, source.known = "failed", True
-            source.error = {"type": failure["error_type"], "message": failure["error"], "permanent": True}
-            continue
-        source.video = known.done.get(vid)
-        have = {stage: known.has(vid, stage) and source.video is not None for stage in stages}
-        for stage, is_present in have.items():
-            stages[stage][0] += 1
-            stages[stage][1] += is_present
-        job = {
-            "uri": item.uri, "source": item.address, "video_id": vid, "size": item.size, "stamp": item.stamp,
-            "extra": manifest_columns(item.extra),
-        }  # fmt: skip
-        if source.video is None or not (have["scan"] and have["frames"]):
-            scans.append({**job, "kind": "scan"})
-            plan.decode_s += source.video["footage_s"] if source.video else (item.size or 0) / ASSUMED_BYTES_PER_S
-        elif not (have["shots"] and have["measures"]):
-            source.status = "reused"
-            recuts.append({**job, "kind": "recut", "video": _json(source.video, item.uri)})
-        else:
-            source.status = "reused"
-            complete.append(source)
-    lacking = _later_stages(plan, known, complete)
-    plan.jobs = [*lacking, *recuts, *scans]
+VIDEO_STAGES = ("scan", "frames", "shots", "measures")
+CLIP_STAGES = ("captions", "files")
+
+
+def _compare(plan: Plan, known: Known) -> None:
+    """Finds what each video lacks, a batch of videos at a time; jobs come in the order of the uris."""
+    todo = {s.video_id: s for s in plan.sources if s.status == "todo" and s.video_id is not None}
+    stages = {stage: [0, 0] for stage in (*VIDEO_STAGES, *CLIP_STAGES)}
+    jobs: list[Row] = []
+    for batch in known.batches(todo):
+        some = [todo[video] for video in batch.videos]
+        complete, found = _by_mark(plan, batch, some, stages)
+        jobs += _later_stages(plan, batch, complete, stages)
+        captioned = batch.captioned([job["video_id"] for job in found])
+        jobs += [job | {"captioned": captioned[job["video_id"]]} if job["video_id"] in captioned else job for job in found]
+        plan.captions_failed |= batch.failed_clips("captions")
+    first = {"clips": 0, "files": 0, "recut": 1, "scan": 2}
+    plan.jobs = sorted(jobs, key=lambda job: (first[job["kind"]], job["uri"], job["kind"] == "clips"))
     for stage, (wanted, present) in stages.items():
         if (fingerprint := plan.prints.as_dict().get(stage)) is not None:
             plan.counts[stage] = {"wanted": wanted, "present": present, "missing": wanted - present, "fingerprint": fingerprint}
@@ -213,39 +164,63 @@ def _compare(plan: Plan, known: _Known) -> None:
         plan.expected_bytes = int(plan.decode_s * plan.recipe.frames.per_s * side * side * 16 / 9 * ASSUMED_JPEG_BYTES)
 
 
-def _later_stages(plan: Plan, known: _Known, complete: Sequence[Source]) -> list[Row]:
-    """Captions and files that videos with clips lack, as jobs that open no video (`clips`) or open it to cut (`files`)."""
-    clips = known.rows(CLIPS, plan.prints.shots) if complete else {}
-    measures = known.rows(MEASURES, plan.prints.measures, MEASURE_COLUMNS) if complete else {}
-    captioned, filed = known.clip_ids(CAPTIONS, "captions"), known.clip_ids(FILES, "files")
-    plan.captions_failed = {key for stage, key, f in known.permanent if stage == "captions" and f == plan.prints.captions}
+def _by_mark(plan: Plan, batch: Batch, sources: Sequence[Source], stages: dict[str, list[int]]) -> tuple[list[Source], list[Row]]:
+    """The videos whose scan, frames, shots and measures are there; for the others the jobs that make them."""
+    complete: list[Source] = []
     jobs: list[Row] = []
-    totals = {"captions": [0, 0], "files": [0, 0]}
-    for source in complete:
+    for source in sources:
         vid, item = source.video_id, source.footage
-        assert vid is not None and source.video is not None
-        wanted = wanted_clips(plan.recipe, clips.get(vid, []), measures.get(vid, []), {**source.video, "uri": item.uri})
-        failed = sum(c["clip_id"] in plan.captions_failed for c in wanted.kept)
-        plan.kept += len(wanted.kept) - failed
-        plan.failed_clips += failed
-        plan.dropped += wanted.n_dropped
-        for stage, have in (("captions", captioned), ("files", filed)):
-            if stage in plan.prints.as_dict():
-                totals[stage][0] += len(wanted.kept)
-                totals[stage][1] += sum(c["clip_id"] in have for c in wanted.kept)
-        uncut = [c for c in wanted.kept if plan.prints.files and c["clip_id"] not in filed]
-        mute = [c for c in wanted.kept if plan.prints.captions and c["clip_id"] not in captioned]
-        if uncut:
+        assert vid is not None
+        failure = batch.failed.get((item.uri, vid))
+        if failure is not None and ("scan", vid, plan.prints.scan) in batch.permanent:
+            source.status, source.known = "failed", True
+            source.error = {"type": failure["error_type"], "message": failure["error"], "permanent": True}
+            continue
+        scanned = vid in batch.places
+        have = {stage: scanned and batch.has(vid, stage) for stage in VIDEO_STAGES}
+        for stage, is_present in have.items():
+            stages[stage][0] += 1
+            stages[stage][1] += is_present
+        job = {
+            "uri": item.uri, "source": item.address, "video_id": vid, "size": item.size, "stamp": item.stamp,
+            "extra": manifest_columns(item.extra),
+        }  # fmt: skip
+        if not (have["scan"] and have["frames"]):
+            video = batch.video(vid)
+            jobs.append({**job, "kind": "scan"})
+            plan.decode_s += video["footage_s"] if video else (item.size or 0) / ASSUMED_BYTES_PER_S
+            continue
+        source.status = "reused"
+        if batch.seen_as(vid) != (item.uri, item.stamp):
+            source.video = batch.video(vid)
+        if have["shots"] and have["measures"]:
+            complete.append(source)
+        else:
+            jobs.append({**job, "kind": "recut", "video": _json(batch.video(vid), item.uri)})
+    return complete, jobs
+
+
+def _later_stages(plan: Plan, batch: Batch, complete: Sequence[Source], stages: dict[str, list[int]]) -> list[Row]:
+    """Captions and files that videos with clips lack, as jobs that open no video (`clips`) or open it to cut (`files`)."""
+    wanted = [stage for stage in CLIP_STAGES if stage in plan.prints.as_dict()]
+    found = lacking(plan.recipe, batch, {str(s.video_id): s.footage.uri for s in complete}, wanted)
+    plan.kept += found.kept - found.failed
+    plan.failed_clips += found.failed
+    plan.dropped += found.dropped
+    for stage in wanted:
+        stages[stage][0] += found.kept
+        stages[stage][1] += found.present[stage]
+    jobs: list[Row] = []
+    for source in complete:
+        vid, item = str(source.video_id), source.footage
+        if uncut := found.clips.get("files", {}).get(vid):
             job = {"kind": "files", "uri": item.uri, "source": item.address, "video_id": vid, "clips": uncut}
-            jobs.append({**job, "video": _json(source.video, item.uri)})
-        if mute:
+            jobs.append({**job, "video": _json(batch.video(vid), item.uri)})
+        if mute := found.clips.get("captions", {}).get(vid):
             jobs.append({"kind": "clips", "uri": item.uri, "video_id": vid, "clips": mute})
-    for stage, (wanted_n, present) in totals.items():
-        if (fingerprint := plan.prints.as_dict().get(stage)) is not None:
-            plan.counts[stage] = {"wanted": wanted_n, "present": present, "missing": wanted_n - present, "fingerprint": fingerprint}
     return jobs
 
 
-def _json(video: Row, uri: str) -> Row:
+def _json(video: Row | None, uri: str) -> Row:
     """A row of `videos` that can travel as JSON."""
-    return {**{k: v for k, v in video.items() if k != "written_at"}, "uri": uri}
+    return {**{k: v for k, v in (video or {}).items() if k != "written_at"}, "uri": uri}
