@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,31 @@ class Opened:
         from rushes.report.page import render
 
         return render(report_data(self._results))
+
+
+def compact(store: str | Path, *, drop_other_fingerprints: bool = False, recipe: Recipe | None = None) -> list[Row]:
+    """Merges a store's parts and drops superseded rows: one row a table with parts, bytes and rows that went.
+
+    Args:
+        store: the store; reading it meanwhile is safe.
+        drop_other_fingerprints: also remove the rows that the recipe does not want: those of other scans, prompts, models ...
+        recipe: whose rows stay then; default: the newest run's.
+
+    Raises:
+        StoreError: there is no store, or it holds no rows of the recipe.
+        CannotGoOn: a run is writing to it.
+    """
+    from rushes.engine.fingerprints import fingerprints
+    from rushes.errors import CannotGoOn
+    from rushes.store import compact as merging
+
+    found = results(store, recipe=recipe)
+    if busy := [row["run_id"] for row in found.runs() if row["status"] == "running"]:
+        raise CannotGoOn(f"run {busy[-1]} is writing to {found.store.root}", step="compact", mend="wait until it has ended, or stop it")
+    keep = set(fingerprints(found.recipe).as_dict().values()) if drop_other_fingerprints else None
+    rows = [asdict(done) for done in merging.compact(found.store, keep=keep)]
+    merging.sweep(found.store)
+    return rows
 
 
 def flat(clips: Iterable[Row]) -> list[Row]:

@@ -284,6 +284,26 @@ def views(store: StoreArg) -> None:
 
 
 @app.command()
+def compact(
+    store: StoreArg,
+    drop_other_fingerprints: Annotated[
+        bool, typer.Option("--drop-other-fingerprints", help="also remove rows that the recipe does not want")
+    ] = False,
+    recipe: RecipeFile = None, as_json: Json = False,
+) -> None:  # fmt: skip
+    """Merge the parts of a store that no run is writing to, and drop superseded rows. Reading meanwhile is safe."""
+    from rushes import api
+    from rushes.progress import table
+
+    chosen = make_recipe(recipe, None, None) if recipe else None
+    rows = api.compact(store, drop_other_fingerprints=drop_other_fingerprints, recipe=chosen)
+    if as_json:
+        _lines(rows)
+    else:
+        table(rows, ("table", "parts_before", "parts_after", "bytes_before", "bytes_after", "rows_dropped"))
+
+
+@app.command()
 def recipe(
     profile: ProfileName = None,
     check: Annotated[str | None, typer.Option(help="check this recipe file instead", metavar="FILE")] = None,
