@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, list[str | Path]] = {
     "chain": [],
     "overlap": [],
     "memory": [],
+    "scale": [],
     "cuts": [DATA / "cuts"],
 }
 """Name -> arguments. A new benchmark is written here."""
