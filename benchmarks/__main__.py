@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, list[str | Path]] = {
     "overlap": [],
     "memory": [],
     "longvideo": [],
+    "scale": [],
     "cuts": [DATA / "cuts"],
     "survival": [],
 }
