@@ -53,7 +53,7 @@ def drawn(table: Table, rng: random.Random, n_videos: int) -> dict[str, Any]:
     row |= {"stage": rng.choice(["scan", "shots"]), "text": rng.randbytes(150).hex(), "status": "done", "pts": c, "jpeg": rng.randbytes(50)}
     if table in (VIDEOS, ERRORS) and rng.random() < 0.3:
         row["video_id"] = None
-    row["key"] = row["video_id"] or row["uri"]
+    row |= {"key": row["video_id"] or row["uri"], "attempt": rng.randrange(1, 3)}
     row |= {
         "fingerprint": rng.choice(PRINTS),
         "run_id": f"run {rng.randrange(4)}",
