@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, list[str | Path]] = {
     "backpressure": [],
     "memory": [],
     "longvideo": [],
+    "scale": [],
     "cuts": [DATA / "cuts"],
     "survival": [],
 }

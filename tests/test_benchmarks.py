@@ -152,3 +152,11 @@ def test_numeric_libraries_get_the_threads_of_a_child(bench: object) -> None:
     for env, word in ((plain, "no such benchmark"), ({**plain, **rushes.media.guard.CHILD_ENV}, "went on")):
         done = subprocess.run([sys.executable, "-c", code, "nothing"], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
         assert word in done.stdout + done.stderr
+
+
+def test_a_small_synthetic_store_is_measured(bench: object) -> None:
+    """`plan_of`, `compact_of` and `read_of` check themselves that all rows are found; a compacted store has fewer parts."""
+    found = module(bench, "scale").measure(20_000)
+    assert {name.partition(":")[0] for name in found} == {"fresh", "compact", "compacted"}
+    assert found["compact"]["clips parts"] == 1
+    assert all(figures["seconds"] > 0 and figures["mib"] > 50 for figures in found.values())

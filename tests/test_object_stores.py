@@ -532,7 +532,9 @@ def test_one_video_s_parts_are_found_without_listing_its_neighbours(s3):
     for k in range(1100):
         s3.put(f"stores/bucket/frames/ab/ab{k:04d}-ffffffff-00000.parquet", b"1")
     s3.behave()
-    assert store.parts(FRAMES, "ab/ab0007-ffffffff") == ["s3://stores/bucket/frames/ab/ab0007-ffffffff-00000.parquet"]
+    assert [part.uri for part in store.parts(FRAMES, "ab/ab0007-ffffffff")] == [
+        "s3://stores/bucket/frames/ab/ab0007-ffffffff-00000.parquet"
+    ]
     assert sum(s3.sent.values()) < 2000
 
 

@@ -316,3 +316,12 @@ def test_a_file_that_shrank_meanwhile_is_a_passing_error(tmp_path):
     assert caught.value.permanent is False
     with pytest.raises(ProbeError, match="there is no such file"):
         video_id(str(tmp_path / "no.mp4"), 5, {})
+
+
+@pytest.mark.parametrize("root", ["", "memory://bucket"], ids=["local", "memory"])
+def test_a_removed_file_is_gone_and_one_that_is_not_there_is_no_error(tmp_path: Path, root: str) -> None:
+    uri = f"{root or tmp_path}/removed.txt"
+    storage.put_atomic(uri, b"x", {})
+    storage.remove(uri, {})
+    assert not storage.exists(uri, {})
+    storage.remove(uri, {})

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from rushes.errors import RecipeError, StoreError
 from rushes.recipe import Rule
 from rushes.records import Reason
 from rushes.verdict.judge import check_columns, checks, judge
+from rushes.verdict.many import dropped
 from stores import seen
 
 
@@ -88,3 +92,27 @@ def test_the_verdict_of_a_store_follows_the_rules_asked_for(reel_store: Path) ->
         seen(reel_store, "shots.min_s=2")
     with pytest.raises(StoreError, match="holds no rows of scan"):
         seen(reel_store, "scan.mode=fast")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_many_clips_are_judged_as_one_is(seed: int) -> None:
+    """Random columns with nulls, NaN, bools and values on the bounds, under random rules."""
+    rng = random.Random(seed)
+    values = {
+        "a": [None, 0.0, 1.0, 2.0, math.nan],
+        "b": [None, True, False],
+        "duration_s": [3.95, 3.96, 3.9599, 4.0, 5.0],
+        "absent": [None],
+    }
+    clips = [{name: rng.choice(some) for name, some in values.items() if name != "absent"} for _ in range(300)]
+    rules = {
+        "one": Rule(column="a", min=rng.choice([None, 0.0, 1.0]), max=rng.choice([None, 1.0, 1.5])),
+        "b": Rule(min=rng.choice([None, 0.5]), max=rng.choice([0.5, 1.0])),
+        "duration_s": Rule(min=4.0),
+        "absent": Rule(min=1.0),
+    }
+    frames = [rng.choice([0.04, 0.03996, 0.0]) for _ in clips]
+    table = pa.table({name: pa.chunked_array([pa.array([c[name] for c in clips])]) for name in ("a", "b", "duration_s")})
+    found = dropped(lambda n: table[n] if n in table.column_names else None, rules, pa.chunked_array([pa.array(frames)]))
+    assert found.to_pylist() == [judge(c, rules, frame_s=f).kind == "dropped" for c, f in zip(clips, frames, strict=True)]
+    assert {True, False} == set(found.to_pylist())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +126,36 @@ class Opened:
         from rushes.report.page import render
 
         return render(report_data(self._results))
+
+
+def compact(
+    store: str | Path, *, drop_other_fingerprints: bool = False, recipe: Recipe | None = None, storage: Options | None = None
+) -> list[Row]:
+    """Merges a store's parts and drops superseded rows: one row a table with parts, bytes and rows that went.
+
+    Args:
+        store: the store; reading it meanwhile is safe.
+        drop_other_fingerprints: also remove the rows that the recipe does not want: those of other scans, prompts, models ...
+        recipe: whose rows stay then; default: the newest run's.
+        storage: options of the store's filesystem, as in `open`.
+
+    Raises:
+        StoreError: there is no store, or it holds no rows of the recipe.
+        StoreBusy: a run, or another `compact`, is writing to it.
+    """
+    from rushes.engine.fingerprints import fingerprints
+    from rushes.engine.lease import Lease
+    from rushes.store import compact as merging
+    from rushes.store.store import now
+
+    found = results(store, recipe=recipe, storage=storage)
+    keep = set(fingerprints(found.recipe).as_dict().values()) if drop_other_fingerprints else None
+    lease = Lease(found.store, f"compact-{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}")
+    with lease.held(wait=False, interrupted=threading.Event()):
+        found.store.gate = lease.check
+        rows = [asdict(done) for done in merging.compact(found.store, keep=keep)]
+        merging.sweep(found.store)
+    return rows
 
 
 def flat(clips: Iterable[Row]) -> list[Row]:

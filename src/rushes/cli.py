@@ -295,6 +295,26 @@ def views(store: StoreArg, recipe: RecipeFile = None, set_: Settings = None) -> 
 
 
 @app.command()
+def compact(
+    store: StoreArg,
+    drop_other_fingerprints: Annotated[
+        bool, typer.Option("--drop-other-fingerprints", help="also remove rows that the recipe does not want")
+    ] = False,
+    as_json: Json = False, recipe: RecipeFile = None, set_: Settings = None,
+) -> None:  # fmt: skip
+    """Merge the parts of a store that no run is writing to, and drop superseded rows. Reading meanwhile is safe."""
+    from rushes import api
+    from rushes.progress import table
+
+    found = _results(store, recipe, set_)
+    rows = api.compact(store, drop_other_fingerprints=drop_other_fingerprints, recipe=found.recipe, storage=found.store.options)
+    if as_json:
+        _lines(rows)
+    else:
+        table(rows, ("table", "parts_before", "parts_after", "bytes_before", "bytes_after", "rows_dropped"))
+
+
+@app.command()
 def recipe(
     profile: ProfileName = None,
     check: Annotated[str | None, typer.Option(help="check this recipe file instead", metavar="FILE")] = None,

@@ -27,7 +27,8 @@ from rushes.recipe import Recipe
 from rushes.records import Span
 from rushes.scan.one_pass import scan, signal_columns
 from rushes.store.frames import FrameWriter
-from rushes.store.store import Store, now, video_part
+from rushes.store.parts import video_part
+from rushes.store.store import Store, now
 from rushes.store.tables import SIGNALS, schema
 
 Progress = Callable[[float], None]
@@ -168,9 +169,7 @@ class Worker:
         self.store.write_table(SIGNALS, pa.Table.from_arrays(fields, schema=full), video_part(series.video_id, self.prints.scan))
 
     def _read_signals(self, video_id: str) -> Series:
-        found = self.store.read(
-            SIGNALS, extra=self.signal_columns, fingerprints=[self.prints.scan], under=video_part(video_id, self.prints.scan)
-        )
+        found = self.store.read(SIGNALS, extra=self.signal_columns, fingerprints=[self.prints.scan], only={"video_id": [video_id]})
         row = {name: found[name][0] for name in found.column_names}
         arrays = {c.name: np.asarray(row[c.name].values.to_numpy(zero_copy_only=False), np.float32) for c in self.signal_columns}
         return Series(

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from rushes.engine.compare import Lacking, lacking
 from rushes.engine.fingerprints import Fingerprints, fingerprints
+from rushes.engine.known import Batch, Identity, Known
 from rushes.engine.machine import cores
 from rushes.engine.quarantine import described
 from rushes.engine.rows import manifest_columns
-from rushes.engine.wanted import wanted_clips
 from rushes.errors import VideoError
-from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.media.identity import video_id
 from rushes.recipe import Recipe
 from rushes.sources.footage import find_footage
 from rushes.sources.found import Footage, Found
 from rushes.store.store import Store
-from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, FILES, MARKS, MEASURES, VIDEOS
 
 Row = dict[str, Any]
 
@@ -46,9 +44,19 @@ class Source:
     attempts: int = 0
     """Failed attempts at it by earlier runs."""
     video: Row | None = None
-    """The row of `videos` of its content, when it was scanned before or failed for good."""
+    """The row of `videos` of its content, when it was scanned before or failed for good, and the store does not say so of this uri yet."""
     told: Row | None = None
-    """What `videos` says of this uri: its newest row under the recipe's scan."""
+    """What `videos` says of this uri: `identity` and status of its newest row under the recipe's scan."""
+
+    def identity(self) -> Row:
+        """What a row of `videos` says of the file."""
+        item = self.footage
+        extra = manifest_columns(item.extra)
+        return {"uri": item.uri, "video_id": self.video_id, "size_bytes": item.size, "stamp": item.stamp, "extra": extra}
+
+    def is_told(self, status: str) -> bool:
+        """Whether the newest row of this uri says the same already."""
+        return self.told == {**self.identity(), "status": status}
 
 
 @dataclass(slots=True)
@@ -65,7 +73,6 @@ class Plan:
     kept: int = 0
     dropped: int = 0
     failed_clips: int = 0
-    captions_failed: set[str] = field(default_factory=set)
     unknown_videos: int = 0
     """Videos whose clips are not known before the run cuts them: what is counted of captions and files leaves them out."""
     decode_s: float = 0.0
@@ -100,106 +107,36 @@ def make_plan(args: Sequence[str], store: Store | None, recipe: Recipe, *, limit
         StorageError: the store cannot be read.
     """
     found = find_footage(args, recipe.storage, exclude=[store.root] if store else [])
-    items = found.items if limit is None else found.items[:limit]
+    return compared(found, found.items if limit is None else found.items[:limit], store, recipe, retry_failed=retry_failed)
+
+
+def compared(found: Found, items: Sequence[Footage], store: Store | None, recipe: Recipe, *, retry_failed: bool = False) -> Plan:
+    """Identifies footage that was found, and compares what is wanted of it with what the store has.
+
+    Raises:
+        StorageError: the store cannot be read.
+    """
     plan = Plan(recipe, fingerprints(recipe), found, [Source(item) for item in items])
-    known = _Known(store, plan.prints, recipe, retry_failed=retry_failed)
+    known = Known(store, plan.prints, retry_failed=retry_failed)
     _identify(plan, known, dict(found.missing))
     _same_content(plan)
     _compare(plan, known)
     return plan
 
 
-class _Known:
-    """What the store knows, by key."""
-
-    def __init__(self, store: Store | None, prints: Fingerprints, recipe: Recipe, *, retry_failed: bool) -> None:
-        self.store = store
-        self.prints = prints
-        videos = store.read(VIDEOS).to_pylist() if store else []
-        videos.sort(key=lambda row: row["written_at"])
-        self.by_uri: dict[str, Row] = {row["uri"]: row for row in videos}
-        scanned = [row for row in videos if row["fingerprint"] == prints.scan]
-        self.told: dict[str, Row] = {row["uri"]: row for row in scanned}
-        self.failed: dict[str, Row] = {row["video_id"]: row for row in scanned if row["status"] == "failed"}
-        self.done: dict[str, Row] = {row["video_id"]: row for row in scanned if row["status"] == "done"}
-        self.footage_s: dict[str, float] = {
-            row["video_id"]: row["footage_s"]
-            for row in sorted(videos, key=lambda row: row["mode"] == recipe.scan.mode)
-            if row["status"] == "done"
-        }
-        """Seconds of footage by video, as the newest scan in the recipe's mode told, else as the newest in the other did."""
-        wanted = [p for p in prints.as_dict().values()]
-        marks = store.read(MARKS, columns=[], fingerprints=wanted).to_pylist() if store else []
-        self.marks = {(row["video_id"], row["stage"], row["fingerprint"]) for row in marks}
-        self.errors = store.read(ERRORS, columns=["permanent", "video_id"], fingerprints=wanted).to_pylist() if store else []
-        lasting = [row for row in self.errors if row["permanent"] and not retry_failed]
-        self.permanent = {(row["stage"], row["key"], row["fingerprint"]) for row in lasting}
-        self.attempts: dict[tuple[str, str], int] = {}
-        for row in self.errors:
-            at = (row["stage"], row["key"])
-            self.attempts[at] = max(self.attempts.get(at, 0), row["attempt"])
-
-    def has(self, video: str, stage: str) -> bool:
-        fingerprint = self.prints.as_dict().get(stage)
-        return fingerprint is None or (video, stage, fingerprint) in self.marks
-
-    def clip_ids(self, table: Any, stage: str) -> set[str]:
-        fingerprint = self.prints.as_dict().get(stage)
-        if fingerprint is None or self.store is None:
-            return set()
-        rows = self.store.read(table, columns=[], fingerprints=[fingerprint])
-        failed = {key for s, key, f in self.permanent if s == stage and f == fingerprint}
-        return {str(key) for key in rows["clip_id"].to_pylist()} | failed
-
-    def captioned(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-        """Clips by video: those with a caption, and those whose caption failed for good."""
-        made: dict[str, list[str]] = {}
-        failed: dict[str, list[str]] = {}
-        fingerprint = self.prints.captions
-        if fingerprint is None or self.store is None:
-            return made, failed
-        rows = self.store.read(CAPTIONS, columns=["video_id"], fingerprints=[fingerprint]).to_pylist()
-        for row in rows:
-            made.setdefault(row["video_id"], []).append(row["clip_id"])
-        have = {row["clip_id"] for row in rows}
-        for row in self.errors:
-            if (row["stage"], row["key"], fingerprint) in self.permanent and row["key"] not in have:
-                failed.setdefault(row["video_id"], []).append(row["key"])
-        return made, failed
-
-    def filed(self) -> dict[str, list[str]]:
-        """Clips whose file is there or failed for good, by video."""
-        if self.prints.files is None or self.store is None:
-            return {}
-        rows = self.store.read(FILES, columns=["video_id"], fingerprints=[self.prints.files]).to_pylist()
-        rows += [row for row in self.errors if ("files", row["key"], self.prints.files) in self.permanent and row["stage"] == "files"]
-        found: dict[str, list[str]] = {}
-        for row in rows:
-            found.setdefault(row["video_id"], []).append(row.get("clip_id") or row["key"])
-        return found
-
-    def rows(self, table: Any, fingerprint: str, extra: Any = ()) -> dict[str, list[Row]]:
-        """Rows of clips or measures by video, in order of clip_id."""
-        if self.store is None:
-            return {}
-        rows = self.store.read(table, fingerprints=[fingerprint], extra=extra).to_pylist()
-        rows.sort(key=lambda row: (row["video_id"], row["clip_id"]))
-        return {video: list(group) for video, group in itertools.groupby(rows, key=lambda row: row["video_id"])}
-
-
-def _identify(plan: Plan, known: _Known, missing: Mapping[str, str]) -> None:
+def _identify(plan: Plan, known: Known, missing: Mapping[str, str]) -> None:
     """Gives each source its video_id; a uri whose size and stamp are as recorded is not opened again."""
+    before = known.identities([source.footage.uri for source in plan.sources])
 
     def one(source: Source) -> None:
         item = source.footage
-        source.told = known.told.get(item.uri)
-        source.attempts = known.attempts.get(("identify", item.uri), 0)
-        row = known.by_uri.get(item.uri)
+        row = before.get(item.uri, Identity())
+        source.told, source.attempts = row.told, row.attempts
         if item.uri in missing or item.size is None:
             message = missing.get(item.uri, f"{item.uri}: its size is not known")
             source.status, source.error = "failed", {"type": "ProbeError", "message": message, "permanent": False}
-        elif row is not None and row["video_id"] and (row["size_bytes"], row["stamp"]) == (item.size, item.stamp) and item.stamp:
-            source.video_id = row["video_id"]
+        elif row.video_id and (row.size, row.stamp) == (item.size, item.stamp) and item.stamp:
+            source.video_id = row.video_id
         else:
             try:
                 source.video_id = video_id(item.address, item.size, plan.recipe.storage)
@@ -218,96 +155,121 @@ def _same_content(plan: Plan) -> None:
             source.status = "duplicate"
 
 
-def _compare(plan: Plan, known: _Known) -> None:
-    cut: list[Source] = []
-    captioned, mute = known.captioned()
-    stages = {stage: [0, 0] for stage in ("scan", "frames", "shots", "measures")}
-    scans: list[Row] = []
-    recuts: list[Row] = []
-    filed = known.filed()
-    sampled_s = 0.0
-    for source in plan.sources:
-        if source.status != "todo" or source.video_id is None:
-            continue
-        vid, item = source.video_id, source.footage
-        failure = known.failed.get(vid)
-        if failure is not None and vid not in known.done and ("scan", vid, plan.prints.scan) in known.permanent:
-            source.status, source.known, source.video = "failed", True, failure
-            source.error = {"type": failure["error_type"], "message": failure["error"], "permanent": True}
-            continue
-        source.video = known.done.get(vid)
-        have = {stage: known.has(vid, stage) and (source.video is not None or stage == "frames") for stage in stages}
-        for stage, is_present in have.items():
-            stages[stage][0] += 1
-            stages[stage][1] += is_present
-        job: Row = {
-            "uri": item.uri, "source": item.address, "video_id": vid, "size": item.size, "stamp": item.stamp,
-            "extra": manifest_columns(item.extra), "present": [stage for stage, is_present in have.items() if is_present],
-            "filed": filed.get(vid, []), "captioned": captioned.get(vid, []), "mute": mute.get(vid, []),
-            "attempts": known.attempts.get(("scan", vid), 0),
-        }  # fmt: skip
-        if source.video is not None and have["shots"] and have["measures"]:
-            cut.append(source)
-        if source.video is None or not (have["scan"] and have["frames"]):
-            scans.append({**job, "kind": "scan"})
-            length = known.footage_s.get(vid, (item.size or 0) / ASSUMED_BYTES_PER_S)
-            plan.decode_s += length
-            sampled_s += 0.0 if have["frames"] else length
-        elif not (have["shots"] and have["measures"]):
-            source.status = "reused"
-            recuts.append({**job, "kind": "recut", "video": _json(source.video, item.uri)})
-        else:
-            source.status = "reused"
-    lacking = _later_stages(plan, known, cut, filed)
-    plan.jobs = [*lacking, *recuts, *scans]
+VIDEO_STAGES = ("scan", "frames", "shots", "measures")
+CLIP_STAGES = ("captions", "files")
+
+
+def _compare(plan: Plan, known: Known) -> None:
+    """Finds what each video lacks, a batch of videos at a time; jobs come in the order of the uris."""
+    todo = {s.video_id: s for s in plan.sources if s.status == "todo" and s.video_id is not None}
+    stages = {stage: [0, 0] for stage in (*VIDEO_STAGES, *CLIP_STAGES)}
+    jobs: list[Row] = []
+    for batch in known.batches(todo):
+        cut, found = _by_mark(plan, batch, [todo[video] for video in batch.videos], stages)
+        jobs += _later_stages(plan, batch, cut, stages)
+        jobs += _with_clips(batch, found)
+        plan.unknown_videos -= len(cut)
+    first = {"clips": 0, "files": 0, "recut": 1, "scan": 2}
+    plan.jobs = sorted(jobs, key=lambda job: (first[job["kind"]], job["uri"], job["kind"] == "clips"))
+    plan.unknown_videos += stages["shots"][0]
     for stage, (wanted, present) in stages.items():
         if (fingerprint := plan.prints.as_dict().get(stage)) is not None:
             plan.counts[stage] = {"wanted": wanted, "present": present, "missing": wanted - present, "fingerprint": fingerprint}
-    plan.unknown_videos = stages["shots"][0] - len(cut)
-    side = plan.recipe.frames.short_side_px
-    if plan.prints.frames:
-        plan.expected_bytes = int(sampled_s * plan.recipe.frames.per_s * side * side * 16 / 9 * ASSUMED_JPEG_BYTES)
 
 
-def _later_stages(plan: Plan, known: _Known, cut: Sequence[Source], filed_of: Mapping[str, Sequence[str]]) -> list[Row]:
+def _by_mark(plan: Plan, batch: Batch, sources: Sequence[Source], stages: dict[str, list[int]]) -> tuple[list[Source], list[Row]]:
+    """The videos whose clips are there, and the jobs that make what others lack of scan, frames, shots and measures.
+
+    A video that must be decoded for its frames alone is among both.
+    """
+    cut: list[Source] = []
+    jobs: list[Row] = []
+    unsampled: set[str] = set()
+    for source in sources:
+        vid, item = source.video_id, source.footage
+        assert vid is not None
+        if (failure := batch.failure(vid)) is not None:
+            source.status, source.known, source.video = "failed", True, None if source.is_told("failed") else failure
+            source.error = {"type": failure["error_type"], "message": failure["error"], "permanent": True}
+            continue
+        scanned = vid in batch.places
+        source.video = batch.video(vid) if scanned and not source.is_told("done") else None
+        have = {stage: batch.has(vid, stage) and (scanned or stage == "frames") for stage in VIDEO_STAGES}
+        for stage, is_present in have.items():
+            stages[stage][0] += 1
+            stages[stage][1] += is_present
+        if scanned and have["shots"] and have["measures"]:
+            cut.append(source)
+        job: Row = {
+            "uri": item.uri, "source": item.address, "video_id": vid, "size": item.size, "stamp": item.stamp,
+            "extra": manifest_columns(item.extra), "present": [stage for stage, is_present in have.items() if is_present],
+            "attempts": batch.scan_attempts.get(vid, 0),
+        }  # fmt: skip
+        if not (have["scan"] and have["frames"]):
+            jobs.append({**job, "kind": "scan"})
+            unsampled |= set() if have["frames"] else {vid}
+            continue
+        source.status = "reused"
+        if not (have["shots"] and have["measures"]):
+            jobs.append({**job, "kind": "recut", "video": _json(batch.video(vid), item.uri)})
+    _estimate(plan, batch, [job for job in jobs if job["kind"] == "scan"], unsampled)
+    return cut, jobs
+
+
+def _estimate(plan: Plan, batch: Batch, scans: Sequence[Row], unsampled: Collection[str]) -> None:
+    """Adds what scans will decode, and the bytes of the frames that they will sample."""
+    lengths = batch.lengths([job["video_id"] for job in scans], plan.recipe.scan.mode)
+    frames = plan.recipe.frames
+    for job in scans:
+        length = lengths.get(job["video_id"], (job["size"] or 0) / ASSUMED_BYTES_PER_S)
+        plan.decode_s += length
+        if plan.prints.frames and job["video_id"] in unsampled:
+            plan.expected_bytes += int(length * frames.per_s * frames.short_side_px**2 * 16 / 9 * ASSUMED_JPEG_BYTES)
+
+
+def _with_clips(batch: Batch, jobs: Sequence[Row]) -> list[Row]:
+    """Jobs that cut shots, with the clips of which they need not make captions and files."""
+    videos = [job["video_id"] for job in jobs]
+    (captioned, mute), filed = batch.captioned(videos), batch.filed(videos)
+    return [
+        {**job, "filed": filed.get(v, []), "captioned": captioned.get(v, []), "mute": mute.get(v, [])}
+        for v, job in zip(videos, jobs, strict=True)
+    ]
+
+
+def _later_stages(plan: Plan, batch: Batch, cut: Sequence[Source], stages: dict[str, list[int]]) -> list[Row]:
     """Captions and files that videos with clips lack, as jobs that open no video (`clips`) or open it to cut (`files`).
 
     Of a video that must be decoded for its frames they are counted here and made after its scan.
     """
-    clips = known.rows(CLIPS, plan.prints.shots) if cut else {}
-    measures = known.rows(MEASURES, plan.prints.measures, MEASURE_COLUMNS) if cut else {}
-    captioned, filed = known.clip_ids(CAPTIONS, "captions"), {clip for clips in filed_of.values() for clip in clips}
-    plan.captions_failed = {key for stage, key, f in known.permanent if stage == "captions" and f == plan.prints.captions}
+    complete = {str(s.video_id): s.footage for s in cut if s.status == "reused"}
+    found = _counted(plan, batch, {vid: item.uri for vid, item in complete.items()}, stages)
+    _counted(plan, batch, {str(s.video_id): s.footage.uri for s in cut if s.status != "reused"}, stages)
+    plan.kept += found.kept - found.failed
+    plan.failed_clips += found.failed
+    plan.dropped += found.dropped
     jobs: list[Row] = []
-    totals = {"captions": [0, 0], "files": [0, 0]}
-    for source in cut:
-        vid, item = source.video_id, source.footage
-        assert vid is not None and source.video is not None
-        wanted = wanted_clips(plan.recipe, clips.get(vid, []), measures.get(vid, []), {**source.video, "uri": item.uri})
-        for stage, have in (("captions", captioned), ("files", filed)):
-            totals[stage][0] += len(wanted.kept)
-            totals[stage][1] += sum(c["clip_id"] in have for c in wanted.kept)
-        uncut = [c for c in wanted.kept if plan.prints.files and c["clip_id"] not in filed]
-        mute = [c for c in wanted.kept if plan.prints.captions and c["clip_id"] not in captioned]
-        if plan.recipe.clips.mode == "encode":
-            plan.decode_s += sum(c["duration_s"] for c in uncut)
-        if source.status != "reused":
-            continue
-        failed = sum(c["clip_id"] in plan.captions_failed for c in wanted.kept)
-        plan.kept += len(wanted.kept) - failed
-        plan.failed_clips += failed
-        plan.dropped += wanted.n_dropped
-        if uncut:
+    for vid, item in complete.items():
+        if uncut := found.clips.get("files", {}).get(vid):
             job = {"kind": "files", "uri": item.uri, "source": item.address, "video_id": vid, "size": item.size, "stamp": item.stamp}
-            jobs.append({**job, "clips": uncut, "present": [], "filed": [], "video": _json(source.video, item.uri)})
-        if mute:
+            jobs.append({**job, "clips": uncut, "present": [], "filed": [], "video": _json(batch.video(vid), item.uri)})
+        if mute := found.clips.get("captions", {}).get(vid):
             jobs.append({"kind": "clips", "uri": item.uri, "video_id": vid, "clips": mute})
-    for stage, (wanted_n, present) in totals.items():
-        if (fingerprint := plan.prints.as_dict().get(stage)) is not None:
-            plan.counts[stage] = {"wanted": wanted_n, "present": present, "missing": wanted_n - present, "fingerprint": fingerprint}
     return jobs
 
 
-def _json(video: Row, uri: str) -> Row:
+def _counted(plan: Plan, batch: Batch, uris: Mapping[str, str], stages: dict[str, list[int]]) -> Lacking:
+    """What the clips of some videos lack, entered into the counts."""
+    wanted = [stage for stage in CLIP_STAGES if stage in plan.prints.as_dict()]
+    found = lacking(plan.recipe, batch, uris, wanted)
+    for stage in wanted:
+        stages[stage][0] += found.kept
+        stages[stage][1] += found.present[stage]
+    if plan.recipe.clips.mode == "encode":
+        plan.decode_s += found.missing_s.get("files", 0.0)
+    return found
+
+
+def _json(video: Row | None, uri: str) -> Row:
     """A row of `videos` that can travel as JSON."""
-    return {**{k: v for k, v in video.items() if k != "written_at"}, "uri": uri}
+    return {**{k: v for k, v in (video or {}).items() if k != "written_at"}, "uri": uri}

@@ -7,7 +7,7 @@ import platform
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +19,9 @@ from rushes.engine.desk import Desk
 from rushes.engine.lease import Lease
 from rushes.engine.loop import Loop
 from rushes.engine.metrics import served
-from rushes.engine.plan import Plan, Source, make_plan
+from rushes.engine.plan import Plan, make_plan
 from rushes.engine.quarantine import quarantined
-from rushes.engine.rows import Stamp, attempt_row, failed_video, manifest_columns
+from rushes.engine.rows import Stamp, attempt_row, failed_video
 from rushes.engine.segmenting import forget
 from rushes.engine.session import SESSIONS, Session, Setup, close_session, video_tables
 from rushes.engine.stages import build, start_engine
@@ -218,17 +218,10 @@ class _Run:
         forget(self.store, {source.video_id for source in self.plan.sources if source.status == "reused" and source.video_id})
         rows, scan, stamp = Buffer(self.store, video_tables()), self.plan.prints.scan, Stamp(self.run_id, now())
         for source in self.plan.sources:
-            item = source.footage
-            who = {
-                "uri": item.uri,
-                "video_id": source.video_id,
-                "size_bytes": item.size,
-                "stamp": item.stamp,
-                "extra": manifest_columns(item.extra),
-            }
+            who = source.identity()
             if source.status == "failed" and not source.known:
                 assert source.error is not None
-                video = {**who, "size": item.size}
+                video = {**who, "size": source.footage.size}
                 permanent = source.error["permanent"] or source.attempts + 1 >= self.recipe.scan.attempts
                 attempt = attempt_row(video, source.error, "identify", source.attempts + 1, permanent=permanent)
                 words = {"error_type": source.error["type"], "error": source.error["message"], "permanent": permanent}
@@ -236,7 +229,7 @@ class _Run:
                 rows.add({"videos": [stamp.on(failed_video(video, source.error), scan)], "errors": [stamp.on(attempt, scan)]})
                 continue
             row = {**who, "status": "duplicate"} if source.status == "duplicate" else {**(source.video or {}), **who}
-            if "status" in row and not _told(source, row):
+            if "status" in row and not source.is_told(row["status"]):
                 rows.add({"videos": [stamp.on(row, scan)]})
         rows.commit()
 
@@ -351,8 +344,3 @@ def keyed(jobs: Sequence[dict[str, Any]], turn: int) -> dict[str, str]:
     for job in jobs:
         job["key"] = f"{job['kind']}:{job['video_id']}" + (f":{turn}" if job["kind"] == "clips" else "")
     return {job["key"]: json.dumps(job) for job in jobs}
-
-
-def _told(source: Source, row: Mapping[str, Any]) -> bool:
-    """Whether the newest row of this uri says the same already."""
-    return source.told is not None and all(source.told[k] == row[k] for k in ("status", "video_id", "size_bytes", "stamp", "extra"))

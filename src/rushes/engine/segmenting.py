@@ -21,7 +21,8 @@ from rushes.recipe import Recipe
 from rushes.scan.one_pass import Longer
 from rushes.scan.segment import SegmentScan, scan_segment
 from rushes.scan.stitch import Refusal, stitch
-from rushes.store.store import Store, now, video_part
+from rushes.store.parts import video_part
+from rushes.store.store import Store, now
 from rushes.store.tables import FRAMES, SEGMENTS
 
 if TYPE_CHECKING:
@@ -45,12 +46,12 @@ def unsegmented(recipe: Recipe) -> str | None:
 def present(store: Store, video_id: str, fingerprint: str) -> set[int]:
     """Segments of a video that are done under these cuts (`fingerprint` of what `split` gave). Reads a listing only."""
     parts = store.parts(SEGMENTS, video_part(video_id, fingerprint))
-    return {int(part.removesuffix(".parquet").rpartition("-")[2]) for part in parts}
+    return {int(part.uri.removesuffix(".parquet").rpartition("-")[2]) for part in parts}
 
 
 def forget(store: Store, done: Container[str]) -> int:
     """Deletes the segments of videos that are complete; call it when their marks are durable. Reads a listing; gives their number."""
-    spent = [part for part in store.parts(SEGMENTS) if part.rpartition("/")[2].partition("-")[0] in done]
+    spent = [part for part in store.parts(SEGMENTS) if part.video in done]
     store.remove(spent)
     return len(spent)
 
@@ -175,9 +176,9 @@ class Segmenting:
         if self._prints.frames is None or "frames" in job["present"]:
             return
         video = video_part(job["video_id"], self._prints.frames)
-        spared = None if keep is None else f"{video}-{_label(keep)}".rpartition("/")[2]
+        spared = None if keep is None else _label(keep)
         parts = self._store.parts(FRAMES, f"{video}-{LABEL}")
-        self._store.remove(part for part in parts if spared is None or not part.rpartition("/")[2].startswith(spared))
+        self._store.remove(part for part in parts if part.label != spared)
 
 
 LABEL = "cut"

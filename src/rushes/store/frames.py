@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from rushes.records import Span
-from rushes.store.store import Store, video_part
+from rushes.store.parts import video_part
+from rushes.store.store import Store
 from rushes.store.tables import FRAMES
 
 MAX_PART_BYTES = 64 << 20

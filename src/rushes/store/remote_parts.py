@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
-from pyarrow.fs import FileInfo, FileType, FSSpecHandler, PyFileSystem
 
 from rushes.media.remote import Read, range_reader
-from rushes.media.storage import FileStat, Options, filesystem
+from rushes.media.storage import Options
+
+WHOLE_BYTES = 1 << 20
+"""Parts up to this size are read whole: the open parts of a run, which it writes anew, are smaller as a rule."""
 
 
 class _Part(io.RawIOBase):
@@ -46,27 +46,7 @@ class _Part(io.RawIOBase):
         return data
 
 
-class _Parts(FSSpecHandler):
-    """Knows the listed files without asking for them again."""
-
-    def __init__(self, fs: Any, files: Mapping[str, FileStat], options: Options) -> None:
-        super().__init__(fs)
-        self._files = files
-        self._options = options
-
-    def get_file_info(self, paths: Sequence[str]) -> list[FileInfo]:
-        """Type and size as the listing has them."""
-        return [FileInfo(path, FileType.File, size=self._files[path].size or 0) for path in paths]
-
-    def open_input_file(self, path: str) -> pa.PythonFile:
-        """A file whose ranges are read one by one."""
-        file = self._files[path]
-        size = file.size or 0
-        return pa.PythonFile(_Part(range_reader(file.uri, self._options, size), size), mode="r")
-
-
-def remote_parts(parts: Sequence[FileStat], options: Options) -> tuple[list[str], PyFileSystem]:
-    """(paths, filesystem) that open exactly these parts."""
-    opened = [(filesystem(part.uri, options), part) for part in parts]
-    files = {path: part for (_, path), part in opened}
-    return list(files), PyFileSystem(_Parts(opened[0][0][0], files, options))  # type: ignore[abstract]  # the stubs do not know that it is complete
+def remote_part(uri: str, size: int, options: Options) -> pa.NativeFile:
+    """A part of so many bytes, open for reading. A small one is read in one request, so that it is of one version."""
+    read = range_reader(uri, options, size)
+    return pa.BufferReader(read(0, size)) if size <= WHOLE_BYTES else pa.PythonFile(_Part(read, size), mode="r")

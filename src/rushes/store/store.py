@@ -1,34 +1,51 @@
 """A store: a folder of tables, each a folder of immutable Parquet parts. Anything can read it.
 
 A part appears complete or not at all, since its file gets its name when its bytes are durable. Part names derive from the table, the
-fingerprint and the keys inside, so that the same work done again overwrites the same file.
+fingerprint and the keys inside, so that the same work done again overwrites the same file. `compact` merges parts while others read:
+see `Store.parts` for why a reader misses no row meanwhile.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-from rushes.errors import StoreError
+from rushes.errors import StorageError, StoreError
 from rushes.media import storage
 from rushes.media.address import local_path, protocol_of, public_uri
 from rushes.media.mishap import store_error
 from rushes.records import Column
-from rushes.store.tables import TABLES, Table, schema
+from rushes.store.fold import AGE, folded, order
+from rushes.store.opened import Opened, gathered
+from rushes.store.parts import MAX_DIGITS, MERGED, Asked, Part, merged_folder, part_name, video_part
+from rushes.store.tables import FRAMES, SIGNALS, Table, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.dataset as ds
+
+T = TypeVar("T")
 
 MARKER = "rushes.json"
 FOOTAGE_ONLY = {"http", "https", "hf"}
 """Protocols that offer no atomic writes or no listing."""
 FORMAT = 1
 """Version of the store's layout."""
+FEW_VIDEOS = 4
+"""Of so few videos the parts are looked for by name; of more, a listing is cheaper."""
+LOOKS = 10
+LOOK_AGAIN_S = 0.05
+"""How often a reader looks again when parts that it was about to open were merged into others, and the pause before, growing each time."""
+ROWS_A_GROUP = {"frames": 32, "signals": 16}
+"""Rows of a Parquet row group: about 1.6 MB of JPEG, 16 MB of signals; of other tables `FEW_ROWS`."""
+REMOTE_READERS = 16
+"""Parts of an object store that are read at once: reading small ones is mostly waiting for an answer."""
+FEW_ROWS = 1 << 15
+"""What one video's rows cost to read is the row groups that they lie in: 32,768 rows are 10 MB in memory, and some 1,300 videos."""
 
 
 def now() -> datetime:
@@ -125,45 +142,77 @@ class Store:
         Raises:
             StorageError: it could not be written (disk full, permission, connection), or another run has taken the store.
         """
-        if self.gate is not None:
-            self.gate()
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         buffer = pa.BufferOutputStream()
-        opaque = "jpeg" in data.column_names
-        dictionary: Any = [f.name for f in data.schema if pa.types.is_string(f.type)]
-        pq.write_table(
-            data, buffer, compression="none" if opaque else "zstd", use_dictionary=dictionary, row_group_size=32 if opaque else 1 << 20
-        )
-        storage.put_atomic(self.path(table.name, name + ".parquet"), buffer.getvalue().to_pybytes(), self.options)
+        pq.write_table(data, buffer, row_group_size=ROWS_A_GROUP.get(table.name, FEW_ROWS), **parquet_options(data.schema))
+        self.put(self.path(table.name, name + ".parquet"), buffer.getvalue().to_pybytes())
 
-    def parts(self, table: Table, under: str = "") -> list[str]:
-        """Paths of a table's parts, sorted; `under` is a folder or the beginning of a name inside the table.
+    def put(self, uri: str, data: bytes | Callable[[BinaryIO], None]) -> None:
+        """Writes one file of the store, complete or not at all.
+
+        Raises:
+            StorageError: it could not be written (disk full, permission, connection), or another run has taken the store.
+        """
+        if self.gate is not None:
+            self.gate()
+        storage.put_atomic(uri, data, self.options)
+
+    def parts(self, table: Table, under: str = "", *, fingerprints: Iterable[str] | None = None, videos: Asked | None = None) -> list[Part]:
+        """A table's parts, sorted by name; only those that may hold rows of these fingerprints and videos.
+
+        A compaction writes merged parts before it removes what they were merged from. So that no row is missed while it goes on, merged
+        parts are listed last, and twice: a listing that is overtaken by one replacement may show neither the old part nor the new one, the
+        other listing shows one of them. Parts that are gone when they are to be opened make the reader list again (`steadily`).
+
+        Args:
+            table: which table.
+            under: only loose parts under this folder, or whose name inside the table begins so.
+            fingerprints: only parts that may hold rows of these.
+            videos: only parts that may hold rows of these, by video_id.
 
         Raises:
             StorageError: the store cannot be listed.
         """
-        return [part.uri for part in self._listed(table, under)]
-
-    def _listed(self, table: Table, under: str = "") -> list[storage.FileStat]:
-        folder, _, beginning = under.rpartition("/")
-        place = self.path(table.name, *folder.split("/")) if folder else self.path(table.name)
+        prints = None if fingerprints is None else {f[:8] for f in fingerprints}
         with self._reading():
-            return sorted(storage.listing(place, self.options, ".parquet", beginning), key=lambda f: f.uri)
+            if under:
+                found = list(self._listed(table, under))
+            elif prints is not None and videos is not None and table in (FRAMES, SIGNALS) and len(videos.values) <= FEW_VIDEOS:
+                found = [part for v in sorted(videos.values) for p in sorted(prints) for part in self._of_video(table, v, p)]
+            else:
+                folders = [f"{MERGED}/"] if prints is None else [f"{MERGED}/{p}/" for p in sorted(prints)]
+                found = [part for folder in ("", *folders) for part in self._listed(table, folder)]
+        unlike = {part.uri: part for part in found if part.may_hold(prints, videos)}
+        return [part for _, part in sorted(unlike.items())]
+
+    def _of_video(self, table: Table, video_id: str, fingerprint: str) -> list[Part]:
+        """The parts of one video: the loose ones; where there is none, the merged ones that may hold it."""
+        loose = list(self._listed(table, video_part(video_id, fingerprint)))
+        folders = [] if loose else [f"{merged_folder(fingerprint, n, video_id)}/" for n in range(MAX_DIGITS + 1)]
+        return loose + [part for folder in folders * 2 for part in self._listed(table, folder)]
+
+    def _listed(self, table: Table, under: str) -> Iterator[Part]:
+        root = self.path(table.name)
+        folder, _, beginning = under.rpartition("/")
+        for file in storage.listing(f"{root}/{folder}" if folder else root, self.options, ".parquet", beginning):
+            yield Part.of(root, file.uri, file.size)
 
     def run_stamps(self) -> dict[str, str]:
         """Parts of the table `runs` with their stamps. Every run writes one: if two looks are equal, no run has written in between."""
         return {part.uri: part.stamp for part in storage.listing(self.path("runs"), self.options, ".parquet")}
 
-    def remove(self, parts: Iterable[str]) -> None:
-        """Deletes parts, as `parts` names them; one that is gone already is no error.
+    def remove(self, parts: Iterable[Part]) -> None:
+        """Deletes parts; one that is gone already is no error.
 
         Raises:
-            StorageError: one could not be deleted.
+            StorageError: one could not be deleted, or another run has taken the store.
         """
         for part in parts:
-            storage.remove(part, self.options)
+            if self.gate is not None:
+                self.gate()
+            storage.remove(part.uri, self.options)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -172,16 +221,6 @@ class Store:
         except OSError as error:
             raise store_error(error, self.root) from error
 
-    def _dataset(self, parts: Sequence[storage.FileStat], full: pa.Schema | None = None) -> ds.Dataset:
-        import pyarrow.dataset as ds
-
-        if local_path(self.root) is not None:
-            return ds.dataset([part.uri for part in parts], schema=full, format="parquet")
-        from rushes.store.remote_parts import remote_parts
-
-        paths, filesystem = remote_parts(parts, self.options)
-        return ds.dataset(paths, schema=full, format="parquet", filesystem=filesystem)
-
     def read(
         self,
         table: Table,
@@ -189,45 +228,70 @@ class Store:
         columns: Sequence[str] | None = None,
         fingerprints: Iterable[str] | None = None,
         extra: Sequence[Column] = (),
+        only: Mapping[str, Collection[str] | Collection[int]] | None = None,
         under: str = "",
     ) -> pa.Table:
-        """The newest row for each (key, fingerprint).
+        """The newest row for each (key, fingerprint), by video and key.
 
         Args:
             table: which table.
             columns: columns wanted besides keys; default: all.
             fingerprints: only rows of these.
             extra: declared columns of an open-ended table.
-            under: only parts whose name begins so.
-        """
-        import pyarrow.compute as pc
+            only: column -> values: only rows that have one of them. The column must be a key, or follow from the key as `video_id` does. By
+                `video_id` only the parts and row groups that may hold the videos are opened.
+            under: only loose parts whose name begins so.
 
-        full = schema(table, extra)
-        need = [*table.keys, "fingerprint", "written_at"]
-        names = full.names if columns is None else list(dict.fromkeys([*need, *columns]))
-        parts = self._listed(table, under)
-        if not parts:
-            return full.empty_table().select(names)
-        where = pc.field("fingerprint").isin(list(fingerprints)) if fingerprints is not None else None
-        with self._reading():
-            return newest(self._dataset(parts, full).to_table(columns=names, filter=where), [*table.keys, "fingerprint"])
+        Raises:
+            StorageError: a part cannot be read.
+        """
+        asked = {column: Asked(values) for column, values in (only or {}).items()}
+        prints = None if fingerprints is None else sorted(set(fingerprints))
+        names = columns_read(table, columns, extra)
+
+        def look() -> pa.Table:
+            parts = self.parts(table, under, fingerprints=prints, videos=asked.get("video_id"))
+            return folded(table, gathered(list(self.rows_of(parts, names, prints, asked)), names))
+
+        return steadily(look, self.path(table.name))
+
+    def rows(
+        self, part: Part, names: pa.Schema | None, fingerprints: Sequence[str] | None = None, only: Mapping[str, Asked] | None = None
+    ) -> Iterator[pa.Table]:
+        """The rows of one part as they stand there, a row group at a time; see `Opened.tables`."""
+        with Opened(part, self.options) as opened:
+            yield from opened.tables(names, fingerprints, only)
+
+    def rows_of(
+        self,
+        parts: Sequence[Part],
+        names: pa.Schema | None,
+        fingerprints: Sequence[str] | None = None,
+        only: Mapping[str, Asked] | None = None,
+    ) -> Iterator[pa.Table]:
+        """The rows of several parts, in order of the parts; from an object store several parts are read at once."""
+
+        def one(part: Part) -> list[pa.Table]:
+            return list(self.rows(part, names, fingerprints, only))
+
+        if local_path(self.root) is not None or len(parts) < 2:
+            for part in parts:
+                yield from self.rows(part, names, fingerprints, only)
+            return
+        with ThreadPoolExecutor(REMOTE_READERS) as threads:
+            for start in range(0, len(parts), REMOTE_READERS):
+                for found in threads.map(one, parts[start : start + REMOTE_READERS]):
+                    yield from found
 
     def frames(self, video_id: str, fingerprint: str, pts: Sequence[int]) -> dict[int, bytes]:
         """JPEG bytes of a video's sampled frames by pts, of those asked for that exist."""
-        import pyarrow.compute as pc
-
-        parts = self._listed(TABLES["frames"], video_part(video_id, fingerprint))
-        if not parts:
-            return {}
-        with self._reading():
-            found = self._dataset(parts).to_table(columns=["pts", "jpeg"], filter=pc.field("pts").isin(list(pts))).to_pydict()
-        return dict(zip(found["pts"], found["jpeg"], strict=True))
+        found: Any = self.read(FRAMES, columns=["jpeg"], fingerprints=[fingerprint], only={"video_id": [video_id], "pts": pts})
+        return dict(zip(found["pts"].to_pylist(), found["jpeg"].to_pylist(), strict=True))
 
     def frame_pts(self, video_id: str, fingerprint: str) -> list[int]:
         """Sorted pts of a video's sampled frames."""
-        parts = self._listed(TABLES["frames"], video_part(video_id, fingerprint))
-        with self._reading():
-            return sorted(set(self._dataset(parts).to_table(columns=["pts"]).to_pydict()["pts"])) if parts else []
+        found: Any = self.read(FRAMES, columns=[], fingerprints=[fingerprint], only={"video_id": [video_id]})
+        return sorted(set(found["pts"].to_pylist()))
 
 
 def _format(marker: bytes) -> Any:
@@ -239,32 +303,40 @@ def _format(marker: bytes) -> Any:
     return found.get("format") if isinstance(found, dict) else None
 
 
-def newest(data: pa.Table, keys: Sequence[str]) -> pa.Table:
-    """The row with the greatest `written_at` for each key, in the order of the keys."""
+def columns_read(table: Table, columns: Sequence[str] | None, extra: Sequence[Column]) -> pa.Schema:
+    """Schema of a read: the columns asked for, and those by which rows are folded; all of the table's where none are named."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    if data.num_rows < 2:
-        return data
-    order = pc.sort_indices(data, sort_keys=[*((k, "ascending") for k in keys), ("written_at", "ascending")])
-    data = data.take(order)
-    same: Any = None
-    for key in keys:
-        column: Any = data[key].combine_chunks()
-        filled = pc.fill_null(column, "") if pa.types.is_string(column.type) else column
-        equal = pc.equal(filled.slice(0, len(filled) - 1), filled.slice(1))
-        same = equal if same is None else pc.and_(same, equal)
-    last: Any = pc.invert(same)
-    return data.filter(pa.concat_arrays([last.combine_chunks() if isinstance(last, pa.ChunkedArray) else last, pa.array([True])]))
+    full = schema(table, extra)
+    if columns is None:
+        return full
+    return pa.schema([full.field(name) for name in dict.fromkeys([*order(table), *AGE, *columns])])
 
 
-def part_name(table: Table, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Name of a part: its (first) fingerprint, and a hash of the keys inside."""
-    keys = sorted("\x1f".join(str(row[k]) for k in (*table.keys, "fingerprint")) for row in rows)
-    return f"{rows[0]['fingerprint'][:8]}-{hashlib.sha256(chr(10).join(keys).encode()).hexdigest()[:20]}"
+def parquet_options(names: pa.Schema) -> dict[str, Any]:
+    """How parts are written: JPEG as it is, all else compressed; texts by dictionary, since video_id and fingerprint repeat."""
+    import pyarrow as pa
+
+    texts = [f.name for f in names if pa.types.is_string(f.type)]
+    return {"compression": "none" if "jpeg" in names.names else "zstd", "use_dictionary": texts}
 
 
-def video_part(video_id: str, fingerprint: str, number: int | None = None, label: str = "") -> str:
-    """Name of a part of one video, in the bucket of its id: `ab/abcd...-fingerprint[-label][-number]`."""
-    tail = (f"-{label}" if label else "") + ("" if number is None else f"-{number:05d}")
-    return f"{video_id[:2]}/{video_id}-{fingerprint[:8]}{tail}"
+def steadily(look: Callable[[], T], where: str) -> T:
+    """What a look at the store gives; it looks again when parts were merged away or written anew between its listing and its
+    reading.
+
+    Raises:
+        StorageError: parts go away each time, or cannot be read.
+    """
+    for attempt in range(LOOKS):
+        try:
+            return look()
+        except FileNotFoundError as error:
+            gone = error
+            time.sleep(LOOK_AGAIN_S * attempt)
+        except OSError as error:
+            raise store_error(error, where) from error
+    raise StorageError(
+        f"parts of {where} went away {LOOKS} times while they were being read: {gone}", step="store",
+        mend="run it again when no `rushes compact` is at work there",
+    )  # fmt: skip

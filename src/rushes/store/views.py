@@ -16,6 +16,6 @@ def duckdb_views(store: Store) -> str:
             out.append(
                 f"CREATE OR REPLACE VIEW {table.name} AS\n"
                 f"SELECT * FROM read_parquet('{glob}', union_by_name = true)\n"
-                f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY written_at DESC) = 1;"
+                f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY written_at DESC, run_id DESC) = 1;"
             )
     return "\n".join(out)

@@ -11,6 +11,10 @@ from rushes.recipe import Rule
 from rushes.records import Reason
 
 Kind = Literal["kept", "dropped", "failed"]
+DURATION = "duration_s"
+"""The column of which a minimum tolerates one frame."""
+SLACK_FRAMES = 1.001
+"""A hair more than a frame, for the rounding of pts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def checks(columns: Mapping[str, object], rules: Mapping[str, Rule], *, frame_s:
         column = rule.column or name
         raw = columns.get(column)
         value = float(raw) if isinstance(raw, int | float) else None
-        slack = frame_s * 1.001 if column == "duration_s" else 0.0  # a hair more than a frame, for the rounding of pts
+        slack = frame_s * SLACK_FRAMES if column == DURATION else 0.0
         low = rule.min is not None and value is not None and value + slack < rule.min
         high = rule.max is not None and value is not None and value > rule.max
         found.append(Check(name, column, value, rule.min, rule.max, low or high))

@@ -1,0 +1,112 @@
+"""Wanted minus present, for the clips of one batch of videos. Rows stay Arrow columns; only what is missing becomes jobs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from rushes.engine.known import CLIP_TABLES, Batch
+from rushes.engine.wanted import CLIP_COLUMNS, clip_columns
+from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
+from rushes.recipe import Recipe
+from rushes.store.tables import FACTS
+from rushes.verdict.many import dropped
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Lacking:
+    """The clips of some videos that are kept, and what they lack.
+
+    Attributes:
+        kept, dropped: clips by the rules; `kept` counts those whose caption failed for good, too.
+        failed: kept clips whose caption failed for good and that have none.
+        present: stage -> kept clips that have its row, or never will.
+        missing_s: stage -> seconds of the kept clips that lack its row.
+        clips: stage -> video_id -> columns of the kept clips that lack it.
+    """
+
+    kept: int = 0
+    dropped: int = 0
+    failed: int = 0
+    present: Counter[str] = field(default_factory=Counter)
+    missing_s: dict[str, float] = field(default_factory=dict)
+    clips: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
+
+
+def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Collection[str]) -> Lacking:
+    """Judges the clips of videos whose scan, shots and measures are there, and finds what the kept ones lack.
+
+    Args:
+        recipe: the rules.
+        batch: what is known of the videos.
+        uris: some of them, with a row in `batch.done`: video_id -> uri under which this run sees them.
+        stages: of "captions" and "files" those that are wanted.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    out = Lacking()
+    if not uris:
+        return out
+    videos = list(uris)
+    clips, measures = batch.clips(videos)
+    gone = dropped(_columns(clips, measures, batch), recipe.rules, _frame_s(clips))
+    keep = pc.invert(gone)
+    clips, measures = clips.filter(keep), measures.filter(keep)
+    out.kept, out.dropped = clips.num_rows, len(gone) - clips.num_rows
+    if batch.failed_clips("captions"):
+        failed = [clip for some in batch.captioned(videos)[1].values() for clip in some]
+        hopeless: Any = pc.is_in(clips["clip_id"], value_set=pa.array(failed, pa.string()))
+        out.failed = pc.sum(hopeless).as_py() or 0
+    for stage in (s for s in CLIP_TABLES if s in stages):
+        have: Any = pc.is_in(clips["clip_id"], value_set=batch.clip_ids(stage, videos)["clip_id"])
+        missing = pc.invert(have)
+        out.present[stage] = pc.sum(have).as_py() or 0
+        out.missing_s[stage] = pc.sum(clips["duration_s"].filter(missing)).as_py() or 0.0
+        out.clips[stage] = _by_video(clips.filter(missing), measures.filter(missing), batch, uris)
+    return out
+
+
+def _by_video(clips: pa.Table, measures: pa.Table, batch: Batch, uris: Mapping[str, str]) -> dict[str, list[Row]]:
+    rows = [
+        clip_columns(clip, measured, {**(batch.video(clip["video_id"]) or {}), "uri": uris[clip["video_id"]]})
+        for clip, measured in zip(clips.to_pylist(), measures.to_pylist(), strict=True)
+    ]
+    return {video: list(some) for video, some in groupby(rows, key=lambda row: row["video_id"])}
+
+
+def _frame_s(clips: pa.Table) -> Any:
+    """`wanted.frame_s` of many clips."""
+    import pyarrow.compute as pc
+
+    return pc.divide(clips["duration_s"], pc.max_element_wise(clips["n_frames"], 1))
+
+
+def _columns(clips: pa.Table, measures: pa.Table, batch: Batch) -> Any:
+    """What `wanted.clip_columns` gives a rule to look at, as columns: numbers and bools, None for anything else."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    done = batch.done
+    at = pc.index_in(clips["video_id"], value_set=done["video_id"])
+    measured, facts = {c.name for c in MEASURE_COLUMNS}, {c.name for c in FACTS}
+
+    def column(name: str) -> Any:
+        if name == "aspect":
+            width, height = (pc.cast(done[side].take(at), pa.float64()) for side in ("width", "height"))
+            unknown: Any = pc.equal(pc.multiply(width, height), pa.scalar(0.0))
+            return pc.if_else(unknown, pa.scalar(None, pa.float64()), pc.divide(width, height))
+        table = measures if name in measured else clips if name in CLIP_COLUMNS else done if name in facts else None
+        if table is None or pa.types.is_string(table.schema.field(name).type):
+            return None
+        return table[name].take(at) if table is done else table[name]
+
+    return column

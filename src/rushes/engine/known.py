@@ -1,0 +1,278 @@
+"""What the store knows of some footage: identities by uri, then rows by video, some thousand videos at a time.
+
+Nothing here grows with the store, only with the footage asked for; of the clips only those of one batch are in memory.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from rushes.engine.fingerprints import Fingerprints
+from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
+from rushes.store.buckets import Buckets
+from rushes.store.fold import newest
+from rushes.store.parts import MAX_DIGITS, Asked
+from rushes.store.store import Store
+from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, FILES, MARKS, MEASURES, VIDEOS, schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = dict[str, Any]
+Rows = Callable[[Sequence[str]], "pa.Table"]
+
+VIDEOS_A_BATCH = 8192
+"""Videos that are compared at once: with 25 clips each some 200,000 clips, 150 MB of rows. With fewer, row groups, which hold some 1,300
+videos of clips and more of anything else, would be read by several batches."""
+CLIP_TABLES = {"captions": CAPTIONS, "files": FILES}
+"""Stages whose rows are looked up clip by clip."""
+
+
+@dataclass(slots=True)
+class Identity:
+    """What a store knows of one uri.
+
+    Attributes:
+        video_id, size, stamp: of its newest row under any fingerprint; size in bytes.
+        told: what its newest row under the scan wanted says of it: uri, video_id, size_bytes, stamp, status and extra.
+        attempts: failed attempts to identify it.
+    """
+
+    video_id: str | None = None
+    size: int | None = None
+    stamp: str | None = None
+    told: Row | None = None
+    attempts: int = 0
+
+
+class Known:
+    """What a store knows that a plan asks for.
+
+    Args:
+        store: None when there is none yet.
+        prints: the fingerprints wanted.
+        retry_failed: take nothing as failed for good.
+    """
+
+    def __init__(self, store: Store | None, prints: Fingerprints, *, retry_failed: bool = False) -> None:
+        self._store = store
+        self._prints = prints
+        self._retry_failed = retry_failed
+
+    def identities(self, uris: Collection[str]) -> dict[str, Identity]:
+        """What is known of each uri that the store knows."""
+        if self._store is None:
+            return {}
+        names = ["uri", "video_id", "size_bytes", "stamp", "status", "extra"]
+        rows = self._store.read(VIDEOS, columns=names, only={"uri": uris})
+        told = {row["uri"]: row for row in newest(_under(rows, self._prints.scan), ["uri"]).select(names).to_pylist()}
+        last = newest(rows, ["uri"])
+        columns = (last[name].to_pylist() for name in names[:4])
+        attempts = self._identify_attempts(uris)
+        found = {uri: Identity(video, size, stamp, told.get(uri)) for uri, video, size, stamp in zip(*columns, strict=True)}
+        for uri, n in attempts.items():
+            found.setdefault(uri, Identity()).attempts = n
+        return found
+
+    def _identify_attempts(self, uris: Collection[str]) -> dict[str, int]:
+        assert self._store is not None
+        errors = self._store.read(ERRORS, columns=[], fingerprints=[self._prints.scan], only={"stage": ["identify"], "key": uris})
+        rows = errors.select(["key", "attempt"]).to_pylist()
+        return _most((row["key"], row["attempt"]) for row in rows)
+
+    def batches(self, videos: Iterable[str]) -> Iterator[Batch]:
+        """The videos in batches, each with what the store knows of them."""
+        order = sorted(videos)
+        digits = next((n for n in range(MAX_DIGITS) if len(order) <= VIDEOS_A_BATCH * 16**n), MAX_DIGITS)
+        with ExitStack() as stack:
+            tables = self._tables(Asked(order), digits, stack) if self._store is not None else {}
+            for start in range(0, len(order), VIDEOS_A_BATCH):
+                some = order[start : start + VIDEOS_A_BATCH]
+                yield Batch(some, self._prints, {name: table.rows for name, table in tables.items()}, retry_failed=self._retry_failed)
+
+    def _tables(self, videos: Asked, digits: int, stack: ExitStack) -> dict[str, Buckets]:
+        assert self._store is not None
+        wanted = self._prints.as_dict()
+        asked: dict[str, tuple[Any, Any, Any, Any]] = {
+            "videos": (VIDEOS, None, [self._prints.scan], ()),
+            "lengths": (VIDEOS, ["status", "mode", "footage_s"], None, ()),
+            "marks": (MARKS, [], wanted.values(), ()),
+            "errors": (ERRORS, ["permanent"], wanted.values(), ()),
+            "clips": (CLIPS, None, [self._prints.shots], ()),
+            "measures": (MEASURES, None, [self._prints.measures], MEASURE_COLUMNS),
+            **{stage: (table, [], [wanted[stage]], ()) for stage, table in CLIP_TABLES.items() if stage in wanted},
+        }
+        found = {}
+        for name, (table, columns, prints, extra) in asked.items():
+            found[name] = Buckets(self._store, table, videos, digits, columns=columns, fingerprints=prints, extra=extra)
+            stack.callback(found[name].close)
+        return found
+
+
+class Batch:
+    """What is known of some videos. Tables are read when they are first asked for.
+
+    Attributes:
+        videos: their video_ids, sorted.
+    """
+
+    def __init__(self, videos: Sequence[str], prints: Fingerprints, tables: Mapping[str, Rows], *, retry_failed: bool) -> None:
+        self.videos = videos
+        self._retry_failed = retry_failed
+        self._prints = prints.as_dict()
+        self._tables = tables
+
+    def _read(self, name: str, videos: Sequence[str]) -> Any:
+        return self._tables[name](videos) if name in self._tables else _empty(name)
+
+    @cached_property
+    def _videos(self) -> Any:
+        return self._read("videos", self.videos)
+
+    @cached_property
+    def done(self) -> pa.Table:
+        """The row of `videos` of each content that was scanned: of several uris the newest."""
+        return newest(_with_status(self._videos, "done"), ["video_id"])
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """video_id -> its row in `done`."""
+        return {str(video): i for i, video in enumerate(self.done["video_id"].to_pylist())}
+
+    @cached_property
+    def _rows(self) -> list[Row]:
+        return self.done.to_pylist()
+
+    def video(self, video_id: str) -> Row | None:
+        """The row of `videos` of a scanned content."""
+        at = self.places.get(video_id)
+        return None if at is None else self._rows[at]
+
+    @cached_property
+    def failed(self) -> dict[str, Row]:
+        """video_id -> the newest row of `videos` of a failed scan."""
+        rows = newest(_with_status(self._videos, "failed"), ["video_id"]).to_pylist()
+        return {row["video_id"]: row for row in rows}
+
+    def failure(self, video_id: str) -> Row | None:
+        """The row of `videos` of a content whose scan failed for good."""
+        row = self.failed.get(video_id)
+        hopeless = video_id not in self.places and ("scan", video_id, self._prints["scan"]) in self.permanent
+        return row if hopeless else None
+
+    def lengths(self, videos: Sequence[str], mode: str) -> dict[str, float]:
+        """video_id -> seconds of footage, of those that were scanned under any fingerprint: the newest scan in this mode comes first."""
+        found: dict[str, float] = {}
+        rows: Any = _with_status(self._read("lengths", videos), "done") if videos else None
+        for row in sorted(rows.to_pylist(), key=lambda r: (r["mode"] == mode, r["written_at"], r["run_id"])) if videos else ():
+            found[row["video_id"]] = row["footage_s"]
+        return found
+
+    @cached_property
+    def _marks(self) -> set[tuple[str, str, str]]:
+        rows = self._read("marks", self.videos)
+        return set(zip(*(rows[name].to_pylist() for name in ("video_id", "stage", "fingerprint")), strict=True))
+
+    def has(self, video_id: str, stage: str) -> bool:
+        """Whether a video has passed a stage, or the stage is not wanted."""
+        fingerprint = self._prints.get(stage)
+        return fingerprint is None or (video_id, stage, fingerprint) in self._marks
+
+    @cached_property
+    def _errors(self) -> list[Row]:
+        found: list[Row] = self._read("errors", self.videos).to_pylist()
+        return found
+
+    @cached_property
+    def permanent(self) -> set[tuple[str, str, str]]:
+        """(stage, key, fingerprint) of what failed for good."""
+        return {(row["stage"], row["key"], row["fingerprint"]) for row in self._errors if row["permanent"] and not self._retry_failed}
+
+    @cached_property
+    def scan_attempts(self) -> dict[str, int]:
+        """video_id -> failed attempts to scan it, by earlier runs."""
+        return _most((row["key"], row["attempt"]) for row in self._errors if row["stage"] == "scan")
+
+    def failed_clips(self, stage: str) -> set[str]:
+        """Clips of which a stage failed for good."""
+        return {key for s, key, fingerprint in self.permanent if (s, fingerprint) == (stage, self._prints.get(stage))}
+
+    def clip_ids(self, stage: str, videos: Sequence[str]) -> pa.Table:
+        """`clip_id` and `video_id` of the videos' clips that have a caption or a file, or of which that failed for good."""
+        import pyarrow as pa
+
+        have = self._read(stage, videos).select(["clip_id", "video_id"])
+        rows = [{"clip_id": clip, "video_id": video} for video, clips in self._hopeless(stage, videos).items() for clip in clips]
+        return pa.concat_tables([have, pa.Table.from_pylist(rows, schema=have.schema)])
+
+    def _hopeless(self, stage: str, videos: Sequence[str]) -> dict[str, list[str]]:
+        """video_id -> its clips of which a stage failed for good."""
+        failed, some = self.failed_clips(stage), set(videos)
+        pairs = {(r["video_id"], r["key"]) for r in self._errors if r["stage"] == stage and r["key"] in failed and r["video_id"] in some}
+        return _grouped(sorted(pairs))
+
+    def captioned(self, videos: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        """Clips by video, under whatever shots they were cut: those with a caption, and those without one whose caption failed for good."""
+        if "captions" not in self._prints or not videos:
+            return {}, {}
+        made = _pairs(self._read("captions", videos))
+        have = {clip for _, clip in made}
+        failed = {v: [c for c in clips if c not in have] for v, clips in self._hopeless("captions", videos).items()}
+        return _grouped(made), failed
+
+    def filed(self, videos: Sequence[str]) -> dict[str, list[str]]:
+        """Clips by video whose file is there or failed for good, under whatever shots they were cut."""
+        return _grouped(_pairs(self.clip_ids("files", videos))) if "files" in self._prints and videos else {}
+
+    def clips(self, videos: Sequence[str]) -> tuple[pa.Table, pa.Table]:
+        """Rows of `clips` and of `measures` of some videos, in the same order: by video and clip."""
+        import pyarrow.compute as pc
+
+        clips, measures = self._read("clips", videos), self._read("measures", videos)
+        at = pc.index_in(clips["clip_id"], value_set=measures["clip_id"])
+        return clips.filter(at.is_valid()), measures.take(at.drop_null())
+
+
+def _most(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """The greatest number of each key."""
+    found: dict[str, int] = {}
+    for key, n in counts:
+        found[key] = max(found.get(key, 0), n)
+    return found
+
+
+def _pairs(rows: Any) -> list[tuple[str, str]]:
+    """(video_id, clip_id) of rows."""
+    return list(zip(rows["video_id"].to_pylist(), rows["clip_id"].to_pylist(), strict=True))
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = defaultdict(list)
+    for video, clip in pairs:
+        found[video].append(clip)
+    return dict(found)
+
+
+def _with_status(videos: pa.Table, status: str) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return videos.filter(pc.equal(videos["status"], pa.scalar(status)))
+
+
+def _under(rows: pa.Table, fingerprint: str) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return rows.filter(pc.equal(rows["fingerprint"], pa.scalar(fingerprint)))
+
+
+def _empty(name: str) -> pa.Table:
+    extra = MEASURE_COLUMNS if name == "measures" else ()
+    tables = {t.name: t for t in (VIDEOS, MARKS, ERRORS, CLIPS, MEASURES, CAPTIONS, FILES)} | {"lengths": VIDEOS}
+    return schema(tables[name], extra).empty_table()
