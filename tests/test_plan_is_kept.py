@@ -82,7 +82,6 @@ CHANGES = {
     "engine.segment_s": change("engine.segment_s=1"),
     "engine.ray_address": change('engine.ray_address="local"'),
     "engine.metrics_port": change("engine.metrics_port=29876"),
-    "engine.segment_s": change("engine.segment_s=90"),
     "storage": change('storage.memory.some_option="x"'),
 }
 """Every key of the recipe. A new key must find its line here."""
