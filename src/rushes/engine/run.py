@@ -225,7 +225,7 @@ class _Run:
                 permanent = source.error["permanent"] or source.attempts + 1 >= self.recipe.scan.attempts
                 attempt = attempt_row(video, source.error, "identify", source.attempts + 1, permanent=permanent)
                 words = {"error_type": source.error["type"], "error": source.error["message"], "permanent": permanent}
-                note("video failed", run_id=self.run_id, stage="identify", level="warning", uri=item.uri, **words)
+                note("video failed", run_id=self.run_id, stage="identify", level="warning", uri=source.footage.uri, **words)
                 rows.add({"videos": [stamp.on(failed_video(video, source.error), scan)], "errors": [stamp.on(attempt, scan)]})
                 continue
             row = {**who, "status": "duplicate"} if source.status == "duplicate" else {**(source.video or {}), **who}
