@@ -114,7 +114,8 @@ class Run:
         words = [str(footage), "--out", str(out), *RUNNERS[runner], *(w for s in settings for w in ("--set", s))]
         command = [sys.executable, "-m", "rushes.cli", "run", *words]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, env={**env, "RUSHES_SURVIVAL_STOP": stop})
+        stopping = {"RUSHES_SURVIVAL_STOP": stop, "RUSHES_SURVIVAL_STOPPED": f"{out}.{value}.stopped"}
+        self.process = subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, env={**env, **stopping})
         assert self.process.stdout
         os.set_blocking(self.process.stdout.fileno(), False)
 

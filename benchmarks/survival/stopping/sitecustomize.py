@@ -13,14 +13,22 @@ THIS = "child" if "rushes.engine.child" in sys.orig_argv else "driver"
 if WHO == THIS:
     left, put = int(N), os.replace
 
+    def first() -> bool:
+        """Whether no process of this run has stopped before: one stop a run, or a second one would look like a hang."""
+        try:
+            os.close(os.open(f"{os.environ['RUSHES_SURVIVAL_STOPPED']}", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return False
+        return True
+
     def replace(*args: object, **how: object) -> None:
         """os.replace, with a stop."""
         global left  # noqa: PLW0603 - of this process alone
         left -= 1
-        if left == 0 and WHEN == "before":
+        if left == 0 and WHEN == "before" and first():
             os.kill(os.getpid(), signal.SIGSTOP)
         put(*args, **how)
-        if left == 0 and WHEN == "after":
+        if left == 0 and WHEN == "after" and first():
             os.kill(os.getpid(), signal.SIGSTOP)
 
     os.replace = replace

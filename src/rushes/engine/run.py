@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from rushes import errors
-from rushes.captions import make_engine
 from rushes.engine.books import RunRow
 from rushes.engine.cluster import RemoteDesk
 from rushes.engine.desk import Desk
 from rushes.engine.lease import Lease
-from rushes.engine.loop import Loop
 from rushes.engine.metrics import served
 from rushes.engine.plan import Plan, make_plan
 from rushes.engine.quarantine import quarantined
 from rushes.engine.rows import Stamp, attempt_row, failed_video
 from rushes.engine.segmenting import forget
+from rushes.engine.server import CaptionServer
 from rushes.engine.session import SESSIONS, Session, Setup, close_session, video_tables
 from rushes.engine.stages import build, start_engine
 from rushes.engine.tally import Tally
@@ -36,6 +35,7 @@ from rushes.store.buffer import Buffer
 from rushes.store.store import Store, now
 from rushes.verdict.judge import check_columns
 
+Watch = Callable[[Tally], None]
 LOOK_EVERY_S = 0.2
 STOP_WITHIN_S = 5.0
 """How long the plan may take to drain after a stop before its threads are left behind."""
@@ -95,90 +95,71 @@ def run(
         CannotGoOn: the run had to stop; the same call resumes.
     """
     check_columns(recipe.rules, RULE_COLUMNS)
-    stop = interrupted or threading.Event()
+    stop, wish = interrupted or threading.Event(), Wish(tuple(args), recipe, profile, limit, retry_failed)
     store = Store(out, recipe.storage)
     run_id = f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     lease = Lease(store, run_id, told=told)
     if not wait:
         lease.refuse()
     before = store.run_stamps()
-    known = store if store.marked() else None
-    plan = make_plan(args, known, recipe, limit=limit, retry_failed=retry_failed)
+    plan = wish.plan(store if store.marked() else None)
     if not plan.sources:
         raise FootageError("--limit 0 leaves no video", step="run", mend="use --limit 1 or more")
     try:
-        with _Server(recipe, stop) as server:
+        with CaptionServer(recipe, stop) as server:
             if plan.jobs:
                 server.check()
                 start_engine(recipe)
             Store.create(out, recipe.storage)
             with lease.held(wait=wait, interrupted=stop):
                 if store.run_stamps() != before:  # another run wrote since: what is present has changed
-                    plan = make_plan(args, store, recipe, limit=limit, retry_failed=retry_failed)
-                    if plan.jobs:
-                        start_engine(recipe)
+                    plan = wish.plan(store)
                 store.gate = lease.check
-                run = _Run(run_id, recipe, store, plan, server, args, limit, profile, stop, watch or (lambda _t: None))
-                with served(run_id, run.desk.tally, recipe.engine.metrics_port):
-                    return run.go()
+                one = _Run(run_id, wish, store, plan, server, stop, watch or (lambda _t: None))
+                with served(run_id, one.desk.tally, recipe.engine.metrics_port):
+                    return one.go()
     except Stopped:  # before anything was written
         return RunResult(run_id, "interrupted", Tally().as_dict())
 
 
-class _Server:
-    """The caption server, as the driver asks whether it is there."""
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a run was asked for; see `run`."""
 
-    def __init__(self, recipe: Recipe, interrupted: threading.Event) -> None:
-        self._engine = make_engine(recipe.captions)
-        self._interrupted = interrupted
-        self._loop = Loop()
+    args: tuple[str, ...]
+    recipe: Recipe
+    profile: str
+    limit: int | None
+    retry_failed: bool
 
-    def __enter__(self) -> _Server:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._engine is not None:
-            self._loop.call(self._engine.close())
-        self._loop.close()
-
-    def check(self) -> None:
-        """Raises ServerError when captions cannot be made, Stopped when the run is interrupted meanwhile."""
-        if self._engine is not None:
-            self._loop.call(self._engine.check(), self._interrupted)
+    def plan(self, store: Store | None, *, again: bool = False) -> Plan:
+        """What is missing now; `again`, in the same run: what failed in it is not tried anew."""
+        return make_plan(self.args, store, self.recipe, limit=self.limit, retry_failed=self.retry_failed and not again)
 
 
 class _Run:
     def __init__(
-        self,
-        run_id: str,
-        recipe: Recipe,
-        store: Store,
-        plan: Plan,
-        server: _Server,
-        args: Sequence[str],
-        limit: int | None,
-        profile: str,
-        interrupted: threading.Event,
-        watch: Callable[[Tally], None],
+        self, run_id: str, wish: Wish, store: Store, plan: Plan, server: CaptionServer, interrupted: threading.Event, watch: Watch
     ) -> None:
         self.run_id = run_id
-        self.recipe = recipe
+        self.wish = wish
+        self.recipe = wish.recipe
         self.store = store
         self.plan = plan
         self.server = server
-        self.args = args
-        self.limit = limit
         self.interrupted = interrupted
         self.watch = watch
         self.fatal: RushesError | None = None
-        self.setup = Setup(run_id, store.root, recipe.model_dump(mode="json"))
-        self.workers = worker_count(recipe.scan)
-        on_ray = recipe.engine.runner == "ray" and bool(plan.jobs)
+        self.setup = Setup(run_id, store.root, self.recipe.model_dump(mode="json"))
+        self.workers = worker_count(self.recipe.scan)
+        if plan.jobs:
+            start_engine(self.recipe)
+        on_ray = self.recipe.engine.runner == "ray" and bool(plan.jobs)
         self.desk: Desk | RemoteDesk = RemoteDesk(run_id) if on_ray else Desk()
         if isinstance(self.desk, Desk):
             SESSIONS[run_id] = session = Session(self.setup, self.desk, self.workers, platform.node())
             session.store.gate = store.gate
-        self.row = RunRow(store, recipe, plan.prints, run_id, profile, self.desk.tally)
+        self.row = RunRow(store, self.recipe, plan.prints, run_id, wish.profile, self.desk.tally)
 
     def go(self) -> RunResult:
         self._open_books()
@@ -257,7 +238,7 @@ class _Run:
                 return
             if pending:
                 self._await_server()
-            plan = make_plan(self.args, self.store, self.recipe, limit=self.limit)
+            plan = self.wish.plan(self.store, again=True)
             turn += 1
             jobs = keyed(plan.jobs if gone else [job for job in plan.jobs if job["kind"] == "clips"], turn)
             self.desk.add(captions_pending=-pending)

@@ -1,0 +1,31 @@
+"""The caption server as the driver sees it: is it there?"""
+
+from __future__ import annotations
+
+import threading
+
+from rushes.captions import make_engine
+from rushes.engine.loop import Loop
+from rushes.recipe import Recipe
+
+
+class CaptionServer:
+    """Asks the server that a recipe names; without one there is nothing to ask. Use as a context manager."""
+
+    def __init__(self, recipe: Recipe, interrupted: threading.Event) -> None:
+        self._engine = make_engine(recipe.captions)
+        self._interrupted = interrupted
+        self._loop = Loop()
+
+    def __enter__(self) -> CaptionServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._engine is not None:
+            self._loop.call(self._engine.close())
+        self._loop.close()
+
+    def check(self) -> None:
+        """Raises ServerError when captions cannot be made, Stopped when the run is interrupted meanwhile."""
+        if self._engine is not None:
+            self._loop.call(self._engine.check(), self._interrupted)
