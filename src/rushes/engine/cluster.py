@@ -1,7 +1,7 @@
 """Ray, and nothing else of the project knows it: the cluster, the desk as an actor, and this node's share.
 
-Daft's Flotilla runs the plan: one Swordfish process a node, one task at a time for each of its CPUs. The desk lives on the driver's node
-and takes no CPU. When the driver dies, Ray ends its actors: sessions then find the desk gone and end too.
+Daft's Flotilla runs the plan: one Swordfish process a node, which does one task of an asynchronous stage at a time. The desk lives on the
+driver's node and takes no CPU. When the driver dies, Ray ends its actors: sessions then find the desk gone and end too.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def this_node() -> tuple[str, int]:
 
     here = str(ray.get_runtime_context().get_node_id())
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return here, max(1, *(int(node["Resources"].get("CPU", 0)) for node in nodes if node["NodeID"] == here))
+    return here, max([1, *(int(node["Resources"].get("CPU", 0)) for node in nodes if node["NodeID"] == here)])
 
 
 def door(run_id: str) -> RemoteDoor:

@@ -178,6 +178,8 @@ class Session:
     def _attempts(self, child: Child, job: Mapping[str, Any], turn: Turn) -> tuple[dict[str, Any], int]:
         """Does a job, again when the child dies of it, as often as `scan.attempts` allows: the last answer, and which attempt it was."""
         before, attempt, limit = int(job.get("attempts", 0)), turn["attempt"], self.recipe.scan.attempts
+        if before < limit:  # else it is tried because --retry-failed asked for it, as often as at first
+            limit -= before
         if turn["lost"]:
             lost = described(_lost(job))
             self._write({"errors": [self._attempt(job, lost, before + n, permanent=n >= limit) for n in turn["lost"]]})
@@ -215,7 +217,8 @@ class Session:
             self._note("scanned whole", job, note=done["note"])
         if job["kind"] == "segment":
             if done["note"]:  # it cannot be joined: the others are not needed
-                self._door.divide(job["whole"], {}, json.dumps({**job, "kind": "stitch", "key": job["whole"]}))
+                stitch = {k: v for k, v in job.items() if k not in ("whole", "index")} | {"kind": "stitch", "key": job["whole"]}
+                self._door.divide(job["whole"], {}, json.dumps(stitch))
             self.reporter.ended(job["key"], Books(counts=counts, busy=done["busy"], errors={}))
             return []
         if job["kind"] in ("scan", "stitch"):
