@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -78,13 +79,17 @@ def test_status_follows_a_run_from_another_terminal(films: Path, tmp_path: Path)
         shown, rows = "", []
         while run.poll() is None and len(rows) < 2:
             if any(out.glob("runs/*.parquet")):
+                run.send_signal(signal.SIGSTOP)  # else it may be over before the second command has been imported
                 done = command("status", out, "--json")
                 assert done.code == 0, done.err
                 far = rows[-1]["decoded_now_s"] if rows else 0
                 rows += [r for r in done.lines if r["status"] == "running" and r["decoded_now_s"] > far]
                 shown = shown or (command("status", out).out if rows else "")
+                run.send_signal(signal.SIGCONT)
+            time.sleep(0.1)
         assert f"process {run.pid} on {socket.gethostname()}" in shown
     finally:
+        run.send_signal(signal.SIGCONT)
         _, err = run.communicate(timeout=60)
     assert run.returncode == 0, err
     assert {(r["pid"], r["videos_found"], r["videos_todo"]) for r in rows} == {(run.pid, 7, 7)}
