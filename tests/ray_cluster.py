@@ -1,35 +1,54 @@
 """A Ray cluster of two nodes with one CPU each on this machine, in a process of its own: real raylets, real Swordfish processes.
 
-Run as a program it prints one line of JSON (address, raylet of each node), then obeys lines on its standard input: `kill N` ends node N as
-a power cut would, `add` starts another node. At the end of its input the cluster ends.
+Run as a program it prints one line of JSON (address, processes of the head, raylet of each node), then obeys lines on its standard
+input: `kill N` ends node N as a power cut would, `add` starts another node. At the end of its input the cluster ends.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from processes import descendants, parent_of
+
 MARK = "RUSHES_TEST_CLUSTER"
+CHILD = "rushes.engine.child"
 
 
 @dataclass(frozen=True, slots=True)
 class RunningCluster:
-    """A started cluster."""
+    """A started cluster.
+
+    Attributes:
+        process: the process that holds it.
+        head: the head's state service (GCS) and raylet, by process id.
+        raylets: the raylet of each node that is there, by number of the node.
+    """
 
     process: subprocess.Popen[str]
     address: str
-    raylets: list[int]
+    head: list[int]
+    raylets: dict[int, int]
 
-    def tell(self, *words: object) -> dict[str, Any]:
-        """Gives an order and waits for the answer."""
+    def kill_node(self, number: int) -> None:
+        """Ends a node as a power cut would."""
+        self._tell("kill", number)
+        del self.raylets[number]
+
+    def add_node(self) -> None:
+        """Starts another node."""
+        told = self._tell("add")
+        self.raylets[told["number"]] = told["raylet"]
+
+    def _tell(self, *words: object) -> dict[str, Any]:
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(" ".join(map(str, words)) + "\n")
         self.process.stdin.flush()
@@ -37,32 +56,36 @@ class RunningCluster:
 
     def workers(self) -> dict[int, list[int]]:
         """Daft's process on each node that decodes: process id -> its decoding children."""
-        parents = {}
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            with suppress(OSError):
-                parents[int(pid)] = int(Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[1])
         found: dict[int, list[int]] = {}
-        for child, worker in parents.items():
-            if parents.get(worker) in self.raylets:
-                with suppress(OSError):
-                    if b"rushes.engine.child" in Path("/proc", str(child), "cmdline").read_bytes():
-                        found.setdefault(worker, []).append(child)
-        return found
+        for pid, command in descendants(self.process.pid).items():
+            if CHILD in command:
+                found.setdefault(parent_of(pid), []).append(pid)
+        return {worker: children for worker, children in found.items() if parent_of(worker) in self.raylets.values()}
 
 
 @contextmanager
-def cluster(cpus: int = 1) -> Iterator[RunningCluster]:
-    """Starts a cluster of a head without CPUs and two nodes."""
-    env = {**os.environ, MARK: "1", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
+def cluster(cpus: int = 1, path: Sequence[str] = (), **env: str) -> Iterator[RunningCluster]:
+    """Starts a cluster of a head without CPUs and two nodes.
+
+    Args:
+        cpus: of each node.
+        path: folders in which its processes look for modules before any other.
+        env: further environment of its processes.
+    """
+    env = {**os.environ, MARK: "1", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join([*path, *sys.path]), **env}
     process = subprocess.Popen(
         [sys.executable, __file__, str(cpus)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
     )
     try:
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
-        yield RunningCluster(process, told["address"], told["raylets"])
+        yield RunningCluster(process, told["address"], told["head"], dict(enumerate(told["raylets"])))
     finally:
+        everyone = descendants(process.pid)  # when the head was killed, the cluster does not end them all
         process.communicate(timeout=60)
+        for pid in everyone:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def main(cpus: int) -> None:
@@ -75,14 +98,15 @@ def main(cpus: int) -> None:
     held = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     nodes = [held.add_node(num_cpus=cpus) for _ in range(2)]
 
-    def raylet(node: Any) -> int:
-        return int(node.all_processes["raylet"][0].process.pid)
+    def pid(node: Any, name: str) -> int:
+        return int(node.all_processes[name][0].process.pid)
 
     def tell(**words: Any) -> None:
         answers.write(json.dumps(words) + "\n")
         answers.flush()
 
-    tell(address=held.address, raylets=[raylet(node) for node in nodes])
+    head = [pid(held.head_node, name) for name in ("gcs_server", "raylet")]
+    tell(address=held.address, head=head, raylets=[pid(node, "raylet") for node in nodes])
     for line in sys.stdin:
         order, *rest = line.split()
         if order == "kill":
@@ -90,7 +114,7 @@ def main(cpus: int) -> None:
             tell(killed=rest[0])
         else:
             nodes.append(held.add_node(num_cpus=cpus))
-            tell(raylet=raylet(nodes[-1]))
+            tell(number=len(nodes) - 1, raylet=pid(nodes[-1], "raylet"))
     held.shutdown()
 
 

@@ -124,11 +124,11 @@ class Done:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-def start(*args: str | Path, **env: str) -> subprocess.Popen[str]:
-    """Starts a command of Rushes; the caller waits for it."""
+def start(*args: str | Path, code: str = "from rushes import cli; cli.main()", **env: str) -> subprocess.Popen[str]:
+    """Starts a command of Rushes; the caller waits for it. `code` is what runs it."""
     environ = {**os.environ, "PYTHONPATH": str(SRC), "PYTHONWARNINGS": "ignore", **env}
     return subprocess.Popen(
-        [sys.executable, "-m", "rushes.cli", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
+        [sys.executable, "-c", code, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ
     )
 
 

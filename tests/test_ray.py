@@ -109,6 +109,21 @@ def test_a_driver_that_dies_takes_all_workers_with_it(nodes: RunningCluster, fil
     assert but_errors(out) == but_errors(native)
 
 
+@pytest.mark.parametrize("is_local", [False, True])
+def test_a_run_that_is_asked_to_stop_stops_as_on_one_machine(nodes: RunningCluster, films: Path, tmp_path: Path, is_local: bool) -> None:
+    """Ray's own handler of SIGTERM would end the driver at once, with exit code 15. `local` also ends the cluster that it began."""
+    out = tmp_path / "store"
+    words = ["local" if is_local and word == nodes.address else word for word in on_ray(nodes, films, out)]
+    process = start(*words)
+    until(lambda: list(out.glob("marks/*.parquet")) or process.poll() is not None)
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert "stopping (SIGTERM)" in err and "run the same command again" in err
+    [row] = seen(out, *QUICK).runs()
+    assert row["status"] == "interrupted" and 0 < row["videos_scanned"] < N_FILMS
+
+
 def test_a_video_that_kills_its_worker_is_one_failed_row_and_the_rest_goes_on(nodes: RunningCluster, films: Path, tmp_path: Path) -> None:
     """Whoever opens the poison dies, as by the system's out-of-memory killer: three times, then it is failed, in the same run."""
     out, poison = tmp_path / "store", tmp_path / "poison.mp4"
@@ -151,12 +166,29 @@ def test_captions_are_asked_for_from_the_nodes(nodes: RunningCluster, films: Pat
         assert row["captions_made"] == row["clips_kept"] == len(rows_of(out, "captions")["captions"])
 
 
+def test_a_head_that_dies_ends_the_run_with_a_word(films: Path, tmp_path: Path) -> None:
+    """A cluster of its own. Left to themselves, Daft's plan would wait for ever and Ray's client end the driver with exit code 1."""
+    out, patience_s = tmp_path / "store", 2.0
+    code = f"from rushes import cli; from rushes.engine import cluster; cluster.HEAD_S = {patience_s}; cli.main()"
+    with start_server(service_s=3600) as server, cluster() as held:
+        model = ("captions.engine=openai", "captions.model=tiny-vlm", f"captions.base_url={server.base_url}")
+        process = start(*on_ray(held, films, out, *model), code=code)
+        until(lambda: any(r["images"] for r in server.stats()["requests"]))
+        os.kill(held.head[0], signal.SIGKILL)
+        _, err = process.communicate(timeout=40)
+        until(lambda: not held.workers(), within_s=2.0)
+    assert process.returncode == 3, err
+    assert f"the head of the cluster took no connection at {held.address} for 2 s. Mend: " in err
+    assert "run the same command again" in err
+    assert seen(out, *QUICK, *model).runs()[-1]["status"] == "interrupted"
+
+
 def test_a_node_that_dies_is_survived(nodes: RunningCluster, films: Path, native: Path, tmp_path: Path) -> None:
     """Last of all, since the node does not come back."""
     out = tmp_path / "store"
     process = start(*on_ray(nodes, films, out))
     until(lambda: list(out.glob("marks/*.parquet")) and len(nodes.workers()) == 2)
-    nodes.tell("kill", 0)
+    nodes.kill_node(0)
     _, err = process.communicate(timeout=150)
     assert process.returncode == 0, err
     assert but_errors(out) == but_errors(native)

@@ -77,7 +77,7 @@ def _leave(code: int) -> NoReturn:
     """Ends the process at once: Daft's threads may not end by themselves when a run was stopped."""
     import os
 
-    if "ray" in sys.modules:
+    if "ray" in sys.modules and code != RushesError.exit_code:  # saying goodbye to a dead cluster ends the process with exit 1
         from rushes.engine import cluster
 
         cluster.leave()

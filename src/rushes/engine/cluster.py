@@ -10,7 +10,12 @@ import contextlib
 import logging
 import os
 import platform
+import signal
+import socket
+import threading
+import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
@@ -26,7 +31,14 @@ ANSWER_S = 1.0
 """How long a session waits for the desk before it takes it for gone: it answers within milliseconds."""
 PATIENCE_S = 30.0
 """How long the driver waits for its own desk."""
+HEAD_S = 30.0
+"""How long the head may be out of reach, which a restarted one with a store of its own for its state is not. After 60 s Ray's client would
+end the driver itself, with exit code 1 (`gcs_rpc_server_reconnect_timeout_s`), while Daft's plan waits for ever."""
+LOOK_EVERY_S = 1.0
+"""How often the driver looks whether the head is there, and how long it waits for a connection."""
 NAMESPACE = "rushes"
+_JOINING = ThreadPoolExecutor(1, thread_name_prefix="ray")
+"""A thread that lives as long as this process: the kernel ends the processes of a local cluster with the thread that started them."""
 QUIET = {"DAFT_ANALYTICS_ENABLED": "0", "DO_NOT_TRACK": "true", "DAFT_PROGRESS_BAR": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
@@ -56,7 +68,7 @@ def join(address: str) -> None:
         if address == "local":
             options |= {"num_cpus": cores(), "include_dashboard": False}
         try:
-            ray.init(address=address, namespace=NAMESPACE, **options)
+            _init(address=address, namespace=NAMESPACE, **options)
         except (ConnectionError, ValueError, TimeoutError, RuntimeError, ray.exceptions.RayError) as error:
             raise CannotGoOn(
                 f"no Ray cluster at {address}: {' '.join(str(error).split())[:200]}", step="run",
@@ -67,6 +79,19 @@ def join(address: str) -> None:
 
     with contextlib.suppress(daft.exceptions.DaftCoreException):  # chosen before, in this process
         daft.set_runner_ray(noop_if_initialized=True)
+
+
+def _init(**options: Any) -> None:
+    """Calls `ray.init` and leaves the handlers of signals as they are.
+
+    In the main thread it would make SIGTERM end this process at once with exit code 15. In another one it leaves Python's handlers alone,
+    but its C++ half puts one before them that prints a stack; so they are put in front again.
+    """
+    import ray
+
+    _JOINING.submit(ray.init, **options).result()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
 
 
 def leave() -> None:
@@ -168,6 +193,35 @@ class RemoteDoor:
             raise DeskGone from error
 
 
+class Head:
+    """The cluster's head, as a driver watches it: Ray tells nobody that its state service (GCS) has gone."""
+
+    def __init__(self) -> None:
+        import ray
+
+        host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")
+        self._address = host, int(port)
+        self._seen = self._looked = time.monotonic()
+
+    def check(self) -> None:
+        """Looks, at most once in `LOOK_EVERY_S`.
+
+        Raises:
+            CannotGoOn: it took no connection for `HEAD_S`.
+        """
+        if time.monotonic() - self._looked < LOOK_EVERY_S:
+            return
+        try:
+            socket.create_connection(self._address, timeout=LOOK_EVERY_S).close()
+            self._seen = time.monotonic()
+        except OSError as error:
+            if time.monotonic() - self._seen > HEAD_S:
+                mend = "look at the cluster (ray status), start it anew if need be, then run the same command again: it resumes"
+                what = f"the head of the cluster took no connection at {self._address[0]}:{self._address[1]} for {HEAD_S:g} s"
+                raise CannotGoOn(what, step="run", mend=mend) from error
+        self._looked = time.monotonic()
+
+
 class RemoteDesk:
     """The desk as an actor, as its driver sees it. The same methods as `Desk`, as far as a driver needs them.
 
@@ -183,6 +237,7 @@ class RemoteDesk:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         options: dict[str, Any] = {"name": _name(run_id), "namespace": NAMESPACE, "num_cpus": 0, "scheduling_strategy": here}
         self._actor: Any = ray.remote(ShownDesk).options(**options).remote(run_id)
+        self._head = Head()
         self.tally = Tally()
         self.fatal: tuple[str, str] | None = None
 
@@ -204,6 +259,7 @@ class RemoteDesk:
 
     def refresh(self) -> int:
         """See `Desk.refresh`."""
+        self._head.check()
         state = self._get(self._actor.state.remote())
         self.tally.load(state["tally"])
         self.fatal = state["fatal"]

@@ -308,16 +308,23 @@ class _Run:
 
     def _close(self, status: str) -> None:
         try:
-            self.desk.order(stop=status != "finished")
-            if isinstance(self.desk, Desk):
-                close_session(self.run_id)
-            self._roll_call(close=True)
+            self._dismiss(stop=status != "finished")
+        except RushesError as error:
+            self.fatal = self.fatal or error
+        try:
             self.row.write(status, str(self.fatal) if self.fatal else None)
         except RushesError as error:
             self.fatal = self.fatal or error
         finally:
             self.desk.end()
         self.watch(self.desk.tally)
+
+    def _dismiss(self, *, stop: bool) -> None:
+        """Ends the sessions, and hears their last news."""
+        self.desk.order(stop=stop)
+        if isinstance(self.desk, Desk):
+            close_session(self.run_id)
+        self._roll_call(close=True)
 
 
 def keyed(jobs: Sequence[dict[str, Any]], turn: int) -> dict[str, str]:
