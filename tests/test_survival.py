@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from benchmarks.survival import readers
 from benchmarks.survival.campaign import Blow, Campaign
+from benchmarks.survival.places import Machine
 from benchmarks.survival.scenes import SCENES, make_footage
 from benchmarks.survival.server import Server
 from benchmarks.survival.victims import CHILD, DRIVER
@@ -43,7 +44,7 @@ def server() -> Iterator[Server]:
 
 def campaign(name: str, footage: Path, folder: Path, server: Server) -> Campaign:
     scene = next(s for s in SCENES if s.name == name)
-    made = Campaign(scene, footage, folder, server, "native", random.Random(4))
+    made = Campaign(scene, footage, folder, server, Machine(folder), random.Random(4))
     made.prepare()
     return made
 

@@ -8,19 +8,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.survival.campaign import PARALLEL, RUNNERS, Blow, Campaign, Struck
+from benchmarks.survival.campaign import PARALLEL, Blow, Campaign, Struck
+from benchmarks.survival.places import Machine, Nodes, place
 from benchmarks.survival.scenes import SCENES, Scene, make_footage
 from benchmarks.survival.server import Server
-from benchmarks.survival.victims import CHILD, DRIVER, RAY_SHARES, SHARES
+from benchmarks.survival.victims import ATTEMPTS, DRIVER, RAY_SHARES, SHARES
 
 IN_A_ROW = 5
 """Blows of one campaign."""
 SERVICE_S = 0.15
 """A caption of the server takes so long: all together about as long as the scan of the films."""
 AGAIN = 2
-"""How often a child may be killed in one campaign: at `scan.attempts` deaths of one video's child, over all runs, the video is failed."""
+"""Blows of one campaign that may count as attempts: at `scan.attempts` of one video, over all runs, it is failed."""
 
 
 def drawn(scenes: Sequence[Scene], chance: random.Random, shares: Mapping[str, int]) -> Iterator[tuple[Scene, list[Blow]]]:
@@ -35,10 +37,10 @@ def drawn(scenes: Sequence[Scene], chance: random.Random, shares: Mapping[str, i
 
 
 def spared(blows: Sequence[Blow]) -> list[Blow]:
-    """The blows, with the driver struck where a child would be killed too often."""
+    """The blows, with the driver struck where one video could be attempted too often."""
     found: list[Blow] = []
     for blow in blows:
-        often = blow.victim == CHILD and sum(b.victim == CHILD for b in found) >= AGAIN
+        often = blow.victim in ATTEMPTS and sum(b.victim in ATTEMPTS for b in found) >= AGAIN
         found.append(Blow(DRIVER, blow.moment) if often else blow)
     return found
 
@@ -73,7 +75,7 @@ def main() -> int:
     """Run it; 1 when a store differs from the undisturbed one, or a promise is broken on the way."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--runner", choices=list(RUNNERS), default="native")
+    parser.add_argument("--runner", choices=[Machine.runner, Nodes.runner], default="native")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--scene", action="append", help="only scenes whose name begins so")
     parser.add_argument("--victim", action="append", help="only victims whose name begins so")
@@ -83,14 +85,16 @@ def main() -> int:
     shares = {v: share for v, share in all_shares.items() if v.startswith(tuple(args.victim or ("",)))}
     chance, struck = random.Random(args.seed), list[Struck]()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="rushes-survival-") as name, Server(SERVICE_S, PARALLEL).running() as server:
-        folder = Path(name)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rushes-survival-")))
+        server = stack.enter_context(Server(SERVICE_S, PARALLEL).running())
+        where = stack.enter_context(place(args.runner, folder))
         footage = folder / "footage"
         make_footage(footage)
         campaigns = {}
         for k, (scene, blows) in enumerate(drawn(scenes, chance, shares)):
             if scene.name not in campaigns:
-                campaigns[scene.name] = Campaign(scene, footage, folder / str(k), server, args.runner, chance)
+                campaigns[scene.name] = Campaign(scene, footage, folder / str(k), server, where, chance)
                 usual = campaigns[scene.name].prepare()
                 print(f"undisturbed  {scene.name}: {usual.usual_s:.1f} s, {usual.captions} captions", flush=True)
             for one in campaigns[scene.name].go(blows):

@@ -13,28 +13,19 @@ import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.render import ROOT
 from benchmarks.survival import readers
 from benchmarks.survival.moments import MOMENTS, Watch
+from benchmarks.survival.places import Machine, kill
 from benchmarks.survival.scenes import WORKERS, Scene
 from benchmarks.survival.server import Server, text_of
-from benchmarks.survival.victims import VICTIMS, remount
-from rushes.engine.session import COMMITTING
+from benchmarks.survival.victims import NODE, VICTIMS, WORKER, remount
 from rushes.recipe import Recipe
 
-sys.path.insert(0, str(ROOT / "tests"))
-from processes import marked
-
-RUNNERS: dict[str, tuple[str, ...]] = {"native": (), "ray": ("--ray", "local")}
-"""Further words of the command, by runner."""
-STOPPING = Path(__file__).resolve().parent / "stopping"
-NOT_OURS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::IDLE")
-"""Processes of Ray's that do nothing for a run; its daemons are known by their place, a folder named ray."""
 OUTLIVE_S = 2.0
 """How long a child may live after its driver."""
 UNDER_WAY_S = 1.0
@@ -87,9 +78,9 @@ class Struck:
     problems: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reference:
-    """The undisturbed run of a scene: what readers see afterwards, and how long it took."""
+    """The undisturbed run of a scene: what readers see afterwards, and how long it takes with the runner."""
 
     base: Path | None
     view: readers.View
@@ -98,24 +89,23 @@ class Reference:
     usual_s: float
     captions: int
     files: dict[str, int]
-    """How many files the driver, and each of the children, put in their places."""
+    """How many files each process that commits rows ("driver"), and each of the children, puts in their places."""
 
 
 class Run:
     """One process of a scene's run, with all that descends from it."""
 
-    def __init__(self, footage: Path, out: Path, settings: Iterable[str], runner: str, stop: str = "") -> None:
+    def __init__(self, footage: Path, out: Path, settings: Iterable[str], place: Machine, stop: str = "") -> None:
         self.mark = f"RUSHES_SURVIVAL={uuid.uuid4().hex}"
         self.began = time.time()
         self._said = b""
+        self._place = place
+        place.stop_at(stop)
         name, _, value = self.mark.partition("=")
-        path = os.pathsep.join([*([str(STOPPING)] if stop else []), str(ROOT / "src")])
-        env = {**os.environ, "PYTHONPATH": path, "PYTHONWARNINGS": "ignore", "PYTHONFAULTHANDLER": "1", name: value}
-        words = [str(footage), "--out", str(out), *RUNNERS[runner], *(w for s in settings for w in ("--set", s))]
+        env = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONFAULTHANDLER": "1", name: value, **place.env}
+        words = [str(footage), "--out", str(out), *(w for s in settings for w in ("--set", s)), *place.words]
         command = [sys.executable, "-m", "rushes.cli", "run", *words]
-        pipe = subprocess.PIPE
-        stopping = {"RUSHES_SURVIVAL_STOP": stop, "RUSHES_SURVIVAL_STOPPED": f"{out}.{value}.stopped"}
-        self.process = subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, env={**env, **stopping})
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
         assert self.process.stdout
         os.set_blocking(self.process.stdout.fileno(), False)
 
@@ -132,16 +122,12 @@ class Run:
         return self.process.returncode
 
     def outlived_s(self) -> float:
-        """How long processes of a run that has ended are still there; all are killed after ten seconds, Ray's own at once."""
+        """How long processes of a run that has ended are still there; all are killed after ten seconds."""
         began = time.monotonic()
-        while {pid for pid, words in marked(self.mark).items() if not words.startswith(NOT_OURS) and "/ray/" not in words}:
-            if time.monotonic() - began > 10:
-                break
+        while (left := self._place.left(self.mark)) and time.monotonic() - began < 10:
             time.sleep(LOOK_EVERY_S * 10)
         outlived_s = time.monotonic() - began
-        for pid in marked(self.mark):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill(left)
         return outlived_s
 
     def words(self) -> str:
@@ -152,9 +138,7 @@ class Run:
 
     def go_on(self) -> None:
         """Lets what stopped by itself go on."""
-        for pid in marked(self.mark):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+        kill(self._place.left(self.mark), signal.SIGCONT)
 
     def stop(self) -> None:
         """Ends it if it goes on."""
@@ -168,12 +152,12 @@ class Run:
 class Campaign:
     """A scene, in a folder of its own, with a server."""
 
-    def __init__(self, scene: Scene, footage: Path, folder: Path, server: Server, runner: str, chance: random.Random) -> None:
+    def __init__(self, scene: Scene, footage: Path, folder: Path, server: Server, place: Machine, chance: random.Random) -> None:
         self.scene = scene
         self.footage = footage / scene.footage
         self.folder = folder
         self.server = server
-        self.runner = runner
+        self.place = place
         self.chance = chance
         self.recipe = Recipe().with_overrides([*scene.settings])
         self.reference: Reference | None = None
@@ -181,9 +165,9 @@ class Campaign:
     def _settings(self, settings: Iterable[str]) -> list[str]:
         return [*settings, f"captions.base_url={self.server.url}"]
 
-    def _undisturbed(self, out: Path, settings: Iterable[str]) -> float:
+    def _undisturbed(self, out: Path, settings: Iterable[str], place: Machine) -> float:
         began = time.monotonic()
-        run = Run(self.footage, out, self._settings(settings), "native")
+        run = Run(self.footage, out, self._settings(settings), place)
         try:
             if (code := run.end(self.server)) != 0:
                 raise RuntimeError(f"the undisturbed run of {self.scene.name!r} ended with {code}: {run.words()}")
@@ -192,23 +176,36 @@ class Campaign:
         return time.monotonic() - began
 
     def prepare(self) -> Reference:
-        """Runs the scene undisturbed, natively whatever the runner: all runners must make the same rows."""
+        """Runs the scene undisturbed, natively whatever the runner, since all runners must make the same rows; and then with the runner.
+
+        Raises:
+            RuntimeError: a run failed, made nothing, or made other rows than the native one.
+        """
+        here = Machine(self.folder)
         base, out = self.folder / "base" / "store", self.folder / "undisturbed" / "store"
         for path in (base, out):
             path.parent.mkdir(parents=True)
         if self.scene.before is not None:
-            self._undisturbed(base, self.scene.before)
+            self._undisturbed(base, self.scene.before, here)
             shutil.copytree(base, out)
         self.server.forget()
-        usual_s = self._undisturbed(out, self.scene.settings)
+        usual_s = self._undisturbed(out, self.scene.settings, here)
         seen = readers.view(out)
         lines, asked = tuple(readers.listed(out, self.recipe)), len(self.server.asked)
         if not any(seen.rows.values()) or (wrong := readers.broken_promises(out)):
             raise RuntimeError(f"the undisturbed run of {self.scene.name!r} is no measure: {wrong or 'it made no rows'}")
         made = Counter("child" if name.startswith(CHILDS) else "driver" for name in {*readers.files_of(out)} - {*readers.files_of(base)})
-        files = {"driver": made["driver"] + RUNS_ROWS, "child": -(-made["child"] // WORKERS)}
+        files = {"driver": -(-made["driver"] // self.place.sessions) + RUNS_ROWS, "child": -(-made["child"] // WORKERS)}
         self.reference = Reference(base if base.exists() else None, seen, lines, _hashes(out), usual_s, asked, files)
+        if self.place.runner != here.runner:
+            self._compare_runners(self.reference)
         return self.reference
+
+    def _compare_runners(self, native: Reference) -> None:
+        with self._store() as out:
+            native.usual_s = self._undisturbed(out, self.scene.settings, self.place)
+            if wrong := readers.view(out).unlike(native.view):
+                raise RuntimeError(f"undisturbed, {self.place.runner} makes other rows of {self.scene.name!r}: {wrong}")
 
     @contextmanager
     def _store(self) -> Iterator[Path]:
@@ -249,14 +246,15 @@ class Campaign:
         for _ in range(len(left) + TRIES):
             self.server.back()
             had = self._stored(out) if (out / "rushes.json").is_file() else set()
-            run = Run(self.footage, out, self._settings(self.scene.settings), self.runner, self._stop(left))
+            self.place.mend()
+            run = Run(self.footage, out, self._settings(self.scene.settings), self.place, self._stop(left))
             try:
                 n = len(struck)
                 self._strike(run, out, left, struck)
                 run.go_on()
                 code = run.end(self.server)
                 if len(struck) > 0:
-                    struck[-1].problems += self._asked_in_vain(run, had, server_died=self._stopped_by_server(struck[n:]))
+                    struck[-1].problems += self._asked_in_vain(run, had, struck[n:])
                 expected = VICTIMS[struck[-1].blow.victim].codes if len(struck) > n else frozenset()
                 if code == 0 or (code not in expected and not (code == 3 and self._stopped_by_server(struck[n:]))):
                     self._finished(run, code, out, struck)
@@ -283,7 +281,7 @@ class Campaign:
     def _strike(self, run: Run, out: Path, left: deque[Blow], struck: list[Struck]) -> None:
         """Strikes as many blows as the run lives through, and one more."""
         assert self.reference is not None
-        watch = Watch(out, run.process.pid, self.server, self.reference.usual_s, self.reference.captions)
+        watch = Watch(out, run.process.pid, self.place, self.server, self.reference.usual_s, self.reference.captions)
         while left:
             watch.begin(time.time())
             run.go_on()
@@ -293,7 +291,7 @@ class Campaign:
             victim = VICTIMS[blow.victim]
             if not victim.strike(watch, self.chance):
                 continue
-            struck.append(Struck(self.runner, self.scene.name, blow))
+            struck.append(Struck(self.place.runner, self.scene.name, blow))
             if victim.codes:
                 return
 
@@ -337,7 +335,7 @@ class Campaign:
         struck.answers, struck.oldest_s = len(ages), max(ages, default=0.0)
         if struck.oldest_s > UNDER_WAY_S:
             struck.problems.append(f"{len(ages)} captions are lost, the oldest {struck.oldest_s:.1f} s old")
-        if struck.scans > WORKERS + COMMITTING:
+        if struck.scans > self.place.scans_in_flight:
             struck.problems.append(f"{struck.scans} scans that had ended are lost")
 
     def _asked(self, run: Run) -> list[dict[str, Any]]:
@@ -346,14 +344,18 @@ class Campaign:
     def _stored(self, out: Path) -> set[str]:
         return set(readers.captions_of(out, self.recipe)) if self.reference and self.reference.captions else set()
 
-    def _asked_in_vain(self, run: Run, had: set[str], *, server_died: bool) -> list[str]:
-        """Requests of a run for captions that the store had before it, or that it had been given already."""
+    def _asked_in_vain(self, run: Run, had: set[str], struck: list[Struck]) -> list[str]:
+        """Requests of a run for captions that the store had before it, or that it had been given already.
+
+        What was under way may be asked for again in the same run: with all sessions when the server died, with one that died itself.
+        """
         asked = self._asked(run)
+        died = Counter(s.blow.victim in (WORKER, NODE) for s in struck)[True] + self.place.sessions * self._stopped_by_server(struck)
         found = []
         if known := sum(text_of(r) in had for r in asked):
             found.append(f"{known} captions were asked for that the store had")
         twice = sum(n - 1 for n in Counter(text_of(r) for r in asked).values())
-        if twice > (PARALLEL if server_died else 0):
+        if twice > PARALLEL * died:
             found.append(f"{twice} requests were made twice in one run")
         return found
 
@@ -374,7 +376,7 @@ class Campaign:
             if _hashes(out) != self.reference.clip_files:
                 problems.append("clip files are not those of the undisturbed run")
         if problems and not struck:
-            struck.append(Struck(self.runner, self.scene.name, Blow("nothing", "none came")))
+            struck.append(Struck(self.place.runner, self.scene.name, Blow("nothing", "none came")))
         if struck:
             struck[-1].problems += problems
             struck[-1].litter = readers.litter(out)

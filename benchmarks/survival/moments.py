@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.render import ROOT
+from benchmarks.survival.places import Machine
 from benchmarks.survival.server import Server
-from rushes.engine.workers import MODULE
 
 sys.path.insert(0, str(ROOT / "tests"))
-from processes import descendants, state_of
+from processes import state_of
 
 
 @dataclass(slots=True)
@@ -28,6 +28,7 @@ class Watch:
 
     out: Path
     pid: int
+    place: Machine
     server: Server
     usual_s: float
     captions: int
@@ -52,7 +53,7 @@ class Watch:
 
     def children(self) -> list[int]:
         """Decoding children of the run, by id."""
-        return [pid for pid, command in descendants(self.pid).items() if MODULE in command]
+        return self.place.children(self.pid)
 
     def requests(self, *, answered: bool = False) -> int:
         """Captions asked for since `begin`, or those that were answered."""
@@ -86,8 +87,8 @@ def at(share: float, spread: float = 0.0) -> Callable[[Watch, float], bool]:
 
 
 def stopped(watch: Watch, _chance: float) -> bool:
-    """The run, or a child of it, has stopped by itself."""
-    return any(state_of(pid) == "T" for pid in (watch.pid, *watch.children()))
+    """A process of the run has stopped by itself."""
+    return any(state_of(pid) == "T" for pid in {watch.pid, *watch.place.holders(watch.pid), *watch.children()})
 
 
 MOMENTS = {

@@ -7,18 +7,14 @@ import random
 import resource
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.render import ROOT
 from benchmarks.survival.moments import Watch
-
-sys.path.insert(0, str(ROOT / "tests"))
-from processes import descendants, parent_of
+from benchmarks.survival.places import Nodes, kill
 
 GIVEN_BYTES = (0, 4096, 16_384)
 """A file may grow to one of these under "quota": in some cases small parts are still written, and large ones not."""
@@ -46,8 +42,7 @@ class Victim:
 def _send(*numbers: signal.Signals) -> Callable[[Watch, random.Random], bool]:
     def strike(watch: Watch, chance: random.Random) -> bool:
         for number in numbers:
-            with suppress(ProcessLookupError):
-                os.kill(watch.pid, number)
+            kill([watch.pid], number)
             if len(numbers) > 1:
                 time.sleep(chance.random() * 0.3)
         return True
@@ -58,8 +53,7 @@ def _send(*numbers: signal.Signals) -> Callable[[Watch, random.Random], bool]:
 def _child(watch: Watch, chance: random.Random) -> bool:
     if not (children := watch.children()):
         return False
-    with suppress(ProcessLookupError):
-        os.kill(chance.choice(children), signal.SIGKILL)
+    kill([chance.choice(children)])
     return True
 
 
@@ -100,23 +94,27 @@ STOPPED = frozenset({3})
 
 
 def _worker(watch: Watch, chance: random.Random) -> bool:
-    """The process of Ray's whose children decode."""
-    sessions = {parent_of(pid) for pid in watch.children()} - {watch.pid, 0}
-    for pid in sessions:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return bool(sessions)
+    if not (holders := watch.place.holders(watch.pid)):
+        return False
+    kill([chance.choice(holders)])
+    return True
 
 
 def _node(watch: Watch, chance: random.Random) -> bool:
-    raylets = [pid for pid, command in descendants(watch.pid).items() if command.split(" ")[0].endswith("/raylet")]
-    for pid in raylets:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    return bool(raylets)
+    assert isinstance(watch.place, Nodes)
+    watch.place.kill_node(chance)
+    return True
 
 
-DRIVER, CHILD = "driver, SIGKILL", "child, SIGKILL"
+def _head(watch: Watch, chance: random.Random) -> bool:
+    assert isinstance(watch.place, Nodes)
+    watch.place.kill_head(chance)
+    return True
+
+
+DRIVER, CHILD, WORKER, NODE = "driver, SIGKILL", "child, SIGKILL", "Ray worker, SIGKILL", "Ray node, SIGKILL"
+ATTEMPTS = (CHILD, WORKER, NODE)
+"""Blows that count as an attempt at what they hit."""
 VICTIMS = {
     v.name: v
     for v in (
@@ -128,8 +126,9 @@ VICTIMS = {
         Victim("caption server away", _server),
         Victim("disk full", _disk, STOPPED),
         Victim("quota", _quota, STOPPED),
-        Victim("Ray worker, SIGKILL", _worker),
-        Victim("Ray node, SIGKILL", _node, STOPPED),
+        Victim(WORKER, _worker),
+        Victim(NODE, _node),
+        Victim("Ray head, SIGKILL", _head, STOPPED),
     )
 }
 SHARES = {
@@ -137,5 +136,5 @@ SHARES = {
     "quota": 1,
 }  # fmt: skip
 """How often each is struck, out of their sum."""
-RAY_SHARES = SHARES | {"quota": 0, "Ray worker, SIGKILL": 6, "Ray node, SIGKILL": 3}
+RAY_SHARES = SHARES | {"quota": 0, WORKER: 6, NODE: 4, "Ray head, SIGKILL": 2}
 """The same on Ray, whose own processes fall to a quota as well."""

@@ -1,34 +1,37 @@
-"""Stops a process of a run when it is about to put its n-th file in its place, or has just done so: the moments between two parts.
+"""Lets a process of a run stop before it puts a given file in its place, or when it has just done so: the moments between two parts.
 
-Python imports this by itself where this folder is on its path. RUSHES_SURVIVAL_STOP is `driver N before` or `child N after`; nothing else
-of the run is changed. The process stops as by SIGSTOP, and the harness strikes it then.
+Python imports this by itself where this folder is on its path. The file that RUSHES_SURVIVAL_STOP names says `driver N before` or `child
+N after`, anew for each run; nothing else of the run is changed. "driver" is whoever commits rows: on Ray the process of a node. The process
+stops as by SIGSTOP, and the harness strikes it then.
 """
 
 import os
 import signal
 import sys
+from pathlib import Path
 
-WHO, N, WHEN = (os.environ.get("RUSHES_SURVIVAL_STOP") or "nobody 0 before").split()
 THIS = "child" if "rushes.engine.child" in sys.orig_argv else "driver"
-if WHO == THIS:
-    left, put = int(N), os.replace
+WHERE = Path(os.environ.get("RUSHES_SURVIVAL_STOP", "/nowhere"))
+done, put = 0, os.replace
 
-    def first() -> bool:
-        """Whether no process of this run has stopped before: one stop a run, or a second one would look like a hang."""
-        try:
-            os.close(os.open(f"{os.environ['RUSHES_SURVIVAL_STOPPED']}", os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            return False
-        return True
 
-    def replace(*args: object, **how: object) -> None:
-        """os.replace, with a stop."""
-        global left  # noqa: PLW0603 - of this process alone
-        left -= 1
-        if left == 0 and WHEN == "before" and first():
+def stop(when: str) -> None:
+    """Stops this process if it is to stop here and none has before: one stop a run, or a second one would look like a hang."""
+    try:
+        if WHERE.read_text().split() == [THIS, str(done), when]:
+            os.close(os.open(f"{WHERE}.taken", os.O_CREAT | os.O_EXCL))
             os.kill(os.getpid(), signal.SIGSTOP)
-        put(*args, **how)
-        if left == 0 and WHEN == "after" and first():
-            os.kill(os.getpid(), signal.SIGSTOP)
+    except (FileNotFoundError, FileExistsError):
+        pass
 
-    os.replace = replace
+
+def replace(*args: object, **how: object) -> None:
+    """os.replace, with a stop."""
+    global done  # noqa: PLW0603 - of this process alone
+    done += 1
+    stop("before")
+    put(*args, **how)
+    stop("after")
+
+
+os.replace = replace

@@ -1,0 +1,154 @@
+"""Where a run does its work: this machine, or two nodes of a Ray cluster. Which processes those are, and what can be struck there."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from benchmarks.render import ROOT
+from benchmarks.survival.scenes import WORKERS
+from rushes.engine.session import COMMITTING
+from rushes.engine.workers import MODULE
+
+sys.path.insert(0, str(ROOT / "tests"))
+from processes import descendants, marked
+from ray_cluster import RunningCluster, cluster
+
+STOPPING = Path(__file__).resolve().parent / "stopping"
+STOP_FILE = "RUSHES_SURVIVAL_STOP"
+OF_RAY = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::ShownDesk", "ray::RemoteFlotillaRunner")
+"""Processes of Ray's that hold no children and write nothing. `ray::ShownDesk` is the desk."""
+
+
+def kill(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> None:
+    """Sends a signal to processes, some of which may be gone."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+class Machine:
+    """The native runner: the driver itself decodes, with children of its own, and commits.
+
+    Attributes:
+        runner: its name.
+        sessions: processes of a run that hold children and commit rows.
+    """
+
+    runner = "native"
+    sessions = 1
+
+    def __init__(self, folder: Path) -> None:
+        self._stop = folder / "stop"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Last words of the command."""
+        return ("--set", f"scan.workers={WORKERS // self.sessions}")
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Environment of the processes of a run, so that they stop by themselves where `stop_at` says."""
+        return {"PYTHONPATH": os.pathsep.join([str(STOPPING), str(ROOT / "src")]), STOP_FILE: str(self._stop)}
+
+    @property
+    def scans_in_flight(self) -> int:
+        """Most scans that can have ended and are not yet durable."""
+        return WORKERS + self.sessions * COMMITTING
+
+    def stop_at(self, where: str) -> None:
+        """Tells the processes of the next run where one of them is to stop by itself; see `stopping/sitecustomize.py`. Empty: nowhere."""
+        Path(f"{self._stop}.taken").unlink(missing_ok=True)
+        self._stop.write_text(where)
+
+    def holders(self, driver: int) -> list[int]:
+        """Processes that hold children and commit."""
+        return [driver]
+
+    def children(self, driver: int) -> list[int]:
+        """Decoding children."""
+        return [pid for pid, command in descendants(driver).items() if MODULE in command]
+
+    def left(self, mark: str) -> list[int]:
+        """Processes of a run that are alive, by the mark in their environment; the driver is one of them."""
+        return [*marked(mark)]
+
+    def mend(self) -> None:
+        """Brings back what blows took away."""
+
+
+class Nodes(Machine):
+    """A Ray cluster of a head and two nodes of one CPU each: one process a node holds a child and commits."""
+
+    runner = "ray"
+    sessions = 2
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._life = ExitStack()
+        self._start()
+
+    def _start(self) -> None:
+        name, value = "RUSHES_SURVIVAL_CLUSTER", uuid.uuid4().hex
+        self._mark, self._is_whole = f"{name}={value}", True
+        env = {STOP_FILE: str(self._stop), name: value}
+        self._cluster: RunningCluster = self._life.enter_context(cluster(path=[str(STOPPING)], **env))
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """See `Machine`."""
+        return (*super().words, "--ray", self._cluster.address)
+
+    def holders(self, driver: int) -> list[int]:
+        """See `Machine`."""
+        return [*self._cluster.workers()]
+
+    def children(self, driver: int) -> list[int]:
+        """See `Machine`."""
+        return [pid for children in self._cluster.workers().values() for pid in children]
+
+    def left(self, mark: str) -> list[int]:
+        """See `Machine`; also what works for it on the nodes, of which there is one run at a time."""
+        nodes = descendants(self._cluster.process.pid) | marked(self._mark)
+        works = (pid for pid, words in nodes.items() if MODULE in words or (words.startswith("ray::") and not words.startswith(OF_RAY)))
+        return [*super().left(mark), *works]
+
+    def kill_node(self, chance: random.Random) -> None:
+        """Ends a node as a power cut would; another one comes in its place, as on preemptible machines."""
+        self._cluster.kill_node(chance.choice([*self._cluster.raylets]))
+        self._cluster.add_node()
+
+    def kill_head(self, chance: random.Random) -> None:
+        """Ends a process of the head, its state service or its raylet."""
+        kill([chance.choice(self._cluster.head)])
+        self._is_whole = False
+
+    def mend(self) -> None:
+        """See `Machine`: a cluster without its head is made anew."""
+        if not self._is_whole:
+            kill([*descendants(self._cluster.process.pid), self._cluster.process.pid])
+            self._life.close()
+            self._start()
+
+    def close(self) -> None:
+        """Ends the cluster."""
+        self._life.close()
+
+
+@contextmanager
+def place(runner: str, folder: Path) -> Iterator[Machine]:
+    """The place of a runner, "native" or "ray", for the length of a block."""
+    if runner == "native":
+        yield Machine(folder)
+        return
+    nodes = Nodes(folder)
+    try:
+        yield nodes
+    finally:
+        nodes.close()
