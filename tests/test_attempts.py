@@ -82,6 +82,24 @@ def test_a_segment_that_cannot_be_scanned_fails_its_video_once(footage: Path, tm
     assert (row["videos_found"], row["videos_scanned"], row["videos_failed"]) == (2, 1, 1)
 
 
+def test_segments_are_tried_each_for_itself(footage: Path, tmp_path: Path) -> None:
+    """Two segments of one video under way die at the same moment: each is told, by its start, and neither is the other's second attempt."""
+    out, poison = tmp_path / "store", footage / "poison.mp4"
+    process = start("run", poison, "--out", out, *settings_of("engine.segment_s=6", "scan.workers=2", "scan.attempts=2"))
+    killed: set[int] = set()
+    while len(killed) < 2:
+        assert process.poll() is None
+        killed = {pid for pid in descendants(process.pid) if str(poison) in open_files(pid)}
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert {v["status"] for v in seen(out).videos()} == {"done"}
+    told = seen(out).errors()
+    assert [(e["stage"], e["attempt"], e["error_type"], e["permanent"]) for e in told] == [("scan", 1, "CrashError", False)] * 2
+    assert len({int(e["key"].removeprefix(f"{e['video_id']}@")) for e in told}) == 2
+
+
 def test_a_child_that_dies_once_is_no_failure(footage: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
     process = start("run", footage, "--out", out, *settings_of())

@@ -161,9 +161,8 @@ class Batch:
 
     def failure(self, video_id: str) -> Row | None:
         """The row of `videos` of a content whose scan failed for good."""
-        row = self.failed.get(video_id)
-        hopeless = video_id not in self.places and ("scan", video_id, self._prints["scan"]) in self.permanent
-        return row if hopeless else None
+        hopeless = video_id not in self.places and video_id in self._unscannable
+        return self.failed.get(video_id) if hopeless else None
 
     def lengths(self, videos: Sequence[str], mode: str) -> dict[str, float]:
         """video_id -> seconds of footage, of those that were scanned under any fingerprint: the newest scan in this mode comes first."""
@@ -194,9 +193,20 @@ class Batch:
         return {(row["stage"], row["key"], row["fingerprint"]) for row in self._errors if row["permanent"] and not self._retry_failed}
 
     @cached_property
-    def scan_attempts(self) -> dict[str, int]:
-        """video_id -> failed attempts to scan it, by earlier runs."""
-        return _most((row["key"], row["attempt"]) for row in self._errors if row["stage"] == "scan")
+    def _unscannable(self) -> set[str]:
+        """Videos whose scan, or that of a segment, failed for good."""
+        mine = (row for row in self._errors if (row["stage"], row["fingerprint"]) == ("scan", self._prints["scan"]))
+        return {row["video_id"] for row in mine if row["permanent"] and not self._retry_failed}
+
+    @cached_property
+    def attempts(self) -> dict[str, dict[str, dict[str, int]]]:
+        """video_id -> stage -> key, that of the video or of one of its segments -> failed attempts by earlier runs."""
+        found: dict[str, dict[str, dict[str, int]]] = {}
+        for row in self._errors:
+            if row["video_id"] is not None and row["key"].startswith(row["video_id"]):
+                of_stage = found.setdefault(row["video_id"], {}).setdefault(row["stage"], {})
+                of_stage[row["key"]] = max(of_stage.get(row["key"], 0), row["attempt"])
+        return found
 
     def failed_clips(self, stage: str) -> set[str]:
         """Clips of which a stage failed for good."""

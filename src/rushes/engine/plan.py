@@ -203,7 +203,7 @@ def _by_mark(plan: Plan, batch: Batch, sources: Sequence[Source], stages: dict[s
         job: Row = {
             "uri": item.uri, "source": item.address, "video_id": vid, "size": item.size, "stamp": item.stamp,
             "extra": manifest_columns(item.extra), "present": [stage for stage, is_present in have.items() if is_present],
-            "attempts": batch.scan_attempts.get(vid, 0),
+            "attempts": batch.attempts.get(vid, {}),
         }  # fmt: skip
         if not (have["scan"] and have["frames"]):
             jobs.append({**job, "kind": "scan"})
@@ -251,8 +251,9 @@ def _later_stages(plan: Plan, batch: Batch, cut: Sequence[Source], stages: dict[
     jobs: list[Row] = []
     for vid, item in complete.items():
         if uncut := found.clips.get("files", {}).get(vid):
-            job = {"kind": "files", "uri": item.uri, "source": item.address, "video_id": vid, "size": item.size, "stamp": item.stamp}
-            jobs.append({**job, "clips": uncut, "present": [], "filed": [], "video": _json(batch.video(vid), item.uri)})
+            job: Row = {"kind": "files", "uri": item.uri, "source": item.address, "video_id": vid, "size": item.size, "stamp": item.stamp}
+            job |= {"attempts": batch.attempts.get(vid, {}), "video": _json(batch.video(vid), item.uri)}
+            jobs.append({**job, "clips": uncut, "present": [], "filed": []})
         if mute := found.clips.get("captions", {}).get(vid):
             jobs.append({"kind": "clips", "uri": item.uri, "video_id": vid, "clips": mute})
     return jobs

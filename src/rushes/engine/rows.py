@@ -157,9 +157,25 @@ def failed_video(video: Mapping[str, Any], error: Mapping[str, Any]) -> dict[str
     }  # fmt: skip
 
 
-def attempt_row(video: Mapping[str, Any], error: Mapping[str, Any], stage: str, attempt: int, *, permanent: bool) -> dict[str, Any]:
-    """What `errors` says of a failed attempt at a video."""
+def tried(job: Mapping[str, Any]) -> tuple[str, str]:
+    """Stage and key of what a job attempts, as in `errors`. Segments of a video, and their joining, are tried each for itself."""
+    match job["kind"]:
+        case "segment":
+            segment = job["cuts"]["segments"][job["index"]]
+            start = segment["first_pts"] if segment["start_pts"] is None else segment["start_pts"]
+            return "scan", f"{job['video_id']}@{start}"
+        case "stitch":
+            return "scan", f"{job['video_id']}@joined"
+        case kind:
+            return kind, job["video_id"]
+
+
+def attempt_row(
+    video: Mapping[str, Any], error: Mapping[str, Any], what: tuple[str, str], attempt: int, *, permanent: bool
+) -> dict[str, Any]:
+    """What `errors` says of a failed attempt at a video, or at a part of one; `what`: stage and key."""
+    stage, key = what
     return {
-        "stage": stage, "key": video.get("video_id") or video["uri"], "video_id": video.get("video_id"), "uri": video["uri"],
+        "stage": stage, "key": key, "video_id": video.get("video_id"), "uri": video["uri"],
         "error_type": error["type"], "error": error["message"], "attempt": attempt, "permanent": permanent,
     }  # fmt: skip

@@ -204,7 +204,7 @@ class _Run:
                 assert source.error is not None
                 video = {**who, "size": source.footage.size}
                 permanent = source.error["permanent"] or source.attempts + 1 >= self.recipe.scan.attempts
-                attempt = attempt_row(video, source.error, "identify", source.attempts + 1, permanent=permanent)
+                attempt = attempt_row(video, source.error, ("identify", video["uri"]), source.attempts + 1, permanent=permanent)
                 words = {"error_type": source.error["type"], "error": source.error["message"], "permanent": permanent}
                 note("video failed", run_id=self.run_id, stage="identify", level="warning", uri=source.footage.uri, **words)
                 rows.add({"videos": [stamp.on(failed_video(video, source.error), scan)], "errors": [stamp.on(attempt, scan)]})

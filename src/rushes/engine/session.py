@@ -24,7 +24,7 @@ from rushes.engine.fingerprints import fingerprints
 from rushes.engine.loop import Loop
 from rushes.engine.quarantine import described
 from rushes.engine.reporter import Reporter
-from rushes.engine.rows import Rows, Stamp, attempt_row, failed_video, received
+from rushes.engine.rows import Rows, Stamp, attempt_row, failed_video, received, tried
 from rushes.engine.same_file import cause
 from rushes.engine.segmenting import forget, present
 from rushes.engine.shares import capacity
@@ -177,7 +177,9 @@ class Session:
 
     def _attempts(self, child: Child, job: Mapping[str, Any], turn: Turn) -> tuple[dict[str, Any], int]:
         """Does a job, again when the child dies of it, as often as `scan.attempts` allows: the last answer, and which attempt it was."""
-        before, attempt, limit = int(job.get("attempts", 0)), turn["attempt"], self.recipe.scan.attempts
+        stage, key = tried(job)
+        before = int(job.get("attempts", {}).get(stage, {}).get(key, 0))
+        attempt, limit = turn["attempt"], self.recipe.scan.attempts
         if before < limit:  # else it is tried because --retry-failed asked for it, as often as at first
             limit -= before
         if turn["lost"]:
@@ -259,8 +261,7 @@ class Session:
         note(event, run_id=self.setup.run_id, stage=str(job["kind"]), level=level, key=job["video_id"], uri=job["uri"], **fields)
 
     def _attempt(self, job: Mapping[str, Any], error: Mapping[str, Any], attempt: int, *, permanent: bool) -> dict[str, Any]:
-        stage = "scan" if job["kind"] in ("segment", "stitch") else str(job["kind"])
-        row = attempt_row(job, error, stage, attempt, permanent=permanent)
+        row = attempt_row(job, error, tried(job), attempt, permanent=permanent)
         return Stamp(self.setup.run_id, now()).on(row, self.prints.scan)
 
     def _write(self, rows: Rows) -> bool:
