@@ -13,6 +13,8 @@ import pytest
 from rushes.errors import RecipeError, StoreError
 from rushes.recipe import Rule
 from rushes.records import Reason
+from rushes.results import Results
+from rushes.store.store import Store
 from rushes.verdict.judge import check_columns, checks, judge
 from rushes.verdict.many import dropped
 from stores import seen
@@ -92,6 +94,17 @@ def test_the_verdict_of_a_store_follows_the_rules_asked_for(reel_store: Path) ->
         seen(reel_store, "shots.min_s=2")
     with pytest.raises(StoreError, match="holds no rows of scan"):
         seen(reel_store, "scan.mode=fast")
+
+
+def test_a_store_of_an_older_release_is_seen_as_it_was_made(reel_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A release that raises the code version of the scan changes all fingerprints; what is there stays readable until the next run."""
+    before, rules = seen(reel_store).clips(), "rules.too_short.min=100"
+    monkeypatch.setattr("rushes.engine.fingerprints.SCAN_VERSION", 10**6)
+    assert seen(reel_store).clips() == before
+    assert Results(Store.open(str(reel_store), {})).videos() == seen(reel_store).videos() != []
+    assert all(c["verdict"] == "dropped" for c in seen(reel_store, rules).clips()), "rules apply as ever"
+    with pytest.raises(StoreError, match="holds no rows of shots under this recipe"):
+        seen(reel_store, "shots.min_s=2")
 
 
 @pytest.mark.parametrize("seed", range(5))

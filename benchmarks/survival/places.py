@@ -114,10 +114,14 @@ class Nodes(Machine):
         return [pid for children in self._cluster.workers().values() for pid in children]
 
     def left(self, mark: str) -> list[int]:
-        """See `Machine`; also what works for it on the nodes, of which there is one run at a time."""
+        """See `Machine`; also what works for it on the nodes, of which there is one run at a time.
+
+        Without a head nobody tells Ray's own processes that the driver has gone; children end all the same.
+        """
         nodes = descendants(self._cluster.process.pid) | marked(self._mark)
-        works = (pid for pid, words in nodes.items() if MODULE in words or (words.startswith("ray::") and not words.startswith(OF_RAY)))
-        return [*super().left(mark), *works]
+        holders = [pid for pid, words in nodes.items() if words.startswith("ray::") and not words.startswith(OF_RAY)]
+        children = [pid for pid, words in nodes.items() if MODULE in words]
+        return [*super().left(mark), *children, *(holders if self._is_whole else ())]
 
     def kill_node(self, chance: random.Random) -> None:
         """Ends a node as a power cut would; another one comes in its place, as on preemptible machines."""

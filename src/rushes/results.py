@@ -10,6 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -52,13 +53,25 @@ class Results:
             recipe = Recipe.model_validate_json(self._run_rows[-1]["recipe"])
         self.recipe = recipe
         check_columns(recipe.rules, RULE_COLUMNS)
-        self.prints: Fingerprints = fingerprints(recipe)
+        self.prints = self._as_made(recipe)
         self._demand_rows()
 
     @cached_property
     def _run_rows(self) -> list[Row]:
         rows: list[Row] = self.store.read(RUNS).to_pylist()
         return sorted(rows, key=lambda row: (row["started_at"], row["run_id"]))
+
+    def _as_made(self, recipe: Recipe) -> Fingerprints:
+        """The fingerprints of a recipe. Of stages in which it is like the newest run's, those under which that run made its rows: another
+        release may have made them, and they are there to be seen until the next run makes them anew.
+        """
+        prints = fingerprints(recipe)
+        if not self._run_rows:
+            return prints
+        newest, ours = self._run_rows[-1], prints.as_dict()
+        alike = fingerprints(Recipe.model_validate_json(newest["recipe"])).as_dict()
+        recorded = json.loads(newest["counts"])["fingerprints"]
+        return replace(prints, **{stage: recorded[stage] for stage, value in ours.items() if alike.get(stage) == value})
 
     def _demand_rows(self) -> None:
         made = {f for row in self._run_rows for f in json.loads(row["counts"])["fingerprints"].values()}
