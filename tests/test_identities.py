@@ -1,13 +1,15 @@
-"""Who new files are: what was read of them is kept, and is not read again."""
+"""Who new files are: what was read of them is kept, is not read again, and is the same from the nodes of a cluster."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,10 @@ import pytest
 
 from footage import render
 from pictures import film
+from ray_cluster import cluster
 from rushes import api
 from rushes.engine import identify
-from rushes.engine.identify import Identifier, Keeper
+from rushes.engine.identify import Answers, Identifier, Keeper, chunked, on_nodes
 from rushes.engine.plan import Plan, make_plan
 from rushes.errors import CannotGoOn, MissingExtra, StoreError, UsageError
 from rushes.media.guard import Stopped
@@ -34,23 +37,39 @@ LAST = "late"
 SCRIPT = """
 import sys, threading, time
 from pathlib import Path
-from rushes.engine import identify
+from rushes.engine import identify, plan
 from rushes.cli import main
-real = identify.video_id
+real, found = identify.video_id, plan.find_footage
 identify.KEEP_EVERY_S = 0.0
 def slow(uri, size, options):
     if Path(uri).name.startswith("late"):
         time.sleep(60)
     return real(uri, size, options)
-identify.video_id = slow
+def driver(uri, size, options):
+    raise AssertionError("the driver reads it")
+def shortened(*args, **options):
+    files = found(*args, **options)
+    for item in files.items:
+        if Path(item.uri).name == "short.mp4":
+            Path(item.uri).write_bytes(b"less")
+    return files
+if sys.argv[1] == "slow":
+    identify.video_id = slow
+else:
+    plan.find_footage = shortened
+if sys.argv[1] == "spread":
+    identify.SPREAD_ABOVE, identify.video_id = 2, driver
+del sys.argv[1]
 main()
 """
 
 
-def scripted(*args: str | Path) -> subprocess.Popen[str]:
-    """Starts `rushes run` with identities kept at once, slow over late files."""
+def scripted(how: str, *args: str | Path) -> subprocess.Popen[str]:
+    """Starts `rushes run` with identities kept at once: "slow" over late files, or with one that gets "short" after it was listed, or the
+    same with all read on the nodes of a cluster, "spread".
+    """
     environ = {**os.environ, "PYTHONPATH": str(SRC), "PYTHONWARNINGS": "ignore"}
-    words = [sys.executable, "-c", SCRIPT, "run", *map(str, args), *settings_of(*QUICK)]
+    words = [sys.executable, "-c", SCRIPT, how, "run", *map(str, args), *settings_of(*QUICK)]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
 
 
@@ -130,7 +149,7 @@ def test_a_run_that_ends_while_it_reads_keeps_what_it_read(
     end: signal.Signals, films: Path, undisturbed: Path, tmp_path: Path, read: list[str]
 ) -> None:
     out, deadline = tmp_path / "store", time.monotonic() + 30
-    process = scripted(films, "--out", out)
+    process = scripted("slow", films, "--out", out)
     try:
         while len(kept(out)) < 3:
             assert process.poll() is None and time.monotonic() < deadline
@@ -279,3 +298,57 @@ def test_an_interrupted_reading_stops_and_gives_up_the_rest(bytes_of: Path, monk
     free.set()
     time.sleep(0.2)
     assert len(begun) == identify.THREADS_PER_CORE, "files whose turn had not come are not opened any more"
+
+
+# Spread
+
+
+@pytest.mark.parametrize(("n", "nodes", "most"), [(1, [1, 1], 1), (5, [1, 1], 2), (4000, [2, 2], 256), (1025, [1], 256)])
+def test_chunks_are_of_bounded_size_and_enough_for_all_nodes(n: int, nodes: Sequence[int], most: int) -> None:
+    files = [(k, f"/{k}", k) for k in range(n)]
+    chunks = [json.loads(chunk) for chunk in chunked(files, nodes)]
+    assert [tuple(file) for chunk in chunks for file in chunk] == files
+    assert max(map(len, chunks)) == most
+    assert len(chunks) >= min(n, len(nodes))
+
+
+def test_what_was_lost_with_a_node_is_asked_for_again(bytes_of: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[list[int]] = []
+
+    def turn(left: dict[int, object], options: object) -> Iterator[Answers | str]:
+        turns.append(list(left))
+        if len(turns) < 3:
+            yield [(k, {"done": {"video_id": str(k)}}) for k in list(left)[:2]]
+        if len(turns) > 1:
+            yield "the raylet\n died"
+
+    monkeypatch.setattr(identify, "_turn", turn)
+    monkeypatch.setattr(identify, "start_engine", lambda _recipe: None)
+    items, found = find_footage([str(bytes_of)], {}).items, []
+    with pytest.raises(CannotGoOn, match=r"the engine failed: the raylet died\. Mend: look at the cluster"):
+        for some in on_nodes(items, recipe()):
+            found += [k for k, _ in some]
+    assert found == [0, 1, 2, 3]
+    assert turns == [[0, 1, 2, 3, 4, 5], [2, 3, 4, 5], *[[4, 5]] * identify.IDLE_TURNS]
+
+
+def test_a_cluster_reads_what_one_machine_reads(films: Path, tmp_path: Path) -> None:
+    """In the second run the driver itself cannot read, so that all was read on the nodes."""
+    short, stores = tmp_path / "short.mp4", [tmp_path / "native", tmp_path / "ray"]
+    for out in stores:
+        short.write_bytes(bytes(9000))
+        os.utime(short, ns=(1, 1))
+        if out.name == "native":
+            process = scripted("short", films, short, "--out", out)
+            _, err = process.communicate(timeout=120)
+        else:
+            with cluster() as running:
+                process = scripted("spread", films, short, "--out", out, "--ray", running.address)
+                _, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+    native, ray = (rows_of(out) for out in stores)
+    assert kept(stores[1]) == truth(films)
+    [error] = [row for row in ray["errors"] if row["stage"] == "identify"]
+    assert (error["uri"], error["permanent"]) == (str(short), False)
+    assert "it changed while it was read" in error["error"]
+    assert ray == native

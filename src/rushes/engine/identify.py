@@ -1,27 +1,30 @@
-"""Who new files are: up to 4 MiB of each are read, and what was learnt is kept while reading goes on.
+"""Who new files are: up to 4 MiB of each are read, here or on the nodes of a cluster, and what was learnt is kept while reading goes on.
 
-A million files are terabytes to read. So a run that takes long over it writes what it knows into the table `identities`: one that is killed
-meanwhile, or before these videos are scanned, does not read them again.
+A million files are terabytes to read. So a run on Ray shares them among the nodes, and a run that takes long over it writes what it knows
+into the table `identities`: one that is killed meanwhile, or before these videos are scanned, does not read them again.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from functools import cache
 from itertools import islice
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rushes import errors
+from rushes.engine import cluster
 from rushes.engine.fingerprints import identity_fingerprint
 from rushes.engine.machine import cores
 from rushes.engine.quarantine import quarantined
 from rushes.engine.rows import Stamp
-from rushes.engine.stages import start_engine
+from rushes.engine.stages import TASKS_PER_CPU, start_engine
 from rushes.errors import CannotGoOn
 from rushes.log import note
 from rushes.media.guard import Stopped
@@ -32,6 +35,9 @@ from rushes.sources.found import Footage
 from rushes.store.store import Store, now
 from rushes.store.tables import IDENTITIES
 
+if TYPE_CHECKING:
+    import daft
+
 Answer = dict[str, Any]
 """What `quarantined` gives: `{"done": {"video_id": ...}}` or `{"error": ...}`."""
 Answers = list[tuple[int, Answer]]
@@ -39,9 +45,17 @@ Answers = list[tuple[int, Answer]]
 
 KEEP_EVERY_S = 10.0
 """Seconds of reading after which what was learnt is written, and again after each such time. A run that takes less over it writes none."""
+SPREAD_ABOVE = 1000
+"""More new files than these are shared among the nodes of a cluster; so few are 4 GB at most, 43 s at 100 MB/s."""
 THREADS_PER_CORE = 4
 """Files that are read at once: reading is mostly waiting for a disk or a server."""
+CHUNK = 256
+"""Files of one task of a cluster, at most 1 GiB: ten seconds at 100 MB/s, since the answers of a task come when all are there."""
 LOOK_EVERY_S = 0.2
+IDLE_TURNS = 3
+"""Times in a row that a broken engine may bring no answer, before the run gives up."""
+WORDS = 400
+"""Characters of a broken engine's last words that are shown; Daft's end with the cause."""
 
 
 def one(address: str, size: int, options: Options) -> Answer:
@@ -113,7 +127,7 @@ class Identifier:
 
     Args:
         recipe: the recipe.
-        keeper: what keeps the answers; default: nothing is kept, as a plan does it.
+        keeper: what keeps the answers. Default: nothing is kept, and all is read by this process, as a plan does it.
         interrupted: set it to stop within seconds.
     """
 
@@ -127,15 +141,15 @@ class Identifier:
 
         Raises:
             Stopped: the run was interrupted.
-            CannotGoOn: nothing can be read (a package is missing), or the store cannot be written.
+            CannotGoOn: nothing can be read (a package is missing), the store cannot be written, or the cluster broke.
         """
         if not items:
             return
-        keeper = self._keeper
+        keeper, spread = self._keeper, self._recipe.engine.runner == "ray" and self._keeper is not None and len(items) > SPREAD_ABOVE
         if keeper is not None:
             keeper.begin()
         try:
-            with closing(here(items, self._recipe.storage)) as come:
+            with closing(on_nodes(items, self._recipe) if spread else here(items, self._recipe.storage)) as come:
                 for some in come:
                     for k, answer in some:
                         if "error" in answer and answer["error"]["fatal"]:
@@ -180,3 +194,101 @@ def _arrived(queue: SimpleQueue[Any]) -> list[Any]:
             found.append(queue.get_nowait())
     except Empty:
         return found
+
+
+def on_nodes(items: Sequence[Footage], recipe: Recipe) -> Generator[Answers]:
+    """Answers from the nodes of a cluster. When some are lost with a node, their files are asked for again.
+
+    Raises:
+        MissingExtra, UsageError, CannotGoOn: there is no cluster to join, or it broke and brings nothing any more.
+    """
+    start_engine(recipe)
+    left, idle = dict(enumerate(items)), 0
+    while left and idle < IDLE_TURNS:
+        before, broken = len(left), "it brought no answers"
+        with closing(_turn(left, recipe.storage)) as come:
+            for some in come:
+                if isinstance(some, str):
+                    broken = some
+                else:
+                    yield [(k, answer) for k, answer in some if left.pop(k, None) is not None]
+        idle = idle + 1 if len(left) == before else 0
+    if left:
+        mend = "look at the cluster (ray status), then run the same command again: it resumes; report it if it stays"
+        raise CannotGoOn(f"the engine failed: {' '.join(broken.split())[-WORDS:]}", step="identify", mend=mend)
+
+
+def _turn(left: dict[int, Footage], options: Options) -> Generator[Answers | str]:
+    """One plan over the files that are left: their answers as they come; why the engine broke, if it did."""
+    files = [(k, item.address, item.size or 0) for k, item in left.items()]
+    arrived: SimpleQueue[Answers | None] = SimpleQueue()
+    outcome: list[Answer] = []
+    over = threading.Event()
+
+    def collect() -> dict[str, Any]:
+        for batch in asked(chunked(files, cluster.node_sizes()), options).to_arrow_iter(results_buffer_size=None):
+            for text in batch.column("answers").to_pylist():
+                arrived.put([(int(k), answer) for k, answer in json.loads(str(text))])
+            if over.is_set():
+                break
+        return {}
+
+    def work() -> None:
+        outcome.append(quarantined(collect))
+        arrived.put(None)
+
+    threading.Thread(target=work, name="identities", daemon=True).start()
+    try:
+        while True:
+            some = _arrived(arrived)
+            yield [pair for answers in some if answers is not None for pair in answers]
+            if None in some:
+                break
+    finally:
+        over.set()
+    if "error" in outcome[0]:
+        yield str(outcome[0]["error"]["message"])
+
+
+def chunked(files: Sequence[tuple[int, str, int]], nodes: Sequence[int]) -> list[str]:
+    """Files in chunks, as JSON, for nodes of so many CPUs: one task each, and enough of them that no node is without one."""
+    n = max(1, min(CHUNK, -(-len(files) // (TASKS_PER_CPU * sum(nodes)))))
+    return [json.dumps(files[at : at + n]) for at in range(0, len(files), n)]
+
+
+def asked(chunks: Sequence[str], options: Options) -> daft.DataFrame:
+    """The Daft plan that reads chunks of files, a task each.
+
+    Args:
+        chunks: see `chunked`.
+        options: storage options: they travel with the plan, and are not written anywhere.
+    """
+    import daft
+    import pyarrow as pa
+    from daft import DataType, col
+
+    @daft.cls(name_override="rushes identities", use_process=False)
+    class Reading:
+        def __init__(self, options: Options) -> None:
+            self.options = options
+
+        @daft.method.batch(return_dtype=DataType.string(), batch_size=1)
+        def read(self, chunks: daft.Series) -> list[str]:
+            return [answered(chunk, self.options) for chunk in chunks.to_pylist()]
+
+    reading: Any = Reading(options)  # Any: its methods take and give expressions here, which Daft's types do not say
+    rows = daft.from_arrow([pa.table({"chunk": [chunk]}) for chunk in chunks])
+    return rows.select(reading.read(col("chunk")).alias("answers"))
+
+
+def answered(chunk: str, options: Options) -> str:
+    """Reads a chunk of files on a node: a list of place and answer, as JSON."""
+    files = json.loads(chunk)
+    found = _threads().map(lambda file: one(file[1], file[2], options), files)
+    return json.dumps([(k, answer) for (k, _, _), answer in zip(files, found, strict=True)])
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """The threads of a node's process, shared by the tasks that it does at once."""
+    return ThreadPoolExecutor(THREADS_PER_CORE * cores(), thread_name_prefix="identities")
