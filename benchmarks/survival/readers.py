@@ -25,8 +25,9 @@ from stores import UNLIKE
 
 APART = {*UNLIKE, "tries", "attempt"}
 """Columns in which two runs of the same work may differ: seconds, attempts, run ids and times."""
-COMPARED = tuple(name for name in TABLES if name not in ("runs", "errors", "segments"))
-"""`runs` tells of each run and `errors` of each failed attempt: both truly differ after a kill."""
+COMPARED = tuple(name for name in TABLES if name not in ("runs", "errors", "segments", "identities"))
+"""`runs` tells of each run and `errors` of each failed attempt: both truly differ after a kill. `identities` has what a run read of its
+footage every 10 s, and how far it came by then differs, too."""
 COUNTED = {"scan": "signals", "frames": "frames", "shots": "clips", "measures": "measures", "files": "files"}
 """The table whose rows a mark counts, by stage."""
 

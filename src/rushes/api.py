@@ -143,12 +143,13 @@ def compact(
         StoreError: there is no store, or it holds no rows of the recipe.
         StoreBusy: a run, or another `compact`, is writing to it.
     """
+    from rushes.engine.fingerprints import identity_fingerprint
     from rushes.engine.lease import Lease
     from rushes.store import compact as merging
     from rushes.store.store import now
 
     found = results(store, recipe=recipe, storage=storage)
-    keep = set(found.prints.as_dict().values()) if drop_other_fingerprints else None
+    keep = {*found.prints.as_dict().values(), identity_fingerprint()} if drop_other_fingerprints else None
     lease = Lease(found.store, f"compact-{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}")
     with lease.held(wait=False, interrupted=threading.Event()):
         found.store.gate = lease.check

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from rushes.captions import identity as caption_identity
 from rushes.measures.clip import VERSION as MEASURES_VERSION
+from rushes.media.identity import VERSION as IDENTITY_VERSION
 from rushes.recipe import Recipe
 from rushes.scan.one_pass import FRAMES_VERSION
 from rushes.scan.one_pass import VERSION as SCAN_VERSION
@@ -36,6 +37,11 @@ class Fingerprints:
 
 def _digest(step: str, *parts: Mapping[str, object] | str | int) -> str:
     return hashlib.sha256(json.dumps([step, *parts], sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def identity_fingerprint() -> str:
+    """The fingerprint of the table `identities`. It hangs on no recipe, and identity is no stage: a plan does not count it."""
+    return _digest("identity", IDENTITY_VERSION)
 
 
 def fingerprints(recipe: Recipe) -> Fingerprints:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rushes.engine.fingerprints import Fingerprints
+from rushes.engine.fingerprints import Fingerprints, identity_fingerprint
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
+from rushes.sources.found import Footage
 from rushes.store.buckets import Buckets
 from rushes.store.fold import newest
 from rushes.store.parts import MAX_DIGITS, Asked
 from rushes.store.store import Store
-from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, FILES, MARKS, MEASURES, VIDEOS, schema
+from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, FILES, IDENTITIES, MARKS, MEASURES, VIDEOS, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +39,8 @@ class Identity:
     """What a store knows of one uri.
 
     Attributes:
-        video_id, size, stamp: of its newest row under any fingerprint; size in bytes.
+        video_id, size, stamp: of its newest row of `videos` under any fingerprint, or of `identities` where only that knows the file as it
+            is now; size in bytes.
         told: what its newest row under the scan wanted says of it: uri, video_id, size_bytes, stamp, status and extra.
         attempts: failed attempts to identify it.
     """
@@ -48,6 +50,11 @@ class Identity:
     stamp: str | None = None
     told: Row | None = None
     attempts: int = 0
+
+    def of(self, item: Footage) -> str | None:
+        """The video_id of a file, if it is as it was when it was identified."""
+        same = (self.size, self.stamp) == (item.size, item.stamp) and bool(item.stamp)
+        return self.video_id if same else None
 
 
 class Known:
@@ -64,10 +71,11 @@ class Known:
         self._prints = prints
         self._retry_failed = retry_failed
 
-    def identities(self, uris: Collection[str]) -> dict[str, Identity]:
+    def identities(self, footage: Sequence[Footage]) -> dict[str, Identity]:
         """What is known of each uri that the store knows."""
         if self._store is None:
             return {}
+        uris = {item.uri for item in footage}
         names = ["uri", "video_id", "size_bytes", "stamp", "status", "extra"]
         rows = self._store.read(VIDEOS, columns=names, only={"uri": uris})
         told = {row["uri"]: row for row in newest(_under(rows, self._prints.scan), ["uri"]).select(names).to_pylist()}
@@ -77,7 +85,19 @@ class Known:
         found = {uri: Identity(video, size, stamp, told.get(uri)) for uri, video, size, stamp in zip(*columns, strict=True)}
         for uri, n in attempts.items():
             found.setdefault(uri, Identity()).attempts = n
+        unsettled = {item.uri: item for item in footage if found.get(item.uri, Identity()).of(item) is None}
+        for uri, *who in self._kept(unsettled) if unsettled else ():
+            if Identity(*who).of(unsettled[uri]) is not None:
+                one = found.setdefault(uri, Identity())
+                one.video_id, one.size, one.stamp = who
         return found
+
+    def _kept(self, uris: Collection[str]) -> Iterator[tuple[Any, ...]]:
+        """Rows of `identities`, one for each content that was read under a uri: uri, video_id, size, stamp."""
+        assert self._store is not None
+        names, prints = ["uri", "video_id", "size_bytes", "stamp"], [identity_fingerprint()]
+        rows: Any = self._store.read(IDENTITIES, columns=names, fingerprints=prints, only={"uri": uris})
+        return zip(*(rows[name].to_pylist() for name in names), strict=True)
 
     def _identify_attempts(self, uris: Collection[str]) -> dict[str, int]:
         assert self._store is not None

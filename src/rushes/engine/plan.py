@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 from rushes.engine.compare import Lacking, lacking
 from rushes.engine.fingerprints import Fingerprints, fingerprints
+from rushes.engine.identify import Identifier
 from rushes.engine.known import Batch, Identity, Known
-from rushes.engine.machine import cores
-from rushes.engine.quarantine import described
 from rushes.engine.rows import manifest_columns
-from rushes.errors import VideoError
-from rushes.media.identity import video_id
 from rushes.recipe import Recipe
 from rushes.sources.footage import find_footage
 from rushes.sources.found import Footage, Found
@@ -92,7 +88,15 @@ class Plan:
         }
 
 
-def make_plan(args: Sequence[str], store: Store | None, recipe: Recipe, *, limit: int | None = None, retry_failed: bool = False) -> Plan:
+def make_plan(
+    args: Sequence[str],
+    store: Store | None,
+    recipe: Recipe,
+    *,
+    limit: int | None = None,
+    retry_failed: bool = False,
+    identifier: Identifier | None = None,
+) -> Plan:
     """Finds and identifies the footage, and compares what is wanted with what the store has.
 
     Args:
@@ -101,50 +105,54 @@ def make_plan(args: Sequence[str], store: Store | None, recipe: Recipe, *, limit
         recipe: what is wanted.
         limit: look at the first so many uris only.
         retry_failed: want again what failed for good.
+        identifier: what reads the identities of new files; default: one that writes nothing.
 
     Raises:
         FootageError: no video.
         StorageError: the store cannot be read.
+        CannotGoOn, Stopped: see `Identifier.answers`.
     """
     found = find_footage(args, recipe.storage, exclude=[store.root] if store else [])
-    return compared(found, found.items if limit is None else found.items[:limit], store, recipe, retry_failed=retry_failed)
+    items = found.items if limit is None else found.items[:limit]
+    return compared(found, items, store, recipe, retry_failed=retry_failed, identifier=identifier)
 
 
-def compared(found: Found, items: Sequence[Footage], store: Store | None, recipe: Recipe, *, retry_failed: bool = False) -> Plan:
-    """Identifies footage that was found, and compares what is wanted of it with what the store has.
-
-    Raises:
-        StorageError: the store cannot be read.
-    """
+def compared(
+    found: Found,
+    items: Sequence[Footage],
+    store: Store | None,
+    recipe: Recipe,
+    *,
+    retry_failed: bool = False,
+    identifier: Identifier | None = None,
+) -> Plan:
+    """Identifies footage that was found, and compares what is wanted of it with what the store has; see `make_plan`."""
     plan = Plan(recipe, fingerprints(recipe), found, [Source(item) for item in items])
     known = Known(store, plan.prints, retry_failed=retry_failed)
-    _identify(plan, known, dict(found.missing))
+    _identify(plan, known, dict(found.missing), identifier or Identifier(recipe))
     _same_content(plan)
     _compare(plan, known)
     return plan
 
 
-def _identify(plan: Plan, known: Known, missing: Mapping[str, str]) -> None:
+def _identify(plan: Plan, known: Known, missing: Mapping[str, str], identifier: Identifier) -> None:
     """Gives each source its video_id; a uri whose size and stamp are as recorded is not opened again."""
-    before = known.identities([source.footage.uri for source in plan.sources])
-
-    def one(source: Source) -> None:
+    before, unread = known.identities([source.footage for source in plan.sources]), []
+    for source in plan.sources:
         item = source.footage
         row = before.get(item.uri, Identity())
-        source.told, source.attempts = row.told, row.attempts
+        source.told, source.attempts, source.video_id = row.told, row.attempts, row.of(item)
         if item.uri in missing or item.size is None:
             message = missing.get(item.uri, f"{item.uri}: its size is not known")
-            source.status, source.error = "failed", {"type": "ProbeError", "message": message, "permanent": False}
-        elif row.video_id and (row.size, row.stamp) == (item.size, item.stamp) and item.stamp:
-            source.video_id = row.video_id
+            source.video_id, source.status = None, "failed"
+            source.error = {"type": "ProbeError", "message": message, "permanent": False}
+        elif source.video_id is None:
+            unread.append(source)
+    for k, answer in identifier.answers([source.footage for source in unread]):
+        if "done" in answer:
+            unread[k].video_id = answer["done"]["video_id"]
         else:
-            try:
-                source.video_id = video_id(item.address, item.size, plan.recipe.storage)
-            except VideoError as error:
-                source.status, source.error = "failed", described(error)
-
-    with ThreadPoolExecutor(max_workers=4 * cores()) as threads:
-        list(threads.map(one, plan.sources))
+            unread[k].status, unread[k].error = "failed", answer["error"]
 
 
 def _same_content(plan: Plan) -> None:

@@ -15,6 +15,7 @@ from rushes import errors
 from rushes.engine.books import RunRow
 from rushes.engine.cluster import RemoteDesk
 from rushes.engine.desk import Desk
+from rushes.engine.identify import Identifier, Keeper
 from rushes.engine.lease import Lease
 from rushes.engine.metrics import served
 from rushes.engine.plan import Plan, make_plan
@@ -95,18 +96,19 @@ def run(
         CannotGoOn: the run had to stop; the same call resumes.
     """
     check_columns(recipe.rules, RULE_COLUMNS)
-    stop, wish = interrupted or threading.Event(), Wish(tuple(args), recipe, profile, limit, retry_failed)
-    store = Store(out, recipe.storage)
+    stop, store = interrupted or threading.Event(), Store(out, recipe.storage)
     run_id = f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     lease = Lease(store, run_id, told=told)
     if not wait:
         lease.refuse()
+    identifier = Identifier(recipe, Keeper(store, recipe, run_id), stop)
+    wish = Wish(tuple(args), recipe, profile, limit, retry_failed, identifier)
     before = store.run_stamps()
-    plan = wish.plan(store if store.marked() else None)
-    if not plan.sources:
-        raise FootageError("--limit 0 leaves no video", step="run", mend="use --limit 1 or more")
     try:
         with CaptionServer(recipe, stop) as server:
+            plan = wish.plan(store if store.marked() else None)
+            if not plan.sources:
+                raise FootageError("--limit 0 leaves no video", step="run", mend="use --limit 1 or more")
             if plan.jobs:
                 server.check()
                 start_engine(recipe)
@@ -118,7 +120,7 @@ def run(
                 one = _Run(run_id, wish, store, plan, server, stop, watch or (lambda _t: None))
                 with served(run_id, one.desk.tally, recipe.engine.metrics_port):
                     return one.go()
-    except Stopped:  # before anything was written
+    except Stopped:  # before anything was written but identities
         return RunResult(run_id, "interrupted", Tally().as_dict())
 
 
@@ -131,10 +133,12 @@ class Wish:
     profile: str
     limit: int | None
     retry_failed: bool
+    identifier: Identifier
 
     def plan(self, store: Store | None, *, again: bool = False) -> Plan:
         """What is missing now; `again`, in the same run: what failed in it is not tried anew."""
-        return make_plan(self.args, store, self.recipe, limit=self.limit, retry_failed=self.retry_failed and not again)
+        retry = self.retry_failed and not again
+        return make_plan(self.args, store, self.recipe, limit=self.limit, retry_failed=retry, identifier=self.identifier)
 
 
 class _Run:

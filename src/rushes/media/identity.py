@@ -10,6 +10,8 @@ from rushes.media.address import public_uri
 from rushes.media.mishap import read_error
 from rushes.media.storage import Options, ranges
 
+VERSION = 1
+"""Raise when the same bytes get another `video_id`."""
 WHOLE_BYTES = 4 << 20
 """Files up to this size are read whole."""
 END_BYTES = 1 << 20

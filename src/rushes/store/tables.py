@@ -90,6 +90,18 @@ VIDEOS = Table(
         *STAMPS,
     ),
 )
+IDENTITIES = Table(
+    "identities",
+    ("uri", "video_id"),
+    "one row for each file whose bytes were read to know it, by a run that took long over it",
+    (
+        _c("uri", "text", "absolute path, or URL without userinfo and signed queries"),
+        _c("video_id", "text", "identity by content: SHA-256 of size and samples"),
+        _c("size_bytes", "int", "size of the file", "bytes"),
+        _c("stamp", "text", "modification time or ETag when the content was identified"),
+        *STAMPS,
+    ),
+)
 SIGNALS = Table(
     "signals",
     ("video_id",),
@@ -243,7 +255,7 @@ SEGMENTS = Table(
         *STAMPS,
     ),
 )
-TABLES = {t.name: t for t in (VIDEOS, SIGNALS, SEGMENTS, FRAMES, CLIPS, MEASURES, CAPTIONS, FILES, MARKS, ERRORS, RUNS)}
+TABLES = {t.name: t for t in (VIDEOS, IDENTITIES, SIGNALS, SEGMENTS, FRAMES, CLIPS, MEASURES, CAPTIONS, FILES, MARKS, ERRORS, RUNS)}
 
 
 def schema(table: Table, extra: Sequence[Column] = ()) -> pa.Schema:
