@@ -279,6 +279,16 @@ def test_what_could_not_be_read_is_not_kept(bytes_of: Path, tmp_path: Path, monk
         planned(bytes_of, out)
 
 
+def test_a_person_is_told_how_far_a_long_reading_has_come(bytes_of: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    items = find_footage([str(bytes_of)], {}).items
+    list(Identifier(recipe(), told=lines.append).answers(items))
+    assert lines == [], "not of a short one"
+    monkeypatch.setattr(identify, "TELL_EVERY_S", 0.0)
+    list(Identifier(recipe(), told=lines.append).answers(items))
+    assert lines[-1] == f"new files: who they are was read of {len(items)} of {len(items)}"
+
+
 def test_an_interrupted_reading_stops_and_gives_up_the_rest(bytes_of: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free, stop, begun = threading.Event(), threading.Event(), []
 

@@ -47,7 +47,7 @@ def run(
         interrupted: set it from another thread to stop within seconds.
         watch: called a few times a second with the books of the run.
         wait: wait while another run writes to this store; else refuse.
-        told: called with a line for people when the run has to wait.
+        told: called with a line for people when the run has to wait, or reads new files for long.
 
     Raises:
         UsageError: nothing was written. StoreBusy: another run writes to the store. CannotGoOn: the same call resumes.

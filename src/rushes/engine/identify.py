@@ -10,7 +10,7 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import cache
@@ -45,6 +45,8 @@ Answers = list[tuple[int, Answer]]
 
 KEEP_EVERY_S = 10.0
 """Seconds of reading after which what was learnt is written, and again after each such time. A run that takes less over it writes none."""
+TELL_EVERY_S = 10.0
+"""How often a person is told how far reading has come, as often as of the run after it."""
 SPREAD_ABOVE = 1000
 """More new files than these are shared among the nodes of a cluster; so few are 4 GB at most, 43 s at 100 MB/s."""
 THREADS_PER_CORE = 4
@@ -129,12 +131,20 @@ class Identifier:
         recipe: the recipe.
         keeper: what keeps the answers. Default: nothing is kept, and all is read by this process, as a plan does it.
         interrupted: set it to stop within seconds.
+        told: called with a line for people while reading takes long.
     """
 
-    def __init__(self, recipe: Recipe, keeper: Keeper | None = None, interrupted: threading.Event | None = None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        keeper: Keeper | None = None,
+        interrupted: threading.Event | None = None,
+        told: Callable[[str], None] | None = None,
+    ) -> None:
         self._recipe = recipe
         self._keeper = keeper
         self._interrupted = interrupted or threading.Event()
+        self._told = told or (lambda _line: None)
 
     def answers(self, items: Sequence[Footage]) -> Iterator[tuple[int, Answer]]:
         """One answer for each file, as they come, with its place among them.
@@ -148,6 +158,7 @@ class Identifier:
         keeper, spread = self._keeper, self._recipe.engine.runner == "ray" and self._keeper is not None and len(items) > SPREAD_ABOVE
         if keeper is not None:
             keeper.begin()
+        n_read, told = 0, time.monotonic()
         try:
             with closing(on_nodes(items, self._recipe) if spread else here(items, self._recipe.storage)) as come:
                 for some in come:
@@ -157,8 +168,12 @@ class Identifier:
                         if keeper is not None and "done" in answer:
                             keeper.take(items[k], answer["done"]["video_id"])
                         yield k, answer
+                    n_read += len(some)
                     if self._interrupted.is_set():
                         raise Stopped
+                    if time.monotonic() - told >= TELL_EVERY_S:
+                        self._told(f"new files: who they are was read of {n_read} of {len(items)}")
+                        told = time.monotonic()
                     if keeper is not None:
                         keeper.write_if_due()
         finally:

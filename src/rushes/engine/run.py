@@ -88,7 +88,7 @@ def run(
         interrupted: set it to stop the run within seconds.
         watch: called a few times a second with the books.
         wait: wait while another run holds the store; else refuse.
-        told: called with a line for people when the run has to wait.
+        told: called with a line for people when the run has to wait, or reads new files for long.
 
     Raises:
         UsageError: wrong recipe, no video, `out` is no store; nothing was written.
@@ -101,7 +101,7 @@ def run(
     lease = Lease(store, run_id, told=told)
     if not wait:
         lease.refuse()
-    identifier = Identifier(recipe, Keeper(store, recipe, run_id), stop)
+    identifier = Identifier(recipe, Keeper(store, recipe, run_id), stop, told)
     wish = Wish(tuple(args), recipe, profile, limit, retry_failed, identifier)
     before = store.run_stamps()
     try:
