@@ -12,10 +12,12 @@ import os
 import platform
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
@@ -34,6 +36,8 @@ PATIENCE_S = 30.0
 HEAD_S = 30.0
 """How long the head may be out of reach, which a restarted one with a store of its own for its state is not. After 60 s Ray's client would
 end the driver itself, with exit code 1 (`gcs_rpc_server_reconnect_timeout_s`), while Daft's plan waits for ever."""
+GRACE_S = 15.0
+"""How long a run without a head may take to end in good order."""
 LOOK_EVERY_S = 1.0
 """How often the driver looks whether the head is there, and how long it waits for a connection."""
 NAMESPACE = "rushes"
@@ -75,6 +79,7 @@ def join(address: str) -> None:
                 mend="start one (ray start --head), name its address with --ray host:port, or use --ray local; "
                 "with RAY_AUTH_MODE=token each process needs the cluster's token",
             ) from error  # fmt: skip
+    _head()
     import daft
 
     with contextlib.suppress(daft.exceptions.DaftCoreException):  # chosen before, in this process
@@ -98,6 +103,9 @@ def leave() -> None:
     """Disconnects this process; a cluster that it started ends."""
     import ray
 
+    if ray.is_initialized():
+        _head().leave()
+        _head.cache_clear()
     ray.shutdown()
 
 
@@ -194,32 +202,60 @@ class RemoteDoor:
 
 
 class Head:
-    """The cluster's head, as a driver watches it: Ray tells nobody that its state service (GCS) has gone."""
+    """The cluster's head, as a driver watches it from a thread of its own: Ray tells nobody that its state service (GCS) has gone.
+
+    A run looks with `check`, and ends in good order. Where it cannot, since a call of Ray or Daft waits for the head, the process is ended
+    here.
+    """
 
     def __init__(self) -> None:
         import ray
 
         host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")
         self._address = host, int(port)
-        self._seen = self._looked = time.monotonic()
+        self._seen = time.monotonic()
+        self._over = threading.Event()
+        threading.Thread(target=self._watch, name="head", daemon=True).start()
+
+    def _watch(self) -> None:
+        import ray
+
+        while not self._over.wait(LOOK_EVERY_S) and ray.is_initialized():
+            with contextlib.suppress(OSError):
+                socket.create_connection(self._address, timeout=LOOK_EVERY_S).close()
+                self._seen = time.monotonic()
+            if self._silent_s > HEAD_S + GRACE_S and not self._over.is_set():
+                sys.stderr.write(f"rushes: {self._gone()}\n")
+                sys.stderr.flush()
+                os._exit(CannotGoOn.exit_code)
+
+    @property
+    def _silent_s(self) -> float:
+        return time.monotonic() - self._seen
+
+    def _gone(self) -> CannotGoOn:
+        mend = "look at the cluster (ray status), start it anew if need be, then run the same command again: it resumes"
+        what = f"the head of the cluster takes no connection at {self._address[0]}:{self._address[1]}, for {HEAD_S:g} s and more"
+        return CannotGoOn(what, step="run", mend=mend)
 
     def check(self) -> None:
-        """Looks, at most once in `LOOK_EVERY_S`.
+        """Looks at what the thread has seen.
 
         Raises:
-            CannotGoOn: it took no connection for `HEAD_S`.
+            CannotGoOn: the head took no connection for `HEAD_S`.
         """
-        if time.monotonic() - self._looked < LOOK_EVERY_S:
-            return
-        try:
-            socket.create_connection(self._address, timeout=LOOK_EVERY_S).close()
-            self._seen = time.monotonic()
-        except OSError as error:
-            if time.monotonic() - self._seen > HEAD_S:
-                mend = "look at the cluster (ray status), start it anew if need be, then run the same command again: it resumes"
-                what = f"the head of the cluster took no connection at {self._address[0]}:{self._address[1]} for {HEAD_S:g} s"
-                raise CannotGoOn(what, step="run", mend=mend) from error
-        self._looked = time.monotonic()
+        if self._silent_s > HEAD_S:
+            raise self._gone()
+
+    def leave(self) -> None:
+        """Watches no more."""
+        self._over.set()
+
+
+@cache
+def _head() -> Head:
+    """The head of the cluster that this process has joined."""
+    return Head()
 
 
 class RemoteDesk:
@@ -236,8 +272,8 @@ class RemoteDesk:
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         options: dict[str, Any] = {"name": _name(run_id), "namespace": NAMESPACE, "num_cpus": 0, "scheduling_strategy": here}
+        options["enable_task_events"] = False  # calls come several times a second, and would crowd the dashboard's list of tasks
         self._actor: Any = ray.remote(ShownDesk).options(**options).remote(run_id)
-        self._head = Head()
         self.tally = Tally()
         self.fatal: tuple[str, str] | None = None
 
@@ -259,7 +295,7 @@ class RemoteDesk:
 
     def refresh(self) -> int:
         """See `Desk.refresh`."""
-        self._head.check()
+        _head().check()
         state = self._get(self._actor.state.remote())
         self.tally.load(state["tally"])
         self.fatal = state["fatal"]
