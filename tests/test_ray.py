@@ -167,17 +167,25 @@ def test_captions_are_asked_for_from_the_nodes(nodes: RunningCluster, films: Pat
 
 
 def test_a_head_that_dies_ends_the_run_with_a_word(films: Path, tmp_path: Path) -> None:
-    """A cluster of its own. Left to themselves, Daft's plan would wait for ever and Ray's client end the driver with exit code 1."""
-    out, patience_s = tmp_path / "store", 2.0
-    code = f"from rushes import cli; from rushes.engine import cluster; cluster.HEAD_S = {patience_s}; cli.main()"
+    """A cluster of its own. Left to themselves, Daft's plan would wait for ever and Ray's client end the driver with exit code 1.
+
+    A second process stands in for a run that waits in a call of Ray's and cannot look for itself.
+    """
+    out = tmp_path / "store"
+    code = "from rushes import cli; from rushes.engine import cluster; cluster.HEAD_S = 2.0; cli.main()"
     with start_server(service_s=3600) as server, cluster() as held:
+        waits = f"import time; cluster.GRACE_S = 0.5; cluster.join('{held.address}'); print('joined', flush=True); time.sleep(50)"
+        waiting = start(code=code.replace("cli.main()", waits))
+        assert waiting.stdout is not None and waiting.stdout.readline() == "joined\n"
         model = ("captions.engine=openai", "captions.model=tiny-vlm", f"captions.base_url={server.base_url}")
         process = start(*on_ray(held, films, out, *model), code=code)
         until(lambda: any(r["images"] for r in server.stats()["requests"]))
         os.kill(held.head[0], signal.SIGKILL)
         _, err = process.communicate(timeout=40)
         until(lambda: not held.workers(), within_s=2.0)
-    assert process.returncode == 3, err
+        _, waiting_err = waiting.communicate(timeout=10)
+    assert (process.returncode, waiting.returncode) == (3, 3), (err, waiting_err)
+    assert "the head of the cluster takes no connection" in waiting_err
     assert f"the head of the cluster takes no connection at {held.address}, for 2 s and more. Mend: " in err
     assert "run the same command again" in err
     assert seen(out, *QUICK, *model).runs()[-1]["status"] == "interrupted"
