@@ -166,7 +166,8 @@ def test_captions_are_asked_for_from_the_nodes(nodes: RunningCluster, films: Pat
         assert row["captions_made"] == row["clips_kept"] == len(rows_of(out, "captions")["captions"])
 
 
-def test_a_head_that_dies_ends_the_run_with_a_word(films: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("which", "name"), [(0, "the head of the cluster"), (1, "the raylet of the driver's node")], ids=["gcs", "raylet"])
+def test_a_head_that_dies_ends_the_run_with_a_word(films: Path, tmp_path: Path, which: int, name: str) -> None:
     """A cluster of its own. Left to themselves, Daft's plan would wait for ever and Ray's client end the driver with exit code 1.
 
     A second process stands in for a run that waits in a call of Ray's and cannot look for itself.
@@ -180,13 +181,13 @@ def test_a_head_that_dies_ends_the_run_with_a_word(films: Path, tmp_path: Path) 
         model = ("captions.engine=openai", "captions.model=tiny-vlm", f"captions.base_url={server.base_url}")
         process = start(*on_ray(held, films, out, *model), code=code)
         until(lambda: any(r["images"] for r in server.stats()["requests"]))
-        os.kill(held.head[0], signal.SIGKILL)
+        os.kill(held.head[which], signal.SIGKILL)
         _, err = process.communicate(timeout=40)
         until(lambda: not held.workers(), within_s=2.0)
         _, waiting_err = waiting.communicate(timeout=10)
     assert (process.returncode, waiting.returncode) == (3, 3), (err, waiting_err)
-    assert "the head of the cluster takes no connection" in waiting_err
-    assert f"the head of the cluster takes no connection at {held.address}, for 2 s and more. Mend: " in err
+    for words in (err, waiting_err):
+        assert f"{name} takes no connection at {held.address.rpartition(':')[0]}:" in words and " s and more. Mend: " in words
     assert "run the same command again" in err
     assert seen(out, *QUICK, *model).runs()[-1]["status"] == "interrupted"
 

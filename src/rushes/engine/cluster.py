@@ -19,11 +19,11 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from rushes.engine.desk import Desk, DeskGone, News, Orders, Turn
 from rushes.engine.machine import cores
-from rushes.engine.tally import Tally
+from rushes.engine.tally import Books, Tally
 from rushes.errors import CannotGoOn, MissingExtra, UsageError
 from rushes.log import retell
 
@@ -36,10 +36,13 @@ PATIENCE_S = 30.0
 HEAD_S = 30.0
 """How long the head may be out of reach, which a restarted one with a store of its own for its state is not. After 60 s Ray's client would
 end the driver itself, with exit code 1 (`gcs_rpc_server_reconnect_timeout_s`), while Daft's plan waits for ever."""
-GRACE_S = 15.0
-"""How long a run without a head may take to end in good order."""
+RAYLET_S = 3.0
+"""The same of the raylet of the driver's node, which never comes back: Ray ends its driver, with exit code 1, when the head has noticed,
+after some 10 s; and decoding children 4 s later (measured)."""
+GRACE_S = 5.0
+"""How long a run may then take to end in good order."""
 LOOK_EVERY_S = 1.0
-"""How often the driver looks whether the head is there, and how long it waits for a connection."""
+"""How often the driver looks whether they are there, and how long it waits for a connection."""
 NAMESPACE = "rushes"
 _JOINING = ThreadPoolExecutor(1, thread_name_prefix="ray")
 """A thread that lives as long as this process: the kernel ends the processes of a local cluster with the thread that started them."""
@@ -79,7 +82,7 @@ def join(address: str) -> None:
                 mend="start one (ray start --head), name its address with --ray host:port, or use --ray local; "
                 "with RAY_AUTH_MODE=token each process needs the cluster's token",
             ) from error  # fmt: skip
-    _head()
+    _watch()
     import daft
 
     with contextlib.suppress(daft.exceptions.DaftCoreException):  # chosen before, in this process
@@ -104,8 +107,8 @@ def leave() -> None:
     import ray
 
     if ray.is_initialized():
-        _head().leave()
-        _head.cache_clear()
+        _watch().leave()
+        _watch.cache_clear()
     ray.shutdown()
 
 
@@ -183,6 +186,10 @@ class RemoteDoor:
         """See `Desk.divide`."""
         self._ask(lambda: self._actor.divide.remote(key, parts, then))
 
+    def advance(self, key: str, then: str, books: Books) -> None:
+        """See `Desk.advance`."""
+        self._ask(lambda: self._actor.advance.remote(key, then, books))
+
     def post(self, worker: str, news: News) -> Orders:
         """See `Desk.post`.
 
@@ -201,61 +208,75 @@ class RemoteDoor:
             raise DeskGone from error
 
 
-class Head:
-    """The cluster's head, as a driver watches it from a thread of its own: Ray tells nobody that its state service (GCS) has gone.
+class Watch:
+    """What a driver needs of its cluster, looked at from a thread of its own: the head, and the raylet of the driver's node. Ray tells a
+    driver of neither, and ends it with exit code 1 some time after it lost one.
 
-    A run looks with `check`, and ends in good order. Where it cannot, since a call of Ray or Daft waits for the head, the process is ended
-    here.
+    A run looks with `check`, and ends in good order. Where it cannot, since a call of Ray or Daft waits for what is gone, the process is
+    ended here.
     """
 
     def __init__(self) -> None:
         import ray
 
-        host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")
-        self._address = host, int(port)
-        self._seen = time.monotonic()
+        context = ray.get_runtime_context()
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        node = next(node for node in nodes if node["NodeID"] == context.get_node_id())
+        host, _, port = str(context.gcs_address).rpartition(":")
+        now = time.monotonic()
+        self._patience = {
+            _Service("the head of the cluster", host, int(port)): HEAD_S,
+            _Service("the raylet of the driver's node", node["NodeManagerAddress"], node["NodeManagerPort"]): RAYLET_S,
+        }
+        self._seen = dict.fromkeys(self._patience, now)
         self._over = threading.Event()
-        threading.Thread(target=self._watch, name="head", daemon=True).start()
+        threading.Thread(target=self._run, name="cluster", daemon=True).start()
 
-    def _watch(self) -> None:
+    def _run(self) -> None:
         import ray
 
         while not self._over.wait(LOOK_EVERY_S) and ray.is_initialized():
-            with contextlib.suppress(OSError):
-                socket.create_connection(self._address, timeout=LOOK_EVERY_S).close()
-                self._seen = time.monotonic()
-            if self._silent_s > HEAD_S + GRACE_S and not self._over.is_set():
-                sys.stderr.write(f"rushes: {self._gone()}\n")
+            for service in self._patience:
+                with contextlib.suppress(OSError):
+                    socket.create_connection(service[1:], timeout=LOOK_EVERY_S).close()
+                    self._seen[service] = time.monotonic()
+            if (error := self._gone(GRACE_S)) and not self._over.is_set():
+                sys.stderr.write(f"rushes: {error}\n")
                 sys.stderr.flush()
-                os._exit(CannotGoOn.exit_code)
+                os._exit(error.exit_code)
 
-    @property
-    def _silent_s(self) -> float:
-        return time.monotonic() - self._seen
-
-    def _gone(self) -> CannotGoOn:
-        mend = "look at the cluster (ray status), start it anew if need be, then run the same command again: it resumes"
-        what = f"the head of the cluster takes no connection at {self._address[0]}:{self._address[1]}, for {HEAD_S:g} s and more"
-        return CannotGoOn(what, step="run", mend=mend)
+    def _gone(self, grace_s: float = 0.0) -> CannotGoOn | None:
+        for service, patience_s in self._patience.items():
+            if time.monotonic() - self._seen[service] > patience_s + grace_s:
+                mend = "look at the cluster (ray status), start it anew if need be, then run the same command again: it resumes"
+                what = f"{service.name} takes no connection at {service.host}:{service.port}, for {patience_s:g} s and more"
+                return CannotGoOn(what, step="run", mend=mend)
+        return None
 
     def check(self) -> None:
         """Looks at what the thread has seen.
 
         Raises:
-            CannotGoOn: the head took no connection for `HEAD_S`.
+            CannotGoOn: something that cannot be done without takes no connection any more.
         """
-        if self._silent_s > HEAD_S:
-            raise self._gone()
+        if error := self._gone():
+            raise error
 
     def leave(self) -> None:
         """Watches no more."""
         self._over.set()
 
 
+class _Service(NamedTuple):
+    name: str
+    host: str
+    port: int
+
+
 @cache
-def _head() -> Head:
-    """The head of the cluster that this process has joined."""
-    return Head()
+def _watch() -> Watch:
+    """The watch over the cluster that this process has joined."""
+    return Watch()
 
 
 class RemoteDesk:
@@ -295,7 +316,7 @@ class RemoteDesk:
 
     def refresh(self) -> int:
         """See `Desk.refresh`."""
-        _head().check()
+        _watch().check()
         state = self._get(self._actor.state.remote())
         self.tally.load(state["tally"])
         self.fatal = state["fatal"]
