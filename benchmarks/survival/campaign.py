@@ -59,7 +59,8 @@ class Struck:
         outlived_s: how long the last process of the run lived after the driver.
         scans: scans of this run that had ended and are to be done again; in flight are as many as there are workers.
         answers: captions that the server had given this run and that are to be asked for again.
-        oldest_s: how long before the blow the oldest of these was given.
+        at: when it fell, in seconds since the epoch.
+        oldest_s: how long before that the oldest of these was given.
         under_way: requests without an answer.
         litter: temporary files in the finished store, put down to its last blow.
         problems: what is wrong.
@@ -72,6 +73,7 @@ class Struck:
     outlived_s: float = 0.0
     scans: int = 0
     answers: int = 0
+    at: float = field(default_factory=time.time)
     oldest_s: float = 0.0
     under_way: int = 0
     litter: int = 0
@@ -331,8 +333,9 @@ class Campaign:
         asked = self._asked(run)
         given = {text_of(r): r["answered"] for r in asked if r["answered"] and r["answered"] < ended_at}
         struck.under_way = sum(not r["answered"] or r["answered"] >= ended_at for r in asked)
-        ages = [ended_at - at for text, at in given.items() if text not in self._stored(out)]
-        struck.answers, struck.oldest_s = len(ages), max(ages, default=0.0)
+        stored = self._stored(out)
+        ages = [struck.at - at for text, at in given.items() if text not in stored]
+        struck.answers, struck.oldest_s = len(ages), max([0.0, *ages])
         if struck.oldest_s > UNDER_WAY_S:
             struck.problems.append(f"{len(ages)} captions are lost, the oldest {struck.oldest_s:.1f} s old")
         if struck.scans > self.place.scans_in_flight:
