@@ -85,12 +85,15 @@ def test_a_segment_that_cannot_be_scanned_fails_its_video_once(footage: Path, tm
 def test_segments_are_tried_each_for_itself(footage: Path, tmp_path: Path) -> None:
     """Two segments of one video under way die at the same moment: each is told, by its start, and neither is the other's second attempt."""
     out, poison = tmp_path / "store", footage / "poison.mp4"
-    process = start("run", poison, "--out", out, *settings_of("engine.segment_s=6", "scan.workers=2", "scan.attempts=2"))
-    killed: set[int] = set()
-    while len(killed) < 2:
+    process = start("run", poison, "--out", out, *settings_of("engine.segment_s=3", "scan.workers=2", "scan.attempts=2"))
+    held: list[int] = []
+    while len(held) < 2:
         assert process.poll() is None
-        killed = {pid for pid in descendants(process.pid) if str(poison) in open_files(pid)}
-    for pid in killed:
+        for pid in descendants(process.pid) if list(out.glob("segments/**/*.parquet")) else ():  # before that it is seen where to cut
+            if pid not in held and str(poison) in open_files(pid):
+                os.kill(pid, signal.SIGSTOP)
+                held.append(pid)
+    for pid in held:
         os.kill(pid, signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
@@ -121,3 +124,25 @@ def test_what_may_pass_is_tried_by_so_many_runs(footage: Path, tmp_path: Path) -
     go(poison, out, "scan.attempts=2")
     assert len(seen(out).errors()) == 2
     assert [v["status"] for v in seen(out).videos()] == ["failed"], "two attempts are used up, though it would pass now"
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_a_child_that_dies_of_a_clip_file_leaves_the_scan(footage: Path, tmp_path: Path, attempts: int) -> None:
+    """Files are made when what the scan found is durable, so nothing of it is done again; the books balance also when they fail."""
+    out, poison = tmp_path / "store", footage / "poison.mp4"
+    settings = settings_of("clips.mode=encode", "rules.too_short.min=0", f"scan.attempts={attempts}")
+    process = start("run", poison, "--out", out, *settings)
+    while not list(out.glob("clip_files/**/*.tmp")):
+        assert process.poll() is None
+    assert list(out.glob("marks/*.parquet")) and list(out.glob("clips/*.parquet"))
+    for pid, words in descendants(process.pid).items():
+        if "rushes.engine.child" in words:
+            os.kill(pid, signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    found, done = seen(out, "clips.mode=encode", "rules.too_short.min=0"), attempts == 2
+    [row] = found.runs()
+    assert (row["videos_scanned"], row["videos_reused"], row["videos_failed"]) == (done, 0, not done)
+    assert row["footage_s"] == pytest.approx(24.0) and row["decoded_s"] == pytest.approx(48.0 if done else 24.0)
+    assert [(e["stage"], e["attempt"], e["permanent"]) for e in found.errors()] == [("files", 1, not done)]
+    assert [bool(clip["clip_uri"]) for clip in found.clips()] == [done]

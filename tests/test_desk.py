@@ -38,10 +38,10 @@ def test_a_job_is_done_once_and_its_books_are_entered_once() -> None:
 def test_what_a_dead_session_held_comes_back_with_its_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk()
     desk.load({"a": "A"})
-    assert desk.take("one/1") == {"job": "A", "attempt": 1, "lost": []}
+    assert desk.take("one/1") == {"job": "A", "attempt": 1, "lost": [], "scanned": False}
     assert taken(desk, "two/1") == "", "its session lives"
     monkeypatch.setattr(desks, "ALIVE_S", 0.0)
-    assert desk.take("two/1") == {"job": "A", "attempt": 2, "lost": [1]}
+    assert desk.take("two/1") == {"job": "A", "attempt": 2, "lost": [1], "scanned": False}
     assert desk.refresh() == 2
 
 
@@ -49,7 +49,24 @@ def test_a_new_session_of_a_node_says_that_the_old_one_is_dead() -> None:
     desk = Desk()
     desk.load({"a": "A"})
     desk.take("node/1-aa")
-    assert desk.take("node/2-bb") == {"job": "A", "attempt": 2, "lost": [1]}
+    assert desk.take("node/2-bb") == {"job": "A", "attempt": 2, "lost": [1], "scanned": False}
+
+
+def test_what_is_left_of_a_job_comes_next_and_its_first_half_is_entered_once() -> None:
+    """A session that was taken for dead comes to the same half: nothing is entered twice, and nothing is begun anew."""
+    desk = Desk()
+    desk.load({"a": "scan", "b": "B"})
+    assert [taken(desk), taken(desk)] == ["scan", "B"]
+    desk.advance("a", "files", ONE)
+    assert desk.tally.counts["videos_scanned"] == 1
+    assert desk.take("n/1") == {"job": "files", "attempt": 1, "lost": [], "scanned": True}
+    desk.advance("a", "files", ONE)
+    assert taken(desk) == "" and desk.tally.counts["videos_scanned"] == 1
+    failed = Books(counts={"videos_failed": 1, "videos_scanned": -1}, busy={}, errors={})
+    desk.post("n/1", news(("a", failed), ("b", NONE)))
+    desk.advance("a", "files", ONE)
+    assert taken(desk) == "all done"
+    assert (desk.tally.counts["videos_scanned"], desk.tally.counts["videos_failed"]) == (0, 1)
 
 
 def test_parts_come_first_and_the_whole_when_all_have_ended() -> None:
@@ -61,7 +78,7 @@ def test_parts_come_first_and_the_whole_when_all_have_ended() -> None:
     desk.post("n/1", news(("p0", NONE), ("short", ONE)))
     assert taken(desk) == ""
     desk.post("n/1", news(("p1", NONE)))
-    assert desk.take("n/1") == {"job": "stitch", "attempt": 1, "lost": []}
+    assert desk.take("n/1") == {"job": "stitch", "attempt": 1, "lost": [], "scanned": False}
     desk.post("n/1", news(("long", ONE)))
     assert taken(desk) == "all done" and desk.tally.counts["videos_scanned"] == 2
 

@@ -55,7 +55,7 @@ class Worker:
         return signal_columns(self.recipe)
 
     def scan(self, job: Mapping[str, Any], progress: Progress, longest_s: float | None = None) -> dict[str, Any]:
-        """The one pass over a video, then shots, measures and clip files. Frames and signals are durable when this returns.
+        """The one pass over a video, then shots and measures. Frames and signals are durable when this returns.
 
         Of what is `present` already nothing is written again.
 
@@ -95,7 +95,7 @@ class Worker:
                 source.close()
 
     def conclude(self, made: Made, job: Mapping[str, Any], stamp: Stamp, same: SameFile, frames: FrameWriter | None) -> dict[str, Any]:
-        """What follows a pass: shots, measures, clip files; the last frames and the signals are durable when this returns."""
+        """What follows a pass: shots, measures; the last frames and the signals are durable when this returns."""
         found, video_id = made.scan, job["video_id"]
         series = Series.of(video_id, found)
         rows = clip_rows(series, self.recipe, self.prints, stamp)
@@ -110,43 +110,35 @@ class Worker:
         if frames and self.prints.frames:
             rows["marks"].append(mark(video_id, "frames", frames.count + made.n_frames, self.prints.frames, stamp))
         rows["videos"] = [stamp.on(video, self.prints.scan)]
-        return self._finish(video, wanted, rows, {"scan": made.busy_s}, made.began, job, footage_s=made.footage_s)
+        busy = {"scan": made.busy_s, "shots": time.process_time() - made.began - made.busy_s}
+        return {**self._cut(video, wanted, rows, busy, job), "footage_s": made.footage_s, "decoded_s": made.footage_s}
 
     def recut(self, job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         """Shots and measures anew from stored signals; the video is not opened."""
         began = time.process_time()
         rows = clip_rows(self._read_signals(job["video_id"]), self.recipe, self.prints, Stamp(self.run_id, now()))
         wanted = wanted_clips(self.recipe, rows["clips"], rows["measures"], job["video"])
-        return self._finish(job["video"], wanted, rows, {}, began, job)
+        return self._cut(job["video"], wanted, rows, {"shots": time.process_time() - began}, job)
+
+    def _cut(self, video: Mapping[str, Any], wanted: Wanted, rows: Rows, busy: dict[str, float], job: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer when a video has been cut into clips. `unfiled`: those whose files are to be made next, out of `video`."""
+        filed = set(job["filed"])
+        unfiled = [clip for clip in wanted.kept if clip["clip_id"] not in filed] if self.prints.files else []
+        return {
+            "kept": len(wanted.kept), "dropped": wanted.n_dropped, "footage_s": 0.0, "decoded_s": 0.0, "busy": busy,
+            "rows": sendable(without(rows, job["present"])), "clips": wanted.kept if self.prints.captions else (),
+            "unfiled": unfiled, "video": {k: v for k, v in video.items() if k not in ("written_at", "run_id", "fingerprint")},
+        }  # fmt: skip
 
     def files(self, job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
-        """Clip files that are still missing of a video whose clips are known."""
-        return {**self._finish(job["video"], Wanted(tuple(job["clips"]), 0), {}, {}, time.process_time(), job), "clips": ()}
-
-    def _finish(
-        self,
-        video: Mapping[str, Any],
-        wanted: Wanted,
-        rows: Rows,
-        busy: dict[str, float],
-        began: float,
-        job: Mapping[str, Any],
-        footage_s: float = 0.0,
-    ) -> dict[str, Any]:
-        busy["shots"] = time.process_time() - began - busy.get("scan", 0.0)
-        decoded = footage_s
-        rows = without(rows, job["present"])
-        uncut = [clip for clip in wanted.kept if clip["clip_id"] not in set(job["filed"])]
-        if self.prints.files and uncut:
-            before, same = time.process_time(), SameFile(job, self.recipe.storage)
-            written = write_files(self.store, self.recipe, job, video, uncut, self.prints.files, Stamp(self.run_id, now()), self.tick)
-            same.check()
-            rows = {name: [*rows.get(name, []), *written.rows.get(name, [])] for name in rows | written.rows}
-            decoded += written.decoded_s
-            busy["files"] = time.process_time() - before
+        """Clip files that are missing of a video whose clips are known."""
+        assert self.prints.files is not None
+        began, same, stamp = time.process_time(), SameFile(job, self.recipe.storage), Stamp(self.run_id, now())
+        written = write_files(self.store, self.recipe, job, job["video"], job["clips"], self.prints.files, stamp, self.tick)
+        same.check()
         return {
-            "kept": len(wanted.kept), "dropped": wanted.n_dropped, "footage_s": footage_s, "decoded_s": decoded, "busy": busy,
-            "rows": sendable(rows), "clips": wanted.kept if self.prints.captions else (),
+            "kept": len(job["clips"]), "dropped": 0, "footage_s": 0.0, "decoded_s": written.decoded_s,
+            "busy": {"files": time.process_time() - began}, "rows": sendable(written.rows), "clips": (),
         }  # fmt: skip
 
     def _write_signals(self, series: Series, stamp: Stamp) -> None:

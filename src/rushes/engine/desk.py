@@ -32,11 +32,14 @@ class DeskGone(Exception):
 
 
 class Turn(TypedDict):
-    """A job to do, as JSON; which attempt of this run it is, from 1; and the attempts before it whose worker died without a word."""
+    """A job to do, as JSON; which attempt of this run it is, from 1; the attempts before it whose worker died without a word; and whether
+    this run has counted the video as scanned: then the job is what is left to do with it.
+    """
 
     job: str
     attempt: int
     lost: list[int]
+    scanned: bool
 
 
 class Orders(TypedDict):
@@ -80,6 +83,10 @@ class Door(Protocol):
         """See `Desk.divide`."""
         ...
 
+    def advance(self, key: str, then: str, books: Books) -> None:
+        """See `Desk.advance`."""
+        ...
+
     def post(self, worker: str, news: News) -> Orders:
         """See `Desk.post`."""
         ...
@@ -91,6 +98,12 @@ class _Job:
     attempts: int = 0
     lost: list[int] = field(default_factory=list)
     books: Books | None = None
+    halfway: Books | None = None
+    """What was entered when the job was half done."""
+
+    @property
+    def is_scanned(self) -> bool:
+        return self.halfway is not None and bool(self.halfway["counts"].get("videos_scanned"))
 
 
 @dataclass(slots=True)
@@ -135,13 +148,13 @@ class Desk:
             self._hear(worker)
             self._bring_back()
             if not self._queue:
-                return Turn(job="", attempt=0, lost=[]) if self._open else None
+                return Turn(job="", attempt=0, lost=[], scanned=False) if self._open else None
             key = self._queue.popleft()
             job = self._jobs[key]
             job.attempts += 1
             self._open[key] = worker
             lost, job.lost = job.lost, []
-            return Turn(job=job.text, attempt=job.attempts, lost=lost)
+            return Turn(job=job.text, attempt=job.attempts, lost=lost, scanned=job.is_scanned)
 
     def again(self, key: str) -> int:
         """Records that an attempt failed whose session lives, and that the next one starts there; gives its number."""
@@ -167,6 +180,16 @@ class Desk:
                     self._whole_of[name] = key
                     self._queue.appendleft(name)
             self._join(key)
+
+    def advance(self, key: str, then: str, books: Books) -> None:
+        """Enters the books of the half of a job that is durable, once, and puts the other half, `then`, first in the queue."""
+        with self._lock:
+            job = self._jobs[key]
+            if job.halfway is None and job.books is None:
+                self.tally.enter(books)
+                job.text, job.attempts, job.halfway = then, 0, books
+                self._open.pop(key, None)
+                self._queue.appendleft(key)
 
     def post(self, worker: str, news: News) -> Orders:
         """Takes a session's news, gives the orders."""

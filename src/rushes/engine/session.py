@@ -153,7 +153,7 @@ class Session:
                 return clips
 
     def _one_job(self) -> list[dict[str, Any]] | None:
-        """Does the next job: clips to caption; None when it was a part of a video, and others are left."""
+        """Does the next job: clips to caption; None when there can be none of it: a part of a video, clip files."""
         with self._workers.lent() as child:
             while not self.stop.is_set() and (turn := self._door.take(self._name)) is not None:
                 if turn["job"]:
@@ -169,8 +169,8 @@ class Session:
         if "done" in answer and "cuts" in answer["done"]:
             self._divide(job, answer["done"]["cuts"])
             return None
-        clips = self._done(job, answer["done"]) if "done" in answer else self._failed(job, answer["error"], attempt)
-        if job["kind"] == "segment":
+        clips = self._done(job, answer["done"]) if "done" in answer else self._failed(job, answer["error"], attempt, turn)
+        if job["kind"] in ("segment", "files"):
             return None
         have = {*job.get("captioned", ()), *job.get("mute", ())}
         return [] if self._captioner is None else [c for c in clips if c["clip_id"] not in have]
@@ -232,10 +232,16 @@ class Session:
             failed = sum(clip["clip_id"] in mute for clip in done["clips"])
             counts |= {"clips_kept": done["kept"] - failed, "clips_dropped": done["dropped"], "clips_failed": failed}
         self._note("video done", job, decoded_s=done["decoded_s"], clips_kept=done["kept"], clips_dropped=done["dropped"])
-        self.reporter.ended(job["key"], Books(counts=counts, busy=done["busy"], errors={}))
+        books = Books(counts=counts, busy=done["busy"], errors={})
+        if done.get("unfiled"):
+            left = {name: job[name] for name in ("key", "uri", "source", "video_id", "size", "stamp", "attempts")}
+            left |= {"kind": "files", "clips": done["unfiled"], "video": done["video"], "present": [], "filed": []}
+            self._door.advance(job["key"], json.dumps(left), books)
+        else:
+            self.reporter.ended(job["key"], books)
         return list(done["clips"])
 
-    def _failed(self, job: Mapping[str, Any], error: Mapping[str, Any], attempt: int) -> list[dict[str, Any]]:
+    def _failed(self, job: Mapping[str, Any], error: Mapping[str, Any], attempt: int, turn: Turn) -> list[dict[str, Any]]:
         if error["fatal"]:
             self.reporter.die(StorageError(error["message"], mend="then run the same command again: it resumes"))
             return []
@@ -246,7 +252,7 @@ class Session:
         permanent = error["permanent"] or attempt >= self.recipe.scan.attempts
         rows: Rows = {"errors": [self._attempt(job, error, attempt, permanent=permanent)]}
         if job["kind"] in ("recut", "files"):
-            counts["videos_reused"] = -1
+            counts["videos_scanned" if turn["scanned"] else "videos_reused"] = -1
         elif "scan" not in job["present"]:  # else its scan stands; the next run tries again
             rows["videos"] = [Stamp(self.setup.run_id, now()).on(failed_video(job, error), self.prints.scan)]
         if self._write(rows):
