@@ -119,7 +119,7 @@ def test_frames_that_are_there_are_left_alone(tmp_path: Path, job: dict[str, Any
     """They may come from another cut, under another scan."""
     store = store_of(tmp_path / "cut")
     answers = []
-    for settings, there in (((), []), (("scan.grid_per_s=2", "engine.segment_s=6"), ["frames"])):
+    for settings, there in (((), []), (("scan.grid_per_s=2", "engine.segment_s=5"), ["frames"])):
         ask, some = asked(tmp_path / "cut", *settings), {**job, "present": there}
         cuts = ask("scan", some)["cuts"]
         for index in range(len(cuts["segments"])):
@@ -134,7 +134,7 @@ def test_what_changes_segments_changes_their_fingerprint(tmp_path: Path, job: di
     store_of(tmp_path / "cut")
     prints = [
         asked(tmp_path / "cut", *settings)("scan", job)["cuts"]["fingerprint"]
-        for settings in ((), ("scan.workers=2",), ("engine.segment_s=6",), ("scan.grid_per_s=2",), ("frames.per_s=1",))
+        for settings in ((), ("scan.workers=2",), ("engine.segment_s=5",), ("scan.grid_per_s=2",), ("frames.per_s=1",))
     ]
     assert prints[0] == prints[1] and len(set(prints)) == 4
 

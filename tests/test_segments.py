@@ -163,7 +163,7 @@ def test_no_packet_is_decoded_twice_and_none_is_left_out(case: Callable[[str], C
 
 def test_what_is_handed_over_is_seconds_not_the_video(case: Callable[[str], Clip]) -> None:
     clip = case("quick.mp4")
-    parts = in_segments(clip.path, cut(clip.path, float(clip.times[-1]) / 1.9))[2]
+    parts = in_segments(clip.path, cut(clip.path, float(clip.times[-1]) / 2.05))[2]
     assert [p.head is not None for p in parts] == [False, True] and [p.tail is not None for p in parts] == [True, False]
     for strip in (parts[0].tail, parts[1].head):
         assert strip is not None and 1.7 < strip.t[-1] - strip.t[0] < 4.2
@@ -270,7 +270,7 @@ def test_segments_that_do_not_fit_are_refused(case: Callable[[str], Clip]) -> No
 
 def test_a_segment_that_is_not_there_is_refused(case: Callable[[str], Clip]) -> None:
     clip = case("plain.mp4")
-    first, second = cut(clip.path, float(clip.times[-1]) / 1.9).segments
+    first, second = cut(clip.path, float(clip.times[-1]) / 2.05).segments
     astray = Segment(0, first.first_pts, None, (first.end_pts or 0) + 1, None)
     found = stitch([scan_segment(str(clip.path), RECIPE, s, "exact", uri="x") for s in (astray, second)])
     assert isinstance(found, Refusal) and "not found between its key frames" in found.reason
@@ -290,5 +290,5 @@ def test_a_picture_that_changes_size_between_segments_is_refused(tmp_path: Path)
                 packet.stream = stream
                 out.mux(packet)
             source.close()
-    found = in_segments(path, cut(path, 3.0))[0]
+    found = in_segments(path, cut(path, 2.9))[0]
     assert isinstance(found, Refusal) and "size, format or turn" in found.reason

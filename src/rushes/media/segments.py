@@ -27,6 +27,8 @@ WITHOUT_REORDERING = {"vp8", "vp9"}
 CODECS = {"h264", "hevc", *WITHOUT_REORDERING}
 PEEK_PACKETS = 64
 """Packets looked at for the first pts and for non-reference frames; as many as the decoder looks at (`media/decode.py`)."""
+LEAST = 2
+"""Segments that a video must have room for: at 360p each costs the scan of two seconds more, which shorter ones are not worth."""
 MOST = 64
 """Segments a video at most: each opens the file anew and reads its index, 16 bytes a frame and more."""
 TRIES = 8
@@ -68,13 +70,13 @@ class Uncut:
 
 
 def where_to_cut(source: str | Any, *, uri: str, size_bytes: int, segment_s: float, mode: Mode) -> Cuts | Uncut:
-    """Cuts a video into segments of about the same length, none much longer than `segment_s`, at most `MOST`.
+    """Cuts a video into segments of about the same length, near `segment_s`, at most `MOST`.
 
     Args:
         source: a path, or a seekable file object.
         uri: the name to use in errors.
         size_bytes: size of the file, for the facts.
-        segment_s: seconds; a video no longer than this is not cut. 0: none is.
+        segment_s: seconds; a video no longer than `LEAST` times this is not cut. 0: none is.
         mode: the mode asked for.
 
     Raises:
@@ -85,7 +87,7 @@ def where_to_cut(source: str | Any, *, uri: str, size_bytes: int, segment_s: flo
     with open_container(source, uri) as container:
         stream = video_stream(container, uri)
         facts = facts_of(container, stream, size_bytes)
-        if facts.duration_s is not None and facts.duration_s <= segment_s:
+        if facts.duration_s is not None and facts.duration_s <= LEAST * segment_s:
             return Uncut(None)
         if note := _unfit(facts):
             return Uncut(note)
@@ -137,7 +139,7 @@ class _Cutter:
         assert self.facts.duration_s is not None
         if self.first_pts is None:
             return Uncut("the stream does not begin with a key frame that stands alone")
-        count = min(MOST, int(-(-self.facts.duration_s // segment_s)))
+        count = min(MOST, round(self.facts.duration_s / segment_s))
         length = self.facts.duration_s / count / self.facts.time_base
         self._load_index(self.first_pts + int(length))
         if not len(self.stream.index_entries):
