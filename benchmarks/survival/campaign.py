@@ -140,7 +140,7 @@ class Run:
 
     def go_on(self) -> None:
         """Lets what stopped by itself go on."""
-        kill(self._place.left(self.mark), signal.SIGCONT)
+        kill(self._place.working(self.mark), signal.SIGCONT)
 
     def stop(self) -> None:
         """Ends it if it goes on."""

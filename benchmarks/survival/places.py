@@ -75,9 +75,13 @@ class Machine:
         """Decoding children."""
         return [pid for pid, command in descendants(driver).items() if MODULE in command]
 
-    def left(self, mark: str) -> list[int]:
+    def working(self, mark: str) -> list[int]:
         """Processes of a run that are alive, by the mark in their environment; the driver is one of them."""
         return [*marked(mark)]
+
+    def left(self, mark: str) -> list[int]:
+        """Of these, when the driver has ended: those that must end with it."""
+        return self.working(mark)
 
     def mend(self) -> None:
         """Brings back what blows took away."""
@@ -113,15 +117,20 @@ class Nodes(Machine):
         """See `Machine`."""
         return [pid for children in self._cluster.workers().values() for pid in children]
 
-    def left(self, mark: str) -> list[int]:
-        """See `Machine`; also what works for it on the nodes, of which there is one run at a time.
+    def _nodes(self) -> dict[int, str]:
+        return descendants(self._cluster.process.pid) | marked(self._mark)
 
-        Without a head nobody tells Ray's own processes that the driver has gone; children end all the same.
-        """
-        nodes = descendants(self._cluster.process.pid) | marked(self._mark)
-        holders = [pid for pid, words in nodes.items() if words.startswith("ray::") and not words.startswith(OF_RAY)]
-        children = [pid for pid, words in nodes.items() if MODULE in words]
-        return [*super().left(mark), *children, *(holders if self._is_whole else ())]
+    def working(self, mark: str) -> list[int]:
+        """See `Machine`; also what works for it on the nodes, of which there is one run at a time."""
+        holders = (pid for pid, words in self._nodes().items() if words.startswith("ray::") and not words.startswith(OF_RAY))
+        return [*super().working(mark), *self._children(), *holders]
+
+    def _children(self) -> list[int]:
+        return [pid for pid, words in self._nodes().items() if MODULE in words]
+
+    def left(self, mark: str) -> list[int]:
+        """See `Machine`. Without a head nobody tells Ray's own processes that the driver has gone; children end all the same."""
+        return self.working(mark) if self._is_whole else [*super().working(mark), *self._children()]
 
     def kill_node(self, chance: random.Random) -> None:
         """Ends a node as a power cut would; another one comes in its place, as on preemptible machines."""

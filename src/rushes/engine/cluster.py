@@ -44,6 +44,9 @@ GRACE_S = 5.0
 LOOK_EVERY_S = 1.0
 """How often the driver looks whether they are there, and how long it waits for a connection."""
 NAMESPACE = "rushes"
+_FORSAKEN = threading.Event()
+"""Set when a plan did not end with its run, such as one that waits for a dead node: its thread is in Ray's client, which ends the process
+with exit code 1 when it is asked after it was disconnected. So the process ends connected, which for the cluster comes to the same."""
 _JOINING = ThreadPoolExecutor(1, thread_name_prefix="ray")
 """A thread that lives as long as this process: the kernel ends the processes of a local cluster with the thread that started them."""
 QUIET = {"DAFT_ANALYTICS_ENABLED": "0", "DO_NOT_TRACK": "true", "DAFT_PROGRESS_BAR": "0", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -103,13 +106,13 @@ def _init(**options: Any) -> None:
 
 
 def leave() -> None:
-    """Disconnects this process; a cluster that it started ends."""
+    """Disconnects this process, if no plan is left behind in it; a cluster that it started ends."""
     import ray
 
-    if ray.is_initialized():
+    if ray.is_initialized() and not _FORSAKEN.is_set():
         _watch().leave()
         _watch.cache_clear()
-    ray.shutdown()
+        ray.shutdown()
 
 
 def node_sizes() -> list[int]:
@@ -323,10 +326,12 @@ class RemoteDesk:
         retell(state["notes"])
         return int(state["lost"])
 
-    def end(self) -> None:
-        """Ends the actor."""
+    def end(self, *, drained: bool) -> None:
+        """Ends the actor. `drained`: no plan of the run goes on in this process."""
         import ray
 
+        if not drained:
+            _FORSAKEN.set()
         ray.kill(self._actor)
 
     def _get(self, ref: Any) -> Any:

@@ -251,8 +251,8 @@ class Desk:
         """Brings `tally` and `fatal` up to date; gives how many sessions ended without a word."""
         return int(self.state()["lost"])
 
-    def end(self) -> None:
-        """Nobody will ask any more."""
+    def end(self, *, drained: bool) -> None:
+        """Nobody will ask any more. `drained`: no plan of the run goes on in this process."""
 
     # -- inside --------------------------------------------------------------------------------------------------------------------
 

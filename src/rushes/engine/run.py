@@ -154,6 +154,7 @@ class _Run:
         self.interrupted = interrupted
         self.watch = watch
         self.fatal: RushesError | None = None
+        self.drained = True
         self.setup = Setup(run_id, store.root, self.recipe.model_dump(mode="json"))
         self.workers = worker_count(self.recipe.scan)
         if plan.jobs:
@@ -262,6 +263,7 @@ class _Run:
                 stopping = stopping or time.monotonic()
                 if time.monotonic() - stopping > STOP_WITHIN_S:
                     break
+        self.drained = not thread.is_alive()
         told = outcome[0] if outcome else {}
         pending = int(told["done"]["pending"]) if "done" in told else 0
         self.desk.add(captions_pending=pending)
@@ -320,7 +322,7 @@ class _Run:
         except RushesError as error:
             self.fatal = self.fatal or error
         finally:
-            self.desk.end()
+            self.desk.end(drained=self.drained)
         self.watch(self.desk.tally)
 
     def _dismiss(self, *, stop: bool) -> None:
