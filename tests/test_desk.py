@@ -69,6 +69,21 @@ def test_what_is_left_of_a_job_comes_next_and_its_first_half_is_entered_once() -
     assert (desk.tally.counts["videos_scanned"], desk.tally.counts["videos_failed"]) == (0, 1)
 
 
+def test_what_a_session_gives_back_in_good_order_is_no_attempt() -> None:
+    desk = Desk()
+    desk.load({"a": "A", "b": "B"})
+    assert [taken(desk, "n/1"), taken(desk, "m/1")] == ["A", "B"]
+    desk.post("n/1", {**news(), "closed": True})
+    assert desk.take("n/2") == {"job": "A", "attempt": 1, "lost": [], "scanned": False}
+    assert desk.refresh() == 0
+
+    desk = Desk()
+    desk.load({"a": "A"})
+    desk.take("node/1-aa")
+    assert desk.take("node/1-bb") == {"job": "A", "attempt": 1, "lost": [], "scanned": False}, "its last news may come late"
+    assert desk.refresh() == 0
+
+
 def test_parts_come_first_and_the_whole_when_all_have_ended() -> None:
     desk = Desk()
     desk.load({"long": "scan", "short": "S"})

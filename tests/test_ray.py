@@ -15,7 +15,7 @@ from caption_server import start_server
 from conftest import ours
 from footage import render
 from pictures import film
-from processes import open_files
+from processes import descendants, open_files
 from ray_cluster import RunningCluster, cluster
 from stores import command, go, rows_of, seen, settings_of, start
 
@@ -153,6 +153,24 @@ def test_a_video_that_kills_its_worker_is_one_failed_row_and_the_rest_goes_on(no
     assert set(status.values()) == {("done", None)}
     attempts = sorted(e["attempt"] for e in found.errors() if e["uri"] == str(poison))
     assert attempts == [1, 2, 3]
+
+
+def test_a_desk_that_does_not_answer_for_a_while_loses_no_job(nodes: RunningCluster, films: Path, native: Path, tmp_path: Path) -> None:
+    """On a machine that is busy beyond measure: sessions take the driver for dead and end; when it was not, others do what they held."""
+    out = tmp_path / "store"
+    process = start(*on_ray(nodes, films, out))
+    until(lambda: list(out.glob("marks/*.parquet")) and len(nodes.workers()) == 2)
+    desks = [pid for pid, words in descendants(nodes.process.pid).items() if words.startswith("ray::ShownDesk")]
+    for pid in desks:
+        os.kill(pid, signal.SIGSTOP)
+    until(lambda: not nodes.workers())
+    for pid in desks:
+        os.kill(pid, signal.SIGCONT)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert rows_of(out) == rows_of(native), "and no attempt is counted"
+    [row] = seen(out, *QUICK).runs()
+    assert row["videos_found"] == row["videos_scanned"] + row["videos_failed"]
 
 
 def test_captions_are_asked_for_from_the_nodes(nodes: RunningCluster, films: Path, tmp_path: Path) -> None:

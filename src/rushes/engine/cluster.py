@@ -30,9 +30,9 @@ from rushes.log import retell
 T = TypeVar("T")
 
 ANSWER_S = 1.0
-"""How long a session waits for the desk before it takes it for gone: it answers within milliseconds."""
+"""How long a session waits for the desk to take its news before it takes it for gone: it answers within milliseconds."""
 PATIENCE_S = 30.0
-"""How long the driver waits for its own desk."""
+"""How long the driver waits for its own desk, and a session for any other answer: by its news it finds out sooner."""
 HEAD_S = 30.0
 """How long the head may be out of reach, which a restarted one with a store of its own for its state is not. After 60 s Ray's client would
 end the driver itself, with exit code 1 (`gcs_rpc_server_reconnect_timeout_s`), while Daft's plan waits for ever."""
@@ -199,14 +199,14 @@ class RemoteDoor:
         Raises:
             DeskGone: it does not answer within a second.
         """
-        orders: Orders = self._ask(lambda: self._actor.post.remote(worker, news))
+        orders: Orders = self._ask(lambda: self._actor.post.remote(worker, news), ANSWER_S)
         return orders
 
-    def _ask(self, call: Callable[[], Any]) -> Any:
+    def _ask(self, call: Callable[[], Any], within_s: float = PATIENCE_S) -> Any:
         import ray
 
         try:
-            return ray.get(call(), timeout=ANSWER_S)
+            return ray.get(call(), timeout=within_s)
         except ray.exceptions.RayError as error:
             raise DeskGone from error
 

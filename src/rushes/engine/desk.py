@@ -199,6 +199,8 @@ class Desk:
             known.under_way, known.capacity = news["under_way"], news["capacity"]
             for key, books in news["ended"]:
                 self._enter(key, books)
+            if news["closed"]:
+                self._give_back(worker)
             self.tally.enter(news["more"])
             self._notes += news["notes"]
             living = [w for w in self._workers.values() if self._lives(w)]
@@ -258,9 +260,11 @@ class Desk:
 
     def _hear(self, worker: str) -> _Worker:
         if worker not in self._workers:
-            node = worker.rpartition("/")[0]
             for name, other in self._workers.items():
-                if name.rpartition("/")[0] == node:  # a node has one session: the older one is dead
+                if name.rsplit("-", 1)[0] == worker.rsplit("-", 1)[0]:  # its process lives, so it ended in good order
+                    other.closed = True
+                    self._give_back(name)
+                elif name.rpartition("/")[0] == worker.rpartition("/")[0]:  # a node has one session: the older one is dead
                     other.heard = DEAD
             self._workers[worker] = _Worker(0.0)
         self._workers[worker].heard = time.monotonic()
@@ -274,6 +278,13 @@ class Desk:
         for key in [key for key, worker in self._open.items() if not self._lives(self._workers[worker])]:
             del self._open[key]
             self._jobs[key].lost.append(self._jobs[key].attempts)
+            self._queue.appendleft(key)
+
+    def _give_back(self, worker: str) -> None:
+        """Puts what a session held that ends in good order first in the queue: no attempts at it."""
+        for key in [key for key, holder in self._open.items() if holder == worker]:
+            del self._open[key]
+            self._jobs[key].attempts -= 1
             self._queue.appendleft(key)
 
     def _enter(self, key: str, books: Books) -> None:

@@ -72,7 +72,8 @@ class Session:
         setup: what to build.
         door: the desk.
         workers: children: videos decoded at once by this process.
-        node: the machine's name at the desk. A node has one session of a run: a second one says that the first is dead.
+        node: the machine's name at the desk. A node has one session of a run: a second one says that the first is dead, or, in the same
+            process, that it has ended.
     """
 
     def __init__(self, setup: Setup, door: Door, workers: int, node: str) -> None:
@@ -142,7 +143,10 @@ class Session:
             return []
         try:
             return await work
-        except (Stopped, DeskGone, asyncio.CancelledError):
+        except DeskGone:  # what it answered may have been a job: the desk must hear that nobody does it
+            threading.Thread(target=close_session, args=(self.setup.run_id,), daemon=True).start()
+            return []
+        except (Stopped, asyncio.CancelledError):
             return []
 
     def _next_job(self) -> list[dict[str, Any]]:

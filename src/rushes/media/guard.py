@@ -130,9 +130,12 @@ class Child:
             selector.register(self._replies, selectors.EVENT_READ)
             while True:
                 if selector.select(LOOK_EVERY_S):
-                    data = self._replies.read(1 << 20)
+                    try:
+                        data = self._replies.read(1 << 20)
+                    except (AttributeError, ValueError):  # another thread ended the child: the run is stopping
+                        raise Stopped from None
                     if data == b"":
-                        raise self._crash(uri)
+                        raise Stopped if self._stop.is_set() else self._crash(uri)
                     heard = time.monotonic()
                     buffer += data or b""
                     *lines, buffer = buffer.split(b"\n")
