@@ -287,7 +287,7 @@ class RemoteDesk:
 
     Attributes:
         tally: a copy of the books, as new as the last `refresh`.
-        fatal: as `Desk.fatal`.
+        fatal, left: as those of `Desk`.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -300,6 +300,7 @@ class RemoteDesk:
         self._actor: Any = ray.remote(ShownDesk).options(**options).remote(run_id)
         self.tally = Tally()
         self.fatal: tuple[str, str] | None = None
+        self.left = 0
 
     def load(self, jobs: Mapping[str, str]) -> None:
         """See `Desk.load`."""
@@ -322,7 +323,7 @@ class RemoteDesk:
         _watch().check()
         state = self._get(self._actor.state.remote())
         self.tally.load(state["tally"])
-        self.fatal = state["fatal"]
+        self.fatal, self.left = state["fatal"], state["left"]
         retell(state["notes"])
         return int(state["lost"])
 

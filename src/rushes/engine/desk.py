@@ -121,11 +121,15 @@ class Desk:
     Attributes:
         tally: the books of the run.
         fatal: (type, message) of the first error that ends the run, or None.
+        left: jobs of this pass that have not ended, as of the last `refresh`.
     """
 
     def __init__(self) -> None:
         self.tally = Tally()
         self.fatal: tuple[str, str] | None = None
+        self.left = 0
+        self._asked: list[str] = []
+        """The jobs of this pass."""
         self._lock = threading.RLock()
         self._queue: deque[str] = deque()
         self._jobs: dict[str, _Job] = {}
@@ -218,6 +222,7 @@ class Desk:
         with self._lock:
             for held in (self._queue, self._open, self._whole_of):
                 held.clear()
+            self._asked = list(jobs)
             for key, text in jobs.items():
                 job = self._jobs.setdefault(key, _Job(text))
                 job.text = text
@@ -243,15 +248,18 @@ class Desk:
             return sum(close or w.answered < roll_call for w in living)
 
     def state(self) -> dict[str, Any]:
-        """The books, what ends the run, how many sessions ended without a word, and their logs since the last call."""
+        """The books, what ends the run, how many sessions ended without a word, how many jobs are left, and logs since the last call."""
         with self._lock:
             lost = sum(not w.closed and not self._lives(w) for w in self._workers.values())
             notes, self._notes = self._notes, []
-            return {"tally": self.tally.snapshot(), "fatal": self.fatal, "lost": lost, "notes": notes}
+            left = sum(self._jobs[key].books is None for key in self._asked)
+            return {"tally": self.tally.snapshot(), "fatal": self.fatal, "lost": lost, "left": left, "notes": notes}
 
     def refresh(self) -> int:
-        """Brings `tally` and `fatal` up to date; gives how many sessions ended without a word."""
-        return int(self.state()["lost"])
+        """Brings `tally`, `fatal` and `left` up to date; gives how many sessions ended without a word."""
+        state = self.state()
+        self.left = state["left"]
+        return int(state["lost"])
 
     def end(self, *, drained: bool) -> None:
         """Nobody will ask any more. `drained`: no plan of the run goes on in this process."""

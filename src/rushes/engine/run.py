@@ -43,7 +43,7 @@ STOP_WITHIN_S = 5.0
 WORDS = 400
 """Characters of a broken engine's last words that are shown; Daft's end with the cause."""
 IDLE_PASSES = 3
-"""Passes in a row that a broken engine (a cluster that loses nodes) may end without a job done, before the run gives up."""
+"""Passes in a row that may end without a job done (a cluster that loses nodes), before the run gives up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +223,7 @@ class _Run:
         """Runs the plan, and runs it again while something is left.
 
         For captions alone, when some stay pending and the server comes back in time; for all that is missing, when the cluster lost a
-        process or broke.
+        process or broke, or the plan ended before the jobs.
         """
         turn = lost = idle = 0
         jobs = keyed(self.plan.jobs, turn)
@@ -234,11 +234,12 @@ class _Run:
             lost_before, lost = lost, self._roll_call()
             if self._stopping():
                 return
-            gone = lost > lost_before or broken is not None
-            idle = idle + 1 if broken is not None and self.desk.tally.snapshot()["counts"] == before["counts"] else 0
-            if broken is not None and (isinstance(self.desk, Desk) or idle >= IDLE_PASSES):
+            gone = lost > lost_before or broken is not None or self.desk.left > 0
+            idle = idle + 1 if gone and self.desk.tally.snapshot()["counts"] == before["counts"] else 0
+            if (broken is not None and isinstance(self.desk, Desk)) or idle >= IDLE_PASSES:
                 mend = "run the same command again: it resumes; report it if it stays"
-                raise CannotGoOn(f"the engine failed: {' '.join(broken.split())[-WORDS:]}", step="run", mend=mend)
+                words = " ".join((broken or f"{self.desk.left} jobs are left, and no process does them").split())
+                raise CannotGoOn(f"the engine failed: {words[-WORDS:]}", step="run", mend=mend)
             if not pending and not gone:
                 return
             if pending:
