@@ -128,8 +128,8 @@ class Desk:
         self.tally = Tally()
         self.fatal: tuple[str, str] | None = None
         self.left = 0
-        self._asked: list[str] = []
-        """The jobs of this pass."""
+        self._not_ended: set[str] = set()
+        """Jobs of this pass."""
         self._lock = threading.RLock()
         self._queue: deque[str] = deque()
         self._jobs: dict[str, _Job] = {}
@@ -222,12 +222,13 @@ class Desk:
         with self._lock:
             for held in (self._queue, self._open, self._whole_of):
                 held.clear()
-            self._asked = list(jobs)
+            self._not_ended.clear()
             for key, text in jobs.items():
                 job = self._jobs.setdefault(key, _Job(text))
                 job.text = text
                 if job.books is None:
                     self._queue.append(key)
+                    self._not_ended.add(key)
 
     def add(self, **counts: float) -> None:
         """Adds to the books what the driver itself knows."""
@@ -252,8 +253,8 @@ class Desk:
         with self._lock:
             lost = sum(not w.closed and not self._lives(w) for w in self._workers.values())
             notes, self._notes = self._notes, []
-            left = sum(self._jobs[key].books is None for key in self._asked)
-            return {"tally": self.tally.snapshot(), "fatal": self.fatal, "lost": lost, "left": left, "notes": notes}
+            found = {"tally": self.tally.snapshot(), "fatal": self.fatal, "lost": lost, "notes": notes}
+            return found | {"left": len(self._not_ended)}
 
     def refresh(self) -> int:
         """Brings `tally`, `fatal` and `left` up to date; gives how many sessions ended without a word."""
@@ -300,6 +301,7 @@ class Desk:
         if job.books is None:
             self.tally.enter(books)
             job.books = books
+        self._not_ended.discard(key)
         self._open.pop(key, None)
         self._drop_parts(key)  # a video that failed in one segment
         whole = self._whole_of.pop(key, None)
