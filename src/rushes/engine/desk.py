@@ -140,6 +140,8 @@ class Desk:
         self._workers: dict[str, _Worker] = {}
         self._notes: list[Told] = []
         self._orders = Orders(stop=False, roll_call=0, close=False)
+        self._anew = 0
+        """Sessions that began anew in mid-run, since the desk had not answered."""
 
     # -- what sessions ask ---------------------------------------------------------------------------------------------------------
 
@@ -249,15 +251,15 @@ class Desk:
             return sum(close or w.answered < roll_call for w in living)
 
     def state(self) -> dict[str, Any]:
-        """The books, what ends the run, how many sessions ended without a word, how many jobs are left, and logs since the last call."""
+        """The books, what ends the run, sessions that ended and may have left work undone, jobs that are left, logs since the last call."""
         with self._lock:
-            lost = sum(not w.closed and not self._lives(w) for w in self._workers.values())
+            lost = self._anew + sum(not w.closed and not self._lives(w) for w in self._workers.values())
             notes, self._notes = self._notes, []
             found = {"tally": self.tally.snapshot(), "fatal": self.fatal, "lost": lost, "notes": notes}
             return found | {"left": len(self._not_ended)}
 
     def refresh(self) -> int:
-        """Brings `tally`, `fatal` and `left` up to date; gives how many sessions ended without a word."""
+        """Brings `tally`, `fatal` and `left` up to date; gives how many sessions ended that may have left work undone."""
         state = self.state()
         self.left = state["left"]
         return int(state["lost"])
@@ -272,6 +274,7 @@ class Desk:
             for name, other in self._workers.items():
                 if name.rsplit("-", 1)[0] == worker.rsplit("-", 1)[0]:  # its process lives, so it ended in good order
                     other.closed = True
+                    self._anew += 1
                     self._give_back(name)
                 elif name.rpartition("/")[0] == worker.rpartition("/")[0]:  # a node has one session: the older one is dead
                     other.heard = DEAD
