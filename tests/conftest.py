@@ -13,7 +13,7 @@ import pytest
 
 import ray_cluster
 from footage import Clip
-from processes import environment_of, marked
+from processes import environment_of, marked, parent_of
 from stores import Reel, go, make_reel
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,11 +78,21 @@ def reel_store(reel: Reel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def _of_cluster(pid: int) -> bool:
+    """Whether a process, or one above it, was started for a test's cluster: what renames itself, such as ray::DashboardAgent, hides its own
+    environment."""
+    while pid > 1:
+        if CLUSTER in environment_of(pid):
+            return True
+        pid = parent_of(pid)
+    return False
+
+
 def ours() -> dict[int, str]:
     """Living processes that came from this test session, by id: descendants, and orphans that carry the session's mark."""
     found = {}
     for pid, command in marked(TOKEN, os.getpid()).items():
-        of_cluster = CLUSTER in environment_of(pid) and "rushes.engine.child" not in command
+        of_cluster = "rushes.engine.child" not in command and _of_cluster(pid)
         if not of_cluster and not any(h in command for h in HELPERS):
             found[pid] = command[:200]
     return found
