@@ -24,7 +24,7 @@ from pathlib import Path
 from benchmarks import render
 from benchmarks.targets import Targets
 from rushes.engine.stages import WAITING
-from rushes.engine.workers import MODULE
+from rushes.engine.worker import MODULE
 from rushes.media.guard import resident_bytes
 from rushes.store.store import Store
 from rushes.store.tables import TABLES

@@ -29,7 +29,7 @@ from benchmarks.clock import Cost, cost
 from benchmarks.targets import Targets
 from benchmarks.threads import as_in_a_child
 from rushes.engine.fingerprints import fingerprints
-from rushes.engine.rows import Series, Stamp, clip_rows
+from rushes.engine.work.rows import Series, Stamp, clip_rows
 from rushes.recipe import Recipe
 from rushes.records import Mode
 from rushes.scan.one_pass import scan

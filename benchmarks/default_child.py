@@ -1,4 +1,4 @@
-"""A decoding child as it would be if nobody had set a thread: run by `benchmarks.workers` in place of `rushes.engine.child`.
+"""A decoding child as it would be if nobody had set a thread: run by `benchmarks.workers` in place of `rushes.engine.work.child`.
 
 It is the child of the product but for three things: its environment names no thread count (the benchmark sees to that), OpenCV keeps its
 own, and libav decodes with as many threads as it likes, by frames and by slices, as the program ffmpeg does.
@@ -6,7 +6,7 @@ own, and libav decodes with as many threads as it likes, by frames and by slices
 
 from __future__ import annotations
 
-from rushes.engine.child import Jobs
+from rushes.engine.work.child import Jobs
 from rushes.media.decode import Decoder, Mode
 from rushes.media.guard import serve
 

@@ -24,12 +24,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rushes.engine.workers import Workers
+
 from benchmarks import render
 from benchmarks.scan import floor
 from benchmarks.targets import Targets
 from benchmarks.threads import as_in_a_child
 from rushes import api
-from rushes.engine.workers import Workers
 from rushes.recipe import Recipe
 from rushes.store.store import Store
 

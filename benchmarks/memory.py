@@ -19,7 +19,7 @@ from pathlib import Path
 from benchmarks import render
 from benchmarks.targets import Targets
 from rushes import api
-from rushes.engine.workers import MODULE
+from rushes.engine.worker import MODULE
 from rushes.recipe import Recipe
 
 LIMIT_GIB = 1.0

@@ -27,10 +27,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rushes.engine.cluster import leave
+
 from benchmarks import render
 from benchmarks.targets import Targets
 from rushes import api
-from rushes.engine.cluster import leave
 from rushes.recipe import Recipe, Rule
 
 sys.path.insert(0, str(render.ROOT / "tests"))

@@ -28,7 +28,7 @@ import pyarrow.compute as pc
 from benchmarks.memory import peak_bytes
 from benchmarks.targets import Targets
 from rushes.engine.fingerprints import fingerprints
-from rushes.engine.plan import compared
+from rushes.engine.plan.plan import compared
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import Recipe
 from rushes.sources.found import Footage, Found

@@ -3,7 +3,7 @@
     python -m benchmarks.workers [--rounds 3] [--videos 16]
 
 Both are real runs without captions, from the call of `rushes.run` to its return, children started anew in each; rounds alternate. What
-differs is the child: `rushes.engine.child` with the guard's environment, or `benchmarks.default_child` without.
+differs is the child: `rushes.engine.work.child` with the guard's environment, or `benchmarks.default_child` without.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def ours() -> dict[int, str]:
     """Living processes that came from this test session, by id: descendants, and orphans that carry the session's mark."""
     found = {}
     for pid, command in marked(TOKEN, os.getpid()).items():
-        of_cluster = "rushes.engine.child" not in command and _of_cluster(pid)
+        of_cluster = "rushes.engine.work.child" not in command and _of_cluster(pid)
         if not of_cluster and not any(h in command for h in HELPERS):
             found[pid] = command[:200]
     return found

@@ -20,7 +20,7 @@ from typing import Any
 from processes import descendants, parent_of
 
 MARK = "RUSHES_TEST_CLUSTER"
-CHILD = "rushes.engine.child"
+CHILD = "rushes.engine.work.child"
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,7 @@ def test_a_child_that_dies_of_a_clip_file_leaves_the_scan(footage: Path, tmp_pat
         assert process.poll() is None
     assert list(out.glob("marks/*.parquet")) and list(out.glob("clips/*.parquet"))
     for pid, words in descendants(process.pid).items():
-        if "rushes.engine.child" in words:
+        if "rushes.engine.work.child" in words:
             os.kill(pid, signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err

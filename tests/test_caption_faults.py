@@ -112,7 +112,7 @@ def test_a_server_that_fails_everything_is_not_there(server: Running, mode: str)
         ("402", "payment", True),
         ("quota", "payment", True),
         ("404", "captions.model", True),
-        ("429", "captions.concurrency", False),
+        ("429", "resources.captions.concurrency", False),
     ],
 )
 def test_what_concerns_every_clip_is_the_servers_fault(server: Running, mode: str, words: str, permanent: bool) -> None:

@@ -15,7 +15,7 @@ import pytest
 from caption_server import Running, start_server
 from footage import render
 from pictures import film
-from rushes.engine.books import without_secrets
+from rushes.engine.run_row import without_secrets
 from rushes.recipe import Recipe
 from stores import Reel, command, parts_of, rows_of, seen, settings_of, start
 

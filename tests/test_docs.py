@@ -23,8 +23,8 @@ import rushes.errors
 from rushes.captions.prompts import BUILT_IN
 from rushes.captions.request import Fault
 from rushes.cli import app
+from rushes.engine.clip_columns import RULE_COLUMNS
 from rushes.engine.fingerprints import Fingerprints, fingerprints
-from rushes.engine.wanted import RULE_COLUMNS
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import PROFILES, RULES, Recipe, Rule, ScanSettings
 from rushes.records import Column

@@ -13,8 +13,9 @@ from footage import render
 from pictures import film
 from rushes.api import plan
 from rushes.captions import facts, openai_engine
-from rushes.engine import fingerprints as engine_fingerprints
+from rushes.engine import stages as engine_stages
 from rushes.engine.fingerprints import Fingerprints, fingerprints
+from rushes.engine.stages import STAGES
 from rushes.recipe import Recipe
 from stores import command, go, recipe, seen, settings_of
 
@@ -25,19 +26,19 @@ WORDS = {
     "openai and facts": {**OPENAI, "facts_suffix": True},
 }
 VERSIONS: dict[str, tuple[Any, str, dict[str, str]]] = {
-    "signals": (engine_fingerprints, "SCAN_VERSION", {
+    "signals": (engine_stages, "SCAN_VERSION", {
         "facts": "scan shots measures captions", "openai": "scan shots measures", "openai and facts": "scan shots measures captions",
     }),
-    "frames": (engine_fingerprints, "FRAMES_VERSION", {
+    "frames": (engine_stages, "FRAMES_VERSION", {
         "facts": "frames", "openai": "frames captions", "openai and facts": "frames captions",
     }),
-    "shots": (engine_fingerprints, "SHOTS_VERSION", {
+    "shots": (engine_stages, "SHOTS_VERSION", {
         "facts": "shots measures captions", "openai": "shots measures", "openai and facts": "shots measures captions",
     }),
-    "measures": (engine_fingerprints, "MEASURES_VERSION", {
+    "measures": (engine_stages, "MEASURES_VERSION", {
         "facts": "measures captions", "openai": "measures", "openai and facts": "measures captions",
     }),
-    "clip files": (engine_fingerprints, "FILES_VERSION", {"facts": "files", "openai": "files", "openai and facts": "files"}),
+    "clip files": (engine_stages, "FILES_VERSION", {"facts": "files", "openai": "files", "openai and facts": "files"}),
     "words of facts": (facts, "CODE", {"facts": "captions", "openai": "", "openai and facts": "captions"}),
     "words of a model": (openai_engine, "CODE", {"facts": "", "openai": "captions", "openai and facts": "captions"}),
 }  # fmt: skip
@@ -55,21 +56,21 @@ def test_a_raised_code_version_makes_its_stage_anew_and_those_made_from_it(step:
     before = prints(WORDS[words])
     monkeypatch.setattr(module, name, getattr(module, name) + 1)
     after = prints(WORDS[words])
-    assert {s for s in Fingerprints.__slots__ if getattr(before, s) != getattr(after, s)} == set(stages[words].split())
+    assert {s.name for s in STAGES if before.of(s.name) != after.of(s.name)} == set(stages[words].split())
 
 
 def test_every_code_version_is_in_the_table() -> None:
     """A constant of the source that is named VERSION or CODE raises some fingerprint, so it must be tried above."""
-    source = Path(engine_fingerprints.__file__).parent.parent
+    source = Path(engine_stages.__file__).parent.parent
     found = set()
     for path in source.rglob("*.py"):
         for line in path.read_text(encoding="utf-8").splitlines():
             name, equals, value = line.partition(" = ")
             if equals and name.isidentifier() and value.isdigit() and (name.endswith("VERSION") or name == "CODE"):
                 found.add(f"{path.stem}.{name}")
-    found.discard("segmenting.VERSION")  # of rows that no stage reads: tests/test_segment_jobs.py
+    found.discard("segments.VERSION")  # of rows that no stage reads: tests/test_segment_jobs.py
     found.discard("identity.VERSION")  # likewise: tests/test_identities.py
-    tried = {"one_pass.VERSION", "one_pass.FRAMES_VERSION", "find.VERSION", "clip.VERSION", "fingerprints.FILES_VERSION"}
+    tried = {"one_pass.VERSION", "one_pass.FRAMES_VERSION", "find.VERSION", "clip.VERSION", "stages.FILES_VERSION"}
     assert found == tried | {"facts.CODE", "openai_engine.CODE"}
     assert len(VERSIONS) == len(found)
 

@@ -16,7 +16,8 @@ from caption_server import Running, start_server
 from census import BOOKS, Attempt, attempt, raw
 from footage import render
 from pictures import film
-from rushes.engine.same_file import SameFile
+from rushes.engine.jobs import Video
+from rushes.engine.work.same_file import SameFile
 from rushes.errors import ProbeError
 from rushes.media.identity import video_id
 from stores import command, go, rows_of, seen, settings_of
@@ -236,19 +237,19 @@ def test_footage_that_changes_while_it_is_scanned_fails_for_this_run_and_is_new_
     assert {r["video_id"] for r in raw(out, "signals")} == {video_id(str(here), here.stat().st_size, {})} - {old}
 
 
-def job_of(path: Path) -> dict[str, object]:
+def video_of(path: Path) -> Video:
     info = path.stat()
     name = video_id(str(path), info.st_size, {})
-    return {"source": str(path), "uri": str(path), "video_id": name, "size": info.st_size, "stamp": str(info.st_mtime_ns)}
+    return Video(source=str(path), uri=str(path), video_id=name, size=info.st_size, stamp=str(info.st_mtime_ns))
 
 
 def test_what_is_looked_at_again(films: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / "m.mp4"
     shutil.copy2(films["one"], path)
-    job, info = job_of(path), path.stat()
-    SameFile(job, {}).check()
+    video, info = video_of(path), path.stat()
+    SameFile(video, {}).check()
     os.utime(path, ns=(1, 1))
-    touched = SameFile(job, {})  # another time of change, but the bytes are those that were identified
+    touched = SameFile(video, {})  # another time of change, but the bytes are those that were identified
     touched.check()
     os.utime(path, ns=(2, 2))
     with pytest.raises(ProbeError, match="changed") as changed:
@@ -258,10 +259,10 @@ def test_what_is_looked_at_again(films: dict[str, Path], tmp_path: Path) -> None
     same_length[len(same_length) // 2] ^= 1
     path.write_bytes(same_length)
     with pytest.raises(ProbeError, match="changed"):
-        SameFile(job, {})
+        SameFile(video, {})
     os.utime(path, ns=(info.st_atime_ns, info.st_mtime_ns))
-    SameFile(job, {}).check()  # size and time of change are all that tells a file that was not opened
+    SameFile(video, {}).check()  # size and time of change are all that tells a file that was not opened
     path.unlink()
     with pytest.raises(ProbeError, match="no such file") as gone:
-        SameFile(job, {})
+        SameFile(video, {})
     assert not gone.value.permanent

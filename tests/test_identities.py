@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +17,17 @@ from footage import render
 from pictures import film
 from ray_cluster import cluster
 from rushes import api
-from rushes.engine import identify
-from rushes.engine.identify import Answers, Identifier, Keeper, chunked, on_nodes
-from rushes.engine.plan import Plan, make_plan
+from rushes.engine import local
+from rushes.engine.plan import identify
+from rushes.engine.plan.identify import Identifier, Keeper, _jobs
+from rushes.engine.plan.plan import Plan, make_plan
+from rushes.engine.work import identify as work
 from rushes.errors import CannotGoOn, MissingExtra, StoreError, UsageError
 from rushes.media.guard import Stopped
 from rushes.media.identity import video_id
+from rushes.media.storage import Options
 from rushes.sources.footage import find_footage
+from rushes.sources.found import Footage
 from rushes.store.compact import compact
 from rushes.store.store import Store
 from rushes.store.tables import IDENTITIES
@@ -37,9 +39,10 @@ LAST = "late"
 SCRIPT = """
 import sys, threading, time
 from pathlib import Path
-from rushes.engine import identify, plan
+from rushes.engine.plan import identify, plan
+from rushes.engine.work import identify as work
 from rushes.cli import main
-real, found = identify.video_id, plan.find_footage
+real, found = work.video_id, plan.find_footage
 identify.KEEP_EVERY_S = 0.0
 def slow(uri, size, options):
     if Path(uri).name.startswith("late"):
@@ -54,11 +57,11 @@ def shortened(*args, **options):
             Path(item.uri).write_bytes(b"less")
     return files
 if sys.argv[1] == "slow":
-    identify.video_id = slow
+    work.video_id = slow
 else:
     plan.find_footage = shortened
 if sys.argv[1] == "spread":
-    identify.SPREAD_ABOVE, identify.video_id = 2, driver
+    identify.SPREAD_ABOVE, work.video_id = 2, driver
 del sys.argv[1]
 main()
 """
@@ -78,11 +81,11 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were read to know them, in this process."""
     names: list[str] = []
 
-    def noted(uri: str, size: int, options: identify.Options) -> str:
+    def noted(uri: str, size: int, options: Options) -> str:
         names.append(Path(uri).name)
         return video_id(uri, size, options)
 
-    monkeypatch.setattr(identify, "video_id", noted)
+    monkeypatch.setattr(work, "video_id", noted)
     return names
 
 
@@ -105,7 +108,7 @@ def bytes_of(tmp_path: Path) -> Path:
 def planned(folder: Path, out: Path) -> Plan:
     """The plan of a run, which keeps what it learns."""
     store, wanted = Store(str(out), {}), recipe(*QUICK)
-    keeper = Keeper(store, wanted, f"run {time.monotonic_ns()}")
+    keeper = Keeper(store, f"run {time.monotonic_ns()}", lambda: None)
     return make_plan([str(folder)], store if store.marked() else None, wanted, identifier=Identifier(wanted, keeper))
 
 
@@ -250,7 +253,7 @@ def test_a_wrong_request_writes_nothing(bytes_of: Path, tmp_path: Path, monkeypa
         go(bytes_of, tmp_path / "full", *QUICK)
     with pytest.raises(UsageError, match="Ray Client"):
         go(bytes_of, tmp_path / "out", *QUICK, "engine.runner=ray", "engine.ray_address=ray://head:10001")
-    monkeypatch.setattr("rushes.engine.cluster.find_spec", lambda _name: None)
+    monkeypatch.setattr("rushes.engine.ray_cluster.find_spec", lambda _name: None)
     with pytest.raises(MissingExtra):
         go(bytes_of, tmp_path / "out", *QUICK, "engine.runner=ray")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["note.txt"]
@@ -262,17 +265,17 @@ def test_what_could_not_be_read_is_not_kept(bytes_of: Path, tmp_path: Path, monk
     """Errors of which nobody had thought are errors of their file, too; one that is the run's own ends it, and the rest stays."""
     out, error = tmp_path / "store", ZeroDivisionError("odd")
 
-    def odd(uri: str, size: int, options: identify.Options) -> str:
+    def odd(uri: str, size: int, options: Options) -> str:
         if uri.endswith("3.mp4"):
             while not kept(out):
                 time.sleep(0.01)
             raise error
         return video_id(uri, size, options)
 
-    monkeypatch.setattr(identify, "video_id", odd)
+    monkeypatch.setattr(work, "video_id", odd)
     plan = planned(bytes_of, out)
     [failed] = [source for source in plan.sources if source.status == "failed"]
-    assert (failed.video_id, failed.error and failed.error["type"]) == (None, "ZeroDivisionError")
+    assert (failed.video_id, failed.failure and failed.failure.error_type) == (None, "ZeroDivisionError")
     assert kept(out) == {name: video for name, video in truth(bytes_of).items() if name != "3.mp4"}
     error = CannotGoOn("no door", mend="open it")  # type: ignore[assignment]
     with pytest.raises(CannotGoOn, match="no door"):
@@ -282,64 +285,44 @@ def test_what_could_not_be_read_is_not_kept(bytes_of: Path, tmp_path: Path, monk
 def test_a_person_is_told_how_far_a_long_reading_has_come(bytes_of: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[str] = []
     items = find_footage([str(bytes_of)], {}).items
-    list(Identifier(recipe(), told=lines.append).answers(items))
+    Identifier(recipe(), announce=lines.append).read(items, lambda k, found: None)
     assert lines == [], "not of a short one"
     monkeypatch.setattr(identify, "TELL_EVERY_S", 0.0)
-    list(Identifier(recipe(), told=lines.append).answers(items))
+    Identifier(recipe(), announce=lines.append).read(items, lambda k, found: None)
     assert lines[-1] == f"new files: who they are was read of {len(items)} of {len(items)}"
 
 
 def test_an_interrupted_reading_stops_and_gives_up_the_rest(bytes_of: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free, stop, begun = threading.Event(), threading.Event(), []
 
-    def hangs(uri: str, size: int, options: identify.Options) -> str:
+    def hangs(uri: str, size: int, options: Options) -> str:
         begun.append(uri)
         stop.set()
         free.wait(30)
         return "0"
 
-    monkeypatch.setattr(identify, "video_id", hangs)
-    monkeypatch.setattr(identify, "cores", lambda: 1)
+    monkeypatch.setattr(work, "video_id", hangs)
+    monkeypatch.setattr(local, "cores", lambda: 1)
     items = find_footage([str(bytes_of)], {}).items * 10
     since = time.monotonic()
     with pytest.raises(Stopped):
-        list(Identifier(recipe(), interrupted=stop).answers(items))
+        Identifier(recipe(), interrupted=stop).read(items, lambda k, found: None)
     assert time.monotonic() - since < 5
     free.set()
     time.sleep(0.2)
-    assert len(begun) == identify.THREADS_PER_CORE, "files whose turn had not come are not opened any more"
+    assert len(begun) == work.THREADS_PER_CORE, "files whose turn had not come are not opened any more"
 
 
 # Spread
 
 
-@pytest.mark.parametrize(("n", "nodes", "most"), [(1, [1, 1], 1), (5, [1, 1], 2), (4000, [2, 2], 256), (1025, [1], 256)])
-def test_chunks_are_of_bounded_size_and_enough_for_all_nodes(n: int, nodes: Sequence[int], most: int) -> None:
-    files = [(k, f"/{k}", k) for k in range(n)]
-    chunks = [json.loads(chunk) for chunk in chunked(files, nodes)]
-    assert [tuple(file) for chunk in chunks for file in chunk] == files
-    assert max(map(len, chunks)) == most
-    assert len(chunks) >= min(n, len(nodes))
-
-
-def test_what_was_lost_with_a_node_is_asked_for_again(bytes_of: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    turns: list[list[int]] = []
-
-    def turn(left: dict[int, object], options: object) -> Iterator[Answers | str]:
-        turns.append(list(left))
-        if len(turns) < 3:
-            yield [(k, {"done": {"video_id": str(k)}}) for k in list(left)[:2]]
-        if len(turns) > 1:
-            yield "the raylet\n died"
-
-    monkeypatch.setattr(identify, "_turn", turn)
-    monkeypatch.setattr(identify, "start_engine", lambda _recipe: None)
-    items, found = find_footage([str(bytes_of)], {}).items, []
-    with pytest.raises(CannotGoOn, match=r"the engine failed: the raylet died\. Mend: look at the cluster"):
-        for some in on_nodes(items, recipe()):
-            found += [k for k, _ in some]
-    assert found == [0, 1, 2, 3]
-    assert turns == [[0, 1, 2, 3, 4, 5], [2, 3, 4, 5], *[[4, 5]] * identify.IDLE_TURNS]
+@pytest.mark.parametrize(("n", "slots", "most"), [(1, 2, 1), (5, 2, 2), (4000, 4, 256), (1025, 1, 256)])
+def test_jobs_hold_a_bounded_number_of_files_and_there_are_enough_for_all_nodes(n: int, slots: int, most: int) -> None:
+    items = [Footage(f"/{k}", k, "") for k in range(n)]
+    jobs = list(_jobs(items, 256, slots))
+    assert [(file.place, file.address, file.size) for job in jobs for file in job.files] == [(k, f"/{k}", k) for k in range(n)]
+    assert max(len(job.files) for job in jobs) == most
+    assert len(jobs) >= min(n, slots)
 
 
 def test_a_cluster_reads_what_one_machine_reads(films: Path, tmp_path: Path) -> None:
@@ -360,5 +343,5 @@ def test_a_cluster_reads_what_one_machine_reads(films: Path, tmp_path: Path) -> 
     assert kept(stores[1]) == truth(films)
     [error] = [row for row in ray["errors"] if row["stage"] == "identify"]
     assert (error["uri"], error["permanent"]) == (str(short), False)
-    assert "it changed while it was read" in error["error"]
+    assert "it changed while it was read" in error["mend"]
     assert ray == native

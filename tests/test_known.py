@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from rushes.engine.fingerprints import fingerprints
-from rushes.engine.known import Known
-from rushes.engine.plan import Plan, make_plan
+from rushes.engine.plan.known import Known
+from rushes.engine.plan.plan import Plan, make_plan
 from rushes.recipe import Recipe
 from rushes.store.compact import compact
 from rushes.store.store import Store
@@ -21,9 +21,10 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ASKS_MODEL = Recipe.parse({"captions": {"engine": "openai", "model": "one"}})
 
 
-def told(plan: Plan) -> tuple[object, ...]:
+def shown(plan: Plan) -> tuple[object, ...]:
     sources = [(s.footage.uri, s.status, s.video_id, s.known, s.video) for s in plan.sources]
-    return plan.as_dict(), plan.jobs, sources, plan.kept, plan.dropped, plan.failed_clips
+    jobs = [sorted(jobs, key=repr) for jobs in (plan.video_jobs(), plan.clip_jobs())]
+    return plan.as_dict(), jobs, sources, plan.kept, plan.dropped, plan.failed_clips
 
 
 @pytest.mark.parametrize(
@@ -37,11 +38,11 @@ def test_batches_and_compaction_change_no_plan(
     out = tmp_path / "store"
     shutil.copytree(reel_store, out)
     store, wanted = Store.open(str(out), {}), recipe(*settings)
-    whole = told(make_plan([str(reel.folder)], store, wanted))
-    monkeypatch.setattr("rushes.engine.known.VIDEOS_A_BATCH", 1)
-    assert told(make_plan([str(reel.folder)], store, wanted)) == whole
+    whole = shown(make_plan([str(reel.folder)], store, wanted))
+    monkeypatch.setattr("rushes.engine.plan.known.VIDEOS_A_BATCH", 1)
+    assert shown(make_plan([str(reel.folder)], store, wanted)) == whole
     compact(store)
-    assert told(make_plan([str(reel.folder)], store, wanted)) == whole
+    assert shown(make_plan([str(reel.folder)], store, wanted)) == whole
 
 
 def test_clips_that_want_no_caption_any_more_are_known_by_video(tmp_path: Path) -> None:
@@ -54,9 +55,10 @@ def test_clips_that_want_no_caption_any_more_are_known_by_video(tmp_path: Path) 
     store.write_rows(ERRORS, [{**failed, "key": "a7", "permanent": True}, {**failed, "key": "a8", "permanent": False}])
     [batch] = Known(store, prints).batches(videos.values())
     made = {videos["a"]: ["a0", "a1"], videos["c"]: ["c0", "c1"]}
-    assert batch.captioned([videos["a"], videos["c"]]) == (made, {videos["a"]: ["a7"]})
+    assert batch.settled("captions", [videos["a"], videos["c"]]) == made | {videos["a"]: ["a0", "a1", "a7"]}
+    assert batch.failed_captions([videos["a"], videos["c"]]) == {videos["a"]: ["a7"]}
     [again] = Known(store, prints, retry_failed=True).batches(videos.values())
-    assert again.captioned(batch.videos)[1] == {}
+    assert again.failed_captions(batch.videos) == {}
     assert batch.failed_clips("captions") == {"a7"}
 
 
@@ -66,10 +68,16 @@ def test_a_job_that_cuts_anew_says_which_clips_are_captioned(reel: Reel, reel_st
     shutil.copytree(reel_store, out)
     store = Store.open(str(out), {})
     wanted = recipe("captions.engine=openai", "captions.model=one", "shots.min_s=0.9")
-    [first, second] = make_plan([str(reel.folder)], store, wanted).jobs
-    assert (first["kind"], second["kind"]) == ("recut", "recut")
-    assert (first["captioned"], first["mute"]) == ([], [])
-    row = {"clip_id": "c", "video_id": first["video_id"], "fingerprint": fingerprints(wanted).captions, "run_id": "r", "written_at": NOON}
+    [first, second] = make_plan([str(reel.folder)], store, wanted).video_jobs()
+    assert (first.kind, second.kind) == ("recut", "recut")
+    assert (first.settled, first.failed_captions) == ({}, ())
+    row = {
+        "clip_id": "c",
+        "video_id": first.video.video_id,
+        "fingerprint": fingerprints(wanted).captions,
+        "run_id": "r",
+        "written_at": NOON,
+    }
     store.write_rows(CAPTIONS, [row])
-    again = make_plan([str(reel.folder)], store, wanted).jobs
-    assert [job["captioned"] for job in again] == [["c"], []]
+    again = make_plan([str(reel.folder)], store, wanted).video_jobs()
+    assert [job.settled for job in again] == [{"captions": ("c",)}, {}]

@@ -28,7 +28,7 @@ from footage import render
 from pictures import film
 from rushes.cli import app
 from rushes.engine.quarantine import quarantined
-from rushes.errors import FootageError, ProbeError, StorageError, StoreError, VideoError
+from rushes.errors import Failure, FootageError, ProbeError, StorageError, StoreError, VideoError
 from rushes.media import faults, remote, storage
 from rushes.media.cut import ClipSpan, cut_clips
 from rushes.media.decode import Decoder
@@ -237,16 +237,16 @@ def test_a_scan_that_loses_its_connection_fails_with_the_reason(s3, hasty, films
         with source:
             return {"frames": len(scan(source, Recipe(), uri=uri, size_bytes=size).pts)}
 
-    assert quarantined(go) == {"done": {"frames": n_frames}}
+    assert quarantined(go) == {"frames": n_frames}
     n = s3.count("GET", "films")
     words = {"expired": "ExpiredToken", "503": "SlowDown"}.get(how, "cannot be read")
     for after in range(0, n, 3):
         s3.behave()
         s3.misbehave(how, key="films", after=after)
         answer = quarantined(go)
-        assert "error" in answer, f"{answer} although nothing came after {after} of {n} requests"
-        assert (answer["error"]["type"], answer["error"]["permanent"]) == ("ProbeError", False)
-        assert words in answer["error"]["message"]
+        assert isinstance(answer, Failure), f"{answer} although nothing came after {after} of {n} requests"
+        assert (answer.error_type, answer.permanent) == ("ProbeError", False)
+        assert words in answer.what
 
 
 @pytest.mark.parametrize("mode", ["copy", "encode"])

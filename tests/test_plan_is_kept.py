@@ -14,8 +14,9 @@ from caption_server import Running, start_server
 from census import OF_VIDEOS, Attempt, attempt
 from footage import render
 from pictures import film
-from rushes.engine.fingerprints import Fingerprints, fingerprints
-from rushes.recipe import Recipe, Rule
+from rushes.engine.fingerprints import fingerprints
+from rushes.engine.stages import STAGES
+from rushes.recipe import Recipe, Rule, StageResources
 from stores import command, recipe, seen, settings_of
 
 NOTHING = ""
@@ -43,7 +44,6 @@ SCAN = "scan shots measures"
 LOOK = "frames captions"
 CHANGES = {
     "scan.mode": change('scan.mode="fast"', "scan frames shots measures captions", 4),
-    "scan.workers": change("scan.workers=2"),
     "scan.grid_per_s": change("scan.grid_per_s=3", SCAN),
     "scan.attempts": change("scan.attempts=5"),
     "scan.hang_s": change("scan.hang_s=50"),
@@ -70,7 +70,6 @@ CHANGES = {
     "captions.model": change('captions.model="other-vlm"', "captions", 4),
     "captions.prompt": change('captions.prompt="short"', "captions", 4),
     "captions.facts_suffix": change("captions.facts_suffix=true", "captions", 4),
-    "captions.concurrency": change("captions.concurrency=2"),
     "captions.max_tokens": change("captions.max_tokens=99", "captions", 4),
     "captions.temperature": change("captions.temperature=0.5", "captions", 4),
     "captions.timeout_s": change("captions.timeout_s=33"),
@@ -78,6 +77,10 @@ CHANGES = {
     "captions.patience_s": change("captions.patience_s=9"),
     "clips.mode": change('clips.mode="copy"', "files", 0, 4),
     "clips.crf": change("clips.crf=30", "files", 0, 4),
+    "resources.NAME.cpus": change("resources.scan.cpus=0.5"),
+    "resources.NAME.gpus": change("resources.scan.gpus=1"),
+    "resources.NAME.memory_gib": change("resources.files.memory_gib=2"),
+    "resources.NAME.concurrency": change("resources.scan.concurrency=2"),
     "engine.runner": change('engine.runner="native"'),
     "engine.segment_s": change("engine.segment_s=1"),
     "engine.ray_address": change('engine.ray_address="local"'),
@@ -138,13 +141,16 @@ def out(first: tuple[Path, Attempt], tmp_path: Path) -> Path:
     return Path(shutil.copytree(first[0], tmp_path / "store"))
 
 
+BY_NAME: dict[str, type[BaseModel]] = {"rules": Rule, "resources": StageResources}
+
+
 def keys_of_the_recipe() -> set[str]:
-    """section.key of every key, by walking the model; rules by any NAME."""
+    """section.key of every key, by walking the model; rules and resources by any NAME."""
     found = set()
     for name, field in Recipe.model_fields.items():
         kind = field.annotation
-        if name == "rules":
-            found |= {f"rules.NAME.{key}" for key in Rule.model_fields}
+        if name in BY_NAME:
+            found |= {f"{name}.NAME.{key}" for key in BY_NAME[name].model_fields}
         elif isinstance(kind, type) and issubclass(kind, BaseModel):
             found |= {f"{name}.{key}" for key in kind.model_fields}
         else:
@@ -159,7 +165,7 @@ def settings_for(case: Change, wish: tuple[str, ...], server: Running) -> tuple[
 def anew(wish: tuple[str, ...], settings: tuple[str, ...]) -> set[str]:
     """Stages that a recipe wants and whose fingerprint is not that of the first recipe."""
     old, new = fingerprints(recipe(*wish)), fingerprints(recipe(*settings))
-    return {stage for stage in Fingerprints.__slots__ if getattr(new, stage) not in (None, getattr(old, stage))}
+    return {s.name for s in STAGES if new.of(s.name) not in (None, old.of(s.name))}
 
 
 def test_the_first_run_does_what_its_plan_said(first: tuple[Path, Attempt]) -> None:

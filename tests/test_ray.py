@@ -15,7 +15,7 @@ from caption_server import start_server
 from conftest import ours
 from footage import render
 from pictures import film
-from processes import descendants, open_files
+from processes import open_files
 from ray_cluster import RunningCluster, cluster
 from stores import command, go, rows_of, seen, settings_of, start
 
@@ -100,7 +100,7 @@ def test_a_driver_that_dies_takes_all_workers_with_it(nodes: RunningCluster, fil
     until(lambda: list(out.glob("marks/*.parquet")))
     process.kill()
     process.communicate()
-    until(lambda: not any("rushes.engine.child" in cmd for cmd in ours().values()), within_s=2.0)
+    until(lambda: not any("rushes.engine.work.child" in cmd for cmd in ours().values()), within_s=2.0)
     files = {p: p.stat().st_mtime_ns for p in out.rglob("*.parquet")}
     time.sleep(1.5)
     assert {p: p.stat().st_mtime_ns for p in out.rglob("*.parquet")} == files, "an orphan wrote"
@@ -155,24 +155,6 @@ def test_a_video_that_kills_its_worker_is_one_failed_row_and_the_rest_goes_on(no
     assert attempts == [1, 2, 3]
 
 
-def test_a_desk_that_does_not_answer_for_a_while_loses_no_job(nodes: RunningCluster, films: Path, native: Path, tmp_path: Path) -> None:
-    """On a machine that is busy beyond measure: sessions take the driver for dead and end; when it was not, others do what they held."""
-    out = tmp_path / "store"
-    process = start(*on_ray(nodes, films, out))
-    until(lambda: list(out.glob("marks/*.parquet")) and len(nodes.workers()) == 2)
-    desks = [pid for pid, words in descendants(nodes.process.pid).items() if words.startswith("ray::ShownDesk")]
-    for pid in desks:
-        os.kill(pid, signal.SIGSTOP)
-    until(lambda: not nodes.workers())
-    for pid in desks:
-        os.kill(pid, signal.SIGCONT)
-    _, err = process.communicate(timeout=100)
-    assert process.returncode == 0, err
-    assert rows_of(out) == rows_of(native), "and no attempt is counted"
-    [row] = seen(out, *QUICK).runs()
-    assert row["videos_found"] == row["videos_scanned"] + row["videos_failed"]
-
-
 def test_captions_are_asked_for_from_the_nodes(nodes: RunningCluster, films: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
     with start_server() as server:
@@ -186,14 +168,14 @@ def test_captions_are_asked_for_from_the_nodes(nodes: RunningCluster, films: Pat
 
 @pytest.mark.parametrize(("which", "name"), [(0, "the head of the cluster"), (1, "the raylet of the driver's node")], ids=["gcs", "raylet"])
 def test_a_head_that_dies_ends_the_run_with_a_word(films: Path, tmp_path: Path, which: int, name: str) -> None:
-    """A cluster of its own. Left to themselves, Daft's plan would wait for ever and Ray's client end the driver with exit code 1.
+    """A cluster of its own. Left to itself, Ray's client would end the driver with exit code 1.
 
     A second process stands in for a run that waits in a call of Ray's and cannot look for itself.
     """
     out = tmp_path / "store"
-    code = "from rushes import cli; from rushes.engine import cluster; cluster.HEAD_S = 2.0; cli.main()"
+    code = "from rushes import cli; from rushes.engine import ray_cluster; ray_cluster.HEAD_S = 2.0; cli.main()"
     with start_server(service_s=3600) as server, cluster() as held:
-        waits = f"import time; cluster.GRACE_S = 0.5; cluster.join('{held.address}'); print('joined', flush=True); time.sleep(50)"
+        waits = f"import time; ray_cluster.GRACE_S = 0.5; ray_cluster.join('{held.address}'); print('joined', flush=True); time.sleep(50)"
         waiting = start(code=code.replace("cli.main()", waits))
         assert waiting.stdout is not None and waiting.stdout.readline() == "joined\n"
         model = ("captions.engine=openai", "captions.model=tiny-vlm", f"captions.base_url={server.base_url}")
@@ -201,7 +183,7 @@ def test_a_head_that_dies_ends_the_run_with_a_word(films: Path, tmp_path: Path, 
         until(lambda: any(r["images"] for r in server.stats()["requests"]))
         os.kill(held.head[which], signal.SIGKILL)
         _, err = process.communicate(timeout=40)
-        until(lambda: not held.workers(), within_s=2.0)
+        until(lambda: not held.workers(), within_s=10.0)
         _, waiting_err = waiting.communicate(timeout=10)
     assert (process.returncode, waiting.returncode) == (3, 3), (err, waiting_err)
     for words in (err, waiting_err):
@@ -210,8 +192,8 @@ def test_a_head_that_dies_ends_the_run_with_a_word(films: Path, tmp_path: Path, 
     assert seen(out, *QUICK, *model).runs()[-1]["status"] == "interrupted"
 
 
-def test_a_run_is_stopped_while_the_plan_waits_for_a_dead_node(nodes: RunningCluster, films: Path, tmp_path: Path) -> None:
-    """Ray takes some 14 s to call the node dead; Daft's thread, left behind by then, would turn exit code 130 into 1."""
+def test_a_run_is_stopped_while_a_task_is_on_a_dead_node(nodes: RunningCluster, films: Path, tmp_path: Path) -> None:
+    """Ray takes some 14 s to call the node dead; its client, asked after it was disconnected, would turn exit code 130 into 1."""
     out = tmp_path / "store"
     process = start(*on_ray(nodes, films, out))
     until(lambda: list(out.glob("marks/*.parquet")) and len(nodes.workers()) == 2)

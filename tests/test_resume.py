@@ -16,7 +16,7 @@ import pytest
 from conftest import ours
 from footage import render
 from pictures import film
-from rushes.engine.plan import make_plan
+from rushes.engine.plan.plan import make_plan
 from rushes.store.store import Store
 from stores import SRC, command, go, recipe, rows_of, seen, settings_of, start
 

@@ -16,7 +16,6 @@ import pytest
 
 from pictures import read_frame_number
 from rushes.api import plan
-from rushes.errors import CannotGoOn
 from stores import Reel, go, parts_of, recipe, rows_of, seen
 
 BOOKS = ("videos_scanned", "videos_reused", "videos_failed", "videos_duplicate")
@@ -120,19 +119,6 @@ def test_stored_frames_lie_on_the_grid_and_show_the_frame_of_their_pts(reel: Ree
 
 
 # What is not done again
-
-
-def test_a_plan_that_ends_before_its_jobs_is_run_again(
-    reel: Reel, reel_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A cluster may use up its tickets, such as when sessions begin anew; with one a pass each pass does one video."""
-    monkeypatch.setattr("rushes.engine.stages.tickets", lambda n_jobs, nodes: [1])
-    counts = go(reel.folder, tmp_path / "store").counts
-    assert rows_of(tmp_path / "store") == rows_of(reel_store)
-    assert (counts["videos_scanned"], counts["videos_failed"], counts["videos_duplicate"], counts["captions_made"]) == (2, 1, 1, 4)
-    monkeypatch.setattr("rushes.engine.stages.tickets", lambda n_jobs, nodes: [0])
-    with pytest.raises(CannotGoOn, match="3 jobs are left, and no process does them"):
-        go(reel.folder, tmp_path / "none")
 
 
 def test_a_second_run_does_nothing(reel: Reel, again: Path) -> None:

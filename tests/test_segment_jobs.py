@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,22 @@ import pytest
 
 from footage import Clip, render
 from pictures import film
-from rushes.engine.child import Jobs
-from rushes.engine.segmenting import forget, present
-from rushes.engine.workers import Workers
+from rushes.engine.fingerprints import fingerprints
+from rushes.engine.jobs import Attempt, Division, Outcome, Scan, Segment, Setup, Stitch, Video, VideoJob
+from rushes.engine.lease import Lease, holder
+from rushes.engine.work.child import perform
+from rushes.engine.work.context import Context
+from rushes.engine.work.segments import forget, present
+from rushes.engine.worker import Failures, Worker
+from rushes.measures.clip import COLUMNS
 from rushes.media.identity import video_id
 from rushes.recipe import Recipe
 from rushes.scan.one_pass import signal_columns
 from rushes.store.store import Store
-from rushes.store.tables import FRAMES, SEGMENTS, SIGNALS
+from rushes.store.tables import CLIPS, FRAMES, MARKS, MEASURES, SEGMENTS, SIGNALS, VIDEOS
 
 Footage = Callable[[str, Callable[[Path], Clip]], Clip]
-Ask = Callable[..., dict[str, Any]]
+Ask = Callable[[VideoJob], Outcome]
 SETTINGS = ("engine.segment_s=4", "frames.per_s=3", "rules.too_short.min=1")
 UNLIKE = {"run_id", "written_at", "cpu_s"}
 
@@ -31,126 +38,134 @@ def clip(footage: Footage) -> Clip:
     return footage("segment_jobs.mp4", lambda path: render(path, film(160, 90, [60, 75, 165]), gop=25))
 
 
-def job_of(path: Path) -> dict[str, Any]:
+def job_of(path: Path) -> Scan:
     size = path.stat().st_size
-    who = {"uri": str(path), "source": str(path), "video_id": video_id(str(path), size, {}), "size": size}
-    return {**who, "stamp": "then", "extra": None, "present": [], "filed": []}
+    video = Video(uri=str(path), source=str(path), video_id=video_id(str(path), size, {}), size=size, stamp=str(path.stat().st_mtime_ns))
+    return Scan(video=video)
 
 
 @pytest.fixture
-def job(clip: Clip) -> dict[str, Any]:
+def job(clip: Clip) -> Scan:
     return job_of(clip.path)
 
 
 def asked(out: Path, *settings: str) -> Ask:
-    """Jobs on a store, in this process."""
-    recipe, jobs = Recipe().with_overrides([*SETTINGS, *settings]), Jobs()
-    setup = {"kind": "setup", "store": str(out), "recipe": recipe.model_dump(mode="json"), "run_id": "run", "uri": ""}
-    assert jobs.do(setup, lambda _s: None) == {"done": {}}
+    """Does jobs on a store, in this process."""
+    wanted = Recipe().with_overrides([*SETTINGS, *settings])
+    (out / "lease.json").write_text(json.dumps({"owner": "test", "pid": 1, "at": ""}))
+    setup = Setup(run_id="run", store=str(out), owner="test", recipe=wanted.model_dump(mode="json"), prints=fingerprints(wanted).as_dict())
+    context = Context(setup)
+    return lambda job: perform(context, job, lambda _s: None)
 
-    def ask(kind: str, job: dict[str, Any], **more: Any) -> dict[str, Any]:
-        answer = jobs.do({**job, "kind": kind, **more}, lambda _s: None)
-        assert "done" in answer, answer
-        return dict(answer["done"])
 
-    return ask
+def divided(ask: Ask, job: Scan) -> Division:
+    division = ask(job).division
+    assert division is not None
+    return division
 
 
 def store_of(out: Path) -> Store:
     return Store.create(str(out), {})
 
 
-def plain(answer: dict[str, Any]) -> dict[str, Any]:
-    """The rows of an answer, without what differs from run to run."""
-    return {name: [{k: v for k, v in row.items() if k not in UNLIKE} for row in rows] for name, rows in answer["rows"].items()}
-
-
 def tables(store: Store) -> list[Any]:
-    """Signals and frames that readers see; as text, since a null signal is no number."""
+    """What readers see of each table that a scan makes; as text, since a null signal is no number."""
     found = []
-    for table, extra in ((SIGNALS, signal_columns(Recipe())), (FRAMES, ())):
-        rows = store.read(table, extra=extra).to_pylist()
+    extras = {SIGNALS: signal_columns(Recipe()), MEASURES: COLUMNS}
+    for table in (SIGNALS, FRAMES, CLIPS, MEASURES, VIDEOS, MARKS):
+        rows = store.read(table, extra=extras.get(table, ())).to_pylist()
         found.append([repr({k: v for k, v in row.items() if k not in UNLIKE}) for row in rows])
     return found
 
 
+def marks(store: Store) -> dict[str, int]:
+    return {row["stage"]: row["rows"] for row in store.read(MARKS).to_pylist()}
+
+
 @pytest.fixture
-def whole(tmp_path: Path, job: dict[str, Any]) -> tuple[dict[str, Any], Store]:
+def whole(tmp_path: Path, job: Scan) -> tuple[Outcome, Store]:
     out = tmp_path / "whole"
     store = store_of(out)
-    return asked(out, "engine.segment_s=0")("scan", job), store
+    return asked(out, "engine.segment_s=0")(job), store
 
 
-def test_the_store_is_that_of_a_whole_scan(tmp_path: Path, job: dict[str, Any], whole: tuple[dict[str, Any], Store]) -> None:
-    store, ask = store_of(tmp_path / "cut"), asked(tmp_path / "cut")
-    split = ask("scan", job)
-    cuts = split["cuts"]
-    assert split["note"] is None and len(cuts["segments"]) == 3
-    answers = [ask("segment", job, cuts=cuts, index=index) for index in (2, 0, 1)]
-    joined = ask("stitch", job, cuts=cuts)
-    assert joined["note"] is None
-    assert plain(joined) == plain(whole[0])
+def test_the_store_is_that_of_a_whole_scan(tmp_path: Path, job: Scan, whole: tuple[Outcome, Store]) -> None:
+    store = store_of(tmp_path / "cut")
+    ask = asked(tmp_path / "cut")
+    split = ask(job)
+    division = split.division
+    assert split.note is None and division is not None and len(division.cuts.segments) == 3 and division.missing == (0, 1, 2)
+    answers = [ask(Segment(scan=job, division=division, index=index)) for index in (2, 0, 1)]
+    joined = ask(Stitch(scan=job, division=division))
+    assert joined.note is None
     assert tables(store) == tables(whole[1])
-    assert len(store.read(FRAMES)) == sum(row["rows"] for row in joined["rows"]["marks"] if row["stage"] == "frames")
-    assert (joined["footage_s"], joined["decoded_s"]) == (pytest.approx(whole[0]["footage_s"]), 0) and joined["kept"] == whole[0]["kept"]
-    assert sum(a["decoded_s"] for a in answers) == pytest.approx(whole[0]["decoded_s"])
-    assert sum(a["footage_s"] for a in answers) == 0
-    (row,) = joined["rows"]["videos"]
-    assert row["decoded_s"] == row["footage_s"] == pytest.approx(whole[0]["footage_s"])
-    assert row["cpu_s"] > sum(a["busy"]["scan"] for a in answers) * 0.8
+    assert joined.kept == whole[0].kept != ()
+    assert len(store.read(FRAMES)) == marks(store)["frames"]
+    counts, once = joined.counts, whole[0].counts
+    assert (counts["footage_s"], counts["decoded_s"]) == (pytest.approx(once["footage_s"]), 0)
+    assert counts["clips_kept"] == once["clips_kept"]
+    assert sum(a.counts["decoded_s"] for a in answers) == pytest.approx(once["decoded_s"])
+    assert sum(a.counts["footage_s"] for a in answers) == 0
+    [row] = store.read(VIDEOS).to_pylist()
+    assert row["decoded_s"] == row["footage_s"] == pytest.approx(once["footage_s"])
+    assert row["cpu_s"] > sum(a.busy["scan"] for a in answers) * 0.8
+    assert present(store, job.video.video_id, division.fingerprint) == set(), "when the video is complete its segments go"
 
 
-def test_segments_that_are_there_are_known_and_can_be_done_again(tmp_path: Path, job: dict[str, Any]) -> None:
-    store, ask = store_of(tmp_path / "cut"), asked(tmp_path / "cut")
-    cuts = ask("scan", job)["cuts"]
-    who, fingerprint = job["video_id"], cuts["fingerprint"]
+def test_segments_that_are_there_are_known_and_can_be_done_again(tmp_path: Path, job: Scan) -> None:
+    store = store_of(tmp_path / "cut")
+    ask = asked(tmp_path / "cut")
+    division = divided(ask, job)
+    who, fingerprint = job.video.video_id, division.fingerprint
     assert present(store, who, fingerprint) == set()
     for index in (0, 2, 2):
-        ask("segment", job, cuts=cuts, index=index)
+        ask(Segment(scan=job, division=division, index=index))
     assert present(store, who, fingerprint) == {0, 2} and len(store.parts(SEGMENTS)) == 2
+    assert divided(ask, job).missing == (1,)
     parts = store.parts(FRAMES)
-    ask("segment", job, cuts=cuts, index=2)
+    ask(Segment(scan=job, division=division, index=2))
     assert store.parts(FRAMES) == parts
     assert forget(store, {"another"}) == 0
     assert forget(store, {who}) == 2 and present(store, who, fingerprint) == set()
 
 
-def test_frames_that_are_there_are_left_alone(tmp_path: Path, job: dict[str, Any]) -> None:
-    """They may come from another cut, under another scan."""
-    store = store_of(tmp_path / "cut")
-    answers = []
-    for settings, there in (((), []), (("scan.grid_per_s=2", "engine.segment_s=5"), ["frames"])):
-        ask, some = asked(tmp_path / "cut", *settings), {**job, "present": there}
-        cuts = ask("scan", some)["cuts"]
-        for index in range(len(cuts["segments"])):
-            ask("segment", some, cuts=cuts, index=index)
-        answers.append((ask("stitch", some, cuts=cuts), store.parts(FRAMES)))
-    assert answers[0][1] == answers[1][1]
-    stages = [{row["stage"] for row in a["rows"]["marks"]} for a, _ in answers]
-    assert stages == [{"scan", "frames", "shots", "measures"}, {"scan", "shots", "measures"}]
+def test_frames_that_are_there_are_left_alone(tmp_path: Path, job: Scan) -> None:
+    """They may come from another division, under another scan."""
+    store, parts, stages = store_of(tmp_path / "cut"), [], []
+    for settings, there in (((), ()), (("scan.grid_per_s=2", "engine.segment_s=5"), ("frames",))):
+        ask, some = asked(tmp_path / "cut", *settings), replace(job, present=there)
+        division = divided(ask, some)
+        for index in range(len(division.cuts.segments)):
+            ask(Segment(scan=some, division=division, index=index))
+        before = len(store.read(MARKS))
+        ask(Stitch(scan=some, division=division))
+        parts.append(store.parts(FRAMES))
+        stages.append(len(store.read(MARKS)) - before)
+    assert parts[0] == parts[1]
+    assert stages == [4, 3], "scan, frames, shots and measures; then all but frames"
 
 
-def test_what_changes_segments_changes_their_fingerprint(tmp_path: Path, job: dict[str, Any]) -> None:
+def test_what_changes_segments_changes_their_fingerprint(tmp_path: Path, job: Scan) -> None:
     store_of(tmp_path / "cut")
     prints = [
-        asked(tmp_path / "cut", *settings)("scan", job)["cuts"]["fingerprint"]
+        divided(asked(tmp_path / "cut", *settings), job).fingerprint
         for settings in ((), ("scan.workers=2",), ("engine.segment_s=5",), ("scan.grid_per_s=2",), ("frames.per_s=1",))
     ]
     assert prints[0] == prints[1] and len(set(prints)) == 4
 
 
-def test_a_video_whose_segments_do_not_fit_is_scanned_whole(
-    tmp_path: Path, job: dict[str, Any], whole: tuple[dict[str, Any], Store]
-) -> None:
-    store, ask = store_of(tmp_path / "cut"), asked(tmp_path / "cut")
-    cuts = ask("scan", job)["cuts"]
+def test_a_video_whose_segments_do_not_fit_is_scanned_whole(tmp_path: Path, job: Scan, whole: tuple[Outcome, Store]) -> None:
+    store = store_of(tmp_path / "cut")
+    ask = asked(tmp_path / "cut")
+    division = divided(ask, job)
+    segments = tuple(replace(segment, first_pts=7) for segment in division.cuts.segments)  # so that frames lie at other times
+    wrong = replace(division, cuts=replace(division.cuts, segments=segments))
     for index in range(3):
-        wrong = {**cuts, "segments": [{**s, "first_pts": 7} for s in cuts["segments"]]}  # so that frames lie at other times
-        ask("segment", job, cuts=wrong, index=index)
-    joined = ask("stitch", job, cuts=wrong)
-    assert "is scanned whole: the first frame has pts 0, not 7" in joined["note"]
-    assert plain(joined) == plain(whole[0]) and tables(store) == tables(whole[1])
-    assert joined["footage_s"] == joined["decoded_s"] == pytest.approx(whole[0]["footage_s"])
+        ask(Segment(scan=job, division=wrong, index=index))
+    joined = ask(Stitch(scan=job, division=wrong))
+    assert joined.note is not None and "is scanned whole: the first frame has pts 0, not 7" in joined.note
+    assert tables(store) == tables(whole[1]) and joined.kept == whole[0].kept
+    assert joined.counts["footage_s"] == joined.counts["decoded_s"] == pytest.approx(whole[0].counts["footage_s"])
 
 
 def test_damage_and_missing_segments_have_it_scanned_whole(tmp_path: Path, clip: Clip) -> None:
@@ -159,41 +174,44 @@ def test_damage_and_missing_segments_have_it_scanned_whole(tmp_path: Path, clip:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(data)
     job = job_of(broken)
-    store_of(tmp_path / "cut")
+    store = store_of(tmp_path / "cut")
     ask = asked(tmp_path / "cut")
-    cuts = ask("scan", job)["cuts"]
-    notes = [ask("segment", job, cuts=cuts, index=index)["note"] for index in range(3)]
-    assert notes[0] is None and any(note and "damaged" in note for note in notes)
-    joined = ask("stitch", job, cuts=cuts)
-    assert "damaged" in joined["note"] and joined["rows"]["videos"][0]["n_corrupt"] > 0
-    assert "segment 0 is missing" in ask("stitch", job, cuts={**cuts, "fingerprint": "f" * 32})["note"]
+    division = divided(ask, job)
+    outcomes = [ask(Segment(scan=job, division=division, index=index)) for index in range(3)]
+    assert not outcomes[0].refused and any(o.refused and o.note and "damaged" in o.note for o in outcomes)
+    joined = ask(Stitch(scan=job, division=division))
+    assert joined.note is not None and "damaged" in joined.note and store.read(VIDEOS).to_pylist()[0]["n_corrupt"] > 0
+    note = ask(Stitch(scan=job, division=replace(division, fingerprint="f" * 32))).note
+    assert note is not None and "segment 0 is missing" in note
 
 
 @pytest.mark.parametrize(
     "settings, word", [(("frames.keep=kept",), "frames.keep"), (("engine.segment_s=60",), None), (("engine.segment_s=0",), None)]
 )
-def test_what_is_not_split_says_why(settings: tuple[str, ...], word: str | None, tmp_path: Path, job: dict[str, Any]) -> None:
-    store_of(tmp_path / "cut")
-    answer = asked(tmp_path / "cut", *settings)("scan", job)
-    assert answer["rows"]["videos"][0]["status"] == "done", "it is scanned at once"
-    assert "note" not in answer if word is None else word in answer["note"]
+def test_what_is_not_split_says_why(settings: tuple[str, ...], word: str | None, tmp_path: Path, job: Scan) -> None:
+    store = store_of(tmp_path / "cut")
+    outcome = asked(tmp_path / "cut", *settings)(job)
+    assert store.read(VIDEOS).to_pylist()[0]["status"] == "done", "it is scanned at once"
+    assert outcome.note is None if word is None else outcome.note is not None and word in outcome.note
 
 
-@pytest.fixture
-def children(tmp_path: Path) -> Iterator[Workers]:
-    recipe = Recipe().with_overrides(SETTINGS)
-    setup = {"store": str(tmp_path / "guarded"), "recipe": recipe.model_dump(mode="json"), "run_id": "run"}
-    made = Workers(recipe.scan, 1, setup, threading.Event())
-    yield made
-    made.close()
-
-
-def test_a_guarded_child_does_them(tmp_path: Path, job: dict[str, Any], children: Workers, whole: tuple[dict[str, Any], Store]) -> None:
-    store = store_of(tmp_path / "guarded")
-    with children.lent() as child:
-        cuts = children.do(child, {**job, "kind": "scan"}, print)["done"]["cuts"]
-        told: list[float] = []
-        for index in range(3):
-            assert "done" in children.do(child, {**job, "kind": "segment", "cuts": cuts, "index": index}, told.append)
-        joined = children.do(child, {**job, "kind": "stitch", "cuts": cuts}, told.append)["done"]
-    assert plain(joined) == plain(whole[0]) and tables(store) == tables(whole[1])
+def test_a_guarded_child_does_them(tmp_path: Path, job: Scan, whole: tuple[Outcome, Store]) -> None:
+    out = tmp_path / "guarded"
+    store, wanted = store_of(out), Recipe().with_overrides(SETTINGS)
+    with Lease(store, "run").held(wait=False, interrupted=threading.Event()):
+        found = holder(store)
+        assert found is not None
+        options = wanted.model_dump(mode="json")
+        setup = Setup(run_id="run", store=str(out), owner=found["owner"], recipe=options, prints=fingerprints(wanted).as_dict())
+        worker = Worker(setup, Failures(setup, store), threading.Event())
+        try:
+            division = worker.do(job, Attempt()).division
+            assert division is not None
+            reached: list[float] = []
+            for index in range(3):
+                assert worker.do(Segment(scan=job, division=division, index=index), Attempt(), reached.append).failure is None
+            joined = worker.do(Stitch(scan=job, division=division), Attempt(), reached.append)
+        finally:
+            worker.kill()
+    assert tables(store) == tables(whole[1])
+    assert joined.kept == whole[0].kept and reached

@@ -16,7 +16,7 @@ import pytest
 from footage import Clip, jittered, render, ticks_of
 from pictures import Edit, Gradual, edit, moving, still
 from rushes.engine.fingerprints import fingerprints
-from rushes.engine.rows import Series, Stamp, clip_rows
+from rushes.engine.work.rows import Series, Stamp, clip_rows
 from rushes.errors import DecodeError
 from rushes.media.segments import Cuts, Segment, Uncut, where_to_cut
 from rushes.recipe import Recipe

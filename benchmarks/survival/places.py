@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from rushes.engine.session import COMMITTING
+
 from benchmarks.render import ROOT
 from benchmarks.survival.scenes import WORKERS
-from rushes.engine.session import COMMITTING
-from rushes.engine.workers import MODULE
+from rushes.engine.worker import MODULE
 
 sys.path.insert(0, str(ROOT / "tests"))
 from processes import descendants, marked

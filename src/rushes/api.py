@@ -33,7 +33,7 @@ def run(
     interrupted: threading.Event | None = None,
     watch: Callable[[Tally], None] | None = None,
     wait: bool = False,
-    told: Callable[[str], None] | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Turns footage into captioned clips in a store; what is there already is not done again.
 
@@ -47,7 +47,7 @@ def run(
         interrupted: set it from another thread to stop within seconds.
         watch: called a few times a second with the books of the run.
         wait: wait while another run writes to this store; else refuse.
-        told: called with a line for people when the run has to wait, or reads new files for long.
+        announce: called with a line for people when the run has to wait, or reads new files for long.
 
     Raises:
         UsageError: nothing was written. StoreBusy: another run writes to the store. CannotGoOn: the same call resumes.
@@ -58,14 +58,14 @@ def run(
     named = [str(f) for f in footage]
     return go(
         named, str(out), wanted, profile=profile, limit=limit, retry_failed=retry_failed, interrupted=interrupted, watch=watch, wait=wait,
-        told=told,
+        announce=announce,
     )  # fmt: skip
 
 
 def plan(footage: Sequence[str | Path], *, out: str | Path, recipe: Recipe | None = None, limit: int | None = None) -> Row:
     """What a run would do: rows wanted, present and missing by stage, fingerprints, seconds to decode, expected bytes. Computes nothing."""
-    from rushes.engine.plan import make_plan
-    from rushes.engine.wanted import RULE_COLUMNS
+    from rushes.engine.clip_columns import RULE_COLUMNS
+    from rushes.engine.plan.plan import make_plan
     from rushes.store.store import Store
     from rushes.verdict.judge import check_columns
 
@@ -166,12 +166,18 @@ def flat(clips: Iterable[Row]) -> list[Row]:
 
 def frame(rows: Sequence[Row]) -> daft.DataFrame:
     """Rows as a Daft data frame."""
+    import contextlib
+    import os
+
     import pyarrow as pa
 
-    from rushes.engine.stages import start_engine
+    from rushes.engine.ray_cluster import QUIET
 
-    start_engine(Recipe())
+    os.environ.update(QUIET)
     import daft
+
+    with contextlib.suppress(daft.exceptions.DaftCoreException):  # chosen before, in this process
+        daft.set_runner_native()
 
     return daft.from_arrow(pa.Table.from_pylist(list(rows)))
 
@@ -183,7 +189,7 @@ def where(clips: Sequence[Row], expression: str) -> list[Row]:
         UsageError: the expression cannot be read, or names a column that is not there.
     """
     from rushes.engine.quarantine import quarantined
-    from rushes.errors import UsageError
+    from rushes.errors import Failure, UsageError
 
     if not clips:
         return []
@@ -191,17 +197,17 @@ def where(clips: Sequence[Row], expression: str) -> list[Row]:
     import daft
 
     answer = quarantined(lambda: data.where(daft.sql_expr(expression)).select("row_").to_pydict())  # Daft hides its class of SQL errors
-    if "error" in answer:
-        words = " ".join(answer["error"]["message"].split())[:300]
+    if isinstance(answer, Failure):
+        words = " ".join(answer.what.split())[:300]
         raise UsageError(
             f"--where {expression!r} cannot be used: {words}", step="clips", mend="use SQL over the columns of `rushes clips --json`"
         )
-    return [clips[i] for i in sorted(answer["done"]["row_"])]
+    return [clips[i] for i in sorted(answer["row_"])]
 
 
 def report_data(found: Results) -> Any:
     """What the report is made from."""
-    from rushes.engine.wanted import ASPECT, DURATION
+    from rushes.engine.clip_columns import ASPECT, DURATION
     from rushes.measures.clip import COLUMNS
     from rushes.recipe_text import as_toml
     from rushes.report.data import ReportData

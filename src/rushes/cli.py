@@ -78,9 +78,9 @@ def _leave(code: int) -> NoReturn:
     import os
 
     if "ray" in sys.modules and code != RushesError.exit_code:  # saying goodbye to a dead cluster ends the process with exit 1
-        from rushes.engine import cluster
+        from rushes.engine import ray_cluster
 
-        cluster.leave()
+        ray_cluster.leave()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
@@ -107,7 +107,7 @@ def run(
     with logged(log), Screen(out) as shown:
         result = api.run(
             footage, out=out, recipe=wanted, profile=profile or "web", limit=limit, retry_failed=retry_failed, interrupted=stop,
-            watch=shown.update, wait=wait, told=say,
+            watch=shown.update, wait=wait, announce=say,
         )  # fmt: skip
     shown.summary(result)
     if result.status == "interrupted":
@@ -321,13 +321,15 @@ def recipe(
     set_: Settings = None,
 ) -> None:
     """Print the default recipe as commented TOML, or check one."""
-    from rushes.engine.wanted import RULE_COLUMNS
+    from rushes.engine.clip_columns import RULE_COLUMNS
+    from rushes.engine.stages import check_resources
     from rushes.progress import say
     from rushes.recipe_text import as_toml
     from rushes.verdict.judge import check_columns
 
     chosen = make_recipe(check, profile, set_)
     check_columns(chosen.rules, RULE_COLUMNS)
+    check_resources(chosen)
     if check is None:
         typer.echo(f"# Use it with: --profile {profile or 'web'}\n" + as_toml(chosen))
     else:

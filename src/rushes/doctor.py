@@ -131,20 +131,20 @@ def _has_codec(name: str, mode: str) -> bool:
 
 def _cores(recipe: Recipe) -> Finding:
     granted, present = cores(), os.cpu_count() or 1
-    workers = recipe.scan.workers or granted
+    workers = recipe.resources["scan"].concurrency or granted
     what = f"{granted} of {present} granted to this process; {workers} videos at once"
     if workers > granted:
-        return Finding("cores", False, what, f"set scan.workers to 0 or at most {granted}: more only fight")
+        return Finding("cores", False, what, f"set resources.scan.concurrency to 0 or at most {granted}: more only fight")
     return Finding("cores", True, what)
 
 
 def _memory(recipe: Recipe) -> Finding:
     total = memory_bytes()
-    workers = recipe.scan.workers or cores()
+    workers = recipe.resources["scan"].concurrency or cores()
     want = workers * GIB
     limit = recipe.scan.memory_gib
     what = f"{total / GIB:.1f} GiB granted; {workers} workers of at most 1 GiB on ordinary footage, stopped at {limit:g} GiB"
-    mend = f"set scan.workers to {max(1, total // GIB - 1)}, or give the container more memory"
+    mend = f"set resources.scan.concurrency to {max(1, total // GIB - 1)}, or give the container more memory"
     return Finding("memory", total >= want + GIB // 2, what, "" if total >= want + GIB // 2 else mend)
 
 

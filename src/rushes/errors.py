@@ -24,6 +24,8 @@ Each says what went wrong, where (uri and time span), in which step, and how to 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 
 class RushesError(Exception):
     """Base of all errors of Rushes.
@@ -63,6 +65,10 @@ class RushesError(Exception):
         head = f"{self.step or ''}{where}".strip()
         text = f"{head}: {self.what}" if head else self.what
         return f"{text.rstrip('.')}. Mend: {self.mend}" if self.mend else text
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickles the error by its parts, so that another process gets the same error, not one whose text is its own message."""
+        return _rebuilt, (type(self), self.what, self.uri, self.span_s, self.step, self.mend, self.permanent)
 
 
 class UsageError(RushesError):
@@ -139,3 +145,56 @@ class WorkerLost(VideoError):
 
 class CutError(RushesError):
     """A clip file could not be written or verified."""
+
+
+def _rebuilt(
+    kind: type[RushesError],
+    what: str,
+    uri: str | None,
+    span_s: tuple[float, float] | None,
+    step: str | None,
+    mend: str | None,
+    permanent: bool,
+) -> RushesError:
+    error = kind(what, uri=uri, span_s=span_s, step=step, mend=mend)
+    error.permanent = permanent
+    return error
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as plain data, as it travels between processes and stands in the tables `errors` and `videos`.
+
+    Attributes:
+        error_type: name of its class, without the underscore of `MemoryError_`.
+        what, uri, span_s, step, mend: the parts of a `RushesError`.
+        permanent: trying again would give the same.
+        fatal: the run cannot go on; otherwise one video or clip has failed.
+    """
+
+    error_type: str
+    what: str
+    uri: str | None = None
+    span_s: tuple[float, float] | None = None
+    step: str | None = None
+    mend: str | None = None
+    permanent: bool = True
+    fatal: bool = False
+
+    @classmethod
+    def of(cls, error: RushesError) -> Failure:
+        """The parts of an error."""
+        name = type(error).__name__.rstrip("_")
+        return cls(name, error.what, error.uri, error.span_s, error.step, error.mend, error.permanent, isinstance(error, CannotGoOn))
+
+    def error(self) -> RushesError:
+        """The error, of its own class; of a class that is none of ours, a `VideoError`, or a `CannotGoOn` where it is fatal."""
+        kind = _CLASSES.get(self.error_type, CannotGoOn if self.fatal else VideoError)
+        return _rebuilt(kind, self.what, self.uri, self.span_s, self.step, self.mend, self.permanent)
+
+
+def _family(kind: type[RushesError]) -> list[type[RushesError]]:
+    return [kind, *(below for child in kind.__subclasses__() for below in _family(child))]
+
+
+_CLASSES = {kind.__name__.rstrip("_"): kind for kind in _family(RushesError)}

@@ -1,6 +1,6 @@
 """The structured log: one JSON object a line, off by default.
 
-Library code tells what happened through `note`; nobody hears it unless the command's `--log` or the program's own handlers on the logger
+Library code logs what happened through `note`; nothing is written unless the command's `--log` or the program's own handlers on the logger
 "rushes" ask for it.
 
     {"at": "2026-11-22T10:00:00.123456+00:00", "level": "info", "event": "video scanned", "run_id": ..., "stage": "scan",
@@ -16,8 +16,9 @@ import platform
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 from rushes.errors import UsageError
 
@@ -41,8 +42,9 @@ def note(event: str, *, run_id: str, stage: str, level: Level = "info", **fields
     LOGGER.log(LEVELS[level], event, extra={FIELDS: {"run_id": run_id, "stage": stage, **fields}})
 
 
-class Told(TypedDict):
-    """One event, as plain data on its way to another process."""
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event, as plain data on its way to another process. `at`: seconds since 1970."""
 
     at: float
     level: Level
@@ -50,43 +52,43 @@ class Told(TypedDict):
     fields: dict[str, Any]
 
 
-class Carrier(logging.Handler):
-    """Holds the events of a process that is not the run's driver, until they are taken there."""
+class Collector(logging.Handler):
+    """Collects the events of a process that is not the run's driver, until they are taken there."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self._told: list[Told] = []
+        self._events: list[Event] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keeps an event."""
         fields = {**getattr(record, FIELDS, {}), "host": platform.node(), "pid": os.getpid()}
         level: Level = "error" if record.levelno >= logging.ERROR else "warning" if record.levelno >= logging.WARNING else "info"
-        self._told.append(Told(at=record.created, level=level, event=record.getMessage(), fields=fields))
+        self._events.append(Event(record.created, level, record.getMessage(), fields))
 
     def close(self) -> None:
         """Holds nothing any more."""
         LOGGER.removeHandler(self)
         super().close()
 
-    def taken(self) -> list[Told]:
+    def take(self) -> tuple[Event, ...]:
         """The events since the last call."""
-        told, self._told = self._told, []
-        return told
+        events, self._events = self._events, []
+        return tuple(events)
 
 
-def carry() -> Carrier:
-    """From now on this process's events are held to be taken to the driver."""
-    carrier = Carrier()
-    LOGGER.addHandler(carrier)
+def collect() -> Collector:
+    """From now on this process's events are collected for the driver."""
+    collector = Collector()
+    LOGGER.addHandler(collector)
     LOGGER.setLevel(logging.INFO)
-    return carrier
+    return collector
 
 
-def retell(told: Sequence[Told]) -> None:
+def replay(events: Sequence[Event]) -> None:
     """Logs another process's events here, with their own time, host and process id."""
-    for one in told:
-        record = LOGGER.makeRecord(LOGGER.name, LEVELS[one["level"]], "", 0, one["event"], (), None, extra={FIELDS: one["fields"]})
-        record.created = one["at"]
+    for one in events:
+        record = LOGGER.makeRecord(LOGGER.name, LEVELS[one.level], "", 0, one.event, (), None, extra={FIELDS: one.fields})
+        record.created = one.at
         if LOGGER.isEnabledFor(record.levelno):
             LOGGER.handle(record)
 

@@ -28,7 +28,6 @@ class ScanSettings(_Section):
     """The one decode of each video."""
 
     mode: Literal["exact", "fast"] = Field("exact", description="exact: every frame; fast: skips non-reference frames where the codec has and allows them")
-    workers: int = Field(0, ge=0, description="videos decoded at once on this machine, on Ray on each node; 0: as many as cores, and as have room for memory_gib each")
     grid_per_s: float = Field(1.0, gt=0, le=10, description="samples a second of sharpness, noise, blockiness, texture and letterbox")
     attempts: int = Field(3, ge=1, description="attempts at a video whose worker dies or whose bytes cannot be read, over all runs, before it is failed for good")
     hang_s: float = Field(60.0, gt=0, description="seconds without packet progress after which a video is failed")
@@ -75,7 +74,6 @@ class CaptionSettings(_Section):
     model: str | None = Field(None, description="the model's name as the server knows it")
     prompt: str = Field("dense", description="inspection, inspection_zh, short, dense, structured, or the path of a text file")
     facts_suffix: bool = Field(False, description="append the facts sentence to the model's caption")
-    concurrency: int = Field(8, ge=1, le=1024, description="requests under way at once")
     max_tokens: int = Field(512, ge=1, description="longest answer, tokens")
     temperature: float = Field(0.0, ge=0, le=2, description="sampling temperature")
     timeout_s: float = Field(120.0, gt=0, description="one request's time limit, seconds")
@@ -99,6 +97,15 @@ class EngineSettings(_Section):
     segment_s: float = Field(60.0, ge=0, description="footage longer than twice this is scanned in segments of about this length, in parallel; 0: never; seconds")
 
 
+class StageResources(_Section):
+    """What one job of a stage takes. On Ray its scheduler is given these numbers; on one machine they bound how many jobs run at once."""
+
+    cpus: float = Field(1.0, ge=0, description="CPUs of one job; with fewer than 1, more jobs than CPUs run at once")
+    gpus: float = Field(0.0, ge=0, description="GPUs of one job, a fraction if several share one; only Ray places jobs by it")
+    memory_gib: float = Field(1.0, ge=0, description="memory that is set aside for one job; 0: none is")
+    concurrency: int = Field(0, ge=0, description="jobs (captions: requests) at work at once, on Ray in the whole cluster; 0: as many as the rest allows")
+
+
 class Recipe(_Section):
     """The whole configuration. `Recipe()` is the profile `web`; see `Recipe.profile`."""
 
@@ -108,8 +115,30 @@ class Recipe(_Section):
     rules: dict[str, Rule] = Field(default_factory=lambda: _rules("web"))
     captions: CaptionSettings = CaptionSettings()
     clips: ClipSettings = ClipSettings()
+    resources: dict[str, StageResources] = Field(default_factory=lambda: _resources({}), description="what one job of each stage takes, by stage")
     engine: EngineSettings = EngineSettings()
     storage: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options handed to fsspec, by protocol")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_resources(cls, table: Any) -> Any:
+        """Puts keys of version 0.1 where they are now, and gives stages that the table does not name their default resources."""
+        if not isinstance(table, Mapping):
+            return table
+        data = dict(table)
+        for section, key, stage, name in MOVED:
+            if isinstance(data.get(section), Mapping) and key in data[section]:
+                data[section] = {k: v for k, v in data[section].items() if k != key}
+                data["resources"] = _merge(data.get("resources", {}), {stage: {name: table[section][key]}})
+        if isinstance(data.get("resources", {}), Mapping):
+            data["resources"] = _resources(data.get("resources", {}))
+        return data
+
+    @model_validator(mode="after")
+    def _captions_are_bounded(self) -> Self:
+        if self.resources["captions"].concurrency == 0:
+            raise ValueError("resources.captions.concurrency = 0: a server must not be asked without bound; use 1 or more")
+        return self
 
     @model_validator(mode="after")
     def _known_detector(self) -> Self:
@@ -170,6 +199,10 @@ class Recipe(_Section):
     def with_overrides(self, overrides: Iterable[str]) -> Recipe:
         """The same recipe with `section.key=value` settings over it."""
         return Recipe.parse(self.model_dump(), overrides=overrides)
+
+
+def _resources(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_merge(RESOURCES, table)}
 
 
 def _rules(profile: str) -> dict[str, Rule]:
@@ -234,11 +267,22 @@ def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
         field = model.model_fields.get(part)
         if field is None:
-            return sorted(Rule.model_fields)
+            return sorted((StageResources if path[0] == "resources" else Rule).model_fields)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             model = field.annotation
-    return sorted(Rule.model_fields) if path and path[0] == "rules" else sorted(model.model_fields)
+    by_name: dict[str, type[BaseModel]] = {"rules": Rule, "resources": StageResources}
+    return sorted((by_name.get(path[0], model) if path else model).model_fields)
 
+
+RESOURCES: dict[str, dict[str, float]] = {
+    "scan": {"cpus": 1.0, "gpus": 0.0, "memory_gib": 1.0, "concurrency": 0},
+    "shots": {"cpus": 1.0, "gpus": 0.0, "memory_gib": 1.0, "concurrency": 0},
+    "captions": {"cpus": 0.0, "gpus": 0.0, "memory_gib": 0.0, "concurrency": 8},
+    "files": {"cpus": 1.0, "gpus": 0.0, "memory_gib": 1.0, "concurrency": 0},
+}
+"""Default resources by stage. A decoding child is single-threaded and stays under 1 GiB; the captioner waits for its server."""
+MOVED = (("scan", "workers", "scan", "concurrency"), ("captions", "concurrency", "captions", "concurrency"))
+"""Keys of version 0.1: (section, key) and the stage and key of `[resources]` that they are now. Recipes and stores that have them still work."""
 
 PROFILES: dict[str, dict[str, Any]] = {
     "web": {},

@@ -16,6 +16,8 @@ def as_toml(recipe: Recipe) -> str:
     for name, section in recipe:
         if isinstance(section, BaseModel):
             lines += [f"[{name}]", *_section(section), ""]
+    for name, needs in recipe.resources.items():
+        lines += [f"[resources.{name}]", *_section(needs), ""]
     for name, rule in recipe.rules.items():
         values = [f"{key} = {_value(value)}" for key, value in rule if value is not None]
         lines += [f"[rules.{json.dumps(name) if not name.isidentifier() else name}]", *values, ""]

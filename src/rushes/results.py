@@ -10,14 +10,13 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
+from rushes.engine.clip_columns import RULE_COLUMNS, clip_columns, frame_s
 from rushes.engine.fingerprints import Fingerprints, fingerprints
 from rushes.engine.lease import EXPIRY_S, holder
-from rushes.engine.wanted import RULE_COLUMNS, clip_columns, frame_s
 from rushes.errors import StoreError
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import Recipe
@@ -71,7 +70,7 @@ class Results:
         newest, ours = self._run_rows[-1], prints.as_dict()
         alike = fingerprints(Recipe.model_validate_json(newest["recipe"])).as_dict()
         recorded = json.loads(newest["counts"])["fingerprints"]
-        return replace(prints, **{stage: recorded[stage] for stage, value in ours.items() if alike.get(stage) == value})
+        return Fingerprints({stage: recorded[stage] if alike.get(stage) == value else value for stage, value in ours.items()})
 
     def _demand_rows(self) -> None:
         made = {f for row in self._run_rows for f in json.loads(row["counts"])["fingerprints"].values()}

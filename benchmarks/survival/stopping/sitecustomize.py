@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-THIS = "child" if "rushes.engine.child" in sys.orig_argv else "driver"
+THIS = "child" if "rushes.engine.work.child" in sys.orig_argv else "driver"
 WHERE = Path(os.environ.get("RUSHES_SURVIVAL_STOP", "/nowhere"))
 done, put = 0, os.replace
 

@@ -12,8 +12,12 @@ from rushes.errors import RecipeError
 from rushes.recipe import CaptionSettings
 
 
-def make_engine(settings: CaptionSettings) -> Engine | None:
+def make_engine(settings: CaptionSettings, concurrency: int) -> Engine | None:
     """The engine that the settings name; None for "none". Nothing is contacted.
+
+    Args:
+        settings: the recipe's captions section.
+        concurrency: requests under way at once.
 
     Raises:
         RecipeError: the model, the address or the prompt is missing or cannot be used.
@@ -24,7 +28,9 @@ def make_engine(settings: CaptionSettings) -> Engine | None:
         return facts.FactsEngine()
     _model(settings)
     key = os.environ.get("OPENAI_API_KEY") or "none"
-    return openai_engine.OpenAIEngine(settings, load_prompt(settings.prompt), base_url=_base_url(settings), key=key)
+    return openai_engine.OpenAIEngine(
+        settings, load_prompt(settings.prompt), base_url=_base_url(settings), key=key, concurrency=concurrency
+    )
 
 
 def identity(settings: CaptionSettings) -> dict[str, object]:

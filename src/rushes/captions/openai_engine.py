@@ -36,14 +36,17 @@ class OpenAIEngine:
         prompt: the words and, for structured captions, the schema.
         base_url: the server's address.
         key: the API key; "none" for a server without one.
+        concurrency: requests under way at once.
         first_backoff_s: wait after the first failed try, seconds; it doubles after each.
     """
 
-    def __init__(self, settings: CaptionSettings, prompt: Prompt, *, base_url: str, key: str, first_backoff_s: float = 0.5) -> None:
+    def __init__(
+        self, settings: CaptionSettings, prompt: Prompt, *, base_url: str, key: str, concurrency: int, first_backoff_s: float = 0.5
+    ) -> None:
         self._settings = settings
         self._model = settings.model or ""
         self._prompt = prompt
-        self._client = ChatClient(base_url=base_url, key=key, timeout_s=settings.timeout_s, concurrency=settings.concurrency)
+        self._client = ChatClient(base_url=base_url, key=key, timeout_s=settings.timeout_s, concurrency=concurrency)
         self._asker = Asker(self._client, settings, prompt.schema, first_backoff_s=first_backoff_s)
         self._answered = False
 
@@ -73,7 +76,7 @@ class OpenAIEngine:
             await self._client.close()
 
     async def caption(self, request: Request) -> Answer:
-        """Caption one clip; at most `captions.concurrency` are under way at once, the rest wait their turn.
+        """Caption one clip; at most `concurrency` are under way at once, the rest wait their turn.
 
         Raises:
             ServerError: the fault is the server's; the clip stays pending.

@@ -2,65 +2,80 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rushes.captions import identity as caption_identity
-from rushes.measures.clip import VERSION as MEASURES_VERSION
+from rushes.engine.stages import STAGES, digest
 from rushes.media.identity import VERSION as IDENTITY_VERSION
 from rushes.recipe import Recipe
-from rushes.scan.one_pass import FRAMES_VERSION
-from rushes.scan.one_pass import VERSION as SCAN_VERSION
-from rushes.shots.find import VERSION as SHOTS_VERSION
-
-FILES_VERSION = 1
-"""Raise when the clip files of the same clips change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprints:
-    """One fingerprint a stage; None where the recipe does not want the stage."""
+    """The fingerprints of the stages that a recipe wants.
 
-    scan: str
-    frames: str | None
-    shots: str
-    measures: str
-    captions: str | None
-    files: str | None
+    Attributes:
+        by_stage: stage -> fingerprint, in the order of the list of stages.
+    """
+
+    by_stage: Mapping[str, str]
+
+    def of(self, stage: str) -> str | None:
+        """The fingerprint of a stage; None where it is not wanted."""
+        return self.by_stage.get(stage)
 
     def as_dict(self) -> dict[str, str]:
         """Stage -> fingerprint, of the stages that are wanted."""
-        return {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
+        return dict(self.by_stage)
 
+    @property
+    def scan(self) -> str:
+        """Of the scan, which every recipe wants."""
+        return self.by_stage["scan"]
 
-def _digest(step: str, *parts: Mapping[str, object] | str | int) -> str:
-    return hashlib.sha256(json.dumps([step, *parts], sort_keys=True, default=str).encode()).hexdigest()[:32]
+    @property
+    def frames(self) -> str | None:
+        """Of the sampled frames."""
+        return self.of("frames")
+
+    @property
+    def shots(self) -> str:
+        """Of the clips, which every recipe wants."""
+        return self.by_stage["shots"]
+
+    @property
+    def measures(self) -> str:
+        """Of the measures, which every recipe wants."""
+        return self.by_stage["measures"]
+
+    @property
+    def captions(self) -> str | None:
+        """Of the captions."""
+        return self.of("captions")
+
+    @property
+    def files(self) -> str | None:
+        """Of the clip files."""
+        return self.of("files")
 
 
 def identity_fingerprint() -> str:
     """The fingerprint of the table `identities`. It hangs on no recipe, and identity is no stage: a plan does not count it."""
-    return _digest("identity", IDENTITY_VERSION)
+    return digest("identity", IDENTITY_VERSION)
 
 
 def fingerprints(recipe: Recipe) -> Fingerprints:
     """The fingerprints of all stages under a recipe."""
-    scan = _digest("scan", SCAN_VERSION, recipe.scan.model_dump(include={"mode", "grid_per_s", "detectors"}))
-    look = recipe.frames.model_dump(include={"at", "per_s", "short_side_px", "quality"}) | {"mode": recipe.scan.mode}
-    shots = _digest("shots", SHOTS_VERSION, recipe.shots.model_dump(), scan)
-    measures = _digest("measures", MEASURES_VERSION, shots)
-    rules = {name: rule.model_dump() for name, rule in recipe.rules.items()}
-    keep = {"keep": recipe.frames.keep, "rules": rules, "of": measures} if recipe.frames.keep == "kept" else {}
-    frames = None if recipe.frames.keep == "none" else _digest("frames", FRAMES_VERSION, look, keep)
-    captions = files = None
-    words = caption_identity(recipe.captions)
-    if recipe.captions.engine == "facts":
-        captions = _digest("captions", words, measures)
-    elif recipe.captions.engine == "openai":
-        sampled = {"per_clip": recipe.frames.per_clip, "look": look, "version": FRAMES_VERSION}
-        captions = _digest("captions", words, sampled, measures if recipe.captions.facts_suffix else "")
-    if recipe.clips.mode != "reference":
-        settings = recipe.clips.model_dump(include={"mode", "crf"} if recipe.clips.mode == "encode" else {"mode"})
-        files = _digest("files", FILES_VERSION, settings)
-    return Fingerprints(scan, frames, shots, measures, captions, files)
+    stages, made = {stage.name: stage for stage in STAGES}, dict[str, str | None]()
+
+    def of(name: str) -> str:
+        if name not in made:
+            made[name] = stages[name].fingerprint(recipe, of)
+        found = made[name]
+        assert found is not None, f"a stage depends on {name}, which the recipe does not want"
+        return found
+
+    for stage in STAGES:
+        if stage.name not in made:
+            made[stage.name] = stage.fingerprint(recipe, of)
+    return Fingerprints({name: found for name in stages if (found := made[name]) is not None})

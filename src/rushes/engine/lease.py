@@ -21,7 +21,7 @@ from typing import Any
 
 from rushes.engine.process import dead, myself
 from rushes.engine.quarantine import quarantined
-from rushes.errors import StoreBusy
+from rushes.errors import Failure, StoreBusy
 from rushes.log import note
 from rushes.media.conditional import Version, conditional
 from rushes.media.guard import Stopped
@@ -37,6 +37,8 @@ LOOK_EVERY_S = 0.5
 """How often a waiting run looks: one small read."""
 RACE_S = 0.05
 """How long to wait after another was quicker, before looking again."""
+OWNER_S = 1.0
+"""How long a worker believes what it read of the lease when it is about to write."""
 SETTLE_S = 2.0
 """Where the store keeps no conditions: how long to wait before looking whether another wrote at the same moment."""
 
@@ -49,7 +51,7 @@ class Lease:
         run_id: the run that wants it.
         beat_s: seconds between heartbeats.
         expiry_s: seconds without a change after which the lease of another is taken; more than two heartbeats, the same for all.
-        told: called with a line for people when the lease is waited for.
+        announce: called with a line for people when the lease is waited for.
     """
 
     def __init__(
@@ -59,16 +61,18 @@ class Lease:
         *,
         beat_s: float = BEAT_S,
         expiry_s: float = EXPIRY_S,
-        told: Callable[[str], None] | None = None,
+        announce: Callable[[str], None] | None = None,
     ) -> None:
         assert expiry_s > 2 * beat_s
         self._root = store.root
         self._run_id = run_id
         self._beat_s = beat_s
         self._expiry_s = expiry_s
-        self._told = told or (lambda _line: None)
+        self._announce = announce or (lambda _line: None)
         self._file = conditional(store.path(FILE), store.options)
-        self._owner = {"owner": secrets.token_hex(8), "run_id": run_id, **myself()}
+        self.owner = secrets.token_hex(8)
+        """Names the holder in `lease.json`; see `OwnerCheck`."""
+        self._owner = {"owner": self.owner, "run_id": run_id, **myself()}
         self._beats = 0
         self._token = ""
         self._good_until = 0.0
@@ -142,7 +146,7 @@ class Lease:
                     return
                 continue
             if not said:
-                self._told(f"waiting for the store: {self._words(_row(found))}")
+                self._announce(f"waiting for the store: {_holder_words(_row(found))}")
                 note("lease awaited", run_id=self._run_id, stage="lease", holder=_row(found).get("run_id"))
                 said = True
             interrupted.wait(min(LOOK_EVERY_S, self._beat_s / 2))
@@ -178,35 +182,35 @@ class Lease:
         pause = self._beat_s
         while not self._released.wait(pause) and self._taken_by is None:
             began = _clock()
-            answer = quarantined(self._beat)
-            if "error" in answer:
-                words = answer["error"]["message"]
-                note("heartbeat failed", run_id=self._run_id, stage="lease", level="warning", error=words)
-            elif answer["done"]["kept"]:
+            kept = quarantined(self._beat)
+            if isinstance(kept, Failure):
+                note("heartbeat failed", run_id=self._run_id, stage="lease", level="warning", error=kept.what)
+            elif kept:
                 self._good_until = began + self._expiry_s - self._beat_s
-            pause = self._beat_s if answer.get("done", {}).get("kept") else self._beat_s / 5
+            pause = self._beat_s if kept is True else self._beat_s / 5
         if self._taken_by is not None:
             note("lease lost", run_id=self._run_id, stage="lease", level="error", holder=self._taken_by.get("run_id"))
 
-    def _beat(self) -> dict[str, Any]:
-        """One heartbeat. An answer that was lost on the way looks like another's write; so the file is read before it is believed."""
+    def _beat(self) -> bool:
+        """One heartbeat; whether it was kept. An answer that was lost on the way looks like another's write; so the file is read before it
+        is believed.
+        """
         token = self._file.replace(self._row_now(), self._token)
         if token is not None:
             self._token = token
-            return {"kept": True}
+            return True
         found = self._file.read()
         row = _row(found) if found is not None else {}
         if found is not None and row.get("owner") == self._owner["owner"]:
             self._token = found.token
-            return {"kept": False}
+            return False
         self._taken_by = row
-        return {"kept": False}
+        return False
 
-    def _remove(self) -> dict[str, Any]:
+    def _remove(self) -> None:
         found = self._file.read()
         if found is not None and _row(found).get("owner") == self._owner["owner"]:
             self._file.remove(found.token)
-        return {}
 
     def _read(self) -> Version | None:
         try:
@@ -231,14 +235,54 @@ class Lease:
         mend = "wait for it to end, or add --wait" if verb == "is held by" else "run the same command again, with --wait: it resumes"
         if self._stale(row):
             mend += "; if its machine is gone, --wait takes the store over " + f"after {self._expiry_s:.0f} s of silence"
-        return StoreBusy(f"the store {self._root} {verb} {self._words(row)}", step="lease", mend=mend)
+        return StoreBusy(f"the store {self._root} {verb} {_holder_words(row)}", step="lease", mend=mend)
 
-    def _words(self, row: Mapping[str, Any]) -> str:
-        if not row:
-            return "somebody whose lease cannot be read"
-        age_s = _age_s(row, "at")
-        seen = "" if age_s is None else f", last heartbeat {max(0.0, age_s):.0f} s ago by its clock"
-        return f"run {row.get('run_id')} (process {row.get('pid')} on {row.get('host')}, since {row.get('since')}{seen})"
+
+class OwnerCheck:
+    """Lets a process write for a run only while the lease file names that run. The gate of the stores of workers.
+
+    Its driver holds the lease and renews it; a worker on another machine that has lost its driver finds another owner, or none.
+
+    Args:
+        store: the store.
+        owner: the holder's name, `Lease.owner`.
+        period_s: how long what was read of the lease is believed.
+    """
+
+    def __init__(self, store: Store, owner: str, period_s: float = OWNER_S) -> None:
+        self._root = store.root
+        self._owner = owner
+        self._period_s = period_s
+        self._file = conditional(store.path(FILE), store.options)
+        self._looked: float | None = None
+
+    def __call__(self) -> None:
+        """Reads the file, unless it was read within the last `period_s` seconds.
+
+        Raises:
+            StoreBusy: the lease has another owner, or none.
+            StorageError: it cannot be read.
+        """
+        began = _clock()
+        if self._looked is not None and began - self._looked < self._period_s:
+            return
+        try:
+            found = self._file.read()
+        except OSError as error:
+            raise write_error(error, f"{self._root}/{FILE}") from error
+        if found is None or _row(found).get("owner") != self._owner:
+            whom = "freed by its run" if found is None else f"taken over by {_holder_words(_row(found))}"
+            raise StoreBusy(f"the store {self._root} was {whom}", step="lease", mend="run the same command again, with --wait: it resumes")
+        self._looked = began
+
+
+def _holder_words(row: Mapping[str, Any]) -> str:
+    """Who holds a lease, in words."""
+    if not row:
+        return "somebody whose lease cannot be read"
+    age_s = _age_s(row, "at")
+    seen = "" if age_s is None else f", last heartbeat {max(0.0, age_s):.0f} s ago by its clock"
+    return f"run {row.get('run_id')} (process {row.get('pid')} on {row.get('host')}, since {row.get('since')}{seen})"
 
 
 def _row(found: Version) -> dict[str, Any]:

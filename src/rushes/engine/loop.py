@@ -1,57 +1,329 @@
-"""One event loop in a thread of its own: a caption client's connections belong to one loop, and Daft's may come and go."""
+"""The one loop of a run: it keeps a bounded window of jobs with the executor, counts what came of each, and submits what follows from it.
+
+A job is counted when its outcome arrives, which is when its rows are durable. A worker that dies is an attempt at the job that it held,
+recorded, and the job is submitted again; a machine that goes is none. The loop ends when nothing is wanted any more, or when it is told to
+stop.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import threading
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
 
+from rushes.engine.executor import Executor, WorkerDied
+from rushes.engine.fingerprints import Fingerprints
+from rushes.engine.jobs import Attempt, Caption, Clips, Division, Identify, Job, Outcome, Recut, Scan, Segment, Stitch, before, stage_of
+from rushes.engine.stages import clip_stages
+from rushes.engine.tally import Tally
+from rushes.engine.worker import Failures, lost
+from rushes.errors import CannotGoOn, RushesError
+from rushes.log import replay
 from rushes.media.guard import Stopped
 
-T = TypeVar("T")
-LOOK_EVERY_S = 0.1
+LOOK_EVERY_S = 0.2
+"""How often the loop looks whether it is to stop, and shows how far the run has come."""
+WAITING = 1024
+"""Clips that may wait for later stages while videos are decoded: as columns, about 2 kB each. With fewer, the bursts in which a video's clips
+come would make decoding and captioning wait for each other."""
+LOSSES = 10
+"""Times that a job may lose the machine it is on before it is failed: a job that takes whole machines with it must end, too."""
+WORDS = 400
+"""Characters of an unforeseen error that are shown."""
+DRAIN_S = 5.0
+"""How long jobs under way may take to end after a stop."""
+
+
+@dataclass(slots=True)
+class _Try:
+    """A job with its attempts.
+
+    Attributes:
+        number: of the next attempt, over all runs, from 1.
+        tries_left: attempts that this run may still make.
+        losses: times that the job lost its machine.
+        whole: the divided video that the job is a segment of, or whose segments it joins.
+    """
+
+    job: Job
+    number: int = 1
+    tries_left: int = 1
+    losses: int = 0
+    whole: _Divided | None = None
+
+    @property
+    def attempt(self) -> Attempt:
+        return Attempt(self.number, self.tries_left <= 1)
+
+
+@dataclass(slots=True)
+class _Divided:
+    """A long video whose segments are under way.
+
+    Attributes:
+        left: segments that have not ended.
+        over: the video has failed, or is to be scanned whole: segments that have not begun are left out.
+    """
+
+    scan: Scan
+    division: Division
+    left: int
+    failed: bool = False
+    over: bool = False
 
 
 class Loop:
-    """Runs coroutines for other threads and other loops."""
+    """Runs jobs until there is none.
 
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="captions", daemon=True)
-        self._thread.start()
+    Args:
+        executor: what runs them.
+        tally: the counts of the run.
+        prints: the fingerprints of the stages that are wanted.
+        attempts: `scan.attempts`: attempts at a video over all runs.
+        failures: records attempts whose worker died; None where only identities are read.
+        watch: called several times a second; it raises to end the run.
+        stopping: whether the run has been asked to stop.
+        identified: takes the outcome of each job that read identities.
+    """
 
-    def call(self, work: Coroutine[Any, Any, T], interrupted: threading.Event | None = None) -> T:
-        """Runs a coroutine and waits for its result.
+    def __init__(
+        self,
+        executor: Executor,
+        tally: Tally,
+        prints: Fingerprints,
+        attempts: int,
+        failures: Failures | None,
+        watch: Callable[[], None],
+        stopping: Callable[[], bool],
+        identified: Callable[[Outcome], None] = lambda _outcome: None,
+    ) -> None:
+        self._executor = executor
+        self._tally = tally
+        self._stages = [stage for stage in clip_stages() if prints.of(stage.name)]
+        self._attempts = attempts
+        self._failures = failures
+        self._watch = watch
+        self._stopping = stopping
+        self._identified = identified
+        self._ready: dict[str, deque[_Try]] = {}
+        self._flying: dict[str, int] = {}
+        self._ended: queue.SimpleQueue[tuple[_Try, Future[Outcome]]] = queue.SimpleQueue()
+        self.pending = 0
+
+    def run(self, *sources: Iterator[Job]) -> int:
+        """Does the jobs, and all that follows from them; gives how many captions are left pending.
+
+        Args:
+            sources: jobs of the plan, made as they are asked for. Jobs of one source are begun in order; sources do not wait for each other.
 
         Raises:
-            Stopped: `interrupted` was set meanwhile; the coroutine was cancelled.
+            CannotGoOn: the run cannot go on; what is durable stays.
+            Stopped: the run has been asked to stop.
         """
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        self.pending = 0
+        open_sources = [_Source(jobs) for jobs in sources]
+        looked = 0.0
         while True:
+            if self._stopping():
+                raise Stopped
+            self._submit_waiting()
+            for source in open_sources:
+                while source.next is not None and self._wants(source.next):
+                    self._enqueue(source.take())
+            open_sources = [source for source in open_sources if source.next is not None]
+            if not (open_sources or any(self._flying.values()) or any(self._ready.values())):
+                self._show()
+                return self.pending
+            self._take_what_ended()
+            if time.monotonic() - looked >= LOOK_EVERY_S:
+                looked = time.monotonic()
+                self._show()
+
+    def drain(self) -> None:
+        """After `Executor.stop`: counts what still ends within `DRAIN_S`, and leaves the rest."""
+        deadline = time.monotonic() + DRAIN_S
+        while any(self._flying.values()) and time.monotonic() < deadline:
             try:
-                return future.result(LOOK_EVERY_S)
-            except concurrent.futures.TimeoutError:
-                if interrupted is not None and interrupted.is_set():
-                    future.cancel()
-                    raise Stopped from None
+                self._executor.check()
+            except CannotGoOn:  # what it still knew is lost with it
+                return
+            try:
+                tried, future = self._ended.get(timeout=LOOK_EVERY_S)
+            except queue.Empty:
+                continue
+            self._flying[stage_of(tried.job)] -= 1
+            if not future.cancelled() and future.exception() is None:
+                self._count(future.result())
 
-    async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The same for a caller with another event loop."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+    def _show(self) -> None:
+        self._executor.check()
+        self._tally.under_way = dict(self._executor.decoding())
+        self._tally.scans_submitted = min(self._flying.get("scan", 0), self._executor.slots("scan"))
+        self._tally.capacity = {name: self._executor.slots(name) for name in ("scan", *(s.name for s in self._stages))}
+        self._executor.show(self._tally)
+        self._watch()
 
-    def cancel(self) -> None:
-        """Gives up all that is under way."""
+    # -- what is submitted ---------------------------------------------------------------------------------------------------------
 
-        def cancel_all() -> None:
-            for task in asyncio.all_tasks(self._loop):
-                task.cancel()
+    def _submit_waiting(self) -> None:
+        """Submits jobs that follow from others, as far as there is room."""
+        for stage, waiting in list(self._ready.items()):
+            while waiting and self._has_room(stage):
+                tried = waiting.popleft()
+                if isinstance(tried.job, Segment) and tried.whole is not None and tried.whole.over:
+                    self._segment_ended(tried.whole)
+                else:
+                    self._submit(tried)
 
-        self._loop.call_soon_threadsafe(cancel_all)
+    def _wants(self, job: Job) -> bool:
+        """Whether a job of the plan is to be begun now: there is room, nothing else waits for it, and later stages are not far behind."""
+        stage = stage_of(job)
+        later = 0 if isinstance(job, Caption | Clips) else sum(len(self._ready.get(s.name, ())) for s in self._stages)
+        return later < WAITING and not self._ready.get(stage) and self._has_room(stage)
 
-    def close(self) -> None:
-        """Ends the loop and its thread."""
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+    def _has_room(self, stage: str) -> bool:
+        return self._flying.get(stage, 0) < self._executor.room(stage)
+
+    def _enqueue(self, job: Job, whole: _Divided | None = None) -> None:
+        tried = _Try(job, whole=whole)
+        if not isinstance(job, Caption | Identify):
+            earlier = before(job)
+            tried.number = earlier + 1
+            # what has used up its attempts is here because --retry-failed asked for it: it is tried as often as at first
+            tried.tries_left = self._attempts - earlier if earlier < self._attempts else self._attempts
+        self._ready.setdefault(stage_of(job), deque()).append(tried)
+        self._submit_waiting()
+
+    def _submit(self, tried: _Try) -> None:
+        stage = stage_of(tried.job)
+        self._flying[stage] = self._flying.get(stage, 0) + 1
+        future = self._executor.submit(tried.job, tried.attempt)
+        future.add_done_callback(lambda ended: self._ended.put((tried, ended)))
+
+    # -- what ended ----------------------------------------------------------------------------------------------------------------
+
+    def _take_what_ended(self) -> None:
+        """Waits for an outcome, not for long, and takes all that are there."""
+        try:
+            self._take(*self._ended.get(timeout=LOOK_EVERY_S))
+            while True:
+                self._take(*self._ended.get_nowait())
+        except queue.Empty:
+            return
+
+    def _take(self, tried: _Try, future: Future[Outcome]) -> None:
+        self._flying[stage_of(tried.job)] -= 1
+        outcome = self._outcome(tried, future)
+        if outcome is None:
+            self._first(tried)
+        elif outcome.again:
+            replay(outcome.events)
+            tried.number, tried.tries_left = tried.number + 1, tried.tries_left - 1
+            self._first(tried)
+        else:
+            self._follow(tried, outcome)
+
+    def _outcome(self, tried: _Try, future: Future[Outcome]) -> Outcome | None:
+        """What came of an attempt; None where the job is to be done as if it had not been submitted."""
+        error = CancelledError() if future.cancelled() else future.exception()
+        match error:
+            case None:
+                outcome = future.result()
+                if outcome.failure is not None and outcome.failure.fatal:
+                    raise outcome.failure.error()
+                return outcome
+            case WorkerDied():
+                return self._of_dead(tried, error)
+            case Stopped() | CancelledError():
+                raise Stopped
+            case RushesError():
+                raise error
+            case _:
+                mend = "run the same command again: it resumes; report it if it stays"
+                words = " ".join(f"{type(error).__name__}: {error}".split())[-WORDS:]
+                raise CannotGoOn(f"the engine failed: {words}", step="run", mend=mend) from error
+
+    def _of_dead(self, tried: _Try, died: WorkerDied) -> Outcome | None:
+        tried.losses += not died.blame
+        too_often = tried.losses > LOSSES
+        if isinstance(tried.job, Caption | Identify):
+            if too_often:
+                mend = "look at the cluster (ray status), then run the same command again: it resumes"
+                what = f"{tried.losses} processes of {stage_of(tried.job)} died one after the other: {died}"
+                raise CannotGoOn(what, step="run", mend=mend)
+            return None
+        if not died.blame and not too_often:
+            return None
+        assert self._failures is not None
+        return self._failures.record(tried.job, lost(tried.job, died), Attempt(tried.number, tried.attempt.last or too_often))
+
+    def _first(self, tried: _Try) -> None:
+        self._ready.setdefault(stage_of(tried.job), deque()).appendleft(tried)
+
+    def _count(self, outcome: Outcome) -> None:
+        replay(outcome.events)
+        errors = {outcome.failure.error_type: 1} if outcome.failure else {}
+        self._tally.enter(outcome.counts, outcome.busy, errors)
+
+    def _follow(self, tried: _Try, outcome: Outcome) -> None:
+        """Counts an outcome, and submits what is to be done next."""
+        job, whole = tried.job, tried.whole
+        if outcome.pending:
+            self.pending += 1
+            self._tally.add(captions_pending=1)
+        elif isinstance(job, Segment) and whole is not None:
+            if not (whole.failed and outcome.failure):  # a video fails once
+                self._count(outcome)
+            whole.failed |= outcome.failure is not None
+            whole.over |= outcome.refused or whole.failed
+            self._segment_ended(whole)
+        elif isinstance(job, Scan) and outcome.division is not None:
+            self._divide(job, outcome.division)
+        else:
+            self._count(outcome)
+            if isinstance(job, Identify):
+                self._identified(outcome)
+            elif isinstance(job, Scan | Recut | Stitch) and outcome.failure is None:
+                self._later_stages(job.scan if isinstance(job, Stitch) else job, outcome)
+
+    def _divide(self, scan: Scan, division: Division) -> None:
+        """Puts the segments of a long video that are missing in the place of its scan."""
+        whole = _Divided(scan, division, left=len(division.missing) + 1)
+        for index in division.missing:
+            self._enqueue(Segment(scan=scan, division=division, index=index), whole)
+        self._segment_ended(whole)
+
+    def _segment_ended(self, whole: _Divided) -> None:
+        whole.left -= 1
+        if whole.left == 0 and not whole.failed:
+            self._enqueue(Stitch(scan=whole.scan, division=whole.division))
+
+    def _later_stages(self, job: Scan | Recut, outcome: Outcome) -> None:
+        """Submits what the stages of clips are to do with the clips that are kept."""
+        for stage in self._stages:
+            settled = set(job.settled.get(stage.name, ()))
+            clips = tuple(clip for clip in outcome.kept if clip["clip_id"] not in settled)
+            if stage.work and clips:
+                assert outcome.facts is not None
+                scanned = isinstance(job, Scan)
+                self._enqueue(Clips(stage=stage.name, work=stage.work, video=job.video, facts=outcome.facts, clips=clips, scanned=scanned))
+            elif not stage.work:
+                for clip in clips:
+                    self._enqueue(Caption(clip=clip))
+
+
+class _Source:
+    """Jobs of the plan with a look at the next one. `next`: the next job, None when there is none."""
+
+    def __init__(self, jobs: Iterator[Job]) -> None:
+        self._jobs = jobs
+        self.next: Job | None = next(jobs, None)
+
+    def take(self) -> Job:
+        job = self.next
+        assert job is not None
+        self.next = next(self._jobs, None)
+        return job

@@ -1,4 +1,4 @@
-"""The books of a run as Prometheus metrics over HTTP, off by default (`engine.metrics_port`). Read from the tally at each scrape; no second
+"""The counts of a run as Prometheus metrics over HTTP, off by default (`engine.metrics_port`). Read from the tally at each scrape; no second
 set of counters. Names and labels: docs/observability.md.
 """
 
@@ -35,7 +35,7 @@ def served(run_id: str, tally: Tally, port: int) -> Iterator[None]:
     except ImportError as error:
         raise MissingExtra("engine.metrics_port needs prometheus-client", step="run", mend="pip install 'rushes[metrics]'") from error
     registry = CollectorRegistry()
-    registry.register(Books(run_id, tally))
+    registry.register(Counts(run_id, tally))
     try:
         server, thread = start_http_server(port, registry=registry)
     except OSError as error:
@@ -49,7 +49,7 @@ def served(run_id: str, tally: Tally, port: int) -> Iterator[None]:
         thread.join()
 
 
-class Books:
+class Counts:
     """A collector as prometheus-client knows it: asked at each scrape."""
 
     def __init__(self, run_id: str, tally: Tally) -> None:

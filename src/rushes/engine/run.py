@@ -1,49 +1,41 @@
-"""A run: plan, decode and caption until nothing is wanted that is not present, and keep the books."""
+"""A run: plan, then do what is missing until nothing is wanted that is not present, and keep count."""
 
 from __future__ import annotations
 
-import json
-import platform
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
-from rushes import errors
-from rushes.engine.books import RunRow
-from rushes.engine.cluster import RemoteDesk
-from rushes.engine.desk import Desk
-from rushes.engine.identify import Identifier, Keeper
+from rushes.engine.clip_columns import RULE_COLUMNS
+from rushes.engine.executor import Executor
+from rushes.engine.fingerprints import fingerprints
+from rushes.engine.jobs import Caption, Setup
 from rushes.engine.lease import Lease
+from rushes.engine.local import Local
+from rushes.engine.loop import Loop
 from rushes.engine.metrics import served
-from rushes.engine.plan import Plan, make_plan
-from rushes.engine.quarantine import quarantined
-from rushes.engine.rows import Stamp, attempt_row, failed_video
-from rushes.engine.segmenting import forget
+from rushes.engine.plan.identify import Identifier, Keeper
+from rushes.engine.plan.plan import Plan, make_plan
+from rushes.engine.run_row import RunRow
 from rushes.engine.server import CaptionServer
-from rushes.engine.session import SESSIONS, Session, Setup, close_session, video_tables
-from rushes.engine.stages import build, start_engine
+from rushes.engine.stages import check_resources
 from rushes.engine.tally import Tally
-from rushes.engine.wanted import RULE_COLUMNS
-from rushes.engine.workers import worker_count
-from rushes.errors import CannotGoOn, FootageError, RushesError, ServerError
+from rushes.engine.work.rows import Stamp, attempt_row, failed_video
+from rushes.engine.work.segments import forget
+from rushes.engine.worker import Failures
+from rushes.errors import FootageError, RushesError, ServerError
 from rushes.log import note
 from rushes.media.guard import Stopped
 from rushes.recipe import Recipe
 from rushes.store.buffer import Buffer
 from rushes.store.store import Store, now
+from rushes.store.tables import ERRORS, VIDEOS
 from rushes.verdict.judge import check_columns
-
-Watch = Callable[[Tally], None]
-LOOK_EVERY_S = 0.2
-STOP_WITHIN_S = 5.0
-"""How long the plan may take to drain after a stop before its threads are left behind."""
-WORDS = 400
-"""Characters of a broken engine's last words that are shown; Daft's end with the cause."""
-IDLE_PASSES = 3
-"""Passes in a row that may end without a job done (a cluster that loses nodes), before the run gives up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +66,7 @@ def run(
     interrupted: threading.Event | None = None,
     watch: Callable[[Tally], None] | None = None,
     wait: bool = False,
-    told: Callable[[str], None] | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Turns footage into clips in a store. Finished work is not done again.
 
@@ -86,9 +78,9 @@ def run(
         limit: take the first so many uris only.
         retry_failed: try again what failed for good.
         interrupted: set it to stop the run within seconds.
-        watch: called a few times a second with the books.
+        watch: called a few times a second with the run's counts.
         wait: wait while another run holds the store; else refuse.
-        told: called with a line for people when the run has to wait, or reads new files for long.
+        announce: called with a line for people when the run has to wait, or reads new files for long.
 
     Raises:
         UsageError: wrong recipe, no video, `out` is no store; nothing was written.
@@ -96,41 +88,40 @@ def run(
         CannotGoOn: the run had to stop; the same call resumes.
     """
     check_columns(recipe.rules, RULE_COLUMNS)
+    check_resources(recipe)
     stop, store = interrupted or threading.Event(), Store(out, recipe.storage)
     run_id = f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
-    lease = Lease(store, run_id, told=told)
+    lease = Lease(store, run_id, announce=announce)
     if not wait:
         lease.refuse()
-    identifier = Identifier(recipe, Keeper(store, recipe, run_id), stop, told)
-    wish = Wish(tuple(args), recipe, profile, limit, retry_failed, identifier)
     before = store.run_stamps()
-    try:
-        with CaptionServer(recipe, stop) as server:
-            plan = wish.plan(store if store.marked() else None)
+    with ExitStack() as stack:
+        one = _Run(run_id, store, recipe, lease, stop, watch or (lambda _t: None), stack)
+        try:
+            request = Request(tuple(args), recipe, limit, retry_failed, one.identifier(announce))
+            plan = request.plan(store if store.marked() else None)
             if not plan.sources:
                 raise FootageError("--limit 0 leaves no video", step="run", mend="use --limit 1 or more")
-            if plan.jobs:
-                server.check()
-                start_engine(recipe)
+            if plan.has_jobs:
+                one.server.check()
+                one.prepare()
             Store.create(out, recipe.storage)
-            with lease.held(wait=wait, interrupted=stop):
-                if store.run_stamps() != before:  # another run wrote since: what is present has changed
-                    plan = wish.plan(store)
-                store.gate = lease.check
-                one = _Run(run_id, wish, store, plan, server, stop, watch or (lambda _t: None))
-                with served(run_id, one.desk.tally, recipe.engine.metrics_port):
-                    return one.go()
-    except Stopped:  # before anything was written but identities
-        return RunResult(run_id, "interrupted", Tally().as_dict())
+            stack.enter_context(lease.held(wait=wait, interrupted=stop))
+            if store.run_stamps() != before:  # another run wrote since: what is present has changed
+                plan = request.plan(store)
+            store.gate = lease.check
+            stack.enter_context(served(run_id, one.tally, recipe.engine.metrics_port))
+            return one.go(request, plan, profile)
+        except Stopped:  # before anything was written but identities
+            return RunResult(run_id, "interrupted", Tally().as_dict())
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Request:
     """What a run was asked for; see `run`."""
 
     args: tuple[str, ...]
     recipe: Recipe
-    profile: str
     limit: int | None
     retry_failed: bool
     identifier: Identifier
@@ -142,160 +133,138 @@ class Wish:
 
 
 class _Run:
-    def __init__(
-        self, run_id: str, wish: Wish, store: Store, plan: Plan, server: CaptionServer, interrupted: threading.Event, watch: Watch
-    ) -> None:
-        self.run_id = run_id
-        self.wish = wish
-        self.recipe = wish.recipe
-        self.store = store
-        self.plan = plan
-        self.server = server
-        self.interrupted = interrupted
-        self.watch = watch
-        self.fatal: RushesError | None = None
-        self.drained = True
-        self.setup = Setup(run_id, store.root, self.recipe.model_dump(mode="json"))
-        self.workers = worker_count(self.recipe.scan)
-        if plan.jobs:
-            start_engine(self.recipe)
-        on_ray = self.recipe.engine.runner == "ray" and bool(plan.jobs)
-        self.desk: Desk | RemoteDesk = RemoteDesk(run_id) if on_ray else Desk()
-        if isinstance(self.desk, Desk):
-            SESSIONS[run_id] = session = Session(self.setup, self.desk, self.workers, platform.node())
-            session.store.gate = store.gate
-        self.row = RunRow(store, self.recipe, plan.prints, run_id, wish.profile, self.desk.tally)
+    """One run. Its executor and its caption server end with `stack`."""
 
-    def go(self) -> RunResult:
-        self._open_books()
-        note("run started", run_id=self.run_id, stage="run", jobs=len(self.plan.jobs), footage_s=self.plan.decode_s)
+    def __init__(
+        self,
+        run_id: str,
+        store: Store,
+        recipe: Recipe,
+        lease: Lease,
+        stop: threading.Event,
+        watch: Callable[[Tally], None],
+        stack: ExitStack,
+    ) -> None:
+        self.run_id, self.store, self.recipe, self.stop = run_id, store, recipe, stop
+        self.tally = Tally()
+        self.server = stack.enter_context(CaptionServer(recipe, stop))
+        self.prints = fingerprints(recipe)
+        options = recipe.model_dump(mode="json")
+        self.setup = Setup(run_id=run_id, store=store.root, owner=lease.owner, recipe=options, prints=self.prints.as_dict())
+        self.failures = Failures(self.setup, store)
+        self._watch = watch
+        self._stack = stack
+
+    @cached_property
+    def executor(self) -> Executor:
+        """What runs the jobs: this machine, or the cluster, which is joined now.
+
+        Raises:
+            MissingExtra, UsageError, CannotGoOn: the cluster cannot be joined. Stopped: the run was interrupted meanwhile.
+        """
+        made: Executor
+        if self.recipe.engine.runner == "ray":
+            from rushes.engine import ray_cluster
+            from rushes.engine.ray import OnRay
+
+            ray_cluster.join(self.recipe.engine.ray_address, self.stop)
+            made = OnRay(self.setup)
+        else:
+            made = Local(self.setup, self.failures)
+        self._stack.callback(made.close)
+        return made
+
+    def prepare(self) -> None:
+        """Makes sure that there is something to run jobs on."""
+        assert self.executor is not None
+
+    def identifier(self, announce: Callable[[str], None] | None) -> Identifier:
+        """What reads the identities of new files."""
+        on_cluster = (lambda: self.executor) if self.recipe.engine.runner == "ray" else None
+        return Identifier(self.recipe, Keeper(self.store, self.run_id, self.prepare), self.stop, announce, on_cluster)
+
+    def go(self, request: Request, plan: Plan, profile: str) -> RunResult:
+        """Does what the plan says is missing, and writes the row of the run."""
+        row = RunRow(self.store, self.recipe, self.prints, self.run_id, profile, self.tally)
+        self._begin_counts(plan)
+        note("run started", run_id=self.run_id, stage="run", jobs=len(plan.of_videos) + len(plan.of_clips), footage_s=plan.decode_s)
+        fatal: RushesError | None = None
         try:
-            self.row.write("running")
-            self._identities()
-            self._passes()
+            row.write("running")
+            self._write_identities(plan)
+            if plan.has_jobs:
+                self._work(request, plan, row)
         except RushesError as error:
-            self.fatal = self.fatal or error
+            fatal = error
         except Stopped:
             pass
-        status = "interrupted" if self.interrupted.is_set() or self.fatal else "finished"
-        self._close(status)
-        if self.fatal is not None:
-            told = {"error_type": type(self.fatal).__name__, "error": str(self.fatal)}
-            note("run stopped", run_id=self.run_id, stage=self.fatal.step or "run", level="error", **told)
-        counts = self.desk.tally.as_dict()
+        status = "interrupted" if self.stop.is_set() or fatal else "finished"
+        try:
+            row.write(status, str(fatal) if fatal else None)
+        except RushesError as error:
+            fatal = fatal or error
+        self._watch(self.tally)
+        if fatal is not None:
+            words = {"error_type": type(fatal).__name__, "error": str(fatal)}
+            note("run stopped", run_id=self.run_id, stage=fatal.step or "run", level="error", **words)
+        counts = self.tally.as_dict()
         note("run ended", run_id=self.run_id, stage="run", status=status, **counts)
-        if self.fatal is not None and not self.interrupted.is_set():
-            raise self.fatal
+        if fatal is not None and not self.stop.is_set():
+            raise fatal
         return RunResult(self.run_id, status, counts)
 
-    def _open_books(self) -> None:
-        plan, tally = self.plan, self.desk.tally
-        scans = [job for job in plan.jobs if job["kind"] == "scan"]
-        tally.videos_todo, tally.footage_todo_s = len(scans), plan.decode_s
-        tally.bytes_todo = sum(job["size"] or 0 for job in scans)
+    def _begin_counts(self, plan: Plan) -> None:
+        tally = self.tally
+        tally.videos_todo, tally.footage_todo_s, tally.bytes_todo = plan.n_scans, plan.decode_s, plan.bytes_to_scan
         reused, failed, duplicate = (plan.count(s) for s in ("reused", "failed", "duplicate"))
-        self.desk.add(
+        tally.add(
             videos_found=len(plan.sources), videos_reused=reused, videos_failed=failed, videos_duplicate=duplicate,
             clips_kept=plan.kept, clips_dropped=plan.dropped, clips_failed=plan.failed_clips,
         )  # fmt: skip
 
-    def _identities(self) -> None:
+    def _write_identities(self, plan: Plan) -> None:
         """Rows of `videos` for what is known before any decoding, where they say something new: failed, duplicate, known content."""
-        forget(self.store, {source.video_id for source in self.plan.sources if source.status == "reused" and source.video_id})
-        rows, scan, stamp = Buffer(self.store, video_tables()), self.plan.prints.scan, Stamp(self.run_id, now())
-        for source in self.plan.sources:
+        forget(self.store, {source.video_id for source in plan.sources if source.status == "reused" and source.video_id})
+        rows, scan, stamp = Buffer(self.store, [(VIDEOS, ()), (ERRORS, ())]), self.prints.scan, Stamp(self.run_id, now())
+        for source in plan.sources:
             who = source.identity()
             if source.status == "failed" and not source.known:
-                assert source.error is not None
-                video = {**who, "size": source.footage.size}
-                permanent = source.error["permanent"] or source.attempts + 1 >= self.recipe.scan.attempts
-                attempt = attempt_row(video, source.error, ("identify", video["uri"]), source.attempts + 1, permanent=permanent)
-                words = {"error_type": source.error["type"], "error": source.error["message"], "permanent": permanent}
+                assert source.failure is not None
+                video, number = {**who, "size": source.footage.size}, source.attempts + 1
+                permanent = source.failure.permanent or number >= self.recipe.scan.attempts
+                attempt = attempt_row(video, source.failure, "identify", video["uri"], number, permanent=permanent)
+                words = {"error_type": source.failure.error_type, "error": source.failure.what, "permanent": permanent}
                 note("video failed", run_id=self.run_id, stage="identify", level="warning", uri=source.footage.uri, **words)
-                rows.add({"videos": [stamp.on(failed_video(video, source.error), scan)], "errors": [stamp.on(attempt, scan)]})
+                rows.add({"videos": [stamp.on(failed_video(video, source.failure), scan)], "errors": [stamp.on(attempt, scan)]})
                 continue
             row = {**who, "status": "duplicate"} if source.status == "duplicate" else {**(source.video or {}), **who}
-            if "status" in row and not source.is_told(row["status"]):
+            if "status" in row and not source.is_recorded(row["status"]):
                 rows.add({"videos": [stamp.on(row, scan)]})
         rows.commit()
 
-    def _passes(self) -> None:
-        """Runs the plan, and runs it again while something is left.
+    def _work(self, request: Request, plan: Plan, row: RunRow) -> None:
+        """Does the jobs; then, round by round, the captions that stayed pending, when the server comes back in time."""
 
-        For captions alone, when some stay pending and the server comes back in time; for all that is missing, when the cluster lost a
-        process or broke, or the plan ended before the jobs.
-        """
-        turn = lost = idle = 0
-        jobs = keyed(self.plan.jobs, turn)
-        self.plan.jobs = []  # as JSON they take a third of the memory
-        while jobs and not self._stopping():
-            before = self.desk.tally.snapshot()
-            pending, broken = self._execute(jobs, turn)
-            lost_before, lost = lost, self._roll_call()
-            if self._stopping():
-                return
-            gone = lost > lost_before or broken is not None or self.desk.left > 0
-            idle = idle + 1 if gone and self.desk.tally.snapshot()["counts"] == before["counts"] else 0
-            if (broken is not None and isinstance(self.desk, Desk)) or idle >= IDLE_PASSES:
-                mend = "run the same command again: it resumes; report it if it stays"
-                words = " ".join((broken or f"{self.desk.left} jobs are left, and no process does them").split())
-                raise CannotGoOn(f"the engine failed: {words[-WORDS:]}", step="run", mend=mend)
-            if not pending and not gone:
-                return
-            if pending:
-                self._await_server()
-            plan = self.wish.plan(self.store, again=True)
-            turn += 1
-            jobs = keyed(plan.jobs if gone else [job for job in plan.jobs if job["kind"] == "clips"], turn)
-            self.desk.add(captions_pending=-pending)
+        def watch() -> None:
+            self._watch(self.tally)
+            row.write_if_due()
 
-    def _execute(self, jobs: Mapping[str, str], turn: int) -> tuple[int, str | None]:
-        """One pass: how many clips stay pending, and why the engine broke, if it did."""
-        self.desk.load(jobs)
-        outcome: list[dict[str, Any]] = []
-        thread = threading.Thread(target=lambda: outcome.append(quarantined(lambda: self._collect(len(jobs), turn))), daemon=True)
-        thread.start()
-        stopping: float | None = None
-        while thread.is_alive():
-            thread.join(LOOK_EVERY_S)
-            self._tick()
-            if self._stopping():
-                self.desk.order(stop=True)
-                stopping = stopping or time.monotonic()
-                if time.monotonic() - stopping > STOP_WITHIN_S:
-                    break
-        self.drained = not thread.is_alive()
-        told = outcome[0] if outcome else {}
-        pending = int(told["done"]["pending"]) if "done" in told else 0
-        self.desk.add(captions_pending=pending)
-        return pending, told["error"]["message"] if "error" in told else None
+        attempts = self.recipe.scan.attempts
+        loop = Loop(self.executor, self.tally, self.prints, attempts, self.failures, watch, self.stop.is_set)
+        try:
+            pending, rounds = loop.run(plan.clip_jobs(), plan.video_jobs()), 0
+            while pending:
+                self._await_server(watch)
+                rounds += 1
+                captions = _captions(request.plan(self.store, again=True), rounds)
+                self.tally.add(captions_pending=-pending)
+                pending = loop.run(captions)
+        except (RushesError, Stopped):
+            self.executor.stop()
+            loop.drain()
+            raise
 
-    def _collect(self, n_jobs: int, turn: int) -> dict[str, Any]:
-        pending = 0
-        for batch in build(n_jobs, self.setup, self.recipe, turn, self.workers).to_arrow_iter():
-            pending += batch.column("outcome").to_pylist().count("pending")
-        return {"pending": pending}
-
-    def _stopping(self) -> bool:
-        if self.desk.fatal is not None and self.fatal is None:
-            kind, message = self.desk.fatal
-            self.fatal = getattr(errors, kind, CannotGoOn)(message)
-        return self.interrupted.is_set() or self.fatal is not None
-
-    def _tick(self) -> int:
-        lost = self.desk.refresh()
-        self.watch(self.desk.tally)
-        self.row.write_if_due()
-        return lost
-
-    def _roll_call(self, *, close: bool = False) -> int:
-        """Waits until all living sessions have told what they know, or have closed; gives how many ended without a word."""
-        number = self.desk.order(roll_call=True, close=close)
-        while self.desk.silent(number, close=close):
-            time.sleep(LOOK_EVERY_S / 4)
-        return self.desk.refresh()
-
-    def _await_server(self) -> None:
+    def _await_server(self, watch: Callable[[], None]) -> None:
         """Waits for a caption server that went away, for `captions.patience_s`.
 
         Raises:
@@ -310,32 +279,10 @@ class _Run:
             except ServerError as error:
                 if error.permanent or time.monotonic() - since > self.recipe.captions.patience_s:
                     raise
-            self._tick()
-            self.interrupted.wait(1.0)
-
-    def _close(self, status: str) -> None:
-        try:
-            self._dismiss(stop=status != "finished")
-        except RushesError as error:
-            self.fatal = self.fatal or error
-        try:
-            self.row.write(status, str(self.fatal) if self.fatal else None)
-        except RushesError as error:
-            self.fatal = self.fatal or error
-        finally:
-            self.desk.end(drained=self.drained)
-        self.watch(self.desk.tally)
-
-    def _dismiss(self, *, stop: bool) -> None:
-        """Ends the sessions, and hears their last news."""
-        self.desk.order(stop=stop)
-        if isinstance(self.desk, Desk):
-            close_session(self.run_id)
-        self._roll_call(close=True)
+            watch()
+            self.stop.wait(1.0)
 
 
-def keyed(jobs: Sequence[dict[str, Any]], turn: int) -> dict[str, str]:
-    """Jobs as JSON under the names by which the desk knows them: those of a video in all passes, those of clips in one."""
-    for job in jobs:
-        job["key"] = f"{job['kind']}:{job['video_id']}" + (f":{turn}" if job["kind"] == "clips" else "")
-    return {job["key"]: json.dumps(job) for job in jobs}
+def _captions(plan: Plan, rounds: int) -> Iterator[Caption]:
+    """The captions that are missing, for a later round."""
+    return (replace(job, round=rounds) for job in plan.clip_jobs() if isinstance(job, Caption))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 
 from rushes.captions import make_engine
-from rushes.engine.loop import Loop
+from rushes.engine.stages import resources
+from rushes.engine.work.event_loop import EventLoop
 from rushes.recipe import Recipe
 
 
@@ -13,9 +14,9 @@ class CaptionServer:
     """Asks the server that a recipe names; without one there is nothing to ask. Use as a context manager."""
 
     def __init__(self, recipe: Recipe, interrupted: threading.Event) -> None:
-        self._engine = make_engine(recipe.captions)
+        self._engine = make_engine(recipe.captions, resources(recipe, "captions").concurrency)
         self._interrupted = interrupted
-        self._loop = Loop()
+        self._loop = EventLoop()
 
     def __enter__(self) -> CaptionServer:
         return self

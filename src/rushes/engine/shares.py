@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rushes.recipe import Recipe
+from rushes.engine.stages import clip_stages
 
-IN_CHILDREN = ("scan", "shots", "files")
+IN_CHILDREN = {"scan", "shots", *(stage.name for stage in clip_stages() if stage.work)}
 """Stages that the decoding children do; they share the workers."""
-
-
-def capacity(recipe: Recipe, workers: int) -> dict[str, int]:
-    """Stage -> how many rows of it one session with so many children can have under way at once."""
-    found = dict.fromkeys(IN_CHILDREN, workers)
-    return found if recipe.captions.engine == "none" else found | {"captions": recipe.captions.concurrency}
 
 
 def busy_shares(row: Mapping[str, Any]) -> dict[str, float]:

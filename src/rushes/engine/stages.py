@@ -1,95 +1,134 @@
-"""The plan as Daft sees it: tickets -> video stage -> explode -> caption stage, the same on one machine and on Ray.
+"""The written list of stages. A stage is added here, once: with its file of work, its table and its fingerprint.
 
-A ticket is a place to work: who draws one gets the next job from the desk when a child is free. So no node is left with much to do while
-others are done, whatever the lengths of videos, and what a dead node held is handed out again (docs/decisions/0010).
+The plan, the comparison of what is wanted with what is there, the loop, the counts and the docs all walk this list.
 
-Both stages are asynchronous and take one row a batch: they overlap, and no thread of the engine waits for a child or a server. What limits
-them is the session of the process they run in: its children, its requests under way.
+The stages of videos (`scan`, `frames`, `shots`, `measures`) are made together, by the jobs that the first of them names: one pass over a
+video. A stage of clips works on the clips that the rules keep, when these are known.
 """
 
 from __future__ import annotations
 
-import contextlib
+import hashlib
 import json
-import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
-from rushes.engine import cluster
-from rushes.engine.session import COMMITTING, Setup, session_of
-from rushes.recipe import Recipe
+from rushes.captions import identity as caption_identity
+from rushes.errors import RecipeError
+from rushes.measures.clip import VERSION as MEASURES_VERSION
+from rushes.recipe import Recipe, StageResources
+from rushes.scan.one_pass import FRAMES_VERSION
+from rushes.scan.one_pass import VERSION as SCAN_VERSION
+from rushes.shots.find import VERSION as SHOTS_VERSION
+from rushes.store.tables import CAPTIONS, CLIPS, FILES, FRAMES, MEASURES, VIDEOS, Table
 
-if TYPE_CHECKING:
-    import daft
+FILES_VERSION = 1
+"""Raise when the clip files of the same clips change."""
 
-WAITING = 1024
-"""Clips that may wait for a caption while videos are decoded: as keys and numbers, about 2 kB each. The captioner reads the frames of few
-(`captioning.AHEAD`). With less, the bursts in which a video's clips come would make decoding and captioning wait for each other."""
-TASKS_PER_CPU = 2
-"""Tasks of a cluster: Flotilla gives a node as many as it has CPUs and does one after the other where a stage is asynchronous. The second
-half waits for nodes that come later; when all jobs are done its tickets cost nothing."""
-SPARE = 4
-"""Tickets of a task, as a multiple of an even share: a node that is quicker than others takes more jobs, and finds tickets."""
-
-
-def start_engine(recipe: Recipe) -> None:
-    """Chooses Daft's runner for this process, with telemetry off. A second call changes nothing."""
-    if recipe.engine.runner == "ray":
-        cluster.join(recipe.engine.ray_address)
-        return
-    os.environ.update(cluster.QUIET)
-    import daft
-
-    with contextlib.suppress(daft.exceptions.DaftCoreException):  # chosen before, in this process
-        daft.set_runner_native()
+Of = Callable[[str], str]
+"""Gives the fingerprint of another stage of the list, on which a stage's rows depend."""
 
 
-def build(n_jobs: int, setup: Setup, recipe: Recipe, turn: int, workers: int) -> daft.DataFrame:
-    """The Daft plan of one pass: tickets in, one row a clip that wants a caption out, with the outcome.
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage.
 
-    Args:
-        n_jobs: jobs that there are.
-        setup: what sessions are built from.
-        recipe: the recipe.
-        turn: number of the pass.
-        workers: children of this process.
+    Attributes:
+        name: its name in the recipe's `[resources]`, in `plan --json`, and in the column `stage` of the store's tables.
+        row: what one row of it is about: a video (a `mark` says that it is complete) or a clip (its own row says so).
+        doc: what the stage makes, in a few words.
+        table: where its rows lie.
+        fingerprint: the identity of its rows under a recipe; None where the recipe does not want the stage.
+        job: the name that its jobs bear on Ray's dashboard; empty where another stage's jobs make its rows.
+        work: of a stage of clips, what a job does: "module:function", called as `function(context, job)` in a guarded child
+            (`work/child.py`); empty for captions, which one asynchronous captioner makes (`work/captions.py`).
     """
-    import daft
-    import pyarrow as pa
-    from daft import DataType, col
 
-    nodes = cluster.node_sizes() if recipe.engine.runner == "ray" else [workers]
-
-    @daft.cls(max_concurrency=max(recipe.scan.workers, *nodes, 1) + COMMITTING, name_override="rushes videos")
-    class VideoStage:
-        def __init__(self, setup: Setup) -> None:
-            self.setup = setup
-
-        @daft.method.batch(return_dtype=DataType.list(DataType.string()), batch_size=1)
-        async def work(self, tickets: daft.Series) -> list[list[str]]:
-            session = session_of(self.setup)
-            return [[json.dumps(clip) for clip in await session.video_stage()] for _ in range(len(tickets))]
-
-    @daft.cls(max_concurrency=WAITING + recipe.captions.concurrency, name_override="rushes captions")
-    class CaptionStage:
-        def __init__(self, setup: Setup, turn: int) -> None:
-            self.setup, self.turn = setup, turn
-
-        @daft.method.batch(return_dtype=DataType.string(), batch_size=1)
-        async def work(self, clips: daft.Series) -> list[str]:
-            session = session_of(self.setup)
-            return [await session.caption_stage(json.loads(clip), self.turn) for clip in clips.to_pylist()]
-
-    videos: Any = VideoStage(setup)  # Any: its methods take and give expressions here, which Daft's types do not say
-    captions: Any = CaptionStage(setup, turn)
-    rows = daft.from_arrow([pa.table({"ticket": range(n)}) for n in tickets(n_jobs, nodes)])
-    clips = rows.select(videos.work(col("ticket")).alias("clip")).explode("clip", ignore_empty_and_null=True)
-    return clips.select(captions.work(col("clip")).alias("outcome"))
+    name: str
+    row: Literal["video", "clip"]
+    doc: str
+    table: Table
+    fingerprint: Callable[[Recipe, Of], str | None]
+    job: str = ""
+    work: str = ""
 
 
-def tickets(n_jobs: int, nodes: Sequence[int]) -> list[int]:
-    """Tickets of each task, for nodes of so many CPUs: on one node all jobs in one task, and one a worker, since jobs may be divided."""
-    if len(nodes) == 1:
-        return [n_jobs + nodes[0] + COMMITTING]
-    tasks = TASKS_PER_CPU * sum(nodes)
-    return [-(-SPARE * n_jobs // tasks) + SPARE] * tasks
+def digest(step: str, *parts: object) -> str:
+    """32 hex digits that name a step and everything that changes its rows: SHA-256 over canonical JSON."""
+    return hashlib.sha256(json.dumps([step, *parts], sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _scan(recipe: Recipe, of: Of) -> str:
+    return digest("scan", SCAN_VERSION, recipe.scan.model_dump(include={"mode", "grid_per_s", "detectors"}))
+
+
+def _look(recipe: Recipe) -> dict[str, object]:
+    """What decides how a sampled frame looks."""
+    return recipe.frames.model_dump(include={"at", "per_s", "short_side_px", "quality"}) | {"mode": recipe.scan.mode}
+
+
+def _frames(recipe: Recipe, of: Of) -> str | None:
+    if recipe.frames.keep == "none":
+        return None
+    rules = {name: rule.model_dump() for name, rule in recipe.rules.items()}
+    keep = {"keep": recipe.frames.keep, "rules": rules, "of": of("measures")} if recipe.frames.keep == "kept" else {}
+    return digest("frames", FRAMES_VERSION, _look(recipe), keep)
+
+
+def _shots(recipe: Recipe, of: Of) -> str:
+    return digest("shots", SHOTS_VERSION, recipe.shots.model_dump(), of("scan"))
+
+
+def _measures(recipe: Recipe, of: Of) -> str:
+    return digest("measures", MEASURES_VERSION, of("shots"))
+
+
+def _captions(recipe: Recipe, of: Of) -> str | None:
+    words = caption_identity(recipe.captions)
+    if recipe.captions.engine == "facts":
+        return digest("captions", words, of("measures"))
+    if recipe.captions.engine == "openai":
+        sampled = {"per_clip": recipe.frames.per_clip, "look": _look(recipe), "version": FRAMES_VERSION}
+        return digest("captions", words, sampled, of("measures") if recipe.captions.facts_suffix else "")
+    return None
+
+
+def _files(recipe: Recipe, of: Of) -> str | None:
+    if recipe.clips.mode == "reference":
+        return None
+    settings = recipe.clips.model_dump(include={"mode", "crf"} if recipe.clips.mode == "encode" else {"mode"})
+    return digest("files", FILES_VERSION, settings)
+
+
+STAGES: list[Stage] = [
+    Stage("scan", "video", "signals of every frame, from the one decode", VIDEOS, _scan, job="scan"),
+    Stage("frames", "video", "sampled frames as JPEG, from the same decode", FRAMES, _frames),
+    Stage("shots", "video", "clips, cut from the signals", CLIPS, _shots, job="recut"),
+    Stage("measures", "video", "measures of each clip, from the signals", MEASURES, _measures),
+    Stage("captions", "clip", "words for kept clips", CAPTIONS, _captions, job="caption"),
+    Stage("files", "clip", "kept clips as files", FILES, _files, job="cut", work="rushes.engine.work.files:cut"),
+]
+
+
+def clip_stages() -> list[Stage]:
+    """The stages of clips, in the order of the list."""
+    return [stage for stage in STAGES if stage.row == "clip"]
+
+
+def resources(recipe: Recipe, stage: str) -> StageResources:
+    """What one job of a stage takes; reading identities, which is no stage, takes one CPU."""
+    return recipe.resources.get(stage, StageResources())
+
+
+def check_resources(recipe: Recipe) -> None:
+    """Makes sure that `[resources]` names stages only.
+
+    Raises:
+        RecipeError: it names something else.
+    """
+    names = [stage.name for stage in STAGES if stage.job]
+    for name in recipe.resources:
+        if name not in names:
+            what = f"resources.{name}: there is no stage of that name that has jobs; the stages are {', '.join(names)}"
+            raise RecipeError(what, step="recipe", mend="name one of them")

@@ -6,25 +6,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, TypedDict
-
-
-class Books(TypedDict):
-    """What a job or a caption adds to the books: counts, busy seconds by stage, failures by type of error."""
-
-    counts: dict[str, float]
-    busy: dict[str, float]
-    errors: dict[str, int]
+from typing import Any
 
 
 class Tally:
-    """The books of one run.
+    """The counts of one run.
 
     Attributes:
         counts: videos_found, videos_scanned, videos_reused, videos_failed, videos_duplicate, clips_kept, clips_dropped, clips_failed,
             captions_made, caption_requests, captions_pending, frames_encoded, footage_s, decoded_s, bytes_read.
         busy_s: stage -> busy seconds: CPU time of scan, shots and files, time in flight of captions.
-        under_way: job -> seconds decoded so far, of the videos and segments that are being decoded.
+        under_way: job -> seconds decoded so far, of the videos and segments that are being decoded, where that is known.
+        scans_submitted: videos and segments that the cluster may be decoding, where `under_way` is not known.
         errors: type of error -> failed videos and captions.
         capacity: stage -> how many rows of it can be under way at once, so that busy_s / (wall_s x capacity) is its busy share.
     """
@@ -34,6 +27,7 @@ class Tally:
         self.counts: Counter[str] = Counter()
         self.busy_s: Counter[str] = Counter()
         self.under_way: dict[str, float] = {}
+        self.scans_submitted = 0
         self.errors: Counter[str] = Counter()
         self.capacity: dict[str, int] = {}
         self.videos_todo = 0
@@ -46,30 +40,17 @@ class Tally:
         with self._lock:
             self.counts.update(counts)
 
-    def enter(self, books: Books) -> None:
-        """Adds what a session tells: counts, busy seconds, errors."""
+    def enter(self, counts: Mapping[str, float], busy: Mapping[str, float], errors: Mapping[str, int]) -> None:
+        """Adds what came of a job: counts, busy seconds by stage, failures by type of error."""
         with self._lock:
-            self.counts.update(books["counts"])
-            self.busy_s.update(books["busy"])
-            self.errors.update(books["errors"])
-
-    def snapshot(self) -> dict[str, Any]:
-        """All that other processes count, as plain data for `load`."""
-        with self._lock:
-            found = {"counts": dict(self.counts), "busy_s": dict(self.busy_s), "errors": dict(self.errors)}
-            return {**found, "under_way": dict(self.under_way), "capacity": dict(self.capacity)}
-
-    def load(self, snapshot: Mapping[str, Any]) -> None:
-        """Takes over what another process counted."""
-        with self._lock:
-            self.counts, self.busy_s, self.errors = (Counter(snapshot[name]) for name in ("counts", "busy_s", "errors"))
-            self.under_way, self.capacity = snapshot["under_way"], snapshot["capacity"]
+            self.counts.update(counts)
+            self.busy_s.update(busy)
+            self.errors.update(errors)
 
     @property
     def in_flight(self) -> int:
-        """Videos and segments that are being decoded."""
-        with self._lock:
-            return len(self.under_way)
+        """Videos and segments that are being decoded, as far as is known."""
+        return len(self.under_way) or self.scans_submitted
 
     @property
     def decoded_now_s(self) -> float:

@@ -13,13 +13,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rushes.engine.fingerprints import Fingerprints, identity_fingerprint
+from rushes.engine.stages import clip_stages
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.sources.found import Footage
 from rushes.store.buckets import Buckets
 from rushes.store.fold import newest
 from rushes.store.parts import MAX_DIGITS, Asked
 from rushes.store.store import Store
-from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, FILES, IDENTITIES, MARKS, MEASURES, VIDEOS, schema
+from rushes.store.tables import CLIPS, ERRORS, IDENTITIES, MARKS, MEASURES, VIDEOS, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,8 +31,6 @@ Rows = Callable[[Sequence[str]], "pa.Table"]
 VIDEOS_A_BATCH = 8192
 """Videos that are compared at once: with 25 clips each some 200,000 clips, 150 MB of rows. With fewer, row groups, which hold some 1,300
 videos of clips and more of anything else, would be read by several batches."""
-CLIP_TABLES = {"captions": CAPTIONS, "files": FILES}
-"""Stages whose rows are looked up clip by clip."""
 
 
 @dataclass(slots=True)
@@ -41,14 +40,14 @@ class Identity:
     Attributes:
         video_id, size, stamp: of its newest row of `videos` under any fingerprint, or of `identities` where only that knows the file as it
             is now; size in bytes.
-        told: what its newest row under the scan wanted says of it: uri, video_id, size_bytes, stamp, status and extra.
+        recorded: what its newest row under the scan wanted says of it: uri, video_id, size_bytes, stamp, status and extra.
         attempts: failed attempts to identify it.
     """
 
     video_id: str | None = None
     size: int | None = None
     stamp: str | None = None
-    told: Row | None = None
+    recorded: Row | None = None
     attempts: int = 0
 
     def of(self, item: Footage) -> str | None:
@@ -78,11 +77,11 @@ class Known:
         uris = {item.uri for item in footage}
         names = ["uri", "video_id", "size_bytes", "stamp", "status", "extra"]
         rows = self._store.read(VIDEOS, columns=names, only={"uri": uris})
-        told = {row["uri"]: row for row in newest(_under(rows, self._prints.scan), ["uri"]).select(names).to_pylist()}
+        recorded = {row["uri"]: row for row in newest(_under(rows, self._prints.scan), ["uri"]).select(names).to_pylist()}
         last = newest(rows, ["uri"])
         columns = (last[name].to_pylist() for name in names[:4])
         attempts = self._identify_attempts(uris)
-        found = {uri: Identity(video, size, stamp, told.get(uri)) for uri, video, size, stamp in zip(*columns, strict=True)}
+        found = {uri: Identity(video, size, stamp, recorded.get(uri)) for uri, video, size, stamp in zip(*columns, strict=True)}
         for uri, n in attempts.items():
             found.setdefault(uri, Identity()).attempts = n
         unsettled = {item.uri: item for item in footage if found.get(item.uri, Identity()).of(item) is None}
@@ -125,7 +124,7 @@ class Known:
             "errors": (ERRORS, ["permanent"], wanted.values(), ()),
             "clips": (CLIPS, None, [self._prints.shots], ()),
             "measures": (MEASURES, None, [self._prints.measures], MEASURE_COLUMNS),
-            **{stage: (table, [], [wanted[stage]], ()) for stage, table in CLIP_TABLES.items() if stage in wanted},
+            **{s.name: (s.table, [], [wanted[s.name]], ()) for s in clip_stages() if s.name in wanted},
         }
         found = {}
         for name, (table, columns, prints, extra) in asked.items():
@@ -219,14 +218,17 @@ class Batch:
         return {row["video_id"] for row in mine if row["permanent"] and not self._retry_failed}
 
     @cached_property
-    def attempts(self) -> dict[str, dict[str, dict[str, int]]]:
-        """video_id -> stage -> key, that of the video or of one of its segments -> failed attempts by earlier runs."""
+    def _attempts(self) -> dict[str, dict[str, dict[str, int]]]:
         found: dict[str, dict[str, dict[str, int]]] = {}
         for row in self._errors:
             if row["video_id"] is not None and row["key"].startswith(row["video_id"]):
                 of_stage = found.setdefault(row["video_id"], {}).setdefault(row["stage"], {})
                 of_stage[row["key"]] = max(of_stage.get(row["key"], 0), row["attempt"])
         return found
+
+    def attempts_at(self, video_id: str, stage: str) -> dict[str, int]:
+        """Failed attempts of a stage by earlier runs: key, that of the video or of one of its segments -> number."""
+        return self._attempts.get(video_id, {}).get(stage, {})
 
     def failed_clips(self, stage: str) -> set[str]:
         """Clips of which a stage failed for good."""
@@ -246,18 +248,16 @@ class Batch:
         pairs = {(r["video_id"], r["key"]) for r in self._errors if r["stage"] == stage and r["key"] in failed and r["video_id"] in some}
         return _grouped(sorted(pairs))
 
-    def captioned(self, videos: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-        """Clips by video, under whatever shots they were cut: those with a caption, and those without one whose caption failed for good."""
-        if "captions" not in self._prints or not videos:
-            return {}, {}
-        made = _pairs(self._read("captions", videos))
-        have = {clip for _, clip in made}
-        failed = {v: [c for c in clips if c not in have] for v, clips in self._hopeless("captions", videos).items()}
-        return _grouped(made), failed
+    def settled(self, stage: str, videos: Sequence[str]) -> dict[str, list[str]]:
+        """Clips by video that have the row of a stage, or of which it failed for good, under whatever shots they were cut."""
+        return _grouped(_pairs(self.clip_ids(stage, videos))) if stage in self._prints and videos else {}
 
-    def filed(self, videos: Sequence[str]) -> dict[str, list[str]]:
-        """Clips by video whose file is there or failed for good, under whatever shots they were cut."""
-        return _grouped(_pairs(self.clip_ids("files", videos))) if "files" in self._prints and videos else {}
+    def failed_captions(self, videos: Sequence[str]) -> dict[str, list[str]]:
+        """Clips by video that have no caption and whose caption failed for good, under whatever shots they were cut."""
+        if "captions" not in self._prints or not videos:
+            return {}
+        have = {clip for _, clip in _pairs(self._read("captions", videos))}
+        return {v: [c for c in clips if c not in have] for v, clips in self._hopeless("captions", videos).items()}
 
     def clips(self, videos: Sequence[str]) -> tuple[pa.Table, pa.Table]:
         """Rows of `clips` and of `measures` of some videos, in the same order: by video and clip."""
@@ -304,5 +304,5 @@ def _under(rows: pa.Table, fingerprint: str) -> pa.Table:
 
 def _empty(name: str) -> pa.Table:
     extra = MEASURE_COLUMNS if name == "measures" else ()
-    tables = {t.name: t for t in (VIDEOS, MARKS, ERRORS, CLIPS, MEASURES, CAPTIONS, FILES)} | {"lengths": VIDEOS}
+    tables = {t.name: t for t in (VIDEOS, MARKS, ERRORS, CLIPS, MEASURES)} | {"lengths": VIDEOS} | {s.name: s.table for s in clip_stages()}
     return schema(tables[name], extra).empty_table()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rushes.engine.rows import facts_row
+from rushes.engine.work.rows import facts_row
 from rushes.media.decode import Seams
 from rushes.media.segments import Cuts, Segment
 from rushes.records import VideoFacts
@@ -22,14 +22,9 @@ from rushes.scan.segment import SegmentScan, Taken
 COUNTS = ("mode", "last_duration", "n_packets", "n_corrupt", "n_repaired_pts", "reordering", "n_interlaced", "n_frames")
 
 
-def cuts_json(cuts: Cuts, fingerprint: str) -> dict[str, Any]:
-    """Cuts as they travel in jobs."""
-    return {"mode": cuts.mode, "fingerprint": fingerprint, "segments": [asdict(s) for s in cuts.segments]}
-
-
-def segment_of(cuts: Mapping[str, Any], index: int) -> Segment:
-    """One segment of cuts that travelled."""
-    return Segment(**cuts["segments"][index])
+def cuts_json(cuts: Cuts) -> dict[str, Any]:
+    """Cuts as JSON-ready data, for the fingerprint of segments."""
+    return {"mode": cuts.mode, "fingerprint": "", "segments": [asdict(s) for s in cuts.segments]}
 
 
 def segment_row(video_id: str, scan: SegmentScan, cpu_s: float, names: Sequence[str]) -> dict[str, Any]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from rushes.engine.quarantine import described
-from rushes.errors import ProbeError
+from rushes.engine.jobs import Video
+from rushes.errors import Failure, ProbeError
 from rushes.media import storage
 from rushes.media.identity import video_id
 from rushes.media.mishap import read_error
@@ -15,21 +12,21 @@ from rushes.media.mishap import read_error
 class SameFile:
     """Watches one source while it is read.
 
-    A look costs one stat, or one request of an object store. A file that was written between two looks has another size, time of change or
-    ETag, as the filesystem tells them: what was read before a look that finds the file as it was, are the bytes that were identified.
+    A check costs one stat, or one request of an object store. If a later check finds size and stamp (time of change, or ETag) unchanged, all
+    bytes read before it are the identified ones.
 
     Args:
-        job: `source`, `uri`, `video_id`, and the `size` and `stamp` at which it was identified.
+        video: the video, with the size and stamp at which it was identified.
         options: storage options.
 
     Raises:
         ProbeError: it changed since it was identified, or is gone; not permanent.
     """
 
-    def __init__(self, job: Mapping[str, Any], options: storage.Options) -> None:
-        self._source, self._uri, self._options = job["source"], job["uri"], options
+    def __init__(self, video: Video, options: storage.Options) -> None:
+        self._source, self._uri, self._options = video.source, video.uri, options
         self._seen = self._look()
-        if self._seen != (job["size"], job["stamp"]) and video_id(self._source, self._seen[0] or 0, options) != job["video_id"]:
+        if self._seen != (video.size, video.stamp) and video_id(self._source, self._seen[0] or 0, options) != video.video_id:
             raise self._changed()
 
     def check(self) -> None:
@@ -52,10 +49,12 @@ class SameFile:
         return changed
 
 
-def cause(job: Mapping[str, Any], error: Mapping[str, Any], options: storage.Options) -> Mapping[str, Any]:
-    """Why a job failed: the error, or that its file changed; then a broken picture or a crash says nothing of what was identified."""
+def cause(video: Video, failure: Failure, options: storage.Options) -> Failure:
+    """Why work on a video failed: the failure, or that its file changed; then a broken picture or a crash says nothing of what was
+    identified.
+    """
     try:
-        SameFile(job, options)
+        SameFile(video, options)
     except ProbeError as changed:
-        return described(changed)
-    return error
+        return Failure.of(changed)
+    return failure

@@ -10,8 +10,8 @@ from datetime import datetime
 from importlib.metadata import version
 
 from rushes.engine.fingerprints import Fingerprints
-from rushes.engine.rows import Stamp
 from rushes.engine.tally import Tally
+from rushes.engine.work.rows import Stamp
 from rushes.media.address import public_uri
 from rushes.recipe import Recipe
 from rushes.store.store import Store, now

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from rushes.engine.known import CLIP_TABLES, Batch
-from rushes.engine.wanted import CLIP_COLUMNS, clip_columns
+from rushes.engine.clip_columns import CLIP_COLUMNS, clip_columns
+from rushes.engine.plan.known import Batch
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import Recipe
 from rushes.store.tables import FACTS
@@ -48,7 +48,7 @@ def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Colle
         recipe: the rules.
         batch: what is known of the videos.
         uris: some of them, with a row in `batch.done`: video_id -> uri under which this run sees them.
-        stages: of "captions" and "files" those that are wanted.
+        stages: the stages of clips that are wanted.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -63,10 +63,10 @@ def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Colle
     clips, measures = clips.filter(keep), measures.filter(keep)
     out.kept, out.dropped = clips.num_rows, len(gone) - clips.num_rows
     if batch.failed_clips("captions"):
-        failed = [clip for some in batch.captioned(videos)[1].values() for clip in some]
+        failed = [clip for some in batch.failed_captions(videos).values() for clip in some]
         hopeless: Any = pc.is_in(clips["clip_id"], value_set=pa.array(failed, pa.string()))
         out.failed = pc.sum(hopeless).as_py() or 0
-    for stage in (s for s in CLIP_TABLES if s in stages):
+    for stage in stages:
         have: Any = pc.is_in(clips["clip_id"], value_set=batch.clip_ids(stage, videos)["clip_id"])
         missing = pc.invert(have)
         out.present[stage] = pc.sum(have).as_py() or 0

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rushes.engine.fingerprints import Fingerprints
+from rushes.errors import Failure
 from rushes.measures.clip import measure_clip
 from rushes.recipe import Recipe
 from rushes.records import VideoFacts, clip_id, seconds
@@ -75,7 +75,7 @@ class Stamp:
         return {**row, "fingerprint": fingerprint, "run_id": self.run_id, "written_at": self.written_at}
 
 
-def clip_rows(series: Series, recipe: Recipe, prints: Fingerprints, stamp: Stamp) -> Rows:
+def clip_rows(series: Series, recipe: Recipe, prints: Mapping[str, str], stamp: Stamp) -> Rows:
     """Cuts a video's series into clips and measures each: rows of `clips`, `measures` and their `marks`."""
     first = int(series.pts[0])
     t = (series.pts - first).astype(np.float64) * float(series.time_base)
@@ -91,12 +91,12 @@ def clip_rows(series: Series, recipe: Recipe, prints: Fingerprints, stamp: Stamp
             "duration_s": seconds(end - start, series.time_base), "n_frames": at.stop - at.start,
             "start_kind": shot.start, "end_kind": shot.end, "mode": series.mode,
         }  # fmt: skip
-        clips.append(stamp.on(row, prints.shots))
+        clips.append(stamp.on(row, prints["shots"]))
         values = measure_clip(series.signals, at, t, series.rotation)
-        measures.append(stamp.on({"clip_id": name, "video_id": series.video_id, **values}, prints.measures))
+        measures.append(stamp.on({"clip_id": name, "video_id": series.video_id, **values}, prints["measures"]))
     marks = [
-        mark(series.video_id, "shots", len(clips), prints.shots, stamp),
-        mark(series.video_id, "measures", len(measures), prints.measures, stamp),
+        mark(series.video_id, "shots", len(clips), prints["shots"], stamp),
+        mark(series.video_id, "measures", len(measures), prints["measures"], stamp),
     ]
     return {"clips": clips, "measures": measures, "marks": marks}
 
@@ -106,18 +106,8 @@ def mark(video_id: str, stage: str, rows: int, fingerprint: str, stamp: Stamp) -
     return stamp.on({"video_id": video_id, "stage": stage, "rows": rows}, fingerprint)
 
 
-def sendable(rows: Rows) -> Rows:
-    """Rows that can travel as JSON: the time of writing as ISO 8601 text."""
-    return {name: [{**row, "written_at": row["written_at"].isoformat()} for row in some] for name, some in rows.items()}
-
-
-def received(rows: Rows) -> Rows:
-    """The inverse of `sendable`."""
-    return {name: [{**row, "written_at": datetime.fromisoformat(row["written_at"])} for row in some] for name, some in rows.items()}
-
-
 TABLE_OF = {"scan": "videos", "shots": "clips", "measures": "measures"}
-"""The table into which the driver writes what a stage found; frames and signals are written by the child."""
+"""The table of a stage whose rows are written when the pass has ended; frames and signals are written while it goes on."""
 
 
 def without(rows: Rows, stages: Collection[str]) -> Rows:
@@ -149,33 +139,19 @@ def manifest_columns(extra: Mapping[str, Any]) -> str | None:
     return json.dumps(dict(extra), ensure_ascii=False, sort_keys=True, default=str) if extra else None
 
 
-def failed_video(video: Mapping[str, Any], error: Mapping[str, Any]) -> dict[str, Any]:
-    """What `videos` says of a failed video. `error` is a message of `quarantine`."""
+def failed_video(video: Mapping[str, Any], failure: Failure) -> dict[str, Any]:
+    """What `videos` says of a failed video. `video`: its uri, and what is known of video_id, size, stamp and extra."""
     return {
-        "uri": video["uri"], "video_id": video.get("video_id"), "status": "failed", "error_type": error["type"], "error": error["message"],
-        "size_bytes": video.get("size"), "stamp": video.get("stamp"), "extra": video.get("extra"),
+        "uri": video["uri"], "video_id": video.get("video_id"), "status": "failed", "error_type": failure.error_type,
+        "error": failure.what, "mend": failure.mend, "size_bytes": video.get("size"), "stamp": video.get("stamp"),
+        "extra": video.get("extra"),
     }  # fmt: skip
 
 
-def tried(job: Mapping[str, Any]) -> tuple[str, str]:
-    """Stage and key of what a job attempts, as in `errors`. Segments of a video, and their joining, are tried each for itself."""
-    match job["kind"]:
-        case "segment":
-            segment = job["cuts"]["segments"][job["index"]]
-            start = segment["first_pts"] if segment["start_pts"] is None else segment["start_pts"]
-            return "scan", f"{job['video_id']}@{start}"
-        case "stitch":
-            return "scan", f"{job['video_id']}@joined"
-        case kind:
-            return kind, job["video_id"]
-
-
-def attempt_row(
-    video: Mapping[str, Any], error: Mapping[str, Any], what: tuple[str, str], attempt: int, *, permanent: bool
-) -> dict[str, Any]:
-    """What `errors` says of a failed attempt at a video, or at a part of one; `what`: stage and key."""
-    stage, key = what
+def attempt_row(video: Mapping[str, Any], failure: Failure, stage: str, key: str, attempt: int, *, permanent: bool) -> dict[str, Any]:
+    """What `errors` says of a failed attempt at a video, a part of one, or a clip; `video` as in `failed_video`."""
+    start_s, end_s = failure.span_s or (None, None)
     return {
-        "stage": stage, "key": key, "video_id": video.get("video_id"), "uri": video["uri"],
-        "error_type": error["type"], "error": error["message"], "attempt": attempt, "permanent": permanent,
+        "stage": stage, "key": key, "video_id": video.get("video_id"), "uri": video["uri"], "start_s": start_s, "end_s": end_s,
+        "error_type": failure.error_type, "error": failure.what, "mend": failure.mend, "attempt": attempt, "permanent": permanent,
     }  # fmt: skip

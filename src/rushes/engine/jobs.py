@@ -1,0 +1,268 @@
+"""What there is to do, and what came of it: plain data that any process can read.
+
+A job is one piece of work: a video to scan, a segment of one, clips to cut, a clip to caption. An attempt at a job gives an outcome, which
+is reported when its rows are durable in the store.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from rushes.errors import Failure
+from rushes.log import Event
+from rushes.media.segments import Cuts
+
+Columns = dict[str, Any]
+"""Columns of one row by name: text, numbers, bools and nulls."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a process needs to know of a run before its first job.
+
+    Attributes:
+        run_id: the run.
+        store: root of the store.
+        owner: who holds the lease of the store, as `lease.json` names it: nobody writes for this run when another holds it.
+        recipe: the recipe with the options of its storage. It travels to processes, and is not written anywhere.
+        prints: stage -> fingerprint.
+    """
+
+    run_id: str
+    store: str
+    owner: str
+    recipe: dict[str, Any]
+    prints: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """A source video as a run sees it.
+
+    Attributes:
+        uri: its name in tables and messages.
+        source: the address at which it is opened, which may bear a signature.
+        video_id: its content.
+        size, stamp: bytes, and modification time or ETag, when it was identified.
+        extra: further columns of the manifest, as JSON text.
+    """
+
+    uri: str
+    source: str
+    video_id: str
+    size: int | None
+    stamp: str | None
+    extra: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """The one pass over a video, then its shots and measures.
+
+    Attributes:
+        present: stages of videos whose rows are there already: they are not written again.
+        attempts: failed attempts by earlier runs: key of the video or of one of its segments (`errors.key`) -> number.
+        settled: stage of clips -> clips of this video that have its row, or never will, however they were cut.
+        failed_captions: of these, clips whose caption failed for good.
+    """
+
+    kind: Literal["scan"] = "scan"
+    video: Video
+    present: tuple[str, ...] = ()
+    attempts: dict[str, int] = field(default_factory=dict)
+    settled: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    failed_captions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recut:
+    """Shots and measures anew from stored signals; the video is not opened. `facts`: its row of `videos`. Else as `Scan`."""
+
+    kind: Literal["recut"] = "recut"
+    video: Video
+    facts: Columns
+    present: tuple[str, ...] = ()
+    attempts: dict[str, int] = field(default_factory=dict)
+    settled: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    failed_captions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Division:
+    """How a long video is divided. `fingerprint` names the segments' rows; `missing` are those that are not in the store yet."""
+
+    cuts: Cuts
+    fingerprint: str
+    missing: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """The pass over one segment of a long video."""
+
+    kind: Literal["segment"] = "segment"
+    scan: Scan
+    division: Division
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stitch:
+    """Joins the segments of a long video to what one pass would have found."""
+
+    kind: Literal["stitch"] = "stitch"
+    scan: Scan
+    division: Division
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clips:
+    """Work of one stage on kept clips of one video, in a guarded child.
+
+    Attributes:
+        stage, work: as the list of stages names them.
+        facts: the video's row of `videos`.
+        clips: columns of the clips, see `clip_columns.clip_columns`.
+        attempts: failed attempts by earlier runs.
+        scanned: this run has counted the video as scanned, not as reused.
+    """
+
+    kind: Literal["clips"] = "clips"
+    stage: str
+    work: str
+    video: Video
+    facts: Columns
+    clips: tuple[Columns, ...]
+    attempts: dict[str, int] = field(default_factory=dict)
+    scanned: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caption:
+    """Words for one clip.
+
+    Attributes:
+        clip: its columns, so that the captioner reads nothing but frames.
+        round: 0; in each later round of a run, after the server was away, one more: the server is then asked anew whether it is there.
+    """
+
+    kind: Literal["caption"] = "caption"
+    clip: Columns
+    round: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File:
+    """A file whose content is not known yet; `place`: its number among those asked for."""
+
+    place: int
+    address: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identify:
+    """Reads who some files are: their `video_id`."""
+
+    kind: Literal["identify"] = "identify"
+    files: tuple[File, ...]
+
+
+VideoJob = Scan | Recut | Segment | Stitch | Clips
+"""Jobs that a guarded child does."""
+Job = VideoJob | Caption | Identify
+
+
+def video_of(job: VideoJob) -> Video:
+    """The video that a job works on."""
+    return job.scan.video if isinstance(job, Segment | Stitch) else job.video
+
+
+def key_of(job: VideoJob) -> str:
+    """What an attempt at a job is recorded under, in the column `key` of `errors`. Segments, and their joining, are tried each for itself."""
+    video_id = video_of(job).video_id
+    match job:
+        case Segment():
+            segment = job.division.cuts.segments[job.index]
+            return f"{video_id}@{segment.first_pts if segment.start_pts is None else segment.start_pts}"
+        case Stitch():
+            return f"{video_id}@joined"
+        case _:
+            return video_id
+
+
+def stage_of(job: Job) -> str:
+    """The stage whose resources a job takes."""
+    match job:
+        case Scan() | Segment() | Stitch():
+            return "scan"
+        case Recut():
+            return "shots"
+        case Clips():
+            return job.stage
+        case Caption():
+            return "captions"
+        case Identify():
+            return "identify"
+
+
+def error_stage(job: VideoJob) -> str:
+    """What an attempt at a job is recorded under, in the column `stage` of `errors`."""
+    return "recut" if isinstance(job, Recut) else stage_of(job)
+
+
+def before(job: VideoJob) -> int:
+    """Failed attempts at a job by earlier runs."""
+    attempts = job.scan.attempts if isinstance(job, Segment | Stitch) else job.attempts
+    return attempts.get(key_of(job), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of a job: its number over all runs, from 1; `last`: a failure of it is final."""
+
+    number: int = 1
+    last: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of one attempt at a job. The rows that it counts are durable.
+
+    Attributes:
+        counts: what the attempt adds to the run's counts, see `tally.Tally`.
+        busy: stage -> seconds that it was busy.
+        failure: why it failed; None where it did not.
+        again: the failure may be tried again in this run: it is no last attempt, and the worker died of it.
+        kept: columns of the video's clips that the rules keep, for the stages of clips; empty where no such stage is wanted.
+        facts: the video's row of `videos`, for stages that open it again.
+        division: the video is long: nothing was decoded, and its segments are to be scanned instead.
+        refused: a segment that cannot be joined to its neighbours: the video is to be scanned whole.
+        pending: a clip that is left without a caption, since the server is away.
+        identities: of `Identify`: place -> video_id, or why the file could not be read.
+        note: something to be told of in the log, such as why a video is scanned whole.
+        events: log events of the process that did it, where that is not the driver.
+    """
+
+    counts: dict[str, float] = field(default_factory=dict)
+    busy: dict[str, float] = field(default_factory=dict)
+    failure: Failure | None = None
+    again: bool = False
+    kept: tuple[Columns, ...] = ()
+    facts: Columns | None = None
+    division: Division | None = None
+    refused: bool = False
+    pending: bool = False
+    identities: dict[int, str | Failure] = field(default_factory=dict)
+    note: str | None = None
+    events: tuple[Event, ...] = ()
+
+
+IN_CHILD: TypeAdapter[VideoJob] = TypeAdapter(Annotated[VideoJob, Field(discriminator="kind")])
+"""Jobs to and from the JSON of a guarded child."""
+FAILURE: TypeAdapter[Failure] = TypeAdapter(Failure)
+OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
+SETUP: TypeAdapter[Setup] = TypeAdapter(Setup)

@@ -1,0 +1,135 @@
+"""Jobs on this machine: threads that lend guarded children, and one event loop for captions."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Setup, VideoJob, key_of
+from rushes.engine.machine import cores
+from rushes.engine.stages import resources
+from rushes.engine.tally import Tally
+from rushes.engine.work.captions import AHEAD, Captioner
+from rushes.engine.work.event_loop import EventLoop
+from rushes.engine.work.identify import THREADS_PER_CORE, identify
+from rushes.engine.worker import Failures, Worker, worker_count
+from rushes.media.guard import Stopped
+from rushes.recipe import Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SUBMITTED = 2
+"""Jobs in the hands of the threads, as a multiple of the children: a child that ends a job finds the next one."""
+
+
+class Local:
+    """The executor of this machine. What it needs of threads, children and loops it makes when the first job wants it.
+
+    Args:
+        setup: the run.
+        failures: where failed attempts are recorded; None where only identities are read.
+    """
+
+    chunk = 1
+
+    def __init__(self, setup: Setup, failures: Failures | None) -> None:
+        self._setup = setup
+        self._recipe = Recipe.model_validate(setup.recipe)
+        self._failures = failures
+        self._n_workers = worker_count(self._recipe)
+        self._n_readers = THREADS_PER_CORE * cores()
+        self._stop = threading.Event()
+        self._workers: list[Worker] = []
+        self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()
+        self._pools: dict[str, ThreadPoolExecutor] = {}
+        self._captions: tuple[EventLoop, Captioner] | None = None
+        self._decoding: dict[str, float] = {}
+
+    def submit(self, job: Job, attempt: Attempt) -> Future[Outcome]:
+        """See `Executor`."""
+        if isinstance(job, Caption):
+            loop, captioner = self._captioner()
+            return loop.submit(captioner.caption(job))
+        if isinstance(job, Identify):
+            return self._pool("identify", self._n_readers).submit(identify, job, self._recipe.storage)
+        return self._pool("jobs", self._n_workers).submit(self._do, job, attempt)
+
+    def room(self, stage: str) -> int:
+        """See `Executor`."""
+        if stage == "captions":
+            return AHEAD * self.slots(stage)
+        return SUBMITTED * self.slots(stage)
+
+    def slots(self, stage: str) -> int:
+        """See `Executor`."""
+        if stage == "identify":
+            return self._n_readers
+        limit = resources(self._recipe, stage).concurrency
+        return limit if stage == "captions" else min(self._n_workers, limit or self._n_workers)
+
+    def decoding(self) -> Mapping[str, float]:
+        """See `Executor`."""
+        return dict(self._decoding)
+
+    def check(self) -> None:
+        """See `Executor`: this machine is there."""
+
+    def show(self, tally: Tally) -> None:
+        """See `Executor`: there is no dashboard."""
+
+    def stop(self) -> None:
+        """See `Executor`. Children are ended within a quarter of a second."""
+        self._stop.set()
+        if self._captions is not None:
+            self._captions[0].cancel()
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """See `Executor`."""
+        self.stop()
+        for worker in self._workers:
+            worker.kill()
+        if self._captions is not None:
+            loop, captioner = self._captions
+            loop.call(captioner.close())
+            loop.close()
+
+    def _pool(self, name: str, threads: int) -> ThreadPoolExecutor:
+        if name not in self._pools:
+            self._pools[name] = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        return self._pools[name]
+
+    def _captioner(self) -> tuple[EventLoop, Captioner]:
+        if self._captions is None:
+            self._captions = EventLoop(), Captioner(self._setup)
+        return self._captions
+
+    def _do(self, job: VideoJob, attempt: Attempt) -> Outcome:
+        key = f"{job.kind}:{key_of(job)}"
+        with self._lent() as worker:
+            self._decoding[key] = 0.0
+            try:
+                return worker.do(job, attempt, lambda seconds: self._decoding.__setitem__(key, seconds))
+            finally:
+                del self._decoding[key]
+
+    @contextmanager
+    def _lent(self) -> Iterator[Worker]:
+        if self._stop.is_set():
+            raise Stopped
+        try:
+            worker = self._idle.get_nowait()
+        except queue.Empty:  # as many threads as workers: each makes one
+            assert self._failures is not None
+            worker = Worker(self._setup, self._failures, self._stop)
+            self._workers.append(worker)
+        try:
+            yield worker
+        finally:
+            self._idle.put(worker)

@@ -1,0 +1,1 @@
+"""What is wanted minus what is present."""

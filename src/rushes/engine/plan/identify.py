@@ -1,0 +1,183 @@
+"""Who new files are: up to 4 MiB of each are read, by jobs like any other, and what was learnt is kept while reading goes on.
+
+A million files are terabytes to read. So a run on Ray shares them among the nodes, and a run that takes long over it writes what it knows
+into the table `identities`: one that is killed meanwhile, or before these videos are scanned, does not read them again.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from rushes.engine.executor import Executor
+from rushes.engine.fingerprints import Fingerprints, identity_fingerprint
+from rushes.engine.jobs import File, Identify, Outcome, Setup
+from rushes.engine.local import Local
+from rushes.engine.loop import Loop
+from rushes.engine.tally import Tally
+from rushes.engine.work.rows import Stamp
+from rushes.errors import Failure
+from rushes.log import note
+from rushes.recipe import Recipe
+from rushes.sources.found import Footage
+from rushes.store.store import Store, now
+from rushes.store.tables import IDENTITIES
+
+KEEP_EVERY_S = 10.0
+"""Seconds of reading after which what was learnt is written, and again after each such time. A run that takes less over it writes none."""
+TELL_EVERY_S = 10.0
+"""How often a person is shown how far reading has come, as often as of the run after it."""
+SPREAD_ABOVE = 1000
+"""More new files than these are shared among the nodes of a cluster; so few are 4 GB at most, 43 s at 100 MB/s."""
+
+
+class Keeper:
+    """Writes what a run learns of files into the table `identities`, every `KEEP_EVERY_S`.
+
+    It writes before the run holds the lease, and needs none: each part has a name of its own and is never written anew, its rows say what
+    was read and nothing of what is done, and two runs that read one file say the same of it. The store is made by the first write.
+
+    Args:
+        store: the store, there or not.
+        run_id: the run.
+        prepare: called before the store is made; it raises where the request turns out wrong, so that nothing is written.
+    """
+
+    def __init__(self, store: Store, run_id: str, prepare: Callable[[], object]) -> None:
+        self._store = store
+        self._run_id = run_id
+        self._prepare = prepare
+        self._rows: list[dict[str, Any]] = []
+        self._since = time.monotonic()
+        self._begun = False
+
+    def begin(self) -> None:
+        """Counts the time from now on."""
+        self._since, self._begun = time.monotonic(), False
+
+    def take(self, item: Footage, video: str) -> None:
+        """Takes what was learnt of a file, for the next write. Without a stamp nobody could tell whether the file is still the same."""
+        if item.stamp:
+            row = {"uri": item.uri, "video_id": video, "size_bytes": item.size, "stamp": item.stamp}
+            self._rows.append(Stamp(self._run_id, now()).on(row, identity_fingerprint()))
+
+    def write_if_due(self) -> None:
+        """Writes what is held, if `KEEP_EVERY_S` have passed.
+
+        Raises:
+            StoreError: the folder holds other things, so no store can be made there.
+            StorageError: the store cannot be written.
+            MissingExtra, UsageError, CannotGoOn: the run's cluster cannot be joined; nothing was written.
+        """
+        if self._rows and time.monotonic() - self._since >= KEEP_EVERY_S:
+            if not self._begun:
+                self._prepare()
+                Store.create(self._store.root, self._store.options)
+                self._begun = True
+            self._write()
+
+    def end(self) -> None:
+        """Writes what is left, if reading took so long that some was written before."""
+        if self._begun:
+            self._write()
+        self._rows = []
+
+    def _write(self) -> None:
+        if rows := self._rows:
+            self._store.write_rows(IDENTITIES, rows, name=f"{identity_fingerprint()[:8]}-{secrets.token_hex(10)}")
+            note("identities kept", run_id=self._run_id, stage="identify", files=len(rows))
+        self._rows, self._since = [], time.monotonic()
+
+
+class Identifier:
+    """Reads who files are.
+
+    Args:
+        recipe: the recipe.
+        keeper: what keeps the answers. Default: nothing is kept, and all is read by this process, as a plan does it.
+        interrupted: set it to stop within seconds.
+        announce: called with a line for people while reading takes long.
+        cluster: gives the executor of the run's cluster, which reads more than `SPREAD_ABOVE` files; None where there is no cluster.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        keeper: Keeper | None = None,
+        interrupted: threading.Event | None = None,
+        announce: Callable[[str], None] | None = None,
+        cluster: Callable[[], Executor] | None = None,
+    ) -> None:
+        self._recipe = recipe
+        self._keeper = keeper
+        self._interrupted = interrupted or threading.Event()
+        self._announce = announce or (lambda _line: None)
+        self._cluster = cluster
+
+    def read(self, items: Sequence[Footage], take: Callable[[int, str | Failure], None]) -> None:
+        """Reads the files, and gives for each its place among them and its video_id, or why it could not be read.
+
+        Raises:
+            Stopped: the run was interrupted.
+            CannotGoOn: nothing can be read (a package is missing), the store cannot be written, or the cluster broke.
+        """
+        if not items:
+            return
+        reading = _Reading(items, take, self._keeper, self._announce)
+        setup = Setup(run_id="", store="", owner="", recipe=self._recipe.model_dump(mode="json"), prints={})
+        here = Local(setup, None)
+        spread = self._cluster is not None and len(items) > SPREAD_ABOVE
+        executor = self._cluster() if self._cluster is not None and spread else here
+        loop = Loop(executor, Tally(), Fingerprints({}), 1, None, reading.look, self._interrupted.is_set, reading.take)
+        try:
+            loop.run(_jobs(items, executor.chunk, executor.slots("identify")))
+        finally:
+            here.stop()
+            reading.end()
+
+
+def _jobs(items: Sequence[Footage], chunk: int, slots: int) -> Iterator[Identify]:
+    """Jobs of at most `chunk` files, and enough of them that no node is without one."""
+    n = max(1, min(chunk, -(-len(items) // (2 * slots))))
+    for start in range(0, len(items), n):
+        some = enumerate(items[start : start + n], start)
+        yield Identify(files=tuple(File(place=k, address=item.address, size=item.size or 0) for k, item in some))
+
+
+class _Reading:
+    """What has been read so far."""
+
+    def __init__(
+        self, items: Sequence[Footage], take: Callable[[int, str | Failure], None], keeper: Keeper | None, announce: Callable[[str], None]
+    ) -> None:
+        self._items, self._take, self._keeper, self._announce = items, take, keeper, announce
+        self._n, self._announced = 0, time.monotonic()
+        if keeper is not None:
+            keeper.begin()
+
+    def take(self, outcome: Outcome) -> None:
+        """Takes what one job read."""
+        for place, found in outcome.identities.items():
+            if isinstance(found, Failure):
+                if found.fatal:
+                    raise found.error()
+            elif self._keeper is not None:
+                self._keeper.take(self._items[place], found)
+            self._take(place, found)
+        self._n += len(outcome.identities)
+
+    def look(self) -> None:
+        """Writes and shows what is due."""
+        if time.monotonic() - self._announced >= TELL_EVERY_S:
+            self._announce(f"new files: who they are was read of {self._n} of {len(self._items)}")
+            self._announced = time.monotonic()
+        if self._keeper is not None:
+            self._keeper.write_if_due()
+
+    def end(self) -> None:
+        """Writes what is left."""
+        if self._keeper is not None:
+            self._keeper.end()

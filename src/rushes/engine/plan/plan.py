@@ -1,0 +1,337 @@
+"""What a run would do: for each stage, what is wanted minus what is present. Reads listings, identities and the store; computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rushes.engine.fingerprints import Fingerprints, fingerprints
+from rushes.engine.jobs import Caption, Clips, Recut, Scan, Video
+from rushes.engine.plan.compare import Lacking, lacking
+from rushes.engine.plan.identify import Identifier
+from rushes.engine.plan.known import Batch, Identity, Known
+from rushes.engine.stages import STAGES, Stage, clip_stages
+from rushes.engine.work.context import public_row
+from rushes.engine.work.rows import manifest_columns
+from rushes.errors import Failure
+from rushes.recipe import Recipe
+from rushes.sources.footage import find_footage
+from rushes.sources.found import Footage, Found
+from rushes.store.store import Store
+
+Row = dict[str, Any]
+
+ASSUMED_BYTES_PER_S = 500_000
+"""Bytes a second of footage whose length no scan has recorded: 4 Mbit/s, usual for 720p to 1080p H.264. Only for estimates."""
+ASSUMED_JPEG_BYTES = 0.12
+"""Bytes a pixel of a stored JPEG at quality 85, for estimates (measured on the footage of the benchmarks: 0.08 to 0.16)."""
+
+
+@dataclass(slots=True)
+class Source:
+    """One uri of a run: who it is, and what there is to do about it.
+
+    `status` is "todo" (some stage lacks rows), "reused", "duplicate" or "failed"; `failure` is why it failed, and `known` that an earlier
+    run found so.
+    """
+
+    footage: Footage
+    video_id: str | None = None
+    status: str = "todo"
+    failure: Failure | None = None
+    known: bool = False
+    attempts: int = 0
+    """Failed attempts at it by earlier runs."""
+    video: Row | None = None
+    """The row of `videos` of its content, when it was scanned before or failed for good, and the store does not say so of this uri yet."""
+    recorded: Row | None = None
+    """What `videos` says of this uri: `identity` and status of its newest row under the recipe's scan."""
+
+    def identity(self) -> Row:
+        """What a row of `videos` says of the file."""
+        item = self.footage
+        extra = manifest_columns(item.extra)
+        return {"uri": item.uri, "video_id": self.video_id, "size_bytes": item.size, "stamp": item.stamp, "extra": extra}
+
+    def is_recorded(self, status: str) -> bool:
+        """Whether the newest row of this uri says the same already."""
+        return self.recorded == {**self.identity(), "status": status}
+
+    def as_video(self) -> Video:
+        """The video as its jobs know it."""
+        item = self.footage
+        assert self.video_id is not None
+        extra = manifest_columns(item.extra)
+        return Video(uri=item.uri, source=item.address, video_id=self.video_id, size=item.size, stamp=item.stamp, extra=extra)
+
+
+@dataclass(slots=True)
+class Plan:
+    """What is wanted, and what of it is missing."""
+
+    recipe: Recipe
+    prints: Fingerprints
+    found: Found
+    sources: list[Source]
+    known: Known
+    of_videos: list[str] = field(default_factory=list)
+    """Videos that lack rows of the stages of videos."""
+    of_clips: list[str] = field(default_factory=list)
+    """Videos that are complete but for rows of the stages of clips."""
+    n_scans: int = 0
+    bytes_to_scan: int = 0
+    counts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    kept: int = 0
+    dropped: int = 0
+    failed_clips: int = 0
+    unknown_videos: int = 0
+    """Videos whose clips are not known before the run cuts them: what is counted of captions and files leaves them out."""
+    decode_s: float = 0.0
+    expected_bytes: int = 0
+
+    def count(self, status: str) -> int:
+        """Sources of one status."""
+        return sum(s.status == status for s in self.sources)
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether anything is missing."""
+        return bool(self.of_videos or self.of_clips)
+
+    def video_jobs(self) -> Iterator[Scan | Recut]:
+        """What makes the missing rows of the stages of videos, a batch of videos at a time: re-cuts first, then in order of the uris."""
+        todo = self._sources(self.of_videos)
+        for batch in self.known.batches(todo):
+            jobs = _with_settled(batch, _by_mark(self, batch, [todo[video] for video in batch.videos]).jobs)
+            yield from sorted(jobs, key=lambda job: (job.kind == "scan", job.video.uri))
+
+    def clip_jobs(self) -> Iterator[Clips | Caption]:
+        """What makes the missing rows of the stages of clips, of videos whose clips are known, a batch of videos at a time."""
+        todo = self._sources(self.of_clips)
+        for batch in self.known.batches(todo):
+            sources = sorted((todo[video] for video in batch.videos), key=lambda source: source.footage.uri)
+            yield from _clip_jobs(self, batch, sources)
+
+    def _sources(self, videos: Sequence[str]) -> dict[str, Source]:
+        wanted = set(videos)
+        return {s.video_id: s for s in self.sources if s.video_id in wanted and s.status in ("todo", "reused") and s.video_id}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The contract's `plan --json`."""
+        return {
+            **{stage: self.counts[stage] for stage in self.prints.as_dict()},
+            "unknown_videos": self.unknown_videos,
+            "decode_s": self.decode_s,
+            "expected_bytes": self.expected_bytes,
+        }
+
+
+def make_plan(
+    args: Sequence[str],
+    store: Store | None,
+    recipe: Recipe,
+    *,
+    limit: int | None = None,
+    retry_failed: bool = False,
+    identifier: Identifier | None = None,
+) -> Plan:
+    """Finds and identifies the footage, and compares what is wanted with what the store has.
+
+    Args:
+        args: FOOTAGE as in the contract.
+        store: None when there is none yet.
+        recipe: what is wanted.
+        limit: look at the first so many uris only.
+        retry_failed: want again what failed for good.
+        identifier: what reads the identities of new files; default: one that writes nothing.
+
+    Raises:
+        FootageError: no video.
+        StorageError: the store cannot be read.
+        CannotGoOn, Stopped: see `Identifier.read`.
+    """
+    found = find_footage(args, recipe.storage, exclude=[store.root] if store else [])
+    items = found.items if limit is None else found.items[:limit]
+    return compared(found, items, store, recipe, retry_failed=retry_failed, identifier=identifier)
+
+
+def compared(
+    found: Found,
+    items: Sequence[Footage],
+    store: Store | None,
+    recipe: Recipe,
+    *,
+    retry_failed: bool = False,
+    identifier: Identifier | None = None,
+) -> Plan:
+    """Identifies footage that was found, and compares what is wanted of it with what the store has; see `make_plan`."""
+    prints = fingerprints(recipe)
+    known = Known(store, prints, retry_failed=retry_failed)
+    plan = Plan(recipe, prints, found, [Source(item) for item in items], known)
+    _identify(plan, known, dict(found.missing), identifier or Identifier(recipe))
+    _same_content(plan)
+    _compare(plan, known)
+    return plan
+
+
+def _identify(plan: Plan, known: Known, missing: Mapping[str, str], identifier: Identifier) -> None:
+    """Gives each source its video_id; a uri whose size and stamp are as recorded is not opened again."""
+    before, unread = known.identities([source.footage for source in plan.sources]), []
+    for source in plan.sources:
+        item = source.footage
+        row = before.get(item.uri, Identity())
+        source.recorded, source.attempts, source.video_id = row.recorded, row.attempts, row.of(item)
+        if item.uri in missing or item.size is None:
+            source.video_id, source.status = None, "failed"
+            what = missing.get(item.uri, "its size is not known")
+            source.failure = Failure("ProbeError", what, item.uri, step="identify", permanent=False)
+        elif source.video_id is None:
+            unread.append(source)
+
+    def take(k: int, found: str | Failure) -> None:
+        if isinstance(found, Failure):
+            unread[k].status, unread[k].failure = "failed", found
+        else:
+            unread[k].video_id = found
+
+    identifier.read([source.footage for source in unread], take)
+
+
+def _same_content(plan: Plan) -> None:
+    """The first uri of a content, in sorted order, is its source; the rest are duplicates."""
+    first: dict[str, Source] = {}
+    for source in plan.sources:
+        if source.video_id is not None and first.setdefault(source.video_id, source) is not source:
+            source.status = "duplicate"
+
+
+def _compare(plan: Plan, known: Known) -> None:
+    """Finds what each video lacks, and counts it, a batch of videos at a time. The jobs themselves are made when they are begun."""
+    todo = {s.video_id: s for s in plan.sources if s.status == "todo" and s.video_id is not None}
+    counts = {stage.name: [0, 0] for stage in STAGES}
+    for batch in known.batches(todo):
+        found = _by_mark(plan, batch, [todo[video] for video in batch.videos])
+        _count_videos(plan, batch, found, counts)
+        complete = [source for source in found.cut if source.status == "reused"]
+        lacking = _count_clips(plan, batch, complete, counts)
+        _count_clips(plan, batch, [source for source in found.cut if source.status != "reused"], counts)
+        plan.kept += lacking.kept - lacking.failed
+        plan.failed_clips += lacking.failed
+        plan.dropped += lacking.dropped
+        plan.of_videos += [job.video.video_id for job in found.jobs]
+        plan.of_clips += sorted({video for by_video in lacking.clips.values() for video in by_video})
+        plan.unknown_videos -= len(found.cut)
+    plan.unknown_videos += counts["shots"][0]
+    for stage, (wanted, present) in counts.items():
+        if (fingerprint := plan.prints.of(stage)) is not None:
+            plan.counts[stage] = {"wanted": wanted, "present": present, "missing": wanted - present, "fingerprint": fingerprint}
+
+
+@dataclass(slots=True)
+class _ByMark:
+    """What the marks of some videos say.
+
+    Attributes:
+        cut: videos whose clips are there. One that must be decoded for its frames alone is among these and has a job.
+        jobs: what makes the rows that others lack.
+        have: one entry for each video that did not fail: stage -> whether its rows are there.
+    """
+
+    cut: list[Source] = field(default_factory=list)
+    jobs: list[Scan | Recut] = field(default_factory=list)
+    have: list[dict[str, bool]] = field(default_factory=list)
+
+
+def _by_mark(plan: Plan, batch: Batch, sources: Sequence[Source]) -> _ByMark:
+    """Compares the stages of videos that are wanted with the marks that are there."""
+    found, stages = _ByMark(), [stage.name for stage in STAGES if stage.row == "video"]
+    for source in sources:
+        vid = source.video_id
+        assert vid is not None
+        if (failure := batch.failure(vid)) is not None:
+            source.status, source.known, source.video = "failed", True, None if source.is_recorded("failed") else failure
+            source.failure = Failure(failure["error_type"], failure["error"], source.footage.uri, mend=failure["mend"])
+            continue
+        scanned = vid in batch.places
+        source.video = batch.video(vid) if scanned and not source.is_recorded("done") else None
+        have = {stage: batch.has(vid, stage) and (scanned or stage == "frames") for stage in stages}
+        found.have.append(have)
+        if scanned and have["shots"] and have["measures"]:
+            found.cut.append(source)
+        there = tuple(stage for stage, is_present in have.items() if is_present)
+        if not (have["scan"] and have["frames"]):
+            found.jobs.append(Scan(video=source.as_video(), present=there, attempts=batch.attempts_at(vid, "scan")))
+            continue
+        source.status = "reused"
+        if not (have["shots"] and have["measures"]):
+            facts = {**public_row(batch.video(vid) or {}), "uri": source.footage.uri}
+            found.jobs.append(Recut(video=source.as_video(), facts=facts, present=there, attempts=batch.attempts_at(vid, "recut")))
+    return found
+
+
+def _count_videos(plan: Plan, batch: Batch, found: _ByMark, counts: Mapping[str, list[int]]) -> None:
+    """Adds the stages of videos to the counts, with what scans will decode, and the bytes of the frames that they will sample."""
+    for have in found.have:
+        for stage, is_present in have.items():
+            counts[stage][0] += 1
+            counts[stage][1] += is_present
+    scans = [job for job in found.jobs if isinstance(job, Scan)]
+    lengths = batch.lengths([job.video.video_id for job in scans], plan.recipe.scan.mode)
+    frames = plan.recipe.frames
+    for job in scans:
+        size = job.video.size or 0
+        length = lengths.get(job.video.video_id, size / ASSUMED_BYTES_PER_S)
+        plan.n_scans, plan.bytes_to_scan, plan.decode_s = plan.n_scans + 1, plan.bytes_to_scan + size, plan.decode_s + length
+        if plan.prints.frames and "frames" not in job.present:
+            plan.expected_bytes += int(length * frames.per_s * frames.short_side_px**2 * 16 / 9 * ASSUMED_JPEG_BYTES)
+
+
+def _with_settled(batch: Batch, jobs: Sequence[Scan | Recut]) -> list[Scan | Recut]:
+    """Jobs that cut shots, with the clips of which later stages need make nothing."""
+    videos = [job.video.video_id for job in jobs]
+    settled = {stage.name: batch.settled(stage.name, videos) for stage in clip_stages()}
+    failed = batch.failed_captions(videos)
+    return [
+        replace(
+            job,
+            settled={stage: tuple(clips) for stage, by_video in settled.items() if (clips := by_video.get(video))},
+            failed_captions=tuple(failed.get(video, ())),
+        )
+        for video, job in zip(videos, jobs, strict=True)
+    ]
+
+
+def _count_clips(plan: Plan, batch: Batch, sources: Collection[Source], counts: Mapping[str, list[int]]) -> Lacking:
+    """What the clips of some videos lack, added to the counts."""
+    wanted = _wanted_clip_stages(plan)
+    found = lacking(plan.recipe, batch, _uris(sources), [stage.name for stage in wanted])
+    for stage in wanted:
+        counts[stage.name][0] += found.kept
+        counts[stage.name][1] += found.present[stage.name]
+    if plan.recipe.clips.mode == "encode":
+        plan.decode_s += found.missing_s.get("files", 0.0)
+    return found
+
+
+def _clip_jobs(plan: Plan, batch: Batch, sources: Sequence[Source]) -> Iterator[Clips | Caption]:
+    """Jobs on the clips of complete videos."""
+    wanted = _wanted_clip_stages(plan)
+    found = lacking(plan.recipe, batch, _uris(sources), [stage.name for stage in wanted])
+    for source in sources:
+        for stage in wanted:
+            clips = found.clips.get(stage.name, {}).get(str(source.video_id), [])
+            if stage.work and clips:
+                vid, facts = str(source.video_id), {**public_row(batch.video(str(source.video_id)) or {}), "uri": source.footage.uri}
+                video, attempts = source.as_video(), batch.attempts_at(vid, stage.name)
+                yield Clips(stage=stage.name, work=stage.work, video=video, facts=facts, clips=tuple(clips), attempts=attempts)
+            elif not stage.work:
+                yield from (Caption(clip=clip) for clip in clips)
+
+
+def _wanted_clip_stages(plan: Plan) -> list[Stage]:
+    return [stage for stage in clip_stages() if plan.prints.of(stage.name)]
+
+
+def _uris(sources: Collection[Source]) -> dict[str, str]:
+    return {str(source.video_id): source.footage.uri for source in sources}

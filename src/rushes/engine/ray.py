@@ -1,0 +1,286 @@
+"""Jobs on a Ray cluster, and nothing else of the project knows Ray.
+
+Each job is a task of its own with `max_retries=0`, named after what it does (`scan`, `segment`, `cut` ...), or a call of the one captioner,
+an actor (`caption`). Ray places it by the CPUs, GPUs and memory that its stage states, asks an autoscaler for nodes while tasks wait, tells
+when a worker or a node died, and ends everything when the driver dies. What a worker process of Ray keeps between tasks is one guarded child.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Any
+
+from rushes.engine.executor import WorkerDied
+from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Setup, VideoJob, stage_of
+from rushes.engine.lease import OwnerCheck
+from rushes.engine.ray_cluster import NAMESPACE, check, forsake
+from rushes.engine.stages import STAGES, resources
+from rushes.engine.tally import Tally
+from rushes.engine.work.captions import AHEAD, Captioner
+from rushes.engine.work.identify import identify
+from rushes.engine.worker import Failures, Worker
+from rushes.errors import CannotGoOn
+from rushes.log import collect
+from rushes.media.guard import Stopped
+from rushes.recipe import Recipe, StageResources
+from rushes.store.store import Store
+
+SUBMITTED = 2
+"""Jobs in Ray's hands, as a multiple of what the cluster can do at once: nodes never wait, and an autoscaler sees that more would help."""
+LOOK_EVERY_S = 1.0
+"""How often the driver asks what the cluster has: a node that joins gets work within this time."""
+IDLE_S = 5.0
+"""How long a worker process keeps its child without a job, and how often a job looks whether its run still holds the store: when the head of
+a cluster is gone, nobody tells the processes of other nodes that the driver has ended."""
+STOP_WITHIN_S = 3.0
+"""How long a cancelled task may take to end by itself before its process is ended."""
+
+
+class OnRay:
+    """The executor of a cluster that this process has joined (`ray_cluster.join`).
+
+    Args:
+        setup: the run.
+    """
+
+    chunk = 256
+    """Files of one job that reads identities: at most 1 GiB, ten seconds at 100 MB/s."""
+
+    def __init__(self, setup: Setup) -> None:
+        import ray
+
+        self._setup = ray.put(setup)
+        self._run_id = setup.run_id
+        self._recipe = Recipe.model_validate(setup.recipe)
+        self._task = ray.remote(max_retries=0)(do_job)
+        self._reading = ray.remote(max_retries=0)(read_identities)
+        self._under_way: dict[Any, Future[Outcome]] = {}
+        self._captioner: Any = None
+        self._total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        self._over = threading.Event()
+        threading.Thread(target=self._look, name="resources", daemon=True).start()
+        self._stopped = False
+        self._gauges: _Gauges | None = None
+
+    def submit(self, job: Job, attempt: Attempt) -> Future[Outcome]:
+        """See `Executor`."""
+        if isinstance(job, Caption):
+            actor = self._captioner_actor()
+            return self._future(actor.caption.options(name="caption").remote(job), actor=actor)
+        stage = stage_of(job)
+        options = {**_stated(resources(self._recipe, stage)), "name": name_of(job), "scheduling_strategy": "SPREAD"}
+        if isinstance(job, Identify):
+            return self._future(self._reading.options(**options).remote(job, self._recipe.storage))
+        return self._future(self._task.options(**options).remote(self._setup, job, attempt))
+
+    def room(self, stage: str) -> int:
+        """See `Executor`."""
+        return (AHEAD if stage == "captions" else SUBMITTED) * self.slots(stage)
+
+    def slots(self, stage: str) -> int:
+        """See `Executor`. One where the cluster has not what a job takes: a task that waits is what an autoscaler sees."""
+        needs = resources(self._recipe, stage)
+        if stage == "captions":
+            return needs.concurrency
+        have, memory = self._total, needs.memory_gib * 2**30
+        asked = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": memory}
+        by_resource = [int(have.get(name, 0.0) / amount) for name, amount in asked.items() if amount]
+        n = max(1, min(by_resource, default=int(have.get("CPU", 1.0))))
+        return min(n, needs.concurrency or n)
+
+    def decoding(self) -> Mapping[str, float]:
+        """See `Executor`: a task says nothing before it ends."""
+        return {}
+
+    def check(self) -> None:
+        """See `Executor`."""
+        check()
+
+    def show(self, tally: Tally) -> None:
+        """See `Executor`: Ray's metrics get the busy seconds and slots of each stage."""
+        self._gauges = self._gauges or _Gauges()
+        self._gauges.show(self._run_id, tally)
+
+    def stop(self) -> None:
+        """See `Executor`. Tasks are asked to end; `close` ends those that do not."""
+        import ray
+
+        if not self._stopped and self._is_there():
+            for ref in list(self._under_way):
+                ray.cancel(ref, force=False, recursive=False)
+            if self._captioner is not None:
+                ray.kill(self._captioner)
+        self._stopped = True
+
+    def _is_there(self) -> bool:
+        """Whether the cluster is; calls of Ray would wait for one that is gone."""
+        try:
+            check()
+        except CannotGoOn:
+            forsake()
+            return False
+        return True
+
+    def close(self) -> None:
+        """See `Executor`."""
+        import ray
+
+        self._over.set()
+        if not self._is_there():
+            return
+        deadline = time.monotonic() + STOP_WITHIN_S
+        while self._under_way and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for ref in list(self._under_way):
+            ray.cancel(ref, force=True, recursive=False)
+        if self._under_way:
+            forsake()
+        if self._captioner is not None:
+            ray.kill(self._captioner)
+
+    def _look(self) -> None:
+        """Asks again and again what the cluster has, from a thread of its own: the call waits for a head that is gone."""
+        import ray
+
+        while not self._over.wait(LOOK_EVERY_S):
+            self._total = ray.cluster_resources()  # type: ignore[no-untyped-call]
+
+    def _captioner_actor(self) -> Any:
+        import ray
+
+        if self._captioner is None:
+            needs = resources(self._recipe, "captions")
+            options = {**_stated(needs), "max_concurrency": AHEAD * needs.concurrency + 1, "max_restarts": 0, "namespace": NAMESPACE}
+            self._captioner = ray.remote(CaptionActor).options(**options).remote(self._setup)
+        return self._captioner
+
+    def _future(self, ref: Any, actor: Any = None) -> Future[Outcome]:
+        """A task's outcome to come, with Ray's ways to die in our words."""
+        out: Future[Outcome] = Future()
+
+        def take(theirs: Future[Any]) -> None:
+            self._under_way.pop(ref, None)
+            error = theirs.exception()
+            if error is None:
+                out.set_result(theirs.result())
+                return
+            died = _cause(error)
+            if self._stopped:
+                died = Stopped()
+            elif isinstance(died, WorkerDied) and actor is not None:
+                if actor is self._captioner:
+                    self._captioner = None
+                died = WorkerDied(str(died), blame=False)  # it opens no video; all that it held is asked for again
+            out.set_exception(died)
+
+        self._under_way[ref] = out
+        ref.future().add_done_callback(take)
+        return out
+
+
+def name_of(job: Job) -> str:
+    """The name that a job bears on Ray's dashboard: the stage's for clips, else its kind."""
+    stage = stage_of(job)
+    return next((s.job for s in STAGES if s.name == stage and s.row == "clip"), job.kind)
+
+
+def _stated(needs: StageResources) -> dict[str, Any]:
+    memory = {"memory": int(needs.memory_gib * 2**30)} if needs.memory_gib else {}
+    return {"num_cpus": needs.cpus, "num_gpus": needs.gpus, **memory}
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What an error of Ray's means: `WorkerDied`; or the error that the work itself raised."""
+    from ray import exceptions
+
+    words = " ".join(str(error).split())
+    if isinstance(error, exceptions.RayTaskError):
+        return error.cause if isinstance(error.cause, Exception) else error
+    dead = (exceptions.WorkerCrashedError, exceptions.OutOfMemoryError, exceptions.ActorDiedError, exceptions.ActorUnavailableError)
+    if isinstance(error, (*dead, exceptions.NodeDiedError)):
+        by_node = isinstance(error, exceptions.NodeDiedError) or "node has died" in words.lower() or "node was" in words.lower()
+        return WorkerDied(f"{type(error).__name__}: {words[:300]}", blame=not by_node)
+    return WorkerDied(f"{type(error).__name__}: {words[:300]}", blame=False) if isinstance(error, exceptions.RayError) else error
+
+
+# In the processes of the cluster
+
+
+class _Held:
+    """What a worker process of Ray keeps between the tasks of one run."""
+
+    def __init__(self, setup: Setup) -> None:
+        recipe = Recipe.model_validate(setup.recipe)
+        store = Store(setup.store, recipe.storage)
+        store.gate = OwnerCheck(store, setup.owner)
+        self._run_holds_the_store = OwnerCheck(store, setup.owner, IDLE_S)
+        self._collector = collect()
+        self._worker = Worker(setup, Failures(setup, store), threading.Event())
+        self._working = threading.Lock()
+        self._idle: threading.Timer | None = None
+
+    def do(self, job: VideoJob, attempt: Attempt) -> Outcome:
+        """One attempt. The child ends with it where the attempt is cut short, and when there is no other job for `IDLE_S`."""
+        if self._idle is not None:
+            self._idle.cancel()
+        with self._working:
+            try:
+                outcome = self._worker.do(job, attempt, lambda _seconds: self._run_holds_the_store())
+            except BaseException:  # cancelled (KeyboardInterrupt), or the run has lost the store
+                self._worker.kill()
+                raise
+        self._idle = threading.Timer(IDLE_S, self._end_child)
+        self._idle.daemon = True
+        self._idle.start()
+        return replace(outcome, events=self._collector.take())
+
+    def _end_child(self) -> None:
+        if self._working.acquire(blocking=False):
+            self._worker.kill()
+            self._working.release()
+
+
+_HELD: dict[str, _Held] = {}
+"""By run; a process of Ray's serves one."""
+
+
+def do_job(setup: Setup, job: VideoJob, attempt: Attempt) -> Outcome:
+    """One task: an attempt at a job, in the guarded child of this process."""
+    held = _HELD.get(setup.run_id) or _HELD.setdefault(setup.run_id, _Held(setup))
+    return held.do(job, attempt)
+
+
+def read_identities(job: Identify, options: dict[str, Any]) -> Outcome:
+    """One task: who some files are."""
+    return identify(job, options)
+
+
+class CaptionActor:
+    """The one captioner of a run: many calls at once, at most `resources.captions.concurrency` requests under way."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._collector = collect()
+        self._captioner = Captioner(setup)
+
+    async def caption(self, job: Caption) -> Outcome:
+        """See `Captioner.caption`."""
+        return replace(await self._captioner.caption(job), events=self._collector.take())
+
+
+class _Gauges:
+    """Ray's metrics of a run, by stage."""
+
+    def __init__(self) -> None:
+        from ray.util.metrics import Gauge
+
+        self._busy = Gauge("rushes_busy_seconds", "busy seconds so far", tag_keys=("run_id", "stage"))
+        self._capacity = Gauge("rushes_capacity", "jobs of a stage that can be at work at once", tag_keys=("run_id", "stage"))
+
+    def show(self, run_id: str, tally: Tally) -> None:
+        for gauge, by_stage in ((self._busy, tally.busy_s), (self._capacity, tally.capacity)):
+            for stage, value in by_stage.items():
+                gauge.set(value, {"run_id": run_id, "stage": stage})

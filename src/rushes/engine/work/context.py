@@ -1,0 +1,97 @@
+"""What a guarded child holds between the jobs of one run: recipe, store, and rows on their way into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+from rushes.engine.jobs import Setup, Video
+from rushes.engine.lease import OwnerCheck
+from rushes.engine.stages import clip_stages
+from rushes.engine.work.rows import Rows, Stamp
+from rushes.engine.work.same_file import SameFile
+from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
+from rushes.media import storage
+from rushes.recipe import Recipe
+from rushes.records import Column
+from rushes.scan.one_pass import signal_columns
+from rushes.store.buffer import Buffer
+from rushes.store.frames import FrameWriter
+from rushes.store.store import Store, now
+from rushes.store.tables import CLIPS, ERRORS, MARKS, MEASURES, VIDEOS, Table
+
+Progress = Callable[[float], None]
+"""Takes the seconds of footage that are decoded so far."""
+
+
+class Context:
+    """One run in one child. A child writes what it finds itself: the rows of a job are durable before its outcome is reported.
+
+    Attributes:
+        recipe, prints, store, run_id: of the run. The store lets this process write only while the run holds its lease.
+        tick: tells the guard that the job is alive, where no footage is decoded.
+    """
+
+    def __init__(self, setup: Setup) -> None:
+        self.recipe = Recipe.model_validate(setup.recipe)
+        self.prints = setup.prints
+        self.run_id = setup.run_id
+        self.store = Store(setup.store, self.recipe.storage)
+        self.store.gate = OwnerCheck(self.store, setup.owner)
+        self.tick: Callable[[], None] = lambda: None
+        self._buffers: dict[str, Buffer] = {}
+
+    @cached_property
+    def signal_columns(self) -> Sequence[Column]:
+        """Declared columns of the table `signals` under this recipe."""
+        return signal_columns(self.recipe)
+
+    def stamp(self) -> Stamp:
+        """The last columns of rows that are made now."""
+        return Stamp(self.run_id, now())
+
+    def write(self, rows: Rows, table: Table | None = None) -> None:
+        """Makes rows durable: those of the tables of videos, `marks` last, or of one stage's table and `errors`.
+
+        Raises:
+            StorageError: they could not be written.
+        """
+        name = table.name if table else ""
+        if name not in self._buffers:
+            of_videos = [(CLIPS, ()), (MEASURES, MEASURE_COLUMNS), (VIDEOS, ()), (MARKS, ())]
+            self._buffers[name] = Buffer(self.store, [(table, ()), (ERRORS, ())] if table else of_videos)
+        buffer = self._buffers[name]
+        buffer.commit(buffer.add(rows))
+
+    def wants_clips(self) -> bool:
+        """Whether the recipe wants any stage of clips."""
+        return any(stage.name in self.prints for stage in clip_stages())
+
+    def same_file(self, video: Video) -> SameFile:
+        """Watches that a video stays the one that was identified."""
+        return SameFile(video, self.recipe.storage)
+
+    def frame_writer(self, video: Video, present: Sequence[str], stamp: Stamp, same: SameFile, label: str = "") -> FrameWriter | None:
+        """Takes a video's sampled frames; None where the recipe wants none, or they are there."""
+        fingerprint = self.prints.get("frames")
+        if fingerprint is None or "frames" in present:
+            return None
+        shared = stamp.on({"video_id": video.video_id}, fingerprint)
+        return FrameWriter(self.store, shared, hold=self.recipe.frames.keep == "kept", check=same.check, label=label)
+
+    @contextmanager
+    def opened(self, video: Video) -> Iterator[str | Any]:
+        """A video's source, as `scan` takes it: a path, or an open file."""
+        source = storage.open_seekable(video.source, self.recipe.storage)
+        try:
+            yield source
+        finally:
+            if not isinstance(source, str):
+                source.close()
+
+
+def public_row(video: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `videos` that can travel as JSON."""
+    return {k: v for k, v in video.items() if k not in ("written_at", "run_id", "fingerprint")}

@@ -1,0 +1,49 @@
+"""Clip files of kept clips: cut from the source in one opening, recorded in the table `files`, failures in `errors`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields
+from fractions import Fraction
+from typing import Any
+
+from rushes.engine.jobs import Clips, Outcome
+from rushes.engine.work.context import Context, Progress
+from rushes.engine.work.rows import Rows, attempt_row
+from rushes.errors import CutError, Failure
+from rushes.media.cut import ClipMode, ClipSpan, cut_clips
+from rushes.records import Span, VideoFacts
+from rushes.store.tables import FILES
+
+FOLDER = "clip_files"
+"""Where clip files lie in the store, by mode."""
+
+
+def cut(context: Context, job: Clips, progress: Progress) -> Outcome:
+    """Cuts a video's clips to files, as the recipe's `clips` say. Encoding decodes them once more; a stream copy decodes nothing."""
+    began, stamp, same, recipe = time.process_time(), context.stamp(), context.same_file(job.video), context.recipe
+    assert recipe.clips.mode != "reference"
+    mode: ClipMode = recipe.clips.mode
+    facts = VideoFacts(**{f.name: job.facts[f.name] for f in fields(VideoFacts)} | {"time_base": Fraction(str(job.facts["time_base"]))})
+    spans = [ClipSpan(c["clip_id"], Span(c["start_pts"], c["end_pts"])) for c in job.clips]
+    by_id, fingerprint, video_id = {c["clip_id"]: c for c in job.clips}, context.prints["files"], job.video.video_id
+    folder = context.store.path(FOLDER, mode if mode == "copy" else f"{mode}-crf{recipe.clips.crf}")
+    rows: Rows = {"files": [], "errors": []}
+    with context.opened(job.video) as source:
+        how: dict[str, Any] = {"mode": mode, "crf": recipe.clips.crf, "options": recipe.storage, "tick": context.tick}
+        for result in cut_clips(source, facts, spans, folder, uri=job.video.uri, **how):
+            clip = by_id[result.clip_id]
+            if result.error is None:
+                row = {
+                    "clip_id": result.clip_id, "video_id": video_id, "clip_uri": result.uri, "mode": mode,
+                    "start_pts": result.start_pts, "end_pts": result.end_pts, "n_frames": result.n_frames, "bytes": result.bytes,
+                }  # fmt: skip
+                rows["files"].append(stamp.on(row, fingerprint))
+            else:
+                failure = Failure(CutError.__name__, result.error, span_s=(clip["start_s"], clip["end_s"]))
+                who = {"uri": job.video.uri, "video_id": video_id}
+                rows["errors"].append(stamp.on(attempt_row(who, failure, job.stage, result.clip_id, 1, permanent=True), fingerprint))
+    same.check()
+    context.write(rows, FILES)
+    decoded_s = sum(c["duration_s"] for c in job.clips) if mode == "encode" else 0.0
+    return Outcome(counts={"decoded_s": decoded_s}, busy={job.stage: time.process_time() - began})

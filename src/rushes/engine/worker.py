@@ -1,0 +1,187 @@
+"""A worker: one guarded child, and what is recorded when a job fails in it or kills it.
+
+On one machine a thread of the run's process holds a worker; on Ray a process of the cluster does.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from rushes.engine.executor import WorkerDied
+from rushes.engine.fingerprints import Fingerprints
+from rushes.engine.jobs import (
+    FAILURE,
+    IN_CHILD,
+    OUTCOME,
+    SETUP,
+    Attempt,
+    Clips,
+    Outcome,
+    Recut,
+    Scan,
+    Segment,
+    Setup,
+    Stitch,
+    VideoJob,
+    error_stage,
+    key_of,
+    video_of,
+)
+from rushes.engine.machine import cores, memory_bytes
+from rushes.engine.stages import resources
+from rushes.engine.work.rows import Rows, Stamp, attempt_row, failed_video
+from rushes.engine.work.same_file import cause
+from rushes.errors import CrashError, Failure, HangError, MemoryError_, WorkerLost
+from rushes.log import note
+from rushes.media.guard import Child
+from rushes.recipe import Recipe
+from rushes.store.buffer import Buffer
+from rushes.store.store import Store, now
+from rushes.store.tables import ERRORS, VIDEOS
+
+MODULE = "rushes.engine.work.child"
+MAY_PASS = (CrashError.__name__, WorkerLost.__name__)
+"""Failures that are tried again in the same run: what died of a file once may not die of it twice."""
+
+
+def worker_count(recipe: Recipe) -> int:
+    """Children at work at once on this machine: as many as the CPUs, the memory and the concurrency of `[resources.scan]` allow."""
+    needs = resources(recipe, "scan")
+    by_cpu = int(cores() / needs.cpus) if needs.cpus else cores()
+    by_memory = int(memory_bytes() / (needs.memory_gib * 2**30)) if needs.memory_gib else by_cpu
+    return needs.concurrency or max(1, min(by_cpu, by_memory))
+
+
+class Failures:
+    """Records what failed: rows of `errors`, and of `videos` where a scan has failed for this run. Safe for several threads.
+
+    Args:
+        setup: the run.
+        store: where it writes.
+    """
+
+    def __init__(self, setup: Setup, store: Store) -> None:
+        self._run_id = setup.run_id
+        self._prints = Fingerprints(setup.prints)
+        self._options = store.options
+        self._buffer = Buffer(store, [(VIDEOS, ()), (ERRORS, ())])
+
+    def record(self, job: VideoJob, failure: Failure, attempt: Attempt, *, decoded_s: float = 0.0) -> Outcome:
+        """What came of a failed attempt; its rows are durable when this returns.
+
+        Args:
+            job: what was tried.
+            failure: why it failed.
+            attempt: which try it was.
+            decoded_s: seconds of footage that were decoded in vain.
+
+        Raises:
+            StorageError: the rows could not be written.
+        """
+        if failure.fatal:
+            return Outcome(failure=failure)
+        video = video_of(job)
+        if failure.permanent and not isinstance(job, Recut):
+            failure = cause(video, failure, self._options)
+        again = failure.error_type in MAY_PASS and not attempt.last
+        permanent = not again and (failure.permanent or attempt.last)
+        self._write(job, failure, attempt, permanent=permanent, final=not again)
+        who = {"key": video.video_id, "uri": video.uri, "error_type": failure.error_type, "attempt": attempt.number}
+        if again:
+            note("video tried again", run_id=self._run_id, stage=job.kind, level="warning", **who)
+            return Outcome(failure=failure, again=True)
+        note("video failed", run_id=self._run_id, stage=job.kind, level="warning", error=failure.what, permanent=permanent, **who)
+        counts = {"footage_s": decoded_s, "decoded_s": decoded_s, "videos_failed": 1.0, "bytes_read": float(video.size or 0)}
+        if isinstance(job, Recut | Clips):  # it was counted before
+            counts["videos_scanned" if isinstance(job, Clips) and job.scanned else "videos_reused"] = -1.0
+        return Outcome(counts=counts, failure=failure)
+
+    def _write(self, job: VideoJob, failure: Failure, attempt: Attempt, *, permanent: bool, final: bool) -> None:
+        video, stamp = video_of(job), Stamp(self._run_id, now())
+        who = {"uri": video.uri, "video_id": video.video_id, "size": video.size, "stamp": video.stamp, "extra": video.extra}
+        row = attempt_row(who, failure, error_stage(job), key_of(job), attempt.number, permanent=permanent)
+        rows: Rows = {"errors": [stamp.on(row, self._prints.scan)]}
+        scan = job.scan if isinstance(job, Segment | Stitch) else job
+        if final and isinstance(scan, Scan) and "scan" not in scan.present:  # else its earlier scan stands; the next run tries again
+            rows["videos"] = [stamp.on(failed_video(who, failure), self._prints.scan)]
+        self._buffer.commit(self._buffer.add(rows))
+
+
+class Worker:
+    """Does jobs in one guarded child, one at a time.
+
+    Args:
+        setup: the run.
+        failures: where failed attempts are recorded.
+        stop: set when the run is to stop; the job under way is then given up.
+    """
+
+    def __init__(self, setup: Setup, failures: Failures, stop: threading.Event) -> None:
+        recipe = Recipe.model_validate(setup.recipe)
+        self._run_id = setup.run_id
+        self._setup = SETUP.dump_python(setup, mode="json")
+        self._failures = failures
+        limit = int(recipe.scan.memory_gib * 2**30)
+        self._child = Child(MODULE, hang_s=recipe.scan.hang_s, memory_bytes=limit, stop=stop)
+        self._ready: int | None = None
+
+    def do(self, job: VideoJob, attempt: Attempt, progress: Callable[[float], object] = lambda _s: None) -> Outcome:
+        """One attempt at a job. Its rows are durable when this returns, those of a failure too.
+
+        Args:
+            job: what to do.
+            attempt: which try it is.
+            progress: called several times a second with the seconds of footage decoded so far.
+
+        Raises:
+            Stopped: the run is stopping.
+            StorageError: a failure could not be recorded.
+        """
+        reached = 0.0
+
+        def at(seconds: float) -> None:
+            nonlocal reached
+            reached = seconds
+            progress(seconds)
+
+        video = video_of(job)
+        answer = self._answer(job, video.uri, at)
+        if isinstance(answer, Failure):
+            return self._failures.record(job, answer, attempt, decoded_s=reached)
+        if isinstance(job, Segment) or answer.division is not None:
+            return answer
+        if answer.note:
+            note("scanned whole", run_id=self._run_id, stage=job.kind, key=video.video_id, uri=video.uri, note=answer.note)
+        decoded_s, kept, dropped = (answer.counts.get(name) for name in ("decoded_s", "clips_kept", "clips_dropped"))
+        note(
+            "video done", run_id=self._run_id, stage=job.kind, key=video.video_id, uri=video.uri,
+            decoded_s=decoded_s, clips_kept=kept, clips_dropped=dropped,
+        )  # fmt: skip
+        return answer
+
+    def _answer(self, job: VideoJob, uri: str, progress: Callable[[float], object]) -> Outcome | Failure:
+        try:
+            if self._child.pid is None or self._ready != self._child.pid:
+                answer = self._child.do({"setup": self._setup}, uri=uri)
+                if "error" in answer:
+                    return FAILURE.validate_python(answer["error"])
+                self._ready = self._child.pid
+            answer = self._child.do({"job": IN_CHILD.dump_python(job, mode="json")}, uri=uri, progress=progress)
+        except (HangError, MemoryError_, CrashError) as error:
+            kind = type(error).__name__.rstrip("_")
+            note("child ended", run_id=self._run_id, stage=job.kind, level="warning", uri=uri, error_type=kind)
+            return Failure.of(error)
+        return FAILURE.validate_python(answer["error"]) if "error" in answer else OUTCOME.validate_python(answer["done"])
+
+    def kill(self) -> None:
+        """Ends the child at once."""
+        self._child.kill()
+
+
+def lost(job: VideoJob, died: WorkerDied) -> Failure:
+    """The failure of a job whose worker died."""
+    mend = "it may have taken the machine's memory; rushes run --retry-failed tries again"
+    error = WorkerLost(f"the worker process died while it was at work on it: {died}", uri=video_of(job).uri, step=job.kind, mend=mend)
+    return replace(Failure.of(error), permanent=False)
