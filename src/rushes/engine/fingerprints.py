@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rushes.captions import identity as caption_identity
+from rushes.captions import needs as caption_needs
 from rushes.measures.clip import VERSION as MEASURES_VERSION
 from rushes.media.identity import VERSION as IDENTITY_VERSION
 from rushes.recipe import Recipe
@@ -54,12 +55,10 @@ def fingerprints(recipe: Recipe) -> Fingerprints:
     keep = {"keep": recipe.frames.keep, "rules": rules, "of": measures} if recipe.frames.keep == "kept" else {}
     frames = None if recipe.frames.keep == "none" else _digest("frames", FRAMES_VERSION, look, keep)
     captions = files = None
-    words = caption_identity(recipe.captions)
-    if recipe.captions.engine == "facts":
-        captions = _digest("captions", words, measures)
-    elif recipe.captions.engine == "openai":
+    words, needs = caption_identity(recipe.captions), caption_needs(recipe.captions)
+    if words is not None:
         sampled = {"per_clip": recipe.frames.per_clip, "look": look, "version": FRAMES_VERSION}
-        captions = _digest("captions", words, sampled, measures if recipe.captions.facts_suffix else "")
+        captions = _digest("captions", words, *([sampled] if "frames" in needs else []), measures if "measures" in needs else "")
     if recipe.clips.mode != "reference":
         settings = recipe.clips.model_dump(include={"mode", "crf"} if recipe.clips.mode == "encode" else {"mode"})
         files = _digest("files", FILES_VERSION, settings)
