@@ -60,7 +60,7 @@ class Worker:
         Of what is `present` already nothing is written again.
 
         Raises:
-            Longer: the video is longer than `longest_s`.
+            TooLong: the video is longer than `longest_s`.
         """
         began, stamp, same = time.process_time(), Stamp(self.run_id, now()), SameFile(job, self.recipe.storage)
         frames = self.frame_writer(job, stamp, same)

@@ -18,7 +18,7 @@ from rushes.engine.segment_rows import cuts_json, segment_of, segment_row, segme
 from rushes.errors import DecodeError
 from rushes.media.segments import LEAST, Cuts, where_to_cut
 from rushes.recipe import Recipe
-from rushes.scan.one_pass import Longer
+from rushes.scan.one_pass import TooLong
 from rushes.scan.segment import SegmentScan, scan_segment
 from rushes.scan.stitch import Refusal, stitch
 from rushes.store.parts import video_part
@@ -85,7 +85,7 @@ class Segmenting:
             return self._worker.scan(job, progress)
         try:
             return self._worker.scan(job, progress, longest_s)
-        except Longer:
+        except TooLong:
             found = self.split(job)
             return found if found["cuts"] else {**self._worker.scan(job, progress), "note": found["note"]}
 

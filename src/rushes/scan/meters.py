@@ -18,7 +18,7 @@ from rushes.scan.dense import DenseMotion
 from rushes.scan.exposure import Exposure
 from rushes.scan.grid import Grid
 from rushes.scan.motion import GlobalMotion
-from rushes.scan.peers import Peers, peer_columns
+from rushes.scan.scenedetect_meters import PySceneDetectMeters, scenedetect_columns
 
 
 class Meter(Protocol):
@@ -51,7 +51,7 @@ class BatchMeter(Meter, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Meters:
-    """The meters of one pass, by the way they are fed."""
+    """The meters of one pass, by whether they take one frame at a time or a batch."""
 
     by_frame: tuple[FrameMeter, ...]
     by_batch: tuple[BatchMeter, ...]
@@ -59,9 +59,9 @@ class Meters:
 
 def make_meters(facts: VideoFacts, settings: ScanSettings) -> Meters:
     """Fresh meters for one video."""
-    peers = (Peers(settings.detectors, facts.time_base, facts.fps),) if settings.detectors else ()
+    scenedetect = (PySceneDetectMeters(settings.detectors, facts.time_base, facts.fps),) if settings.detectors else ()
     return Meters(
-        by_frame=(Grid(settings.grid_per_s), DenseMotion(), *peers),
+        by_frame=(Grid(settings.grid_per_s), DenseMotion(), *scenedetect),
         by_batch=(Content(), Exposure(hdr=facts.hdr), GlobalMotion(), Blend()),
     )
 
@@ -69,4 +69,4 @@ def make_meters(facts: VideoFacts, settings: ScanSettings) -> Meters:
 def all_columns(settings: ScanSettings) -> tuple[Column, ...]:
     """The signals that these meters give, in order."""
     kinds = (Content, Grid, DenseMotion, Exposure, GlobalMotion, Blend)
-    return (*(column for kind in kinds for column in kind.columns), *peer_columns(settings.detectors))
+    return (*(column for kind in kinds for column in kind.columns), *scenedetect_columns(settings.detectors))

@@ -19,8 +19,8 @@ from rushes.media.jpeg import JpegWriter
 from rushes.media.views import Shape, Shrinker, Views
 from rushes.recipe import FrameSettings, Recipe
 from rushes.records import Column, Mode, VideoFacts
-from rushes.scan.ends import Ends, Strip
 from rushes.scan.meters import Meters, all_columns, make_meters
+from rushes.scan.seam_buffer import SeamBuffer, Strip
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -74,7 +74,7 @@ class Scan:
         return float((self.end_pts - int(self.pts[0])) * self.facts.time_base)
 
 
-class Longer(Exception):
+class TooLong(Exception):
     """A video is longer than is wanted of one pass."""
 
 
@@ -107,13 +107,13 @@ def scan(
         longest_s: seconds that one pass is meant for.
 
     Raises:
-        Longer: the container states a longer duration; nothing was decoded.
+        TooLong: the container states a longer duration; nothing was decoded.
         ProbeError: no readable container or no video in it.
         DecodeError: no frame could be decoded.
     """
     with Decoder(source, uri=uri or str(source), size_bytes=size_bytes, mode=recipe.scan.mode, progress=progress) as decoder:
         if longest_s is not None and (decoder.facts.duration_s or 0.0) > longest_s:
-            raise Longer
+            raise TooLong
         one = Pass(decoder, recipe, on_frame, meters or (lambda facts: make_meters(facts, recipe.scan)))
         one.run()
         pts = np.array(one.pts, np.int64)
@@ -128,7 +128,7 @@ def end_of(pts: npt.NDArray[np.int64], last_duration: int) -> int:
     return int(pts[-1]) + max(1, last)
 
 
-class Cells:
+class TimeGrid:
     """Picks the first frame of each cell of a grid in time, anchored at the video's first pts.
 
     Attributes:
@@ -162,11 +162,11 @@ class Pass:
         on_frame: takes the frames of the frame grid.
         meters: makes the meters when the first frame has completed the facts.
         anchor: the pts from which time is counted; default: the first frame's.
-        ends: takes the small views of all frames, for the seams of a segment.
+        seam_buffer: keeps the small views that the seams of a segment need; None for a whole video.
 
     Attributes:
         pts: of the frames so far.
-        cells: the grids in time by the meter that is fed on them, and "frames".
+        cells: the grids in time by the class name of the meter that looks at them, and "frames".
         n_interlaced: frames that are two fields.
     """
 
@@ -178,17 +178,17 @@ class Pass:
         meters: Callable[[VideoFacts], Meters],
         *,
         anchor: int | None = None,
-        ends: Ends | None = None,
+        seam_buffer: SeamBuffer | None = None,
     ) -> None:
         self.decoder = decoder
         self.pts: list[int] = []
-        self.cells: dict[str, Cells] = {FRAMES: Cells(recipe.frames.per_s)}
+        self.cells: dict[str, TimeGrid] = {FRAMES: TimeGrid(recipe.frames.per_s)}
         self.n_interlaced = 0
         self._frames: FrameSettings = recipe.frames
         self._on_frame = on_frame
         self._make_meters = meters
         self._anchor = anchor
-        self._ends = ends
+        self._seam_buffer = seam_buffer
         self._times: list[float] = []
         self._jpeg = JpegWriter(recipe.frames.short_side_px, recipe.frames.quality)
         self._fill = 0
@@ -214,7 +214,7 @@ class Pass:
         shape = Shape.of(frame.width, frame.height)
         self._shrinker = Shrinker(shape)
         self._meters = self._make_meters(self.decoder.facts)
-        self.cells |= {type(meter).__name__: Cells(meter.per_s) for meter in self._meters.by_frame if meter.per_s is not None}
+        self.cells |= {type(meter).__name__: TimeGrid(meter.per_s) for meter in self._meters.by_frame if meter.per_s is not None}
         self._paced = [(meter, self.cells.get(type(meter).__name__)) for meter in self._meters.by_frame]
         width, height = shape.motion
         self._motion = np.empty((BATCH, height, width), np.uint8)
@@ -246,8 +246,8 @@ class Pass:
         views = batch(t, motion, colour)
         for meter in self._meters.by_batch:
             meter.push(views)
-        if self._ends is not None:
-            self._ends.push(Strip(t, motion, colour.copy()))
+        if self._seam_buffer is not None:
+            self._seam_buffer.push(Strip(t, motion, colour.copy()))
         self._motion = np.empty_like(self._motion)  # meters may keep the batch
         self._times = []
         self._fill = 0

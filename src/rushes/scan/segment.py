@@ -13,9 +13,9 @@ from rushes.media.decode import Decoder, Seams
 from rushes.media.segments import Segment
 from rushes.recipe import Recipe
 from rushes.records import Mode, VideoFacts
-from rushes.scan.ends import Ends, Strip
 from rushes.scan.meters import make_meters
 from rushes.scan.one_pass import Pass, SampledFrame
+from rushes.scan.seam_buffer import SeamBuffer, Strip
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +98,15 @@ def scan_segment(
         ProbeError: no readable container or no video in it.
         DecodeError: no frame of the segment could be decoded, or it is damaged and not the video's first.
     """
-    ends = Ends(head=segment.start_pts is not None, tail=segment.end_pts is not None)
+    seam_buffer = SeamBuffer(head=segment.start_pts is not None, tail=segment.end_pts is not None)
     frames = _Frames(on_frame, hold=segment.start_pts is not None)
     with Decoder(source, uri=uri, size_bytes=size_bytes, mode=mode, progress=progress, segment=segment) as decoder:
         one = Pass(
             decoder, recipe, frames.add if on_frame else None, lambda facts: make_meters(facts, recipe.scan),
-            anchor=segment.first_pts, ends=ends,
+            anchor=segment.first_pts, seam_buffer=seam_buffer,
         )  # fmt: skip
         one.run()
-        head, tail = ends.finish()
+        head, tail = seam_buffer.finish()
         return SegmentScan(
             segment=segment, facts=decoder.facts, mode=decoder.mode, pts=np.array(one.pts, np.int64), signals=one.signals(),
             last_duration=decoder.last_duration, n_packets=decoder.n_packets, n_corrupt=decoder.n_corrupt,

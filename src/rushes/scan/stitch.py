@@ -17,15 +17,15 @@ from rushes.media.batch import batch
 from rushes.scan.blend import Blend, settled_from, unsettled_from
 from rushes.scan.content import Content
 from rushes.scan.dense import DenseMotion
-from rushes.scan.ends import Strip, joined
 from rushes.scan.grid import Grid
 from rushes.scan.motion import GlobalMotion
 from rushes.scan.one_pass import BATCH, FRAMES, SampledFrame, Scan, end_of
+from rushes.scan.seam_buffer import Strip, joined
 from rushes.scan.segment import SegmentScan
 
 Signals = dict[str, npt.NDArray[np.float32]]
 BLEND = frozenset(column.name for column in Blend.columns)
-PACED = {"Grid": tuple(c.name for c in Grid.columns), "DenseMotion": tuple(c.name for c in DenseMotion.columns)}
+GRID_COLUMNS = {"Grid": tuple(c.name for c in Grid.columns), "DenseMotion": tuple(c.name for c in DenseMotion.columns)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class _Stitcher:
     def add(self, new: SegmentScan) -> None:
         signals = {name: row.copy() for name, row in new.signals.items()}
         drop = {name for name, taken in new.taken.items() if taken.rows and self.cells.get(name, -1) >= taken.first}
-        for name, columns in PACED.items():
+        for name, columns in GRID_COLUMNS.items():
             for column in columns if name in drop else ():
                 signals[column][new.taken[name].rows[0]] = np.nan
         if new.held is not None and FRAMES not in drop:
@@ -123,7 +123,7 @@ def _fields(scan: SegmentScan) -> bool | None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fed:
+class _Target:
     """A strip that the meters of a seam were given: of which segment's signals, from which frame on, and which of its frames look over a
     seam: those before `past` look back, those from `future` on look ahead.
     """
@@ -146,7 +146,7 @@ class _Seam:
 
     def _open(self) -> None:
         self.content, self.motion, self.blend, self.flow = Content(), GlobalMotion(), Blend(), DenseMotion()
-        self.fed: list[_Fed] = []
+        self.targets: list[_Target] = []
 
     def take(self, new: SegmentScan, signals: Signals, flow: frozenset[int]) -> None:
         """Takes the next segment; its `signals` are overwritten in place; `flow`: its frames on the grid of the dense motion."""
@@ -154,24 +154,24 @@ class _Seam:
         before, after = new.segment.start_pts is not None, new.segment.end_pts is not None
         if strips and sum(map(len, strips)) == n:
             strip = joined(strips)
-            self._feed(strip, flow, _Fed(signals, 0, n, settled_from(strip.t) if before else 0, unsettled_from(strip.t) if after else n))
+            self._feed(strip, flow, _Target(signals, 0, n, settled_from(strip.t) if before else 0, unsettled_from(strip.t) if after else n))
             return
         if new.head is not None:
-            self._feed(new.head, flow, _Fed(signals, 0, len(new.head), settled_from(new.head.t), n))
+            self._feed(new.head, flow, _Target(signals, 0, len(new.head), settled_from(new.head.t), n))
         self.close()
         if new.tail is not None:
             start = n - len(new.tail)
-            self._feed(new.tail, flow, _Fed(signals, start, len(new.tail), start, start + unsettled_from(new.tail.t)))
+            self._feed(new.tail, flow, _Target(signals, start, len(new.tail), start, start + unsettled_from(new.tail.t)))
 
-    def _feed(self, strip: Strip, flow: frozenset[int], fed: _Fed) -> None:
+    def _feed(self, strip: Strip, flow: frozenset[int], target: _Target) -> None:
         for first in range(0, len(strip), BATCH):
             some = strip.part(first, first + BATCH)
             views = batch(some.t, some.motion, some.colour)
             for meter in (self.content, self.motion, self.blend):
                 meter.push(views)
             for i, t in enumerate(some.t):
-                self.flow.push_motion(float(t), some.motion[i], fed.start + first + i in flow)
-        self.fed.append(fed)
+                self.flow.push_motion(float(t), some.motion[i], target.start + first + i in flow)
+        self.targets.append(target)
 
     def close(self) -> None:
         """Writes what was made into the signals of the segments concerned."""
@@ -179,13 +179,13 @@ class _Seam:
         for meter in (self.content, self.motion, self.blend, self.flow):
             made |= meter.finish()
         at = 0
-        for fed in self.fed:
+        for target in self.targets:
             for name, values in made.items():
-                own = values[at : at + fed.length]
-                past, future = fed.past - fed.start, fed.future - fed.start
+                own = values[at : at + target.length]
+                past, future = target.past - target.start, target.future - target.start
                 if past > 0:
-                    fed.signals[name][fed.start : fed.past] = own[:past]
-                if name in BLEND and future < fed.length:
-                    fed.signals[name][max(fed.past, fed.future) : fed.start + fed.length] = own[max(past, future) :]
-            at += fed.length
+                    target.signals[name][target.start : target.past] = own[:past]
+                if name in BLEND and future < target.length:
+                    target.signals[name][max(target.past, target.future) : target.start + target.length] = own[max(past, future) :]
+            at += target.length
         self._open()

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from rushes.shots.peer import drop_close
+from rushes.shots.scenedetect_cuts import drop_close
 
 RATIO = 3.0
 WINDOW = 2

@@ -35,7 +35,7 @@ def joined(strips: Sequence[Strip]) -> Strip:
     return Strip(*(np.concatenate([getattr(s, name) for s in strips]) for name in ("t", "motion", "colour")))
 
 
-class Ends:
+class SeamBuffer:
     """Keeps the views that the seams of a segment need, and no others.
 
     The *head* goes from the first frame so far that all signals that look back over the seam can be made, with what they look forward to.
