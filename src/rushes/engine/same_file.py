@@ -8,8 +8,8 @@ from typing import Any
 from rushes.engine.quarantine import described
 from rushes.errors import ProbeError
 from rushes.media import storage
+from rushes.media.error_translation import read_error
 from rushes.media.identity import video_id
-from rushes.media.mishap import read_error
 
 
 class SameFile:

@@ -16,7 +16,7 @@ from rushes.engine.rows import Made, Stamp
 from rushes.engine.same_file import SameFile
 from rushes.engine.segment_rows import cuts_json, segment_of, segment_row, segment_scan
 from rushes.errors import DecodeError
-from rushes.media.segments import LEAST, Cuts, where_to_cut
+from rushes.media.segments import MIN_SEGMENTS, Cuts, where_to_cut
 from rushes.recipe import Recipe
 from rushes.scan.one_pass import TooLong
 from rushes.scan.segment import SegmentScan, scan_segment
@@ -80,7 +80,7 @@ class Segmenting:
 
     def scan(self, job: Job, progress: Progress) -> dict[str, Any]:
         """The pass over a video; of a long one `cuts`, where to cut it, and nothing is decoded."""
-        longest_s = LEAST * self._recipe.engine.segment_s
+        longest_s = MIN_SEGMENTS * self._recipe.engine.segment_s
         if not longest_s:
             return self._worker.scan(job, progress)
         try:

@@ -1,4 +1,4 @@
-"""A clip to be cut, and what became of it."""
+"""A clip to be cut to a file, and the result of cutting it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ClipSpan:
 
 @dataclass(frozen=True, slots=True)
 class CutResult:
-    """What became of one clip.
+    """The result of cutting one clip: its file, or the reason why there is none.
 
     Attributes:
         clip_id: the clip.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from rushes.errors import ProbeError
 from rushes.media.address import public_uri
-from rushes.media.mishap import read_error
+from rushes.media.error_translation import read_error
 from rushes.media.storage import Options, ranges
 
 VERSION = 1

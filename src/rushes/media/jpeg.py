@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 HD_HEIGHT = 720
 """From this height on, untagged footage is taken as BT.709, below as BT.601 (the usual rule of players and of ITU-R BT.1886 practice)."""
-TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
 class JpegWriter:
@@ -52,7 +52,7 @@ class JpegWriter:
         p: Any = small.planes[0]
         picture: npt.NDArray[Any] = np.frombuffer(p, np.uint8).reshape(size[1], p.line_size)[:, : size[0] * 3].reshape(size[1], size[0], 3)
         if facts.rotation:
-            picture = cv2.rotate(picture, TURNS[facts.rotation])
+            picture = cv2.rotate(picture, ROTATIONS[facts.rotation])
         ok, data = cv2.imencode(".jpg", picture, self._options)
         if not ok:
             raise ValueError(f"a frame of {size[0]} x {size[1]} could not be encoded as JPEG")

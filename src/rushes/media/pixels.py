@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 BT709 = 1
 """Number of ITU-T H.273 table 4, the matrix that RGB is turned into."""
-TURNS: dict[int, list[tuple[str, str | None]]] = {
+ROTATIONS: dict[int, list[tuple[str, str | None]]] = {
     90: [("transpose", "clock")],
     180: [("hflip", None), ("vflip", None)],
     270: [("transpose", "cclock")],
@@ -57,22 +57,22 @@ class Upright:
             dst_colorspace="ITU709" if rgb else None,
             threads=1,
         )
-        turn = round(-frame.rotation / 90) * 90 % 360
-        if turn:
-            out = self._turned(out, turn)
+        degrees = round(-frame.rotation / 90) * 90 % 360
+        if degrees:
+            out = self._rotated(out, degrees)
         out.colorspace = BT709 if rgb else tags[0]
         out.color_primaries, out.color_trc = tags[1:]
         out.color_range = ColorRange.JPEG if wide and not rgb else ColorRange.MPEG
         return out
 
-    def _turned(self, frame: VideoFrame, turn: int) -> VideoFrame:
+    def _rotated(self, frame: VideoFrame, degrees: int) -> VideoFrame:
         from av.filter import Graph
 
-        key = (frame.width, frame.height, turn)
+        key = (frame.width, frame.height, degrees)
         if key != self._key:
             graph = Graph()
             entry = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
-            graph.link_nodes(entry, *(graph.add(name, arg) for name, arg in TURNS[turn]), graph.add("buffersink")).configure()
+            graph.link_nodes(entry, *(graph.add(name, arg) for name, arg in ROTATIONS[degrees]), graph.add("buffersink")).configure()
             self._graph, self._key = graph, key
         self._graph.push(frame)
         return self._graph.pull()  # type: ignore[no-any-return]

@@ -42,7 +42,7 @@ def entry_of(codec: str, extradata: bytes | None, packet: bytes) -> Entry | None
     return "open"
 
 
-def keeps_what_waits(codec: str, extradata: bytes | None, packet: bytes) -> bool:
+def outputs_pending_pictures(codec: str, extradata: bytes | None, packet: bytes) -> bool:
     """Whether pictures that wait to be shown survive this key packet. HEVC may say that they are dropped, in the second bit of the slice
     header of a random access picture (no_output_of_prior_pics_flag; H.265, 7.3.6.1); libav heeds no such flag of H.264.
     """

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rushes.errors import ProbeError, VideoError
 from rushes.media.address import protocol_of, public_uri
-from rushes.media.faults import ShortRead, foreign, tried
-from rushes.media.mishap import missing_package, read_error
+from rushes.media.error_translation import missing_package, read_error
+from rushes.media.faults import ShortRead, client_errors, with_retries
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -72,17 +72,17 @@ def range_reader(url: str, options: Options, size: int | None = None) -> Read:
     """
     if protocol_of(url) in ("http", "https"):  # a server that does not know ranges answers with the whole file
         fetch, held = _open(url, options)
-        return lambda start, length: tried(lambda: fetch(start, min(start + length, held))) if start < held else b""
+        return lambda start, length: with_retries(lambda: fetch(start, min(start + length, held))) if start < held else b""
     fs, inner = filesystem(url, options)
 
     def fetched(start: int, end: int) -> bytes:
         data = cast(bytes, fs.cat_file(inner, start=start, end=end))
-        return data if size is None else _whole(data, start, min(end, size))
+        return data if size is None else _complete(data, start, min(end, size))
 
-    return lambda start, length: tried(lambda: fetched(start, start + length))
+    return lambda start, length: with_retries(lambda: fetched(start, start + length))
 
 
-def _whole(data: bytes, start: int, end: int) -> bytes:
+def _complete(data: bytes, start: int, end: int) -> bytes:
     if len(data) != max(0, end - start):
         raise ShortRead(f"{len(data)} bytes came where {end - start} were asked for at {start}")
     return data
@@ -93,7 +93,7 @@ def _open(url: str, options: Options) -> tuple[Callable[[int, int], bytes], int]
     from fsspec.spec import AbstractBufferedFile
 
     fs, inner = filesystem(url, options)
-    file = tried(lambda: fs.open(inner, "rb", block_size=BLOCK_BYTES, cache_type="none"))
+    file = with_retries(lambda: fs.open(inner, "rb", block_size=BLOCK_BYTES, cache_type="none"))
     seekable = file.seekable()
     fetch: Callable[[int, int], bytes]
     if seekable and isinstance(file, AbstractBufferedFile):
@@ -107,7 +107,7 @@ def _open(url: str, options: Options) -> tuple[Callable[[int, int], bytes], int]
 
     def checked(start: int, end: int) -> bytes:
         try:
-            return _whole(fetch(start, end), start, end)
+            return _complete(fetch(start, end), start, end)
         except ValueError:  # fsspec's word for a server that answers with more than was asked for
             raise OSError("the server gives no ranged reads; copy the file to a local disk or an object store") from None
 
@@ -118,7 +118,7 @@ class RemoteFile(io.RawIOBase):
     """A remote file to read from anywhere, in blocks; the next block is fetched while this one is decoded.
 
     A read never comes short in the middle. What cannot be read raises a VideoError with the reason, and goes on to do so; since libav may
-    take an error for the end, `failure` tells afterwards (see `unbroken`).
+    take an error for the end, `failure` tells afterwards (see `raise_read_failure`).
 
     Attributes:
         size: bytes.
@@ -178,7 +178,7 @@ class RemoteFile(io.RawIOBase):
     def _block(self, number: int) -> bytes:
         if number not in self._held:
             try:
-                data = tried(lambda: self._request(number))
+                data = with_retries(lambda: self._request(number))
             except OSError as error:
                 self.failure = read_error(error, self._url, "scan")
                 raise self.failure from error
@@ -224,7 +224,7 @@ class _Request:
         try:
             self.data = fetch(start, end)
             self._error = None
-        except foreign() as error:
+        except client_errors() as error:
             self._error = error
         finally:
             self._done.set()
@@ -245,7 +245,7 @@ class _Request:
         return self.data
 
 
-def unbroken(source: object) -> None:
+def raise_read_failure(source: object) -> None:
     """Raises what ended the reading of a `RemoteFile`: libav may have taken it for the end of the video.
 
     Raises:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection
 
 from rushes.media.address import public_uri
-from rushes.media.mishap import reason
+from rushes.media.error_translation import reason
 from rushes.sources.found import Finds, Footage
 from rushes.sources.suffixes import is_video
 

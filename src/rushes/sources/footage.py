@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from rushes.errors import FootageError
 from rushes.media.address import inside, local_path, protocol_of, public_uri
+from rushes.media.error_translation import read_error, reason
 from rushes.media.listing import MAGIC
-from rushes.media.mishap import read_error, reason
 from rushes.media.storage import Options, ranges, stat
 from rushes.sources.folder import take_local, walk
 from rushes.sources.found import Extra, Finds, Found

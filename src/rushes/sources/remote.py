@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from rushes.errors import FootageError
 from rushes.media.address import directory_of, protocol_of, public_uri
+from rushes.media.error_translation import reason
 from rushes.media.listing import MAGIC
-from rushes.media.mishap import reason
 from rushes.media.storage import Options, listing, matching, stat
 from rushes.sources.folder import take_unreadable
 from rushes.sources.found import Extra, Finds, Footage

@@ -8,7 +8,7 @@ import shutil
 
 from rushes.errors import MissingExtra, ProbeError, StorageError
 from rushes.media.address import local_path, public_uri
-from rushes.media.faults import kind_of, words_of
+from rushes.media.faults import kind_of, message_of
 
 EXTRAS = {
     **{"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"},
@@ -25,18 +25,18 @@ def reason(error: OSError) -> tuple[str, str, bool]:
     """(what went wrong, the mend, whether it stays so) of a failed look at a file."""
     kind = kind_of(error)
     if kind == "credentials":
-        return f"the credentials for this store are not accepted, have expired, or are missing: {words_of(error)}", _RENEW, False
+        return f"the credentials for this store are not accepted, have expired, or are missing: {message_of(error)}", _RENEW, False
     if kind == "changed":
         return "it changed while it was read", "wait until it is complete, then run again", False
     if isinstance(error, FileNotFoundError):
         return "there is no such file", "check the name, or take it out of the footage", True
     if isinstance(error, PermissionError) or kind == "refused":
-        said = "" if error.__cause__ is None else f": {words_of(error)}"
+        said = "" if error.__cause__ is None else f": {message_of(error)}"
         mend = "give this user the right to read it, or check the credentials of the store"
         return f"no permission to read it{said}", mend, not said  # a store's rights change without the file
     if isinstance(error, IsADirectoryError):
         return "it is a folder, not a file", "name the files, or give the folder itself as footage", True
-    return f"it cannot be read: {words_of(error)}", "check the disk or the connection, then run again", False
+    return f"it cannot be read: {message_of(error)}", "check the disk or the connection, then run again", False
 
 
 def read_error(error: OSError, uri: str, step: str = "probe") -> ProbeError:
@@ -51,7 +51,7 @@ def write_error(error: OSError, uri: str) -> StorageError:
     """Why a store cannot be written; for a full disk with the space that is left."""
     kind = kind_of(error)
     if kind == "credentials":
-        what, mend = f"the credentials for this store are not accepted, have expired, or are missing: {words_of(error)}", _RENEW
+        what, mend = f"the credentials for this store are not accepted, have expired, or are missing: {message_of(error)}", _RENEW
     elif error.errno in _FULL:
         what, mend = f"no space left to write{_free(uri)}", "free space on this disk, then run the same command again"
     elif isinstance(error, PermissionError) or kind == "refused":
@@ -59,7 +59,7 @@ def write_error(error: OSError, uri: str) -> StorageError:
     elif isinstance(error, NotADirectoryError | FileExistsError):
         what, mend = "a file stands where a folder is needed", "choose another --out folder"
     else:
-        what, mend = f"cannot be written: {words_of(error)}", "check the disk or the connection, then run again"
+        what, mend = f"cannot be written: {message_of(error)}", "check the disk or the connection, then run again"
     return StorageError(what, uri=public_uri(uri), step="store", mend=mend)
 
 
