@@ -71,6 +71,7 @@ def test_no_more_requests_at_once_than_asked_and_answers_go_to_their_own_clips(s
 def test_a_clip_without_frames_is_not_asked_about(server: Running) -> None:
     [answer] = ask(engine_for(server), clip(1, frames=0))
     assert (answer.text, answer.error_type, answer.tries) == (None, "no_frames", 0)
+    assert (answer.error, answer.mend) == ("no stored frame lies inside the clip", "raise frames.per_s")
     assert server.stats()["requests"] == []
 
 
@@ -106,7 +107,7 @@ def test_forms_of_a_good_answer(server: Running, mode: str) -> None:
         ("refusal", "refused", "identifying people"),
         ("refusal_text", "refused", "assist with that request"),
         ("filter", "refused", "content_filter"),
-        ("length", "truncated", "raise captions.max_tokens"),
+        ("length", "truncated", "was cut off"),
         ("non_json", "bad_answer", "not JSON"),
         ("no_choices", "bad_answer", "no message"),
         ("context", "context_length", "4096 tokens"),
@@ -126,6 +127,7 @@ def test_failures_of_a_clip_have_a_reason(server: Running, mode: str, fault: str
     bad, good = ask(engine_for(server), clip(1), clip(2))
     assert (bad.text, bad.fields, bad.error_type) == (None, None, fault)
     assert words in (bad.error or "")
+    assert bad.mend == ("raise captions.max_tokens" if fault == "truncated" else None)
     assert bad.tries == (6 if fault in ("server_error", "dropped") else 1)
     assert good.text == words_for(clip(2))
 

@@ -1,7 +1,7 @@
 """The structured log: one JSON object a line, off by default.
 
-Library code tells what happened through `note`; nobody hears it unless the command's `--log` or the program's own handlers on the logger
-"rushes" ask for it.
+Library code logs an event with `note`. It goes nowhere unless the command was given `--log`, or the calling program added a handler to the
+logger "rushes".
 
     {"at": "2026-11-22T10:00:00.123456+00:00", "level": "info", "event": "video scanned", "run_id": ..., "stage": "scan",
      "key": ..., "uri": ..., "host": ..., "pid": ...}
@@ -22,14 +22,14 @@ from typing import Any, Literal, TypedDict
 from rushes.errors import UsageError
 
 LOGGER = logging.getLogger("rushes")
-LOGGER.addHandler(logging.NullHandler())  # else Python itself would print what nobody asked for
+LOGGER.addHandler(logging.NullHandler())  # else Python itself prints warnings to stderr
 FIELDS = "rushes_fields"
 Level = Literal["info", "warning", "error"]
 LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 def note(event: str, *, run_id: str, stage: str, level: Level = "info", **fields: object) -> None:
-    """Tells of one event.
+    """Logs one event.
 
     Args:
         event: what happened, a few words that never change, such as "video scanned".
@@ -41,8 +41,8 @@ def note(event: str, *, run_id: str, stage: str, level: Level = "info", **fields
     LOGGER.log(LEVELS[level], event, extra={FIELDS: {"run_id": run_id, "stage": stage, **fields}})
 
 
-class Told(TypedDict):
-    """One event, as plain data on its way to another process."""
+class LoggedEvent(TypedDict):
+    """One event as plain data, to be sent to another process."""
 
     at: float
     level: Level
@@ -50,41 +50,41 @@ class Told(TypedDict):
     fields: dict[str, Any]
 
 
-class Carrier(logging.Handler):
-    """Holds the events of a process that is not the run's driver, until they are taken there."""
+class EventBuffer(logging.Handler):
+    """Holds the events of a process that is not the run's driver until they are sent to the driver."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self._told: list[Told] = []
+        self._events: list[LoggedEvent] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keeps an event."""
         fields = {**getattr(record, FIELDS, {}), "host": platform.node(), "pid": os.getpid()}
         level: Level = "error" if record.levelno >= logging.ERROR else "warning" if record.levelno >= logging.WARNING else "info"
-        self._told.append(Told(at=record.created, level=level, event=record.getMessage(), fields=fields))
+        self._events.append(LoggedEvent(at=record.created, level=level, event=record.getMessage(), fields=fields))
 
     def close(self) -> None:
-        """Holds nothing any more."""
+        """Stops holding events."""
         LOGGER.removeHandler(self)
         super().close()
 
-    def taken(self) -> list[Told]:
+    def taken(self) -> list[LoggedEvent]:
         """The events since the last call."""
-        told, self._told = self._told, []
-        return told
+        events, self._events = self._events, []
+        return events
 
 
-def carry() -> Carrier:
-    """From now on this process's events are held to be taken to the driver."""
-    carrier = Carrier()
-    LOGGER.addHandler(carrier)
+def buffer_events() -> EventBuffer:
+    """From now on the events of this process are held, to be sent to the driver."""
+    buffer = EventBuffer()
+    LOGGER.addHandler(buffer)
     LOGGER.setLevel(logging.INFO)
-    return carrier
+    return buffer
 
 
-def retell(told: Sequence[Told]) -> None:
-    """Logs another process's events here, with their own time, host and process id."""
-    for one in told:
+def log_events(events: Sequence[LoggedEvent]) -> None:
+    """Logs the events of another process here, with their own time, host and process id."""
+    for one in events:
         record = LOGGER.makeRecord(LOGGER.name, LEVELS[one["level"]], "", 0, one["event"], (), None, extra={FIELDS: one["fields"]})
         record.created = one["at"]
         if LOGGER.isEnabledFor(record.levelno):
@@ -105,7 +105,7 @@ class Lines(logging.Formatter):
 
 @contextmanager
 def logged(path: str | None) -> Iterator[None]:
-    """Writes what happens inside to a file, as one JSON object a line, appended.
+    """Within the `with` block, appends every event to a file, one JSON object a line.
 
     Args:
         path: the file; "-" is stderr; None: no log.

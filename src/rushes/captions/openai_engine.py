@@ -79,7 +79,9 @@ class OpenAIEngine:
             ServerError: the fault is the server's; the clip stays pending.
         """
         if not request.frames:
-            return self._failed("no_frames", "no stored frame lies inside the clip; raise frames.per_s", 0.0, 0)
+            return self._answer(
+                0.0, 0, None, error_type="no_frames", error="no stored frame lies inside the clip", mend="raise frames.per_s"
+            )
         async with self._client.gate:
             begun = time.monotonic()
             outcome = await self._asker.complete(clip_message(self._prompt, request))
@@ -88,11 +90,11 @@ class OpenAIEngine:
         if isinstance(got, Trouble):
             if outcome.server_down or self._is_servers(got):
                 raise self._error(got, tries, request=request)
-            return self._failed(_fault(got), f"{got.words} (tries: {tries})", seconds, tries)
+            return self._answer(seconds, tries, None, error_type=_fault(got), error=f"{got.words} (tries: {tries})")
         self._answered = True
         made = accept(got, self._prompt.schema)
         if isinstance(made, Rejected):
-            return self._failed(made.fault, made.words, seconds, tries, got)
+            return self._answer(seconds, tries, got, error_type=made.fault, error=made.message, mend=made.mend)
         text = f"{made.text} {sentence(request.facts, request.span_s)}" if self._settings.facts_suffix else made.text
         return self._answer(seconds, tries, got, text=text, fields=made.fields)
 
@@ -104,9 +106,6 @@ class OpenAIEngine:
         """401, 402, 404 and 429 concern every clip alike; so does 403, unless others were answered (gateways moderate with it)."""
         return trouble.status in (401, 402, 404, 429) or (trouble.status == 403 and not self._answered)
 
-    def _failed(self, fault: Fault, words: str, seconds: float, tries: int, reply: Reply | None = None) -> Answer:
-        return self._answer(seconds, tries, reply, error_type=fault, error=words)
-
     def _answer(
         self,
         seconds: float,
@@ -117,6 +116,7 @@ class OpenAIEngine:
         fields: dict[str, object] | None = None,
         error_type: Fault | None = None,
         error: str | None = None,
+        mend: str | None = None,
     ) -> Answer:
         return Answer(
             text=text,
@@ -130,6 +130,7 @@ class OpenAIEngine:
             tries=tries,
             error_type=error_type,
             error=error,
+            mend=mend,
         )
 
     def _error(self, trouble: Trouble, tries: int, *, listed: tuple[str, ...] = (), request: Request | None = None) -> ServerError:

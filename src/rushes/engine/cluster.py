@@ -25,7 +25,7 @@ from rushes.engine.desk import Desk, DeskGone, News, Orders, Turn
 from rushes.engine.machine import cores
 from rushes.engine.tally import Books, Tally
 from rushes.errors import CannotGoOn, MissingExtra, UsageError
-from rushes.log import retell
+from rushes.log import log_events
 
 T = TypeVar("T")
 
@@ -324,7 +324,7 @@ class RemoteDesk:
         state = self._get(self._actor.state.remote())
         self.tally.load(state["tally"])
         self.fatal, self.left = state["fatal"], state["left"]
-        retell(state["notes"])
+        log_events(state["notes"])
         return int(state["lost"])
 
     def end(self, *, drained: bool) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypedDict
 
 from rushes.engine.tally import Books, Tally
-from rushes.log import Told
+from rushes.log import LoggedEvent
 
 ALIVE_S = 10.0
 """A session that has not been heard of for this long is dead: sessions post several times a second."""
@@ -62,7 +62,7 @@ class News(TypedDict):
     more: Books
     under_way: dict[str, float]
     capacity: dict[str, int]
-    notes: list[Told]
+    notes: list[LoggedEvent]
     answered: int
     closed: bool
     fatal: tuple[str, str] | None
@@ -138,7 +138,7 @@ class Desk:
         self._whole_of: dict[str, str] = {}
         """Parts of divided jobs that have not ended: key -> that of the job to do when all of them have."""
         self._workers: dict[str, _Worker] = {}
-        self._notes: list[Told] = []
+        self._notes: list[LoggedEvent] = []
         self._orders = Orders(stop=False, roll_call=0, close=False)
         self._anew = 0
         """Sessions that began anew in mid-run, since the desk had not answered."""

@@ -58,7 +58,7 @@ def write_files(
             else:
                 row = {
                     "stage": "files", "key": result.clip_id, "video_id": video["video_id"], "uri": job["uri"], "start_s": clip["start_s"],
-                    "end_s": clip["end_s"], "error_type": "CutError", "error": result.error, "attempt": 1, "permanent": True,
+                    "end_s": clip["end_s"], "error_type": "CutError", "error": result.error.what, "attempt": 1, "permanent": True,
                 }  # fmt: skip
                 rows["errors"].append(stamp.on(row, fingerprint))
     finally:

@@ -129,7 +129,7 @@ def compared(
     """Identifies footage that was found, and compares what is wanted of it with what the store has; see `make_plan`."""
     plan = Plan(recipe, fingerprints(recipe), found, [Source(item) for item in items])
     known = Known(store, plan.prints, retry_failed=retry_failed)
-    _identify(plan, known, dict(found.missing), identifier or Identifier(recipe))
+    _identify(plan, known, {e.uri or "": e.what for e in found.missing}, identifier or Identifier(recipe))
     _same_content(plan)
     _compare(plan, known)
     return plan

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rushes.engine.desk import DeskGone, Door, News, Orders
 from rushes.engine.tally import Books
 from rushes.errors import RushesError
-from rushes.log import Carrier
+from rushes.log import EventBuffer
 
 POST_EVERY_S = 0.2
 
@@ -36,7 +36,7 @@ class Reporter:
         self._counts: Counter[str] = Counter()
         self._busy: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
-        self.carrier: Carrier | None = None
+        self.carrier: EventBuffer | None = None
         """The log of a process that is not the driver's."""
         self._under_way: dict[str, float] = {}
         self._answered = 0

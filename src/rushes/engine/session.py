@@ -31,7 +31,7 @@ from rushes.engine.shares import capacity
 from rushes.engine.tally import Books
 from rushes.engine.workers import Workers, worker_count
 from rushes.errors import CrashError, StorageError, WorkerLost
-from rushes.log import Level, carry, note
+from rushes.log import Level, buffer_events, note
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.media.guard import Child, Stopped
 from rushes.recipe import Recipe
@@ -316,5 +316,5 @@ def session_of(setup: Setup) -> Session:
             recipe = Recipe.model_validate(setup.recipe)
             node, cpus = cluster.this_node()
             session = SESSIONS[setup.run_id] = Session(setup, cluster.door(setup.run_id), worker_count(recipe.scan, cpus), node)
-            session.reporter.carrier = carry()
+            session.reporter.carrier = buffer_events()
         return session

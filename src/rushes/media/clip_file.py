@@ -32,6 +32,8 @@ MOV_ONLY_AUDIO = "pcm_"
 """Beginning of the names of uncompressed audio codecs, which mov holds and mp4 does not."""
 MAX_CLOCK = 1 << 30
 """Most ticks a second that a mov or mp4 file is given for its clock, which has 32 bits."""
+ENCODE = 'set clips.mode = "encode" for such footage'
+"""How to mend what keeps a clip from being copied."""
 FORMATS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
 """Suffix -> libav's name of the container."""
 
@@ -76,6 +78,11 @@ class Place:
     def comment(self, start_pts: int, end_pts: int) -> str:
         """The text stored in the file's metadata: how the file was made and from which span. A later run recognises the file by it."""
         return json.dumps({"rushes": self.mode, "crf": self.crf, "span": [start_pts, end_pts]})
+
+    def located(self, error: CutError) -> CutError:
+        """The error of one clip with what it lacks: the video's uri, the step, and how to mend it."""
+        mend = ENCODE if self.mode == "copy" else "check that the source is complete; the clip can still be used by its uri and span"
+        return CutError(error.what, uri=error.uri or self.source_uri, span_s=error.span_s, step="clips", mend=error.mend or mend)
 
     def existing(self, clip_id: str, start_pts: int, end_pts: int) -> tuple[int, int] | None:
         """(frames, bytes) of a complete file of this clip made in this way, by reading its index; None when there is none.
@@ -218,9 +225,9 @@ class ClipFile:
 
     def _translated(self, error: Exception) -> Exception:
         if getattr(error, "errno", None) in STORAGE_ERRNOS:
-            return write_error(OSError(error.errno, str(error)), self._uri)  # type: ignore[attr-defined]
+            return write_error(OSError(error.errno, error.strerror), self._uri)  # type: ignore[attr-defined]
         words = getattr(error, "strerror", None) or error
-        return CutError(f"{self._place.suffix} does not take this stream: {words}", uri=self._place.source_uri, step="clips")
+        return self._place.located(CutError(f"{self._place.suffix} does not take this stream: {words}"))
 
 
 def verify(path: str, pts: Sequence[int], n_packets: int, time_base: Fraction) -> None:

@@ -60,7 +60,7 @@ class _Copy:
     video: Any = None
     audio: ClipAudio | None = None
     refused: int = 0
-    error: str | None = None
+    error: CutError | None = None
 
     def push(self, packet: Packet[Any], recent: RecentAudio) -> None:
         """Takes one video packet of the source, in decoding order, from a little before the clip to a little after it."""
@@ -68,7 +68,7 @@ class _Copy:
             return
         pts = _pts(packet)
         if pts is None or (packet.pts is None and self.stream.codec_context.has_b_frames):
-            self.error = "packets have no time of presentation; encode such footage"
+            self.error = self.place.located(CutError("packets have no time of presentation"))
             return
         if self.start_pts is None:
             self._enter(packet, pts, recent)
@@ -116,7 +116,7 @@ class _Copy:
                     start_s = pts * Fraction(packet.time_base)
                     self.audio = ClipAudio(self.file, self.file.copied(self.sound), start_s, recent)
         except CutError as error:
-            self.error = error.what
+            self.error = self.place.located(error)
 
     def _leave_entry(self) -> None:
         """Gives up this key frame as the beginning: pictures that would be left out after it are references of others. Nothing has been
@@ -151,7 +151,7 @@ class _Copy:
             try:
                 self.file.mux(copy)
             except CutError as error:
-                self.error = error.what
+                self.error = self.place.located(error)
                 return
         if self.audio is not None and self.waiting:
             self.audio.write_until(min(_pts(p) or 0 for p in self.waiting) * Fraction(ready[0].time_base))
@@ -194,12 +194,12 @@ class _Copy:
             self._leave()
         if not self.error and not self.kept:
             why = f"; {self.refused} key frames cannot be entered without frames before them" if self.refused else ""
-            self.error = f"no key frame inside the span from which a copy could start{why}"
+            self.error = self.place.located(CutError(f"no key frame inside the span from which a copy could start{why}"))
         try:
             if not self.error:
                 return self._published()
         except CutError as error:
-            self.error = error.what
+            self.error = self.place.located(error)
         finally:
             self.abandon()
         return CutResult(clip_id, None, span.start_pts, span.end_pts, 0, 0, self.error)
@@ -211,7 +211,8 @@ class _Copy:
             known = self.place.existing(clip_id, span.start_pts, span.end_pts)
             if known is None or known[0] != self._n_packets:
                 held = known[0] if known else "no"
-                raise CutError(f"the file of an earlier run holds {held} packets where {self._n_packets} were meant; delete it")
+                what = f"the file of an earlier run holds {held} packets where {self._n_packets} were meant"
+                raise CutError(what, mend=f"delete {public_uri(self.place.uri(clip_id))}, then run again with --retry-failed")
             return CutResult(clip_id, public_uri(self.place.uri(clip_id)), start, end, len(self.kept), known[1])
         if self.audio is not None:
             self.audio.write_until(end * base)

@@ -76,7 +76,7 @@ class _Encode:
         self.audio: ClipAudio | None = None
         self._pts: list[int] = []
         self._n_packets = 0
-        self.error: str | None = None
+        self.error: CutError | None = None
 
     def push(self, frame: VideoFrame, pts: int, upright: Upright) -> None:
         """Takes one frame of the span, as decoded."""
@@ -93,7 +93,7 @@ class _Encode:
             frame.pict_type = 0  # else x264 would use the source's choice of I, P and B
             self._mux(self._encoded(frame))
         except CutError as error:
-            self.error = error.what
+            self.error = self._place.located(error)
 
     def _encoded(self, frame: VideoFrame | None) -> Sequence[Packet[Any]]:
         import av
@@ -101,7 +101,7 @@ class _Encode:
         try:
             return list(self._video.encode(frame))
         except (av.error.FFmpegError, ValueError) as error:
-            raise CutError(f"x264 does not take this picture: {error}", uri=self._place.source_uri, step="clips") from error
+            raise CutError(f"x264 does not take this picture: {getattr(error, 'strerror', None) or error}", step="clips") from error
 
     def _open(self, frame: VideoFrame) -> None:
         span, base = self.clip.span, self._facts.time_base
@@ -148,7 +148,7 @@ class _Encode:
         """The clip's result. Its file is verified and has its final name, or there is none."""
         span, clip_id = self.clip.span, self.clip.clip_id
         if self._file is None and not self.error:
-            self.error = "no frame could be decoded inside the span"
+            self.error = self._place.located(CutError("no frame could be decoded inside the span"))
         try:
             if self._file is not None and not self.error:
                 self._mux(self._encoded(None))
@@ -157,7 +157,7 @@ class _Encode:
                 uri, size = self._file.close(self._pts, self._n_packets, self._facts.time_base)
                 return CutResult(clip_id, uri, span.start_pts, span.end_pts, len(self._pts), size)
         except CutError as error:
-            self.error = error.what
+            self.error = self._place.located(error)
         finally:
             self.abandon()
         return CutResult(clip_id, None, span.start_pts, span.end_pts, 0, 0, self.error)

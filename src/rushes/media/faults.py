@@ -67,6 +67,10 @@ class RemoteError(OSError):
     """An error of a storage client that is no OSError of its own; the client's error is its cause."""
 
 
+class NoRangedReads(OSError):
+    """The server answers a request for a range of bytes with something else."""
+
+
 class ShortRead(OSError):
     """Fewer bytes came than the store said there are."""
 

@@ -10,10 +10,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from rushes.errors import ProbeError, VideoError
-from rushes.media.address import protocol_of, public_uri
+from rushes.errors import VideoError
+from rushes.media.address import protocol_of
 from rushes.media.error_translation import missing_package, read_error
-from rushes.media.faults import ShortRead, client_errors, with_retries
+from rushes.media.faults import NoRangedReads, ShortRead, client_errors, with_retries
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -68,7 +68,7 @@ def range_reader(url: str, options: Options, size: int | None = None) -> Read:
     With the file's `size` in bytes an answer that is short before its end is one to be tried again.
 
     Raises:
-        OSError: while reading. ProbeError: the server gives no ranged reads.
+        OSError: the file cannot be read; NoRangedReads where its server does not answer requests for ranges.
     """
     if protocol_of(url) in ("http", "https"):  # a server that does not know ranges answers with the whole file
         fetch, held = _open(url, options)
@@ -102,14 +102,13 @@ def _open(url: str, options: Options) -> tuple[Callable[[int, int], bytes], int]
         file.close()
         fetch, size = (lambda start, end: cast(bytes, fs.cat_file(inner, start=start, end=end))), int(fs.size(inner) or 0)
     if not seekable:
-        mend = "copy the file to a local disk or an object store"
-        raise ProbeError("the server gives no ranged reads", uri=public_uri(url), step="probe", mend=mend)
+        raise NoRangedReads
 
     def checked(start: int, end: int) -> bytes:
         try:
             return _complete(fetch(start, end), start, end)
-        except ValueError:  # fsspec's word for a server that answers with more than was asked for
-            raise OSError("the server gives no ranged reads; copy the file to a local disk or an object store") from None
+        except ValueError:  # fsspec raises it where a server answers with more than was asked for
+            raise NoRangedReads from None
 
     return checked, size
 
