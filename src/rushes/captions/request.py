@@ -66,7 +66,7 @@ class Answer:
 
 
 class Engine(Protocol):
-    """Turns clips into words. One engine serves one run; `caption` may be called many times at once."""
+    """Makes captions of clips. One engine serves one run; `caption` may be called many times at once."""
 
     async def check(self) -> None:
         """Make sure, before anything is decoded, that captions can be made. Raises ServerError, which says how to mend it."""
