@@ -1,4 +1,4 @@
-"""A decoded frame as an encoder wants it: upright, 8-bit 4:2:0, even sides, its range and colours as they were."""
+"""Prepares decoded frames for the encoder of clip files: upright, 8-bit 4:2:0, with even sides and the same range and colour tags."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from av import VideoFrame
 
 BT709 = 1
-"""Number of ITU-T H.273 table 4, the matrix that RGB is turned into."""
+"""Number (ITU-T H.273, table 4) of the matrix by which RGB is converted."""
 ROTATIONS: dict[int, list[tuple[str, str | None]]] = {
     90: [("transpose", "clock")],
     180: [("hflip", None), ("vflip", None)],
@@ -21,9 +21,10 @@ ROTATIONS: dict[int, list[tuple[str, str | None]]] = {
 
 
 class Upright:
-    """Turns frames of one video; holds its filter so that no frame pays for the set-up.
+    """Makes the frames of one video upright. It keeps its libav filter, so that the filter is set up once and not for each frame.
 
-    Odd sides lose a pixel by scaling; 10-bit becomes 8-bit without tone mapping (an HDR clip keeps its transfer tag).
+    A side with an odd number of pixels is scaled to one pixel less. 10-bit pictures become 8-bit without tone mapping, and an HDR clip
+    keeps its transfer tag.
     """
 
     def __init__(self) -> None:

@@ -1,7 +1,8 @@
-"""Sub-pixel alignment of neighbouring pictures: translation and zoom by robust least squares, for many pairs at once.
+"""Aligns neighbouring pictures to a fraction of a pixel: shift and zoom by robust least squares, for many pairs at once.
 
-The brightness equations (Lucas and Kanade 1981; shift and scale as one model: Bergen et al. 1992) are summed over small blocks first, so
-the re-weighting that keeps a mover on a still background from being taken for the camera runs on some hundred blocks, not on pixels.
+The brightness equations (Lucas and Kanade 1981; shift and scale as one model: Bergen et al. 1992) are first summed over small blocks.
+Blocks that do not fit the rest get a low weight, so that an object that moves before a still background is not taken for a camera move.
+With blocks that is done on some hundred values instead of on all pixels.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ BLOCK = 4
 MARGIN = 2
 """Pixels cut at each edge: half the filters' length."""
 ROUNDS = 3
-"""Rounds of re-weighting; on footage with movers the estimate changes by less than 0.01 pixel after the third."""
+"""Rounds of weighting; on footage with moving objects the estimate changes by less than 0.01 pixel after the third."""
 NOISE = 0.05
 """Gradient energy, squared grey levels a pixel, that rounding to 8 bits leaves on a flat picture."""
 MISFIT_PX = 0.03
-"""Misalignment that no block is blamed for, pixels: what shrinking and coding leave on a perfect pan."""
+"""Misalignment up to which a block keeps its full weight, pixels: shrinking and coding cause so much even on a perfect pan."""
 FARTHEST_PX = 2.0
-"""Longest step of the linear fit that is believed, pixels; the filters see no farther."""
+"""Longest step that the linear fit may give, pixels: the filters do not cover more."""
 
 
 @dataclass(frozen=True, slots=True)

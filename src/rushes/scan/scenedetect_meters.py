@@ -1,4 +1,4 @@
-"""PySceneDetect's own detectors, run inside the one pass on the small BGR view (optional extra `rushes[scenedetect]`).
+"""Runs PySceneDetect's own detectors inside the one pass, on the small BGR view (optional extra `rushes[scenedetect]`).
 
 Each detector gives two signals: `psd_NAME`, 1 at the first frame of a new shot and 0 elsewhere, and `psd_NAME_value`, the detector's
 first metric. They run with a minimum length of 0; the shots step applies `shots.min_s` afterwards.
@@ -97,7 +97,9 @@ class PySceneDetectMeters:
 
 
 class _Detector:
-    """One detector, the cuts it saw and its metric; it stands in for PySceneDetect's StatsManager, which would keep every frame's."""
+    """One detector, its cuts and its metric. It is given to the detector in place of PySceneDetect's StatsManager, of which only these two
+    methods are called, because the StatsManager keeps the metrics of all frames.
+    """
 
     def __init__(self, name: str, detector: Any) -> None:
         self.name = name
@@ -105,15 +107,15 @@ class _Detector:
         self.cuts: list[float] = []
         self.values: list[float] = []
         self._metric = (detector.get_metrics() or [""])[0]
-        if name not in ("content", "adaptive"):  # with a stats manager these two also look for edges, ten times the work
+        if name not in ("content", "adaptive"):  # with a stats manager these two also compute edges, which takes ten times as long
             detector.stats_manager = self
 
     def metrics_exist(self, timecode: Any, keys: list[str]) -> bool:
-        """Nothing is known before the detector has looked."""
+        """False: no metric is known before the detector has computed it."""
         return False
 
     def set_metrics(self, timecode: Any, metrics: dict[str, float]) -> None:
-        """Keep the first metric of the frame under way."""
+        """Keep the first metric of the present frame."""
         self.values[-1] = metrics.get(self._metric, self.values[-1])
 
 

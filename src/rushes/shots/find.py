@@ -1,4 +1,4 @@
-"""Signals to clips: the one entry to finding shots."""
+"""Finds the clips of a video from its signals. Other modules call `find_shots`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GRADUAL_SIGNALS = (*(f"blend_{name}" for name in ("e", "r", "q", "a", "c", "s", 
 
 
 def needed_signals(settings: ShotSettings) -> tuple[str, ...]:
-    """The signals that these settings look at."""
+    """Names of the signals that `find_shots` needs under these settings."""
     own = {"content": ("content",), "adaptive": ("content",), "combined": ("content", "jump_e", "jump_c"), "stride": ()}
     names = own.get(settings.detector, (f"psd_{settings.detector}",))
     return (*names, *(GRADUAL_SIGNALS if _gradual(settings) else ()))

@@ -1,4 +1,4 @@
-"""Cuts that a PySceneDetect detector found inside the pass, with its own minimum length applied afterwards."""
+"""Cuts that a detector of PySceneDetect found inside the pass. The minimum length of a shot is applied here, afterwards."""
 
 from __future__ import annotations
 
