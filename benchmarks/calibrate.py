@@ -1,10 +1,10 @@
-"""Where the default rules' bounds come from: measures of clips with known damage, judged on sources the bound has not seen.
+"""Finds bounds for the default rules from clips with known damage, and judges each bound on sources from which it was not fitted.
 
     python -m benchmarks.calibrate ../shared/data [--out docs/calibration.md]
 
 Reads DATA/quality (truth.json names source and damage of each clip) and DATA/footage (ordinary and odd files, for false alarms). For each
-rule a bound is fitted on all sources but one and judged on the one left out, in turn; next to it stands what the recipe's own bound does.
-Exits with 1 when the bounds of the recipe miss a target on the damaged clips or drop more clean clips than allowed.
+rule a bound is fitted on all sources but one and judged on the one left out, one after the other; beside it the page shows what the
+recipe's bound does. Exits with 1 when the bounds of the recipe miss a target on the damaged clips or drop more clean clips than allowed.
 """
 
 from __future__ import annotations

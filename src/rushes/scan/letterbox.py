@@ -37,7 +37,7 @@ def _black(rows: F32) -> npt.NDArray[np.bool_]:
 
 
 def letterbox(luma: F32) -> float:
-    """Share of the frame's area in black bars, in [0, 1); NaN for a frame that is all black, where bars cannot be told from picture.
+    """Share of the frame's area in black bars, in [0, 1); NaN for a frame that is all black, where bars and picture look alike.
 
     Args:
         luma: (h, w) float32 full-range grey levels.
