@@ -37,7 +37,7 @@ def shaky(scene: Scene, reach_px: float = 14.0, seed: int = 0) -> Scene:
 
 
 def blurred(scene: Scene, sigma: float = 7.0) -> Scene:
-    """Out of focus: a Gaussian of `sigma` pixels, worked at half size (a quarter of the work, the same look)."""
+    """Out of focus: a Gaussian of `sigma` pixels, applied at half size, which looks the same for a quarter of the work."""
 
     def picture(t: float) -> U8:
         small = cv2.resize(scene(t), (WIDTH // 2, HEIGHT // 2), interpolation=cv2.INTER_AREA)

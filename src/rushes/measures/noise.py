@@ -12,7 +12,7 @@ COLUMNS = (
 
 
 def measure(signals: Signals, at: slice) -> dict[str, float | None]:
-    """`noise` and `blockiness` of the frames `at`; None when no sample had a luma plane that could be judged.
+    """`noise` and `blockiness` of the frames `at`; None where no sample of the clip has a value.
 
     On footage without blocks the samples of blockiness lie around 0; a mean below 0 becomes 0.
     """

@@ -1,4 +1,4 @@
-"""The sound of clips: packets that lie wholly inside a clip, copied."""
+"""Copies the sound of clips: the audio packets that lie wholly inside a clip."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def audio_stream(container: InputContainer) -> AudioStream | None:
 
 
 def copy_of(packet: Packet[Any], stream: Any, offset: int) -> Packet[Any]:
-    """A packet of its own for an output stream, `offset` ticks earlier; the original is not touched."""
+    """A copy of a packet for an output stream, with its times moved `offset` ticks earlier. The original is not changed."""
     import av
 
     copy = av.Packet(bytes(packet))

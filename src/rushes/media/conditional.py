@@ -92,7 +92,7 @@ def token_of(data: bytes) -> str:
 
 
 class LocalFile:
-    """A file on a mounted disk. A reader sees it whole: it gets its name when it is written, by link or rename.
+    """A file on a mounted disk. It is written under another name and then linked or renamed, so that a reader never sees a part of it.
 
     Comparing and renaming happen under flock(2) of a hidden file beside it, which the kernel frees when a process dies. On NFS, Linux turns
     flock into a lock on the server (since 2.6.12; see flock(2), "NFS details"); creation is by link(2) besides, which is exclusive on any
@@ -180,7 +180,9 @@ class LocalFile:
 
 
 class PlainFile:
-    """A file of a storage without conditional writes: read, compare, write. Two writers at one moment may both believe they were first."""
+    """A file of a storage without conditional writes: read, compare, write. Of two that write at the same moment, both may
+    take themselves for the first.
+    """
 
     def __init__(self, uri: str, options: storage.Options) -> None:
         self.exact = False

@@ -63,7 +63,7 @@ class _Copy:
     error: CutError | None = None
 
     def push(self, packet: Packet[Any], recent: RecentAudio) -> None:
-        """Takes one video packet of the source, in decoding order, from a little before the clip to a little after it."""
+        """Takes the next video packet of the source, in decoding order. Packets before and after the clip are offered too and not kept."""
         if self.error or self.end_pts is not None:
             return
         pts = _pts(packet)

@@ -165,7 +165,8 @@ class Decoder:
         self.n_corrupt += 1
         self.seams.last_damage = self.n_packets
         if self._alone:
-            raise DecodeError("it is damaged, and what a decoder puts in the gap depends on what it saw before", uri=self.uri, step="scan")
+            what = "a segment is damaged, and a decoder fills the gap from frames that may lie before the segment"
+            raise DecodeError(what, uri=self.uri, step="scan", mend="scan the video whole")
 
     def __iter__(self) -> Iterator[tuple[VideoFrame, int]]:
         """Yields (frame, pts): pts strictly increasing, in ticks of `time_base`."""

@@ -122,7 +122,9 @@ class _Cutter:
         self.n_open = 0
 
     def _first_pts(self, head: Sequence[Packet[VideoStream]]) -> int | None:
-        """The pts of the first frame that the decoder will give; None where the stream begins in the middle of something."""
+        """The pts of the first frame that the decoder will give; None where the stream does not begin with a
+        closed key frame.
+        """
         if not head or not head[0].is_keyframe or not self._closed(head[0]):
             return None
         shown = [p for p in head if not p.is_discard and not (self.mode == "fast" and self._disposable(p))]

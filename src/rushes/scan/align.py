@@ -72,7 +72,9 @@ def derive(pictures: U8) -> F32:
 
 
 def overlap(dx: int, dy: int, height: int, width: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where a picture moved by whole pixels covers the frame, less `MARGIN`: (region of the frame, the same of the picture)."""
+    """The area that a picture and the same picture moved by (dx, dy) whole pixels have in common, less `MARGIN` at each side: its slices in
+    the second one, and in the first.
+    """
     top, bottom = max(dy, 0) + MARGIN, height + min(dy, 0) - MARGIN
     left, right = max(dx, 0) + MARGIN, width + min(dx, 0) - MARGIN
     return (slice(top, bottom), slice(left, right)), (slice(top - dy, bottom - dy), slice(left - dx, right - dx))
@@ -137,7 +139,9 @@ class Aligner:
 
 
 def _solve(triangle: F32, right: F32) -> F32:
-    """Solutions (n, 3) of n symmetric systems given as upper triangles (n, 6); a small ridge makes a flat picture solve to no motion."""
+    """Solutions (n, 3) of n symmetric systems given as upper triangles (n, 6); a small value added to the diagonal makes the
+    solution 0 for a picture without detail.
+    """
     full = triangle[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
     full[:, [0, 1, 2], [0, 1, 2]] += np.float32(1e-4) * triangle[:, [0, 3]].sum(axis=1, keepdims=True) + np.float32(0.02)
     model: F32 = np.linalg.solve(full, -right[:, :, None])[:, :, 0]

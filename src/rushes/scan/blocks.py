@@ -16,7 +16,7 @@ STEP_LOW, STEP_HIGH = 2.25, 30.0
 
 @dataclass(frozen=True, slots=True)
 class Lattice:
-    """A block size and how its blocks are judged.
+    """A size of blocks, and the constants by which steps between blocks of this size are counted.
 
     Attributes:
         side: pixels.

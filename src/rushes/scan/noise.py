@@ -28,7 +28,7 @@ block is left, the second value is used."""
 
 
 def noise_sigma(crops: F32) -> float:
-    """Sigma of Gaussian noise in full-range 8-bit grey levels, >= 0; NaN when no block could be judged.
+    """Sigma of Gaussian noise in full-range 8-bit grey levels, >= 0; NaN where all blocks are too near to black or white.
 
     Args:
         crops: (h, n, w) float32 grey levels at native resolution, see `crops.py`.
