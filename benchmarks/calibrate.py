@@ -1,10 +1,10 @@
-"""Where the default rules' bounds come from: measures of clips with known damage, judged on sources the bound has not seen.
+"""Finds bounds for the default rules from clips with known damage, and judges each bound on sources from which it was not fitted.
 
     python -m benchmarks.calibrate ../shared/data [--out docs/calibration.md]
 
 Reads DATA/quality (truth.json names source and damage of each clip) and DATA/footage (ordinary and odd files, for false alarms). For each
-rule a bound is fitted on all sources but one and judged on the one left out, in turn; next to it stands what the recipe's own bound does.
-Exits with 1 when the bounds of the recipe miss a target on the damaged clips or drop more clean clips than allowed.
+rule a bound is fitted on all sources but one and judged on the one left out, one after the other; beside it the page shows what the
+recipe's bound does. Exits with 1 when the bounds of the recipe miss a target on the damaged clips or drop more clean clips than allowed.
 """
 
 from __future__ import annotations
@@ -247,16 +247,17 @@ def page(clips: Sequence[Clip], footage: Sequence[Clip], recipe: Recipe) -> str:
     parts = [
         "# How the default bounds were found\n",
         "Written by `python -m benchmarks.calibrate DATA --out docs/calibration.md`; do not edit by hand.\n",
-        f"{len(clips)} clips of 5 s with known damage from {len({c.source for c in clips})} sources, each file one clip. A bound is",
-        "fitted on all sources but one and judged on the one left out (largest recall less false drops, middle of the widest gap). The",
-        "bounds of the profile `web` stand nearer to the damage than the fitted ones where ordinary footage of other kinds lies between.\n",
+        f"{len(clips)} clips of 5 s with known damage from {len({c.source for c in clips})} sources, each file one clip.",
+        "A bound is fitted on all sources but one and judged on the one left out (largest recall less false",
+        "drops, middle of the widest gap). The bounds of the profile `web` are nearer to the damage than the",
+        "fitted ones where ordinary footage of other kinds has values in between.\n",
         "## Rules\n",
         rules_table(clips, unseen, own),
         "## Clips dropped by any of these rules\n",
         damages_table(clips, (unseen, own)),
         "## Footage without known damage\n",
-        f"{len(hit)} of {len(footage)} files are dropped by a rule of `web`, each file taken as one clip. Test patterns, black and",
-        "synthetic films are among them, so this is a list to read, not a rate of error.\n",
+        f"{len(hit)} of {len(footage)} files are dropped by a rule of `web`, each file taken as one clip.",
+        "Test patterns, black and synthetic films are among them, so this list is no rate of error.\n",
         footage_table(footage, own),
         "## By source\n",
     ]

@@ -6,8 +6,8 @@ The video is scanned in segments by guarded children and stitched, as in a run, 
 decodes with PyAV and nothing else, in the same run: one process decodes an equal video, then two processes decode one each. Two cores of
 one machine share caches, memory and clock, so their scaling is below 2; ours is compared with theirs.
 
-Then a run as a user would start it: a video of a third of that length among 30 of 10 s. The books are looked at several times a second:
-how often are both workers decoding?
+Then a run as a user would start it: a video of a third of that length among 30 of 10 s. The run's counts are read several times a
+second: for what share of the time do both workers decode?
 """
 
 from __future__ import annotations
@@ -127,9 +127,9 @@ def main() -> int:
     ours: dict[int, list[float]] = {1: [], 2: []}
     floors: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory(prefix="rushes-bench-") as name:
-        for turn, workers in itertools.product(range(args.rounds), (1, 2)):
+        for n, workers in itertools.product(range(args.rounds), (1, 2)):
             floors[workers].append(empty(video, workers))
-            ours[workers].append(in_segments(video, workers, Path(name) / f"{turn}-{workers}"))
+            ours[workers].append(in_segments(video, workers, Path(name) / f"{n}-{workers}"))
         one, two = (statistics.median(ours[n]) for n in (1, 2))
         alone, beside = (statistics.median(floors[n]) for n in (1, 2))
         print(f"scaling of empty decodes {2 * alone / beside:.3f}, ours {one / two:.3f}")

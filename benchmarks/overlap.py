@@ -4,8 +4,8 @@
 
 A caption server of fixed service time runs in another process (tests/caption_server.py); its time is chosen so that captioning takes about
 as long as decoding. The run with only decoding missing has a store with captions and nothing else; the one with only captions missing a
-store with all but captions. Wall is that of `rushes.run`, from the call to its return, so each has its plan, the start of its children
-and the end of its books in it. The only rule is a length of 1.1 s.
+store with all but captions. Wall is that of `rushes.run`, from the call to its return, so each includes its plan, the start of its children
+and the writing of its last row. The only rule is a length of 1.1 s.
 
 With `--clips encode` the kept clips are encoded too, by the same children: "decoding" then is all that is done with a CPU. With `--ray`
 the runs go to a cluster of two nodes with one CPU each on this machine (tests/ray_cluster.py). A run over two videos comes first and is not

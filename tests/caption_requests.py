@@ -39,8 +39,10 @@ def settings_for(server: Running | str, **changes: object) -> CaptionSettings:
 
 
 def engine_for(server: Running | str, key: str = "none", **changes: object) -> OpenAIEngine:
+    concurrency = int(str(changes.pop("concurrency", 8)))
     settings = settings_for(server, **changes)
-    return OpenAIEngine(settings, load_prompt(settings.prompt), base_url=settings.base_url or "", key=key, first_backoff_s=0.002)
+    url, prompt = settings.base_url or "", load_prompt(settings.prompt)
+    return OpenAIEngine(settings, prompt, base_url=url, key=key, concurrency=concurrency, first_backoff_s=0.002)
 
 
 def ask(engine: OpenAIEngine, *requests: Request) -> list[Answer]:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from rushes.captions.backoff import MOST_S, backoff_s, retry_after_s
+from rushes.captions.backoff import MAX_WAIT_S, backoff_s, retry_after_s
 from rushes.captions.prompts import BUILT_IN, load_prompt
-from rushes.captions.reply import WORDS, Trouble, error_words, read_reply
+from rushes.captions.reply import MAX_MESSAGE, FailedTry, error_message, read_reply
 from rushes.captions.schema import SCHEMA, first_breach
 from rushes.captions.tidy import is_refusal, read_fields, tidy
 
@@ -129,12 +129,12 @@ def test_fields_are_read_and_cleaned() -> None:
     ids=["openai", "fastapi", "fastapi list", "ollama", "vllm", "plain", "plain as body"],
 )
 def test_errors_are_read_in_every_servers_form(body: object, words: str, code: str | None) -> None:
-    assert error_words("Internal Server Error", body) == (words, code)
+    assert error_message("Internal Server Error", body) == (words, code)
 
 
 def test_a_server_that_echoes_the_request_is_cut_short() -> None:
-    words, _ = error_words("", {"detail": "data:image/jpeg;base64," + "A" * 100_000})
-    assert len(words) <= WORDS + 4
+    words, _ = error_message("", {"detail": "data:image/jpeg;base64," + "A" * 100_000})
+    assert len(words) <= MAX_MESSAGE + 4
 
 
 @pytest.mark.parametrize(
@@ -142,13 +142,13 @@ def test_a_server_that_echoes_the_request_is_cut_short() -> None:
 )
 def test_bodies_that_are_no_completion(body: bytes) -> None:
     got = read_reply(body)
-    assert isinstance(got, Trouble)
+    assert isinstance(got, FailedTry)
     assert got.unreadable
-    assert not got.passing
+    assert not got.transient
 
 
 def test_waits_double_and_are_bounded() -> None:
-    for tries, middle_s in [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0), (50, MOST_S)]:
+    for tries, middle_s in [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0), (50, MAX_WAIT_S)]:
         waits = [backoff_s(tries, 0.5) for _ in range(200)]
         assert middle_s * 0.75 <= min(waits) < max(waits) <= middle_s * 1.25
         assert len(set(waits)) > 100

@@ -52,7 +52,7 @@ def test_key_and_address_come_from_the_environment(server: Running, monkeypatch:
     server.control(key=KEY)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
-    engine = make_engine(settings_for(server).model_copy(update={"base_url": None}))
+    engine = make_engine(settings_for(server).model_copy(update={"base_url": None}), 8)
     assert isinstance(engine, OpenAIEngine)
     asyncio.run(engine.check())
     [answer] = ask(engine, clip(1))
@@ -71,6 +71,7 @@ def test_no_more_requests_at_once_than_asked_and_answers_go_to_their_own_clips(s
 def test_a_clip_without_frames_is_not_asked_about(server: Running) -> None:
     [answer] = ask(engine_for(server), clip(1, frames=0))
     assert (answer.text, answer.error_type, answer.tries) == (None, "no_frames", 0)
+    assert (answer.error, answer.mend) == ("no stored frame lies inside the clip", "raise frames.per_s")
     assert server.stats()["requests"] == []
 
 
@@ -106,7 +107,7 @@ def test_forms_of_a_good_answer(server: Running, mode: str) -> None:
         ("refusal", "refused", "identifying people"),
         ("refusal_text", "refused", "assist with that request"),
         ("filter", "refused", "content_filter"),
-        ("length", "truncated", "raise captions.max_tokens"),
+        ("length", "truncated", "was cut off"),
         ("non_json", "bad_answer", "not JSON"),
         ("no_choices", "bad_answer", "no message"),
         ("context", "context_length", "4096 tokens"),
@@ -126,6 +127,7 @@ def test_failures_of_a_clip_have_a_reason(server: Running, mode: str, fault: str
     bad, good = ask(engine_for(server), clip(1), clip(2))
     assert (bad.text, bad.fields, bad.error_type) == (None, None, fault)
     assert words in (bad.error or "")
+    assert bad.mend == ("raise captions.max_tokens" if fault == "truncated" else None)
     assert bad.tries == (6 if fault in ("server_error", "dropped") else 1)
     assert good.text == words_for(clip(2))
 
@@ -197,16 +199,16 @@ def test_the_recipe_is_checked_before_anything_is_sent(tmp_path: Path, monkeypat
         ({"prompt": str(tmp_path)}, "file that can be read"),
     ]:
         with pytest.raises(RecipeError) as caught:
-            make_engine(good.model_copy(update=change))
+            make_engine(good.model_copy(update=change), 8)
         assert words in str(caught.value)
-    assert make_engine(good.model_copy(update={"engine": "none"})) is None
+    assert make_engine(good.model_copy(update={"engine": "none"}), 8) is None
 
 
 def test_identity_holds_what_changes_captions_and_nothing_else(tmp_path: Path) -> None:
     own = tmp_path / "own.txt"
     own.write_text("Say what you see.")
     good = settings_for("http://127.0.0.1:1/v1")
-    same = {"base_url": "http://elsewhere/v1", "concurrency": 99, "timeout_s": 9.0, "tries": 9, "patience_s": 9.0}
+    same = {"base_url": "http://elsewhere/v1", "timeout_s": 9.0, "tries": 9, "patience_s": 9.0}
     other = {"model": "m", "prompt": "dense", "max_tokens": 9, "temperature": 0.5, "facts_suffix": True}
     assert identity(good.model_copy(update=same)) == identity(good)
     for name, value in other.items():

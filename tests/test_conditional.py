@@ -1,4 +1,4 @@
-"""Writes under conditions: one suite for every kind of store that offers them, each over its real door."""
+"""Writes under conditions: one suite for every kind of store that offers them, each with a real file or server."""
 
 from __future__ import annotations
 
@@ -83,32 +83,32 @@ def test_a_write_happens_only_under_its_condition(kind: str, addresses: dict[str
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_many_writers_at_once_one_wins(kind: str, addresses: dict[str, str], tmp_path: Path) -> None:
-    """Threads, each with a door of its own, let go together: 8 creations, then 8 replacements of one version."""
+    """Threads, each with a file of its own, let go together: 8 creations, then 8 replacements of one version."""
     uri, options = place(kind, addresses, tmp_path)
-    doors = [conditional(uri, options) for _ in range(8)]
-    for turn in range(3):
-        found = doors[0].read()
+    files = [conditional(uri, options) for _ in range(8)]
+    for n in range(3):
+        found = files[0].read()
         start = threading.Barrier(8)
 
-        def write(k: int, found=found, start=start, turn=turn) -> str | None:
+        def write(k: int, found=found, start=start, n=n) -> str | None:
             start.wait()
-            data = f"{turn} {k}".encode()
-            return doors[k].create(data) if found is None else doors[k].replace(data, found.token)
+            data = f"{n} {k}".encode()
+            return files[k].create(data) if found is None else files[k].replace(data, found.token)
 
         with ThreadPoolExecutor(8) as pool:
             tokens = list(pool.map(write, range(8)))
         [winner] = [k for k in range(8) if tokens[k] is not None]
-        now = doors[0].read()
-        assert now is not None and (now.data, now.token) == (f"{turn} {winner}".encode(), tokens[winner])
+        now = files[0].read()
+        assert now is not None and (now.data, now.token) == (f"{n} {winner}".encode(), tokens[winner])
 
 
 def test_a_server_that_ignores_conditions_is_found_out(addresses: dict[str, str], tmp_path: Path) -> None:
     uri, options = place("s3-deaf", addresses, tmp_path)
-    door = conditional(uri, options)
-    token = door.create(b"first")
+    file = conditional(uri, options)
+    token = file.create(b"first")
     assert token is not None
-    assert not door.exact
-    now = door.read()
+    assert not file.exact
+    now = file.read()
     assert now is not None and (now.data, now.token) == (b"first", token)
     other = conditional(uri, options)
     other.exact = False
@@ -118,17 +118,17 @@ def test_a_server_that_ignores_conditions_is_found_out(addresses: dict[str, str]
 
 
 def test_a_store_without_conditions_reads_before_it_writes() -> None:
-    door = conditional("memory://bucket/lease.json", {})
-    assert isinstance(door, PlainFile) and not door.exact
-    token = door.create(b"first")
+    file = conditional("memory://bucket/lease.json", {})
+    assert isinstance(file, PlainFile) and not file.exact
+    token = file.create(b"first")
     assert token is not None
-    assert (door.create(b"second"), door.replace(b"second", "old")) == (None, None)
-    assert door.replace(b"second", token) is not None
-    door.remove(token)
-    now = door.read()
+    assert (file.create(b"second"), file.replace(b"second", "old")) == (None, None)
+    assert file.replace(b"second", token) is not None
+    file.remove(token)
+    now = file.read()
     assert now is not None and now.data == b"second"
-    door.remove(now.token)
-    assert door.read() is None
+    file.remove(now.token)
+    assert file.read() is None
 
 
 def test_a_missing_bucket_is_an_error_and_no_refusal(addresses: dict[str, str]) -> None:
@@ -141,9 +141,9 @@ def test_a_reader_of_a_local_file_sees_it_whole(tmp_path: Path) -> None:
     """A process replaces the file all the time; every read finds one of the contents, whole."""
     path = tmp_path / "lease.json"
     program = (
-        "import sys; from rushes.media.conditional import LocalFile; door = LocalFile(sys.argv[1]);"
-        "token = door.create(b'0' * 5000)\n"
-        "for k in range(400): token = door.replace(str(k % 10).encode() * 5000, token); assert token"
+        "import sys; from rushes.media.conditional import LocalFile; file = LocalFile(sys.argv[1]);"
+        "token = file.create(b'0' * 5000)\n"
+        "for k in range(400): token = file.replace(str(k % 10).encode() * 5000, token); assert token"
     )
     words = [sys.executable, "-c", program, str(path)]
     seen = set()
@@ -161,8 +161,8 @@ def test_a_reader_of_a_local_file_sees_it_whole(tmp_path: Path) -> None:
 def test_a_killed_process_leaves_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "lease.json"
     program = (
-        "import sys, time; from rushes.media.conditional import LocalFile; door = LocalFile(sys.argv[1])\n"
-        "with door._locked(): print('locked', flush=True); time.sleep(60)"
+        "import sys, time; from rushes.media.conditional import LocalFile; file = LocalFile(sys.argv[1])\n"
+        "with file._locked(): print('locked', flush=True); time.sleep(60)"
     )
     words = [sys.executable, "-c", program, str(path)]
     with subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(SRC)}, stdout=subprocess.PIPE, text=True) as process:

@@ -109,7 +109,7 @@ def test_copies_hold_no_foreign_frame_and_no_hole(source, tmp_path, name):
     assert len(good) == (1 if name in NO_ENTRY else 3), [r.error for r in results]
     for clip, result in zip(film.thirds(), results, strict=True):
         if result.error:
-            assert "cannot be entered" in result.error
+            assert "cannot be entered" in result.error.what
             continue
         assert clip.span.start_pts <= result.start_pts < result.end_pts <= clip.span.end_pts
         kept = film.inside(result.start_pts, result.end_pts)
@@ -201,7 +201,9 @@ def test_a_span_without_key_frame_stays_a_reference(source, tmp_path):
     film = source("h264.mp4")
     (result,) = film.cut(tmp_path, [ClipSpan("ab", Span(film.pts[16], film.pts[28]))])
     assert result.uri is None and result.n_frames == 0
-    assert "no key frame inside the span" in result.error
+    assert "no key frame inside the span" in result.error.what
+    assert (result.error.uri, result.error.step) == (film.uri, "clips")
+    assert result.error.mend == 'set clips.mode = "encode" for such footage'
     assert not list(tmp_path.rglob("*.*"))
 
 
@@ -260,7 +262,7 @@ def test_a_file_that_is_not_what_was_meant_is_an_error_and_removed(source, tmp_p
 
     monkeypatch.setattr(clip_file.ClipFile, "mux", loses_one)
     results = film.cut(tmp_path, film.thirds()[:1])
-    assert "packets and" in results[0].error or "frame" in results[0].error
+    assert "packets and" in results[0].error.what or "frame" in results[0].error.what
     assert results[0].uri is None
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
@@ -338,7 +340,8 @@ def test_an_encoder_that_does_not_open_is_an_error_of_its_clip(source, tmp_path,
     film = source("h264.mp4")
     monkeypatch.setattr(cut_encode, "PRESET", "nosuch")
     results = film.cut(tmp_path, mode="encode")
-    assert [r.uri for r in results] == [None] * 3 and all("x264" in r.error for r in results)
+    assert [r.uri for r in results] == [None] * 3 and all("x264" in r.error.what for r in results)
+    assert {(r.error.uri, r.error.step) for r in results} == {(film.uri, "clips")} and all(r.error.mend for r in results)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 

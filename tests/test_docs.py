@@ -257,7 +257,7 @@ def test_every_column_has_its_line(name: str) -> None:
     stamps = {column.name for column in STAMPS}
     told = [row[:3] for row in rows(section(page("tables.md"), f"## `{name}`"))]
     assert told == [[c.name, KINDS[c.kind], c.unit] for c in TABLES[name].columns if c.name not in stamps]
-    keys = re.search(r"Key: (.*), fingerprint\.", section(page("tables.md"), f"## `{name}`"))
+    keys = re.search(r"Key:\s+(.*?),\s+fingerprint\.", section(page("tables.md"), f"## `{name}`"), re.DOTALL)
     assert keys and tuple(re.findall(r"`(\w+)`", keys[1])) == TABLES[name].keys
 
 
@@ -298,6 +298,33 @@ def test_the_version_is_the_newest_in_the_changelog() -> None:
 def anchors(path: Path) -> set[str]:
     titles = re.findall(r"^#+ (.*)$", prose(path.read_text(encoding="utf-8")), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def too_wide(text: str) -> list[str]:
+    """The lines of text that go beyond 100 columns and have a place where they could end earlier.
+
+    Tables, code blocks and headings may be wider. So may a line that cannot be broken: its code spans and the targets of its links, taken
+    as whole words, leave one word beside the mark of a list.
+    """
+    found = []
+    for line in re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.DOTALL | re.MULTILINE).splitlines():
+        words = re.sub(r"^[-*>\d.\s]+", "", re.sub(r"(`+)[^`]*\1", "code", line)).split()
+        if len(line) > 100 and not line.startswith(("|", "    ", "#")) and len(words) > 1:
+            found.append(line)
+    return found
+
+
+def test_the_ruler_of_lines() -> None:
+    """It finds a paragraph and an item of a list that are too wide, and nothing that may be wide."""
+    words, code = "word " * 20, "`" + "long code " * 11 + "`"
+    wide = [words + "end", f"- {words}end", f"  {words}end"]
+    fine = [words.strip(), f"| {words * 2}|", f"    {words * 2}", f"# {words * 2}", f"- {code}.", f"[page](https://{'a' * 100})"]
+    assert too_wide("\n".join([*wide, *fine, "```", words * 2, "```", "  ```", words * 2, "  ```"])) == wide
+
+
+@pytest.mark.parametrize("path", PAGES, ids=IDS)
+def test_text_ends_at_100_columns(path: Path) -> None:
+    assert too_wide(path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize("path", PAGES, ids=IDS)

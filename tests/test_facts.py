@@ -123,7 +123,7 @@ def test_light_is_told_in_stops_from_middle_grey() -> None:
 
 
 def test_the_engine_labels_itself_and_repeats_itself() -> None:
-    engine = make_engine(CaptionSettings())
+    engine = make_engine(CaptionSettings(), 8)
     assert engine is not None
     request = Request("c", (), (), FULL, "/footage/a.mp4", SPAN)
 

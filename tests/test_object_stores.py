@@ -607,11 +607,25 @@ def test_footage_of_a_web_server(s3, films, monkeypatch):
         find_footage([url], {})
 
 
-def test_a_web_server_without_ranges_is_told_so(s3):
+def test_a_web_server_without_ranges_is_an_error_that_says_so(s3, monkeypatch):
+    """The same error whether a file is identified or scanned."""
+    monkeypatch.setattr(remote, "BLOCK_BYTES", len(DATA) // 4)
+    url = f"{s3.url}/footage/open/b.bin"
     s3.put("footage/open/b.bin", DATA + DATA, public=True)
     s3.misbehave("drop_range", key="b.bin")
-    with pytest.raises(ProbeError, match="no ranged reads"):
-        video_id(f"{s3.url}/footage/open/b.bin", 2 * len(DATA), {})
+
+    def scanned() -> None:
+        with storage.open_seekable(url, {}) as source:
+            source.seek(len(DATA))
+            source.read(100)
+
+    for read in (lambda: video_id(url, 2 * len(DATA), {}), scanned):
+        with pytest.raises(ProbeError) as caught:
+            read()
+        error = caught.value
+        assert (error.what, error.uri) == ("the server gives no ranged reads", url)
+        assert error.mend == "copy the file to a local disk or an object store"
+        assert error.permanent
 
 
 # The whole path, as a process

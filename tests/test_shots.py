@@ -15,12 +15,12 @@ from pictures import film, still
 from rushes.errors import RecipeError, StoreError
 from rushes.recipe import ShotSettings
 from rushes.scan.content import Content
-from rushes.scan.peers import Peers
+from rushes.scan.scenedetect_meters import PySceneDetectMeters
 from rushes.shots import find_shots, needed_signals
 from rushes.shots.adaptive import adaptive_cuts
 from rushes.shots.content import content_cuts
 from rushes.shots.gradual import Transition
-from rushes.shots.peer import peer_cuts
+from rushes.shots.scenedetect_cuts import scenedetect_cuts
 from rushes.shots.spans import absorb
 from shot_signals import signals_of
 
@@ -97,14 +97,14 @@ def test_peers_inside_the_pass_equal_pyscenedetect_outside_it():
     _, frames = bgr_film()
     pts = steps(np.random.default_rng(1), len(frames), True)
     names = {"hash": HashDetector, "histogram": HistogramDetector, "content": ContentDetector, "adaptive": AdaptiveDetector}
-    peers = Peers(tuple(names), TICK, None)
+    meters = PySceneDetectMeters(tuple(names), TICK, None)
     for frame, p in zip(frames, pts, strict=True):
-        peers.push_bgr(frame, int(p))
-    signals = peers.finish()
-    assert set(signals) == {c.name for c in peers.columns}
+        meters.push_bgr(frame, int(p))
+    signals = meters.finish()
+    assert set(signals) == {c.name for c in meters.columns}
     found = 0
     for name, kind in names.items():
-        cuts = peer_cuts(name, signals[f"psd_{name}"], pts, TICK, min_s=0.3).tolist()
+        cuts = scenedetect_cuts(name, signals[f"psd_{name}"], pts, TICK, min_s=0.3).tolist()
         assert cuts == peer_on(kind(min_scene_len=0.3), frames, pts), name
         found += len(cuts)
     assert found >= 9
@@ -113,7 +113,7 @@ def test_peers_inside_the_pass_equal_pyscenedetect_outside_it():
 
 def test_a_detector_pyscenedetect_does_not_have_is_named_with_those_it_has():
     with pytest.raises(RecipeError, match=r"'hsh'.*hash"):
-        Peers(("hsh",), TICK, 25.0)
+        PySceneDetectMeters(("hsh",), TICK, 25.0)
 
 
 def test_a_missing_signal_is_named():

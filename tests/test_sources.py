@@ -112,7 +112,9 @@ def test_links_are_followed_once_and_broken_ones_are_failed_rows(tmp_path):
     (tmp_path / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
     found = find_footage([str(tmp_path)], {})
     assert [(i.uri, i.size) for i in found.items] == [(video, 1), (str(tmp_path / "gone.mp4"), None)]
-    assert found.missing == [(str(tmp_path / "gone.mp4"), "there is no such file")]
+    (error,) = found.missing
+    assert (error.uri, error.what, error.step) == (str(tmp_path / "gone.mp4"), "there is no such file", "probe")
+    assert error.mend == "check the name, or take it out of the footage"
 
 
 def test_the_store_is_not_footage(tmp_path):
@@ -148,7 +150,7 @@ def test_manifest_entries_and_columns(tmp_path, kind):
     found = find_footage([manifest(tmp_path, kind, rows)], {})
     gone = str(tmp_path / "no.mp4")
     assert [(i.uri, i.size) for i in found.items] == [(b, 1), (gone, None), (a, 1)]
-    assert found.missing == [(gone, "there is no such file")]
+    assert [(e.uri, e.what) for e in found.missing] == [(gone, "there is no such file")]
     extra = {i.uri: i.extra for i in found.items}
     assert extra[a] == ({} if kind == "txt" else {"camera": "007", "prompt": "狗 runs"})
     assert extra[b] == ({} if kind == "txt" else {"camera": None, "prompt": "x"})
@@ -166,7 +168,7 @@ def test_manifest_numbers_stay_numbers_and_columns_survive_a_folder(tmp_path):
 def test_a_folder_in_a_manifest_is_a_failed_row(tmp_path):
     put(tmp_path, "d/a.mp4")
     found = find_footage([manifest(tmp_path, "txt", [{"uri": "d"}])], {})
-    assert found.missing == [(str(tmp_path / "d"), "it is a folder, not a file")]
+    assert [(e.uri, e.what) for e in found.missing] == [(str(tmp_path / "d"), "it is a folder, not a file")]
 
 
 ERRORS = {
@@ -220,7 +222,7 @@ def test_remote_prefix_pattern_file_and_manifest(memory):
         "memory://raw/e.dat": (3, {"cam": "8"}),
         "memory://raw/d/no.mp4": (None, {"cam": "9"}),
     }
-    assert listed.missing == [("memory://raw/d/no.mp4", "there is no such file")]
+    assert [(e.uri, e.what) for e in listed.missing] == [("memory://raw/d/no.mp4", "there is no such file")]
     for url in ("memory://raw/none.mp4", "memory://raw/*.mkv"):
         with pytest.raises(FootageError, match="nothing"):
             find_footage([url], {})

@@ -24,8 +24,8 @@ from pictures import still
 from rushes.errors import MissingExtra, ProbeError, StorageError
 from rushes.media import storage
 from rushes.media.address import local_path, public_uri
+from rushes.media.error_translation import read_error, write_error
 from rushes.media.identity import video_id
-from rushes.media.mishap import read_error, write_error
 from rushes.media.storage import listing, open_seekable, put_atomic, stat
 
 MIB = 1 << 20

@@ -45,7 +45,7 @@ def spared(blows: Sequence[Blow]) -> list[Blow]:
     return found
 
 
-def told(struck: Struck) -> str:
+def line_of(struck: Struck) -> str:
     """A line on one blow."""
     held = f"{struck.answers} captions held up to {struck.oldest_s:.1f} s" if struck.answers else ""
     notes = [f"{struck.scans} scans anew" if struck.scans else "", held]
@@ -99,7 +99,7 @@ def main() -> int:
                 print(f"undisturbed  {scene.name}: {usual.usual_s:.1f} s, {usual.captions} captions", flush=True)
             for one in campaigns[scene.name].go(blows):
                 struck.append(one)
-                print(told(one), *(f"\n    {problem}" for problem in one.problems), flush=True)
+                print(line_of(one), *(f"\n    {problem}" for problem in one.problems), flush=True)
             if len(struck) >= args.kills:
                 break
     table(struck)

@@ -95,7 +95,7 @@ MOMENTS = {
     m.name: m
     for m in (
         Moment("plan", at(0.02, 0.3)),
-        Moment("books open", came("runs"), 0.1),
+        Moment("run row written", came("runs"), 0.1),
         Moment("scan begins", lambda watch, _: bool(watch.children()), 0.5),
         Moment("mid scan", came("signals"), 1.0),
         Moment("frames being written", came("frames", TMP)),

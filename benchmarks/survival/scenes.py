@@ -46,7 +46,7 @@ class Scene:
 
 BETWEEN = ("between two files, driver", "between two files, child")
 SCAN = (
-    "plan", "books open", "scan begins", "mid scan", "frames being written", "signals written", "flush, after clips",
+    "plan", "run row written", "scan begins", "mid scan", "frames being written", "signals written", "flush, after clips",
     "flush, after videos", "marks written", *BETWEEN, *BETWEEN,
 )  # fmt: skip
 CAPTIONING = ("captions under way", "captions written", "last captions", "closing", BETWEEN[0], "any")
@@ -56,14 +56,15 @@ SCENES = (
     Scene("frames of kept clips, encoded files", (*PLAIN, "frames.keep=kept", "clips.mode=encode"), (*SCAN, *FILES, "any")),
     Scene(
         "shots changed", (*PLAIN, *CAPTIONS, "clips.mode=copy", "shots.detector=stride", "shots.stride_s=0.9"),
-        ("plan", "books open", "flush, after clips", "marks written", *FILES, *CAPTIONING), before=(*PLAIN, *CAPTIONS),
+        ("plan", "run row written", "flush, after clips", "marks written", *FILES, *CAPTIONING), before=(*PLAIN, *CAPTIONS),
     ),
     Scene(
-        "prompt changed", (*PLAIN, *CAPTIONS, "captions.prompt=short"), ("plan", "books open", *CAPTIONING), before=(*PLAIN, *CAPTIONS),
+        "prompt changed", (*PLAIN, *CAPTIONS, "captions.prompt=short"), ("plan", "run row written", *CAPTIONING),
+        before=(*PLAIN, *CAPTIONS),
     ),
     Scene(
         "files wanted later", (*PLAIN, "clips.mode=encode"),
-        ("plan", "books open", *FILES, BETWEEN[0], BETWEEN[0], "marks written", "any"), before=PLAIN,
+        ("plan", "run row written", *FILES, BETWEEN[0], BETWEEN[0], "marks written", "any"), before=PLAIN,
     ),
     Scene(
         "frames in several parts", SEVERAL, ("mid scan", "frames being written", "frames written", BETWEEN[1], "any"), footage="large",

@@ -210,7 +210,7 @@ def _asked(shown: str, request: urllib.request.Request, mend: str) -> Finding:
 
 
 def _engine() -> Finding:
-    """Daft reports its use to its makers unless told not to. A child starts the engine as a run does, and asks Daft itself."""
+    """Daft reports its use to its makers unless a variable forbids it. A child starts the engine as a run does, and asks Daft itself."""
     asked = subprocess.run([sys.executable, "-c", START_ENGINE], capture_output=True, text=True, check=False)
     if asked.returncode:
         last = (asked.stderr.strip().splitlines() or ["no message"])[-1]

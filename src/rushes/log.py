@@ -1,7 +1,7 @@
 """The structured log: one JSON object a line, off by default.
 
-Library code logs what happened through `note`; nothing is written unless the command's `--log` or the program's own handlers on the logger
-"rushes" ask for it.
+Library code logs an event with `note`. It goes nowhere unless the command was given `--log`, or the calling program added a handler to the
+logger "rushes".
 
     {"at": "2026-11-22T10:00:00.123456+00:00", "level": "info", "event": "video scanned", "run_id": ..., "stage": "scan",
      "key": ..., "uri": ..., "host": ..., "pid": ...}

@@ -46,7 +46,7 @@ def interruptible() -> threading.Event:
 
 
 class Screen:
-    """Shows a run's books on stderr. Use as a context manager; `update` may be called often."""
+    """Shows a run's counts on stderr. Use as a context manager; `update` may be called often."""
 
     def __init__(self, store: str) -> None:
         self.store = store
@@ -147,7 +147,7 @@ def clips_words(tally: Tally) -> str:
 
 
 def status_lines(row: Mapping[str, Any]) -> list[str]:
-    """A run's row in a few lines: state, books, rates, how busy each stage is, what holds it up, when it may end, what failed."""
+    """A run's row in a few lines: state, counts, rates, how busy each stage is, what holds it up, when it may end, what failed."""
     wall = max(1e-9, float(row["wall_s"]))
     live = row["status"] == "running"
     whose = f", process {row['pid']} on {row['host']}" if live else ""

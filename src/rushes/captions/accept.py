@@ -1,4 +1,4 @@
-"""Whether a completion is a caption: a pure judgement, with the reason when it is not."""
+"""Decides whether a model's completion can be stored as a caption, and says why when it cannot. Pure functions."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Why a completion is not a caption."""
+    """Why a completion is not a caption, and how to mend it where that is known."""
 
     fault: Fault
-    words: str
+    message: str
+    mend: str | None = None
 
 
 def accept(reply: Reply, schema: dict[str, Any] | None) -> Caption | Rejected:
-    """The caption in a completion; with `schema`, an object that keeps it, whose summary is the text."""
+    """The caption in a completion. With `schema` the completion must be a JSON object that keeps it; its summary is the caption's text."""
     if reply.finish_reason == "content_filter":
         return Rejected("refused", "the server's content filter stopped the answer (finish_reason 'content_filter')")
     if reply.refusal:
@@ -36,7 +37,7 @@ def accept(reply: Reply, schema: dict[str, Any] | None) -> Caption | Rejected:
     if reply.finish_reason == "length":
         used = f" after {reply.completion_tokens} tokens" if reply.completion_tokens is not None else ""
         return Rejected(
-            "truncated", f"the answer was cut off{used} (finish_reason 'length'), it ends {text[-60:]!r}; raise captions.max_tokens"
+            "truncated", f"the answer was cut off{used} (finish_reason 'length'), it ends {text[-60:]!r}", "raise captions.max_tokens"
         )
     if not text:
         return Rejected("empty", f"the answer is empty once tidied ({len(reply.text)} characters came)")

@@ -7,17 +7,18 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-MOST_S = 30.0
-"""Longest wait that is ours to choose, seconds; a server's own Retry-After may be longer."""
+MAX_WAIT_S = 30.0
+"""Longest wait before another try, seconds, unless the server asks for more by Retry-After."""
 
 
 def backoff_s(tries: int, first_s: float) -> float:
-    """Seconds to wait after `tries` failed tries (>= 1): doubling from `first_s`, at most MOST_S, with 25 % of jitter either way.
+    """Seconds to wait after `tries` failed tries (>= 1): `first_s`, doubled with each further try, at most MAX_WAIT_S, and up to 25 % more
+    or less at random.
 
-    The jitter keeps clients that failed together from coming back together (the reason given in the AWS Architecture Blog's
-    "Exponential Backoff And Jitter", 2015).
+    The random part keeps clients whose requests failed at the same moment from sending them again at the same moment (AWS Architecture
+    Blog, "Exponential Backoff And Jitter", 2015).
     """
-    return min(first_s * 2.0 ** (tries - 1), MOST_S) * random.uniform(0.75, 1.25)
+    return min(first_s * 2.0 ** (tries - 1), MAX_WAIT_S) * random.uniform(0.75, 1.25)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -1,4 +1,6 @@
-"""One try at a chat server, as a value: the OpenAI client with its own retries off, its exceptions translated here and nowhere else."""
+"""Makes one try of a request to a chat server with the OpenAI client, whose own retries are off, and returns a reply or a FailedTry. The
+client's exceptions are translated here and nowhere else.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
 
 from rushes.captions.backoff import retry_after_s
-from rushes.captions.reply import Reply, Trouble, error_words, read_reply
+from rushes.captions.reply import FailedTry, Reply, error_message, read_reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -22,11 +24,11 @@ CONNECT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Session:
-    """What belongs to one event loop: asyncio's locks and connections cannot be used from another."""
+class _LoopConnections:
+    """The connections of one event loop, and its limit on requests under way: asyncio's objects cannot be used from another loop."""
 
     client: AsyncOpenAI
-    gate: asyncio.Semaphore
+    slots: asyncio.Semaphore
 
 
 class ChatClient:
@@ -34,7 +36,7 @@ class ChatClient:
 
     Args:
         base_url: the address, usually ending in /v1; may hold user:password@, which no message repeats.
-        key: sent as the bearer token; never logged, and removed from the server's words.
+        key: sent as the bearer token; never logged, and removed from the messages of the server.
         timeout_s: time limit of one try, from sending to the last byte, seconds.
         concurrency: most requests under way at once, in each event loop.
     """
@@ -44,21 +46,21 @@ class ChatClient:
         self._key = key
         self._timeout_s = timeout_s
         self._concurrency = concurrency
-        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, _Session] = WeakKeyDictionary()
+        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopConnections] = WeakKeyDictionary()
         parts = urlsplit(base_url)
         self.address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
         """The address as it may be shown: without user, password and query."""
         self._secrets = tuple(secret for secret in (key if key != "none" else "", parts.password or "") if secret)
 
     @property
-    def gate(self) -> asyncio.Semaphore:
-        """Bounds the requests under way in this event loop."""
-        return self._session().gate
+    def slots(self) -> asyncio.Semaphore:
+        """A semaphore that limits the requests under way in this event loop to `concurrency`."""
+        return self._connections().slots
 
-    async def ask(self, body: dict[str, Any]) -> Reply | Trouble:
+    async def ask(self, body: dict[str, Any]) -> Reply | FailedTry:
         """Send one chat completion request.
 
-        By the plain `post`: the typed `create` walks the whole message first, which costs as much CPU as all the rest.
+        It uses the client's plain `post`, since the typed `create` first walks the whole message, which takes as much CPU as all the rest.
 
         Args:
             body: the request as JSON will hold it.
@@ -66,7 +68,7 @@ class ChatClient:
         got = await self._once(lambda client: client.post("/chat/completions", cast_to=bytes, body=body), self._timeout_s)
         return read_reply(got) if isinstance(got, bytes) else got
 
-    async def models(self) -> tuple[str, ...] | Trouble:
+    async def models(self) -> tuple[str, ...] | FailedTry:
         """The models the server lists; empty when its list has another form."""
         got = await self._once(lambda client: client.get("/models", cast_to=bytes), min(self._timeout_s, CONNECT_S))
         if not isinstance(got, bytes):
@@ -80,49 +82,49 @@ class ChatClient:
         return tuple(name for name in names if isinstance(name, str))
 
     async def close(self) -> None:
-        """Close the connections of this event loop; those of another only that loop can close."""
-        session = self._sessions.pop(asyncio.get_running_loop(), None)
-        if session:
-            await session.client.close()
+        """Close the connections of this event loop; only the loop that opened connections can close them."""
+        connections = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if connections:
+            await connections.client.close()
 
-    def _session(self) -> _Session:
+    def _connections(self) -> _LoopConnections:
         loop = asyncio.get_running_loop()
-        session = self._sessions.get(loop)
-        if session is None:
+        connections = self._by_loop.get(loop)
+        if connections is None:
             from openai import AsyncOpenAI, Timeout
 
             timeout = Timeout(self._timeout_s, connect=min(self._timeout_s, CONNECT_S))
             client = AsyncOpenAI(base_url=self._base_url, api_key=self._key, max_retries=0, timeout=timeout)
-            session = self._sessions[loop] = _Session(client, asyncio.Semaphore(self._concurrency))
-        return session
+            connections = self._by_loop[loop] = _LoopConnections(client, asyncio.Semaphore(self._concurrency))
+        return connections
 
-    async def _once(self, call: _Call, limit_s: float) -> bytes | Trouble:
-        """The body of a 200 answer, or what went wrong."""
+    async def _once(self, call: _Call, limit_s: float) -> bytes | FailedTry:
+        """The body of an answer with status 200, or why the try failed."""
         from openai import APIConnectionError, APIStatusError, APITimeoutError
 
-        late = Trouble(f"no answer within {limit_s:g} s", timed_out=True)
+        late = FailedTry(f"no answer within {limit_s:g} s", timed_out=True)
         try:
             async with asyncio.timeout(limit_s):
-                return await call(self._session().client)
+                return await call(self._connections().client)
         except (TimeoutError, APITimeoutError):
             return late
         except APIStatusError as error:
             return self._refused(error)
         except APIConnectionError as error:
             cause = error.__cause__
-            return Trouble(self._mask(f"no answer ({type(cause).__name__}: {cause})" if cause else "no answer"))
+            return FailedTry(self._mask(f"no answer ({type(cause).__name__}: {cause})" if cause else "no answer"))
 
-    def _refused(self, error: APIStatusError) -> Trouble:
-        words, code = error_words(error.response.text, error.body)
+    def _refused(self, error: APIStatusError) -> FailedTry:
+        words, code = error_message(error.response.text, error.body)
         wait = retry_after_s(error.response.headers)
-        return Trouble(
-            f"status {error.status_code}: {self._mask(words) or 'no words'}", status=error.status_code, retry_after_s=wait, code=code
+        return FailedTry(
+            f"status {error.status_code}: {self._mask(words) or 'no message'}", status=error.status_code, retry_after_s=wait, code=code
         )
 
-    def _mask(self, words: str) -> str:
+    def _mask(self, message: str) -> str:
         for secret in self._secrets:
-            words = words.replace(secret, "***")
-        return words
+            message = message.replace(secret, "***")
+        return message
 
 
 if TYPE_CHECKING:

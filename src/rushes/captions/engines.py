@@ -1,8 +1,14 @@
-"""From the recipe's `[captions]` to an engine, and to what identifies its captions."""
+"""The caption engines as one written table: how each is made, what its captions depend on, and what it needs. A new engine is added here,
+and its name to `captions.engine` in `recipe.py`.
+"""
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import urlsplit
 
 from rushes.captions import facts, openai_engine
@@ -10,6 +16,27 @@ from rushes.captions.prompts import load_prompt
 from rushes.captions.request import Engine
 from rushes.errors import RecipeError
 from rushes.recipe import CaptionSettings
+
+Need = Literal["frames", "measures"]
+"""What captions are made from: the stored frames of the clip, or its measures."""
+NO_CAPTIONS = "none"
+"""The value of `captions.engine` under which a run makes no captions."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineEntry:
+    """One caption engine. Each function takes the recipe's table `captions` and raises RecipeError where a value cannot be used.
+
+    Attributes:
+        make: builds the engine, which keeps at most so many requests under way; contacts nothing.
+        identity: what its captions depend on besides frames and measures, as values that JSON can hold: code version, model, prompt.
+            The fingerprint is made from it, so it must not hold what changes no caption, such as an address or a time limit.
+        needs: what its captions are made from. The fingerprint then includes that of the frames or of the measures.
+    """
+
+    make: Callable[[CaptionSettings, int], Engine]
+    identity: Callable[[CaptionSettings], dict[str, object]]
+    needs: Callable[[CaptionSettings], frozenset[Need]]
 
 
 def make_engine(settings: CaptionSettings, concurrency: int) -> Engine | None:
@@ -20,12 +47,47 @@ def make_engine(settings: CaptionSettings, concurrency: int) -> Engine | None:
         concurrency: requests under way at once.
 
     Raises:
-        RecipeError: the model, the address or the prompt is missing or cannot be used.
+        RecipeError: there is no such engine; or the model, the address or the prompt is missing or cannot be used.
     """
-    if settings.engine == "none":
+    entry = _entry(settings)
+    return None if entry is None else entry.make(settings, concurrency)
+
+
+def identity(settings: CaptionSettings) -> dict[str, object] | None:
+    """What a caption depends on, the engine's name included: it goes into the fingerprint. None for "none".
+
+    Where and how fast a server is asked is not in it.
+
+    Raises:
+        RecipeError: there is no such engine; or the model or the prompt is missing.
+    """
+    entry = _entry(settings)
+    return None if entry is None else {**entry.identity(settings), "engine": settings.engine}
+
+
+def needs(settings: CaptionSettings) -> frozenset[Need]:
+    """What captions under these settings are made from; empty for "none".
+
+    Raises:
+        RecipeError: there is no such engine.
+    """
+    entry = _entry(settings)
+    return frozenset() if entry is None else entry.needs(settings)
+
+
+def _entry(settings: CaptionSettings) -> EngineEntry | None:
+    name: str = settings.engine
+    if name == NO_CAPTIONS:
         return None
-    if settings.engine == "facts":
-        return facts.FactsEngine()
+    if name not in ENGINES:
+        known = (*ENGINES, NO_CAPTIONS)
+        near = difflib.get_close_matches(name, known, n=1)
+        mend = f"use {near[0]!r}" if near else f"use one of {', '.join(known)}"
+        raise RecipeError(f"captions.engine = {name!r}: there is no such engine", step="recipe", mend=mend)
+    return ENGINES[name]
+
+
+def _make_openai(settings: CaptionSettings, concurrency: int) -> Engine:
     _model(settings)
     key = os.environ.get("OPENAI_API_KEY") or "none"
     return openai_engine.OpenAIEngine(
@@ -33,22 +95,9 @@ def make_engine(settings: CaptionSettings, concurrency: int) -> Engine | None:
     )
 
 
-def identity(settings: CaptionSettings) -> dict[str, object]:
-    """What a caption depends on: it goes into the fingerprint. Where and how fast the server is asked does not.
-
-    Captions of the engine "facts", and all captions under `facts_suffix`, depend on the measures as well: their fingerprint must
-    include that of the measures.
-
-    Raises:
-        RecipeError: the model or the prompt is missing.
-    """
-    if settings.engine == "none":
-        return {"engine": "none"}
-    if settings.engine == "facts":
-        return {"engine": "facts", "facts_code": facts.CODE}
+def _identity_of_openai(settings: CaptionSettings) -> dict[str, object]:
     prompt = load_prompt(settings.prompt)
     return {
-        "engine": "openai",
         "code": openai_engine.CODE,
         "model": _model(settings),
         "prompt": prompt.text,
@@ -63,18 +112,34 @@ def _model(settings: CaptionSettings) -> str:
     if not settings.model:
         raise RecipeError(
             'captions.engine = "openai" but captions.model is not set',
+            step="recipe",
             mend="set captions.model to the name the server uses, such as Qwen/Qwen3-VL-8B-Instruct",
         )
     return settings.model
 
 
 def _base_url(settings: CaptionSettings) -> str:
-    """No default: footage is never sent to an address nobody named."""
+    """The server's address. There is no default, so that footage is never sent to an address that nobody named."""
     url = settings.base_url or os.environ.get("OPENAI_BASE_URL") or ""
     mend = "set captions.base_url or the variable OPENAI_BASE_URL to the server's address, such as http://127.0.0.1:8000/v1"
     if not url:
-        raise RecipeError('captions.engine = "openai" but there is no address of a server', mend=mend)
+        raise RecipeError('captions.engine = "openai" but there is no address of a server', step="recipe", mend=mend)
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise RecipeError(f"captions.base_url = {url.rpartition('@')[2]!r} is not an http address", mend=mend)
+        raise RecipeError(f"captions.base_url = {url.rpartition('@')[2]!r} is not an http address", step="recipe", mend=mend)
     return url
+
+
+ENGINES: dict[str, EngineEntry] = {
+    "facts": EngineEntry(
+        make=lambda settings, concurrency: facts.FactsEngine(),
+        identity=lambda settings: {"facts_code": facts.CODE},
+        needs=lambda settings: frozenset({"measures"}),
+    ),
+    "openai": EngineEntry(
+        make=_make_openai,
+        identity=_identity_of_openai,
+        needs=lambda settings: frozenset({"frames", "measures"} if settings.facts_suffix else {"frames"}),
+    ),
+}
+"""`captions.engine` -> its engine."""

@@ -1,42 +1,45 @@
-"""What is wrong with a caption server, and how to mend it, in words."""
+"""Says in words what is wrong with a caption server and how to mend it."""
 
 from __future__ import annotations
 
-from rushes.captions.reply import QUOTA, Trouble
+from rushes.captions.reply import QUOTA, FailedTry
 
 _ADDRESS = "captions.base_url usually ends in /v1"
 _SHOWN = 5
 """Most model names quoted from the server's list."""
 
 
-def explain(trouble: Trouble, address: str, model: str, *, tries: int, listed: tuple[str, ...] = ()) -> tuple[str, str]:
+def explain(failure: FailedTry, address: str, model: str, *, tries: int, listed: tuple[str, ...] = ()) -> tuple[str, str]:
     """What went wrong and how to mend it.
 
     Args:
-        trouble: the last try.
+        failure: the last failed try.
         address: the server's address, without secrets.
         model: the model asked for.
-        tries: how often it was tried.
-        listed: the models the server lists, as far as known.
+        tries: number of tries.
+        listed: the models that the server lists; empty where they are not known.
     """
     server = f"the caption server at {address}"
-    status = trouble.status
-    if trouble.unreadable:
+    status = failure.status
+    if failure.unreadable:
         return (
-            f"{server} does not speak the chat completions protocol: {trouble.words}",
+            f"{server} does not speak the chat completions protocol: {failure.message}",
             f"set captions.base_url to its OpenAI-compatible address; {_ADDRESS}",
         )
     if status in (401, 403):
-        return f"{server} refused the key: {trouble.words}", "set the variable OPENAI_API_KEY to a key this server accepts"
-    if status == 402 or trouble.code == QUOTA:
-        return f"{server} wants payment: {trouble.words}", "top up the account, or choose another server with captions.base_url"
+        return f"{server} refused the key: {failure.message}", "set the variable OPENAI_API_KEY to a key this server accepts"
+    if status == 402 or failure.code == QUOTA:
+        return f"{server} wants payment: {failure.message}", "top up the account, or choose another server with captions.base_url"
     if status in (400, 404, 422):
         names = f"; it lists {', '.join(listed[:_SHOWN])}{' ...' if len(listed) > _SHOWN else ''}" if listed else ""
-        return f"{server} has no model {model!r}: {trouble.words}{names}", f"set captions.model to the name the server uses; {_ADDRESS}"
+        return f"{server} has no model {model!r}: {failure.message}{names}", f"set captions.model to the name the server uses; {_ADDRESS}"
     if status == 429:
-        return f"{server} is too busy: {trouble.words} (tries: {tries})", "lower captions.concurrency, or run the same command again later"
+        return (
+            f"{server} is too busy: {failure.message} (tries: {tries})",
+            "lower captions.concurrency, or run the same command again later",
+        )
     return (
-        f"{server} is not there: {trouble.words} (tries: {tries})",
+        f"{server} is not there: {failure.message} (tries: {tries})",
         "start it, or set captions.base_url or OPENAI_BASE_URL to where it is, then run the same command again; "
         'captions.engine = "facts" needs no server',
     )

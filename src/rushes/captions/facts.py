@@ -1,6 +1,7 @@
-"""Captions without a model: a sentence or two of what was measured, labelled "Measured:" so that no one takes it for a description.
+"""Captions without a model: one or two sentences that say what was measured, labelled "Measured:" so that no one takes them for a
+description.
 
-Every word stands for a column of the clip; a column that is null is not spoken of. The same columns always give the same words.
+Each phrase says the value of one column of the clip; a column that is null is left out. The same columns always give the same sentences.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping
 from rushes.captions.request import Answer, Request
 
 CODE = 1
-"""Raised by hand when the sentence changes."""
+"""Raise when the sentences for the same columns change."""
 MODEL = "rushes-facts"
 LABEL = "Measured:"
 
@@ -39,14 +40,14 @@ CAMERA = {
 }
 """Words for `camera_motion`. A zoom and a move forward look alike to what is measured, so both are named."""
 SURE = 0.5
-"""The camera is spoken of only when `camera_motion_confidence` (0 to 1) is at least this: a direction that holds half of the motion, all of
-the time (measures/camera.py)."""
+"""Least `camera_motion_confidence` (0 to 1) at which the sentence says what the camera does: a direction that holds half of the motion, all
+of the time (measures/camera.py)."""
 SHARE = 0.1
-"""A clipped share of the picture, or a frozen share of the clip, is spoken of from a tenth on."""
+"""Least clipped share of the picture, and least frozen share of the clip, that the sentence mentions."""
 
 
 class FactsEngine:
-    """Makes the sentence; needs no frames, no weights and no server, and never fails."""
+    """The engine `facts`: needs no frames, no model and no server, and never fails."""
 
     async def check(self) -> None:
         """Nothing to check."""

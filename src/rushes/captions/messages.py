@@ -13,7 +13,8 @@ def clip_message(prompt: Prompt, request: Request) -> list[dict[str, Any]]:
     """One user message of text and image parts (many chat templates of vision models have no system role).
 
     The prompt comes first so that servers with a prefix cache read it once. Images are data URLs of the stored JPEG bytes,
-    unchanged. The times are told in words because a list of images carries none (the form LLaVA-Video was trained on).
+    unchanged. The time of each frame is written before it, since a list of images has no times (LLaVA-Video was
+    trained on this form).
     """
     length_s = request.span_s[1] - request.span_s[0]
     count = len(request.frames)

@@ -1,11 +1,11 @@
 """Captions from any OpenAI-compatible server: vLLM, SGLang, TGI, Ollama, transformers serve and others.
 
-Whose fault it is decides everything. A fault of the server (not there, key refused, model unknown, too busy through all tries) raises
-ServerError, and the clip stays pending. A fault of the clip (its request is refused, its answer is unusable, or the server breaks on it
-alone) is an Answer with a reason.
+A failure is either the server's or the clip's. If the server is at fault (it is not there, refuses the key, does not know the model, or is
+too busy through all tries), `caption` raises ServerError and the clip stays pending. If the clip is at fault (the server refuses its
+request, its answer cannot be used, or the server fails on it and on no other), `caption` returns an Answer with a reason.
 
-A prompt too long for the model is such a failure, not a second try with fewer frames: captions of one fingerprint all come from the same
-kind of request.
+A request that is too long for the model is a failure of the clip. It is not sent again with fewer frames, so that all captions of one
+fingerprint come from the same kind of request.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from __future__ import annotations
 import time
 
 from rushes.captions.accept import Rejected, accept
-from rushes.captions.asking import TOO_LONG, Asker
+from rushes.captions.chat_requests import TOO_LONG, ChatRequester
 from rushes.captions.client import ChatClient
 from rushes.captions.explain import explain
 from rushes.captions.facts import sentence
 from rushes.captions.messages import clip_message
 from rushes.captions.prompts import Prompt
-from rushes.captions.reply import QUOTA, Reply, Trouble
+from rushes.captions.reply import QUOTA, FailedTry, Reply
 from rushes.captions.request import Answer, Fault, Request
 from rushes.errors import ServerError
 from rushes.recipe import CaptionSettings
 
 CODE = 1
-"""Raised by hand when the message sent, or what is made of an answer, changes."""
+"""Raise when the message that is sent, or the caption that is made of an answer, changes."""
 
 
 class OpenAIEngine:
@@ -33,7 +33,7 @@ class OpenAIEngine:
 
     Args:
         settings: the recipe's captions section; `model` is set.
-        prompt: the words and, for structured captions, the schema.
+        prompt: the text and, for structured captions, the schema of the answer.
         base_url: the server's address.
         key: the API key; "none" for a server without one.
         concurrency: requests under way at once.
@@ -47,55 +47,57 @@ class OpenAIEngine:
         self._model = settings.model or ""
         self._prompt = prompt
         self._client = ChatClient(base_url=base_url, key=key, timeout_s=settings.timeout_s, concurrency=concurrency)
-        self._asker = Asker(self._client, settings, prompt.schema, first_backoff_s=first_backoff_s)
+        self._requester = ChatRequester(self._client, settings, prompt.schema, first_backoff_s=first_backoff_s)
         self._answered = False
 
     async def check(self) -> None:
         """Make sure the server is there, takes the key and knows the model. Sends no image.
 
-        The model list is believed when it holds the model. Else (`transformers serve` lists other things, some servers have no
-        list) a tiny question settles it.
+        When the server's list of models has the model, that is enough. Otherwise (`transformers serve` lists other things, some servers
+        have no list) the server is asked a tiny question.
 
         Raises:
             ServerError: with the address and how to mend it.
         """
         try:
-            listed, tries = await self._asker.persist(self._client.models, self._settings.tries)
-            if isinstance(listed, Trouble):
+            listed, tries = await self._requester.with_retries(self._client.models, self._settings.tries)
+            if isinstance(listed, FailedTry):
                 if listed.status is None or listed.status in (401, 402, 403, 429):
                     raise self._error(listed, tries)
                 listed = ()
             if self._model in listed or f"{self._model}:latest" in listed:
                 return
-            got, tries = await self._asker.persist(self._asker.probe, self._settings.tries)
-            if isinstance(got, Trouble):
-                unknown = got.status in (400, 422) and "model" in got.words.lower()
-                if unknown or got.passing or got.unreadable or got.status in (401, 402, 403, 404):
+            got, tries = await self._requester.with_retries(self._requester.probe, self._settings.tries)
+            if isinstance(got, FailedTry):
+                unknown = got.status in (400, 422) and "model" in got.message.lower()
+                if unknown or got.transient or got.unreadable or got.status in (401, 402, 403, 404):
                     raise self._error(got, tries, listed=listed)
         finally:
             await self._client.close()
 
     async def caption(self, request: Request) -> Answer:
-        """Caption one clip; at most `concurrency` are under way at once, the rest wait their turn.
+        """Caption one clip; at most `concurrency` are under way at once, the others wait.
 
         Raises:
             ServerError: the fault is the server's; the clip stays pending.
         """
         if not request.frames:
-            return self._failed("no_frames", "no stored frame lies inside the clip; raise frames.per_s", 0.0, 0)
-        async with self._client.gate:
+            return self._answer(
+                0.0, 0, None, error_type="no_frames", error="no stored frame lies inside the clip", mend="raise frames.per_s"
+            )
+        async with self._client.slots:
             begun = time.monotonic()
-            outcome = await self._asker.complete(clip_message(self._prompt, request))
+            completion = await self._requester.complete(clip_message(self._prompt, request))
             seconds = time.monotonic() - begun
-        got, tries = outcome.got, outcome.tries
-        if isinstance(got, Trouble):
-            if outcome.server_down or self._is_servers(got):
+        got, tries = completion.got, completion.tries
+        if isinstance(got, FailedTry):
+            if completion.server_down or self._is_server_fault(got):
                 raise self._error(got, tries, request=request)
-            return self._failed(_fault(got), f"{got.words} (tries: {tries})", seconds, tries)
+            return self._answer(seconds, tries, None, error_type=_fault_of(got), error=f"{got.message} (tries: {tries})")
         self._answered = True
         made = accept(got, self._prompt.schema)
         if isinstance(made, Rejected):
-            return self._failed(made.fault, made.words, seconds, tries, got)
+            return self._answer(seconds, tries, got, error_type=made.fault, error=made.message, mend=made.mend)
         text = f"{made.text} {sentence(request.facts, request.span_s)}" if self._settings.facts_suffix else made.text
         return self._answer(seconds, tries, got, text=text, fields=made.fields)
 
@@ -103,12 +105,11 @@ class OpenAIEngine:
         """Close the connections of this event loop."""
         await self._client.close()
 
-    def _is_servers(self, trouble: Trouble) -> bool:
-        """401, 402, 404 and 429 concern every clip alike; so does 403, unless others were answered (gateways moderate with it)."""
-        return trouble.status in (401, 402, 404, 429) or (trouble.status == 403 and not self._answered)
-
-    def _failed(self, fault: Fault, words: str, seconds: float, tries: int, reply: Reply | None = None) -> Answer:
-        return self._answer(seconds, tries, reply, error_type=fault, error=words)
+    def _is_server_fault(self, failure: FailedTry) -> bool:
+        """Whether a refusal concerns all clips: 401, 402, 404 and 429 do, and 403 as long as no clip was answered (some gateways answer 403
+        to a picture that they do not allow).
+        """
+        return failure.status in (401, 402, 404, 429) or (failure.status == 403 and not self._answered)
 
     def _answer(
         self,
@@ -120,6 +121,7 @@ class OpenAIEngine:
         fields: dict[str, object] | None = None,
         error_type: Fault | None = None,
         error: str | None = None,
+        mend: str | None = None,
     ) -> Answer:
         return Answer(
             text=text,
@@ -133,24 +135,25 @@ class OpenAIEngine:
             tries=tries,
             error_type=error_type,
             error=error,
+            mend=mend,
         )
 
-    def _error(self, trouble: Trouble, tries: int, *, listed: tuple[str, ...] = (), request: Request | None = None) -> ServerError:
-        what, mend = explain(trouble, self._client.address, self._model, tries=tries, listed=listed)
+    def _error(self, failure: FailedTry, tries: int, *, listed: tuple[str, ...] = (), request: Request | None = None) -> ServerError:
+        what, mend = explain(failure, self._client.address, self._model, tries=tries, listed=listed)
         uri, span_s = (request.uri, request.span_s) if request else (None, None)
         error = ServerError(what, step="captions", mend=mend, uri=uri, span_s=span_s)
-        error.permanent = not trouble.passing or trouble.code == QUOTA
+        error.permanent = not failure.transient or failure.code == QUOTA
         return error
 
 
-def _fault(trouble: Trouble) -> Fault:
-    """The name of a failure that is a clip's own."""
-    if trouble.unreadable:
+def _fault_of(failure: FailedTry) -> Fault:
+    """The name of a failure that is the fault of one clip."""
+    if failure.unreadable:
         return "bad_answer"
-    if trouble.timed_out:
+    if failure.timed_out:
         return "timeout"
-    if trouble.status is None:
+    if failure.status is None:
         return "dropped"
-    if trouble.status >= 500:
+    if failure.status >= 500:
         return "server_error"
-    return "context_length" if TOO_LONG.search(trouble.words) else "request_refused"
+    return "context_length" if TOO_LONG.search(failure.message) else "request_refused"

@@ -1,4 +1,4 @@
-"""Prompts: the built-in ones, which are text files in `prompts/`, and a file of one's own."""
+"""Prompts: the built-in ones, which are text files in `prompts/`, or a text file of the user."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from rushes.captions.schema import SCHEMA
 from rushes.errors import RecipeError
 
 BUILT_IN = ("inspection", "inspection_zh", "short", "dense", "structured")
-"""What `captions.prompt` may name; anything else is the path of a text file."""
+"""Names of the built-in prompts; any other value of `captions.prompt` is the path of a text file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The words sent before the frames, and the schema of the answer if it is to be structured."""
+    """The text sent before the frames, and the JSON schema of the answer where it is to be structured."""
 
     name: str
     text: str
@@ -53,10 +53,13 @@ def load_prompt(name: str) -> Prompt:
         guess = f"did you mean {near[0]!r}? " if near else ""
         raise RecipeError(
             f"captions.prompt = {name!r} is neither a built-in prompt nor a file that can be read ({error.strerror or error})",
+            step="recipe",
             mend=f"{guess}name one of {', '.join(BUILT_IN)}, or the path of a UTF-8 text file",
         ) from error
     except UnicodeDecodeError as error:
-        raise RecipeError(f"the prompt file {name!r} is not UTF-8 (byte {error.start})", mend="save it as UTF-8 text") from error
+        raise RecipeError(
+            f"the prompt file {name!r} is not UTF-8 (byte {error.start})", step="recipe", mend="save it as UTF-8 text"
+        ) from error
     if not text:
-        raise RecipeError(f"the prompt file {name!r} is empty", mend="write the prompt into it, or name a built-in prompt")
+        raise RecipeError(f"the prompt file {name!r} is empty", step="recipe", mend="write the prompt into it, or name a built-in prompt")
     return Prompt(path.stem, text)

@@ -1,7 +1,7 @@
-"""Reading a server's answer: what came, or what went wrong, each as a value.
+"""Reads the answer of a chat server into a Reply or a FailedTry.
 
-Servers differ: content may be a list of parts, usage may be missing, an error may come with status 200, an error body may be
-OpenAI's envelope, FastAPI's `detail` or plain text. All that is settled here.
+Servers differ: the content may be a list of parts, the usage may be missing, an error may come with status 200, and an error body may be
+OpenAI's envelope, FastAPI's `detail` or plain text. All these forms are read here.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-WORDS = 300
-"""Most characters of a server's own words that are kept; some servers echo the whole request, images included."""
+MAX_MESSAGE = 300
+"""Most characters of a server's error message that are kept: some servers send the whole request back, images included."""
 QUOTA = "insufficient_quota"
 """OpenAI's code for an account without money, sent with status 429: waiting does not help."""
-_BROKEN_OFF = frozenset({"abort", "error"})
-"""Finish reasons of vLLM and SGLang for a request the server itself gave up."""
+_ABORTED = frozenset({"abort", "error"})
+"""Finish reasons of vLLM and SGLang for a request that the server itself aborted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
-    """One try that brought no completion. `status` is None when no HTTP answer came (or none in time)."""
+class FailedTry:
+    """A try of a request that gave no completion. `status` is None when no HTTP answer came, or none in time."""
 
-    words: str
+    message: str
     status: int | None = None
     timed_out: bool = False
     unreadable: bool = False
@@ -43,29 +43,29 @@ class Trouble:
     """The error code of OpenAI's envelope, such as "context_length_exceeded"."""
 
     @property
-    def passing(self) -> bool:
-        """True when another try may help: no answer, 5xx but 501, 429, and 408, 409 (the OpenAI client retries them) and 425 (RFC 8470)."""
+    def transient(self) -> bool:
+        """True when a retry may help: no answer, 5xx but 501, 429, and 408, 409 (the OpenAI client retries them) and 425 (RFC 8470)."""
         return not self.unreadable and (
             self.status is None or (self.status >= 500 and self.status != 501) or self.status in (408, 409, 425, 429)
         )
 
 
-def read_reply(body: bytes) -> Reply | Trouble:
+def read_reply(body: bytes) -> Reply | FailedTry:
     """The chat completion in the body of a 200 answer."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
-        return Trouble(f"the answer is not JSON, it begins {body[:60]!r}", status=200, unreadable=True)
+        return FailedTry(f"the answer is not JSON, it begins {body[:60]!r}", status=200, unreadable=True)
     if isinstance(value, dict) and value.get("error"):
         return _error_inside(value)
     choices = value.get("choices") if isinstance(value, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        return Trouble(f"the answer holds no message, it begins {body[:60]!r}", status=200, unreadable=True)
+        return FailedTry(f"the answer holds no message, it begins {body[:60]!r}", status=200, unreadable=True)
     finish = _text(choice.get("finish_reason"))
-    if finish in _BROKEN_OFF:
-        return Trouble(f"the server broke off the answer (finish_reason {finish!r})", status=500)
+    if finish in _ABORTED:
+        return FailedTry(f"the server broke off the answer (finish_reason {finish!r})", status=500)
     usage = value.get("usage")
     counts = usage if isinstance(usage, dict) else {}
     return Reply(
@@ -77,8 +77,8 @@ def read_reply(body: bytes) -> Reply | Trouble:
     )
 
 
-def error_words(text: str, body: object) -> tuple[str, str | None]:
-    """The words and the code of an error answer.
+def error_message(text: str, body: object) -> tuple[str, str | None]:
+    """The message and the code of an error answer.
 
     Args:
         text: the raw body.
@@ -93,16 +93,16 @@ def error_words(text: str, body: object) -> tuple[str, str | None]:
     elif isinstance(inner, str) and isinstance(body, dict):
         words = inner
     flat = " ".join((words if isinstance(words, str) else json.dumps(words)).split())
-    return (flat if len(flat) <= WORDS else f"{flat[:WORDS]} ..."), code
+    return (flat if len(flat) <= MAX_MESSAGE else f"{flat[:MAX_MESSAGE]} ..."), code
 
 
-def _error_inside(value: dict[str, Any]) -> Trouble:
+def _error_inside(value: dict[str, Any]) -> FailedTry:
     """An error sent with status 200 (OpenRouter does); its code, if a number, is the status that was meant."""
     inner = value["error"]
     meant = inner.get("code") if isinstance(inner, dict) else None
-    words, code = error_words(json.dumps(value), value)
+    words, code = error_message(json.dumps(value), value)
     status = meant if isinstance(meant, int) and 400 <= meant <= 599 else 400
-    return Trouble(words, status=status, code=code)
+    return FailedTry(words, status=status, code=code)
 
 
 def _content(content: object) -> str:

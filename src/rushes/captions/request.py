@@ -1,4 +1,4 @@
-"""What is asked of a caption engine, what it answers, and the shape every engine has."""
+"""The request to a caption engine, its answer, and the protocol that every engine keeps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ Fault = Literal[
     "timeout",
     "dropped",
 ]
-"""Why a caption failed for good. `server_error`, `timeout` and `dropped`: for this clip only, while the server answers others."""
+"""Why a caption failed for good: it is not asked for again. `server_error`, `timeout` and `dropped` are used only where the server still
+answers the requests of other clips."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of one request: a caption, or a failure with its reason (`text` and `fields` are None then)."""
+    """The answer to one request: a caption, or a failure with its reason (`text` and `fields` are None then)."""
 
     text: str | None
     fields: dict[str, Any] | None
@@ -54,21 +55,24 @@ class Answer:
     prompt_tokens: int | None
     completion_tokens: int | None
     seconds: float
-    """From the first try to the answer, waits between tries included."""
+    """From the first try to the answer, the waits between tries included."""
     finish_reason: str | None
     tries: int
     error_type: Fault | None = None
     error: str | None = None
+    """What went wrong, in words."""
+    mend: str | None = None
+    """How to mend it, where that is known."""
 
 
 class Engine(Protocol):
-    """Turns clips into words. One engine serves one run; `caption` may be called many times at once."""
+    """Makes captions of clips. One engine serves one run; `caption` may be called many times at once."""
 
     async def check(self) -> None:
-        """Make sure, before anything is decoded, that captions can be made. Raises ServerError with the mend."""
+        """Make sure, before anything is decoded, that captions can be made. Raises ServerError, which says how to mend it."""
 
     async def caption(self, request: Request) -> Answer:
-        """Caption one clip. Raises ServerError only when the fault is not this clip's; the clip stays pending then."""
+        """Caption one clip. Raises ServerError only when the server is at fault and not this clip; the clip then stays pending."""
 
     async def close(self) -> None:
-        """Give back connections."""
+        """Close the engine's connections."""

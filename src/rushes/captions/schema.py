@@ -1,7 +1,8 @@
 """The JSON schema of structured captions, and the check that an answer keeps it.
 
-The check is ours because servers accept `response_format` and ignore it (`transformers serve` does) or enforce it in part. Only the
-keywords that appear in SCHEMA are known here. All fields are required and nothing else is allowed: the form that strict modes ask for.
+Answers are checked here because some servers accept `response_format` and ignore it (`transformers serve` does), and others enforce a part
+of it. The check knows only the keywords that SCHEMA uses. All fields are required and no others are allowed, as the strict modes of servers
+demand.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a model's raw words to a caption: thinking, fences and stray characters removed; refusals told apart; fields checked."""
+"""Cleans a model's raw answer (thinking, code fences and control characters go), recognises refusals, and reads structured fields."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rushes.captions.schema import first_breach
 
 _THINKING = re.compile(r"<(think|thinking|reasoning)>.*?(</\1>|\Z)", re.DOTALL | re.IGNORECASE)
 _THOUGHT_BEFORE = re.compile(r"\A.*</(think|thinking|reasoning)>", re.DOTALL | re.IGNORECASE)
-"""Chat templates that open the block themselves leave only its end in the answer (Qwen3, DeepSeek-R1)."""
+"""A thinking block without its beginning: where the chat template opens the block, the answer has only its end (Qwen3, DeepSeek-R1)."""
 _FENCED = re.compile(r"```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 """Control characters but tab and line feed, and lone surrogates, which no UTF-8 column can hold."""
@@ -29,7 +29,8 @@ _REFUSAL = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
-"""How refusals open, in English and Chinese; only the opening counts, since a sign in the picture may say anything."""
+"""Matches the beginning of a refusal, in English or Chinese. The rest of an answer does not count, since it may quote a sign in the
+picture."""
 
 
 def tidy(raw: str) -> str:
@@ -70,7 +71,7 @@ def read_fields(text: str, schema: dict[str, Any]) -> dict[str, Any] | str:
 
 
 def _clean(value: object) -> object:
-    """Escapes inside JSON can bring back what `tidy` removed."""
+    """The value with control characters and outer spaces removed from its strings: JSON escapes may bring back what `tidy` removed."""
     if isinstance(value, str):
         return _UNPRINTABLE.sub("", value).strip()
     if isinstance(value, list):

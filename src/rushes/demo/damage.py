@@ -1,4 +1,4 @@
-"""What a camera, a hand or a line does to a scene: moves, and the damages that a curator wants gone."""
+"""Camera moves and damage that the demo applies to its scenes, so that rules have clips to drop."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def steered(scene: Scene, dx: float = 0.0, dy: float = 0.0, zoom: float = 0.0, c
 
 
 def shaky(scene: Scene, reach_px: float = 14.0, seed: int = 0) -> Scene:
-    """A hand that trembles: each frame is displaced by up to about `reach_px` pixels, independently."""
+    """A camera in a trembling hand: each frame is displaced by up to about `reach_px` pixels, independently of the others."""
     offsets = np.random.default_rng(seed).normal(0, reach_px / 2, (1024, 3))
 
     def picture(t: float) -> U8:
-        x, y, turn = offsets[round(t * FPS) % len(offsets)]
-        matrix = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), turn * 0.12, 1.12)
+        x, y, angle = offsets[round(t * FPS) % len(offsets)]
+        matrix = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), angle * 0.12, 1.12)
         matrix[:, 2] += (x, y)
         return u8(cv2.warpAffine(scene(t), matrix, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT))
 
@@ -37,7 +37,7 @@ def shaky(scene: Scene, reach_px: float = 14.0, seed: int = 0) -> Scene:
 
 
 def blurred(scene: Scene, sigma: float = 7.0) -> Scene:
-    """Out of focus: a Gaussian of `sigma` pixels, worked at half size (a quarter of the work, the same look)."""
+    """Out of focus: a Gaussian of `sigma` pixels, applied at half size, which looks the same for a quarter of the work."""
 
     def picture(t: float) -> U8:
         small = cv2.resize(scene(t), (WIDTH // 2, HEIGHT // 2), interpolation=cv2.INTER_AREA)
@@ -48,19 +48,19 @@ def blurred(scene: Scene, sigma: float = 7.0) -> Scene:
 
 
 def exposed(scene: Scene, stops: float) -> Scene:
-    """Light changed by `stops` (doublings): -3.5 is night, +2 is burnt out."""
+    """The light changed by `stops` (doublings): at -3.5 the scene looks like night, at +2 it is overexposed."""
     curve = np.clip(np.arange(256) * 2.0**stops, 0, 255).round().astype(np.uint8)
     return lambda t: u8(cv2.LUT(scene(t), curve))
 
 
 def frozen(scene: Scene) -> Scene:
-    """A feed that stopped: the first picture for ever."""
+    """A camera whose picture froze: the first picture, repeated."""
     first = scene(0.0)
     return lambda _: first
 
 
 def noisy(scene: Scene, sigma: float = 28.0, seed: int = 0) -> Scene:
-    """Sensor noise of `sigma` grey levels, new in each frame: a window that jumps over one large sheet of noise."""
+    """Sensor noise of `sigma` grey levels, different in each frame: each frame gets another part of one large picture of noise."""
     rng = np.random.default_rng(seed)
     sheet = rng.normal(0, sigma, (HEIGHT + 128, WIDTH + 128, 3)).astype(np.int16)
     places = rng.integers(0, 128, (1024, 2))
@@ -74,7 +74,7 @@ def noisy(scene: Scene, sigma: float = 28.0, seed: int = 0) -> Scene:
 
 
 def breathing(scene: Scene, reach: float = 0.1) -> Scene:
-    """A slow change of light, as when clouds pass: not a fade."""
+    """A slow change of light, as when clouds pass, which must not be taken for a fade."""
 
     def picture(t: float) -> U8:
         return u8(cv2.convertScaleAbs(scene(t), alpha=1 - reach * (0.5 - 0.5 * math.cos(t))))

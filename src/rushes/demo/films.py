@@ -1,6 +1,6 @@
-"""The demo's files: which scenes, how joined, how encoded.
+"""The files of the demo: which scenes they show, how these are joined, and how the files are encoded.
 
-Chosen so that a report has something of everything.
+They are chosen so that a report shows every verdict.
 - kept: inspection round, valley, road camera, hand-held pan and zoom, variable frame rate
 - dropped: too short, blurred, dark, overexposed, frozen, noisy, blocky, shaky
 - failed: an upload that stopped half way
@@ -61,7 +61,7 @@ def render_footage(folder: Path) -> list[Path]:
     makers["upload_stopped_half_way.mp4"] = lambda path: _copy(folder / "valley.mp4", path, 0.55)
     makers["notes.txt"] = _note
     threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # pictures this small cost more to share out than to paint
+    cv2.setNumThreads(1)  # with pictures this small, more threads are slower
     try:
         for name, make in makers.items():
             if not (folder / name).exists():
@@ -107,7 +107,7 @@ def _encode(film: Film, path: Path) -> None:
 
 
 def _pictures(shots: list[Shot]) -> Iterator[U8]:
-    """Frames of the edit. A scene goes on moving within the transition that ends it and the one that begins it."""
+    """The frames of a film. A scene goes on moving during the transitions at its two ends."""
     begin = 0.0
     for shot, after in zip(shots, [*shots[1:], None], strict=True):
         whole, joint = round(shot.seconds * FPS), round(after.join_s * FPS) if after else 0

@@ -1,4 +1,4 @@
-"""Noise, texture and shading that the demo's scenes are painted with. Images are (h, w, 3) BGR uint8 unless stated."""
+"""Noise, textures and gradients from which the demo's scenes are drawn. Images are (h, w, 3) BGR uint8 unless stated otherwise."""
 
 from __future__ import annotations
 

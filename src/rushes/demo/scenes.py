@@ -111,8 +111,8 @@ def switch_room(seed: int) -> Scene:
         cv2.circle(room, centre, 74, (40, 42, 44), -1, cv2.LINE_AA)
         cv2.circle(room, centre, 66, (245, 248, 250), -1, cv2.LINE_AA)
         for step in range(11):
-            turn = math.radians(150 + 24 * step)
-            inner, outer = (tuple(int(c + r * f(turn)) for c, f in zip(centre, (math.cos, math.sin), strict=True)) for r in (52, 62))
+            angle = math.radians(150 + 24 * step)
+            inner, outer = (tuple(int(c + r * f(angle)) for c, f in zip(centre, (math.cos, math.sin), strict=True)) for r in (52, 62))
             cv2.line(room, inner, outer, (30, 30, 200) if step > 8 else (30, 30, 30), 2, cv2.LINE_AA)
         write(room, "kPa", (left + 100, 222), (40, 40, 40), 0.5, 1)
         gauges.append((centre, 0.7 * k))
@@ -129,8 +129,8 @@ def switch_room(seed: int) -> Scene:
         left = max(0, int(rolled))
         live = room[:, left : left + WIDTH + 2].copy()
         for (x, y), phase in gauges:
-            turn = math.radians(150 + 200 * (0.5 + 0.18 * math.sin(1.7 * t + phase)))
-            tip = (int(x - left + 52 * math.cos(turn)), int(y + 52 * math.sin(turn)))
+            angle = math.radians(150 + 200 * (0.5 + 0.18 * math.sin(1.7 * t + phase)))
+            tip = (int(x - left + 52 * math.cos(angle)), int(y + 52 * math.sin(angle)))
             cv2.line(live, (x - left, y), tip, (30, 30, 190), 4, cv2.LINE_AA)
         for (x, y), kind, phase in lamps:
             on = math.sin(2.5 * t + phase) > -0.4

@@ -24,8 +24,8 @@ from rushes.engine.quarantine import quarantined
 from rushes.errors import Failure, StoreBusy
 from rushes.log import note
 from rushes.media.conditional import Version, conditional
+from rushes.media.error_translation import write_error
 from rushes.media.guard import Stopped
-from rushes.media.mishap import write_error
 from rushes.store.store import Store, now
 
 FILE = "lease.json"

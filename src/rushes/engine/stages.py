@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rushes.captions import identity as caption_identity
+from rushes.captions import needs as caption_needs
 from rushes.errors import RecipeError
 from rushes.measures.clip import VERSION as MEASURES_VERSION
 from rushes.recipe import Recipe, StageResources
@@ -85,13 +86,11 @@ def _measures(recipe: Recipe, of: Of) -> str:
 
 
 def _captions(recipe: Recipe, of: Of) -> str | None:
-    words = caption_identity(recipe.captions)
-    if recipe.captions.engine == "facts":
-        return digest("captions", words, of("measures"))
-    if recipe.captions.engine == "openai":
-        sampled = {"per_clip": recipe.frames.per_clip, "look": _look(recipe), "version": FRAMES_VERSION}
-        return digest("captions", words, sampled, of("measures") if recipe.captions.facts_suffix else "")
-    return None
+    words, needs = caption_identity(recipe.captions), caption_needs(recipe.captions)
+    if words is None:
+        return None
+    sampled = {"per_clip": recipe.frames.per_clip, "look": _look(recipe), "version": FRAMES_VERSION}
+    return digest("captions", words, *([sampled] if "frames" in needs else []), of("measures") if "measures" in needs else "")
 
 
 def _files(recipe: Recipe, of: Of) -> str | None:

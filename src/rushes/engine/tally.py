@@ -72,6 +72,7 @@ class Tally:
         with self._lock:
             found: dict[str, Any] = {name: int(self.counts[name]) for name in names}
             found |= {name: round(float(self.counts[name]), 6) for name in ("footage_s", "decoded_s")}
+            found |= {name: int(n) for name, n in self.counts.items() if name not in found}
             found["busy_s"] = {stage: round(float(s), 3) for stage, s in self.busy_s.items()}
             found["errors"] = dict(self.errors)
         found |= {"videos_todo": self.videos_todo, "footage_todo_s": round(self.footage_todo_s, 3), "capacity": dict(self.capacity)}

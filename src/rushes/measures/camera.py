@@ -1,7 +1,7 @@
 """The camera of a clip: how much it shakes and what it does, from the global motion of every frame.
 
-The steps between frames are summed to the path of the picture's content, in diagonals. Its smooth part is what the camera means to
-do; what is left is shake. Both are read at the frames' own times, so neither depends on the frame rate, its gaps or skipped frames.
+The moves between frames are summed to the path of the picture's content, in diagonals. The smooth part of the path is the intended camera
+move; the rest is shake. Both use the times of the frames, so neither depends on the frame rate, on gaps or on skipped frames.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ F64 = npt.NDArray[np.float64]
 Label = Literal["static", "pan_left", "pan_right", "tilt_up", "tilt_down", "zoom_in", "zoom_out", "shaky", "mixed"]
 
 FIT = 0.5
-"""Least `motion_fit` of a step that is believed: pictures of different scenes reach 0.3, aligned ones 0.8 and more."""
+"""Least `motion_fit` of a move between two frames that is used: pictures of different scenes reach 0.3, aligned ones 0.8 and more."""
 BELIEVED = 0.5
-"""Least share of time with believed steps for anything to be said about the camera."""
+"""Least share of the clip's time with moves that are used; below it all columns are null."""
 SMOOTH_S = 0.5
-"""Window of the moving mean that makes the path smooth, seconds: slower than 2 Hz is meant, faster is shake."""
+"""Window of the moving mean that smooths the path, seconds: movement slower than 2 Hz counts as intended, faster as shake."""
 STATIC = 0.01
-"""Root-mean-square speed, diagonals a second, below which the camera stands still: 1 % of the width a second is hardly seen."""
+"""Root-mean-square speed, diagonals a second, below which the label is `static`: 1 % of the width a second is hardly seen."""
 SHAKY = 0.012
 """Shake, diagonals, from which the label is `shaky`: 26 pixels at 1080p, what hand-held sports footage reaches."""
 STILL = 0.8
-"""Mean share of still picture from which the camera is static whatever the global motion says: a camera that moves moves everything with
-detail, while on a bare road the global motion follows the only thing there, a car."""
+"""Mean share of still picture from which the label is `static` even if there is global motion: a camera that moves makes everything with
+detail move, while before a bare road the global motion follows the only thing with detail, a car."""
 RADIUS = 12**-0.5
-"""Root-mean-square distance of a rectangle's points from its centre, diagonals: turns a zoom rate into a speed."""
+"""Root-mean-square distance of a rectangle's points from its centre, diagonals. A zoom rate times this is a mean speed."""
 
 COLUMNS: tuple[Column, ...] = (
     Column("shake", "float", "diagonal", f"RMS of the camera path less its mean over {SMOOTH_S} s", 0.0, None, "global motion"),
@@ -41,13 +41,13 @@ COLUMNS: tuple[Column, ...] = (
 
 
 def measure(signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: F64, rotation: int = 0) -> dict[str, float | str | None]:
-    """The columns of the clip whose frames are `at`; null where under half of the time has believable motion.
+    """The columns of the clip whose frames are `at`; null where less than half of the time has moves that can be used.
 
     Args:
         signals: `dx`, `dy`, `zoom`, `motion_fit`, `flow_still` and `flow_dt` of all frames, of the picture before it is turned upright.
-        at: the clip's frames, [start, stop). The first one's motion is relative to another shot and is not looked at.
+        at: the clip's frames, [start, stop). The first frame's move is not used, since it is relative to another shot.
         t: seconds of all frames since the first.
-        rotation: degrees clockwise to turn the picture upright: 0, 90, 180 or 270.
+        rotation: degrees clockwise by which the picture must be rotated to be upright: 0, 90, 180 or 270.
     """
     steps = slice(at.start + 1, at.stop)
     dt = np.diff(t[at])
@@ -70,7 +70,7 @@ def measure(signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: F64, r
 
 
 def upright(moves: F64, rotation: int) -> F64:
-    """Moves (n, 2), x right and y down, as they look after turning the picture clockwise by 0, 90, 180 or 270 degrees."""
+    """Moves (n, 2), x right and y down, in the picture rotated clockwise by 0, 90, 180 or 270 degrees."""
     for _ in range(rotation // 90 % 4):
         moves = np.stack((-moves[:, 1], moves[:, 0]), axis=1)
     return moves
@@ -101,8 +101,8 @@ def camera_label(speed: F64, weight: F64, shake: float, still: float) -> tuple[L
         shake: diagonals.
         still: mean share of the picture that does not move, 0..1.
 
-    The energy of the speed is split into the squares of its three means and the rest, which is wandering: a direction with half of the
-    energy gives the label.
+    The energy of the speed is the sum of the squares of its three means and a rest, which is movement that changes direction. The direction
+    that has at least half of the energy gives the label; otherwise it is `mixed`.
     """
     means = np.average(speed, axis=0, weights=weight)
     energy = float(np.average((speed**2).sum(axis=1), weights=weight))

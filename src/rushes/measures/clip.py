@@ -1,4 +1,4 @@
-"""All measures of one clip, in one written list of families. A new measure is added here and in its family's file."""
+"""All measures of one clip, in one written list. A new measure is added to this list and to the file that computes it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ COLUMNS: tuple[Column, ...] = (
 def measure_clip(
     signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: npt.NDArray[np.float64], rotation: int
 ) -> dict[str, float | str | None]:
-    """The measures of the clip whose frames are `at`; None where a measure has nothing to look at.
+    """The measures of the clip whose frames are `at`; None where a measure has no value to compute from.
 
     Args:
         signals: name -> (n,) float32 of the whole video, NaN where not measured.
         at: the clip's frames, [start, stop).
         t: (n,) seconds of all frames since the first.
-        rotation: degrees clockwise to turn the picture upright: 0, 90, 180 or 270.
+        rotation: degrees clockwise by which the picture must be rotated to be upright: 0, 90, 180 or 270.
     """
     found: dict[str, float | str | None] = {}
     for family in (sharpness, exposure, noise, texture):

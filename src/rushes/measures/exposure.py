@@ -1,4 +1,4 @@
-"""Light of a clip: how bright, how contrasted, how much lost in black and in white."""
+"""Light of a clip: its brightness, its contrast, and how much of it is black or white beyond detail."""
 
 from __future__ import annotations
 

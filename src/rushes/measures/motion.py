@@ -1,4 +1,4 @@
-"""Motion of a clip: how fast the picture's parts move, how long nothing moves, how long the picture repeats."""
+"""Motion of a clip: how fast the parts of the picture move, and for what share of the time nothing moves or one picture is repeated."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from rushes.records import Column
 F64 = npt.NDArray[np.float64]
 
 STILL_SHARE = 0.995
-"""Share of the picture that must be still for a moment to be static: anything larger than 1/200 of the picture that moves, such as one
-person far away, makes it a living view."""
+"""Share of the picture that must be still for a sample to count as static: if more than 1/200 of the picture moves, such as one person far
+away, it does not."""
 SAME = 0.13
 """Largest `block_diff`, grey levels, of a repeated picture: two sixteenths, what x264 and x265 leave between frames of a frozen picture.
 A quiet camera's sensor noise is at 0.2 and more at ordinary bit rates."""
 REFRESH = 3.0
-"""Largest `block_diff`, grey levels, of a single step that does not end a freeze: a key frame redraws the same picture (2.8 for x264 at
-crf 38). It needs half of `FREEZE_S` of repeats on both sides, or slow footage with doubled frames would be a freeze."""
+"""Largest `block_diff`, grey levels, of a single step that does not end a freeze, since a key frame encodes the same picture anew (2.8 for
+x264 at crf 38). On both sides of the step the picture must repeat for half of `FREEZE_S`; else slow footage with doubled frames would be a
+freeze."""
 FREEZE_S = 0.5
 """Shortest freeze, seconds: doubled frames of a rate conversion and animation drawn on twos or threes are shorter."""
 

@@ -1,4 +1,4 @@
-"""Damage of a clip that shows only at native resolution: grain and codec blocks."""
+"""Noise and blockiness of a clip, which can be measured only at native resolution."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ COLUMNS = (
 
 
 def measure(signals: Signals, at: slice) -> dict[str, float | None]:
-    """`noise` and `blockiness` of the frames `at`; None when no sample had a luma plane that could be judged.
+    """`noise` and `blockiness` of the frames `at`; None where no sample of the clip has a value.
 
-    Samples of blockiness scatter about 0 on sound footage; their mean is cut at 0.
+    On footage without blocks the samples of blockiness lie around 0; a mean below 0 becomes 0.
     """
     blocky = mean(signals, "blockiness", at)
     return {"noise": mean(signals, "noise", at), "blockiness": None if blocky is None else max(0.0, blocky)}

@@ -21,7 +21,7 @@ COLUMNS = (
 
 
 def measure(signals: Signals, at: slice) -> dict[str, float | None]:
-    """`sharpness` and `blurred_share` of the frames `at`; None when no sample had contrast enough to judge."""
+    """`sharpness` and `blurred_share` of the frames `at`; None when no sample had enough contrast to be measured."""
     samples = measured(signals, "sharpness", at)
     blurred = float(np.mean(samples < BLURRED_BELOW)) if samples.size else None
     return {"sharpness": mean(signals, "sharpness", at), "blurred_share": blurred}

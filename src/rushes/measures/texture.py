@@ -1,4 +1,4 @@
-"""How much of a clip's picture holds something: texture for empty scenes, letterbox for black bars."""
+"""How much of a clip's picture has detail (texture, low in empty scenes), and how much of it is black bars (letterbox)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of files: what is a local path, what is a URL, and which name may be shown and stored."""
+"""Addresses of files: which are local paths, which are URLs, and under which name a file may be shown and stored."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 _PROTOCOL = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]*)://")
 _CONTAINER_BEFORE_AT = {"abfs", "abfss", "wasb", "wasbs"}
-"""Azure's URLs write container@account: no user stands there."""
+"""Protocols of Azure, whose URLs have container@account where others have user@host."""
 _QUERY_PROTOCOLS = {"http", "https", "ftp", "ftps"}
-"""Only here does "?" begin a query; in a bucket it is part of a name."""
+"""Protocols in whose URLs "?" begins a query; in a bucket's URL it is part of a name."""
 _SIGNING = re.compile(
     r"^x-(amz|goog|oss|tos|ms|cos)-|sig|token|secret|passw|credential|auth(?!or)|expir|policy|key(\b|_)|access_?key|security|session",
     re.IGNORECASE,
 )
-"""Parameters that carry a signature, a key or its terms: AWS, Google, Alibaba, Volcano, Tencent, CloudFront, and the usual names."""
+"""Query parameters that hold a signature, a key or its conditions: those of AWS, Google, Alibaba, Volcano, Tencent and CloudFront, and
+usual names."""
 _AZURE_SAS = {"sv", "st", "se", "sr", "sp", "sig", "spr", "sip", "ss", "srt", "skoid", "sktid", "skt", "ske", "sks", "skv"}
 """Parameters of an Azure shared access signature (learn.microsoft.com, "Create a service SAS"), recognised when `sig` is among them."""
 
@@ -40,8 +41,8 @@ def local_path(uri: str) -> str | None:
 def public_uri(uri: str) -> str:
     """The name of a file in tables, logs and reports.
 
-    Local files: the absolute path. URLs: as given, less user and password and the parameters of signed queries. Bytes of a local name
-    that are no UTF-8 are written as backslash escapes, since a table holds text only.
+    Of a local file it is the absolute path, of a URL the URL without user, password and the parameters of signed queries. Bytes of a local
+    name that are not UTF-8 are written as backslash escapes, since a table holds text only.
     """
     path = local_path(uri)
     if path is not None:
@@ -69,7 +70,7 @@ def directory_of(folder: str) -> str:
 
 
 def inside(folder: str, name: str) -> str:
-    """`name` inside `folder`, unless `name` stands for itself (an absolute path or a URL)."""
+    """The address of `name` in `folder`; `name` itself where it is an absolute path or a URL."""
     if protocol_of(name) or os.path.isabs(name):
         return name
     return os.path.join(folder, name) if protocol_of(folder) is None else directory_of(folder) + name.removeprefix("./")

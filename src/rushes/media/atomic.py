@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 
 def put_local(path: str, data: bytes | Callable[[BinaryIO], None]) -> int:
-    """Writes a file under a hidden name, makes it durable, and renames it; an older one is replaced. Gives its size in bytes."""
+    """Writes a file under a hidden name, makes it durable (fsync), and renames it over an older one. Returns its size in bytes."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = temporary_beside(path)
     try:
@@ -29,7 +29,7 @@ def put_local(path: str, data: bytes | Callable[[BinaryIO], None]) -> int:
 
 
 def rename(temporary: str, path: str) -> None:
-    """Puts a durable file in its place, durably."""
+    """Renames a file that is durable, and makes the rename durable too (fsync of the folder)."""
     os.replace(temporary, path)
     folder = os.open(os.path.dirname(path), os.O_RDONLY)
     try:
@@ -39,6 +39,6 @@ def rename(temporary: str, path: str) -> None:
 
 
 def temporary_beside(path: str) -> str:
-    """A hidden name in the folder of `path`, of this process alone, that ends in .tmp."""
+    """A hidden name in the folder of `path` that no other process uses (it holds the process id) and that ends in .tmp."""
     folder, name = os.path.split(path)
     return os.path.join(folder, f".{name}.{os.getpid()}.tmp")

@@ -1,4 +1,4 @@
-"""Small views of many frames at once: what is alike for every frame costs a few calls for 64 of them instead of a few each."""
+"""Small views of many frames, stacked, so that a meter makes a few numpy calls for 64 frames instead of a few for each frame."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rushes.media.views import THUMB, U8
 
 STUDIO_LUMA = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
 STUDIO_CHROMA = np.clip(np.rint((np.arange(256) - 128) * (255 / 224) + 128), 0, 255).astype(np.uint8)
-"""Studio codes as full-range ones (ITU-R BT.601)."""
+"""Tables from studio-range codes to full-range ones (ITU-R BT.601)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,11 @@ def batch(t: npt.NDArray[np.float64], motion: U8, colour: U8) -> Batch:
 
 
 def _resized(pictures: U8, size: tuple[int, int]) -> U8:
-    """Pictures (n, h, w) by area at another size (width, height): as one tall picture where that keeps them apart."""
+    """Pictures (n, h, w) resized by area to (width, height). All are resized in one call, as one tall picture, where no picture then mixes
+    with the next.
+    """
     n, height, width = pictures.shape
-    if size[0] <= width and size[1] <= height:  # averages of whole pictures' rows: no row is shared by two
+    if size[0] <= width and size[1] <= height:  # when it shrinks, each output row averages rows of one picture only
         tall = np.ascontiguousarray(pictures).reshape(-1, width)
         return cv2.resize(tall, (size[0], n * size[1]), interpolation=cv2.INTER_AREA).reshape(n, size[1], size[0])  # type: ignore[return-value]
     return np.stack([cv2.resize(np.ascontiguousarray(p), size, interpolation=cv2.INTER_AREA) for p in pictures])

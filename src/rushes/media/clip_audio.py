@@ -1,4 +1,4 @@
-"""The sound of clips: packets that lie wholly inside a clip, copied."""
+"""Copies the sound of clips: the audio packets that lie wholly inside a clip."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from rushes.media.clip_file import ClipFile
 
 INTERLEAVE_S = 5.0
-"""How far sound may lie from its pictures in a file: libav's mov reader reorders to within 1 s, transport streams stay within about 1 s."""
+"""How far sound may be stored from the pictures of the same time, seconds: libav's mov reader keeps them within 1 s, transport streams
+within about 1 s."""
 
 
 def audio_stream(container: InputContainer) -> AudioStream | None:
@@ -24,7 +25,7 @@ def audio_stream(container: InputContainer) -> AudioStream | None:
 
 
 def copy_of(packet: Packet[Any], stream: Any, offset: int) -> Packet[Any]:
-    """A packet of its own for an output stream, `offset` ticks earlier; the original is not touched."""
+    """A copy of a packet for an output stream, with its times moved `offset` ticks earlier. The original is not changed."""
     import av
 
     copy = av.Packet(bytes(packet))
@@ -34,14 +35,14 @@ def copy_of(packet: Packet[Any], stream: Any, offset: int) -> Packet[Any]:
     copy.duration = packet.duration
     copy.is_keyframe = packet.is_keyframe
     for data in packet.iter_sidedata():
-        if data.data_type != "skip_samples":  # tells of the start and the end of the source, not of the clip's
+        if data.data_type != "skip_samples":  # it trims the start and the end of the source, not of the clip
             copy.set_sidedata(data)
     copy.stream = stream
     return copy
 
 
 class RecentAudio:
-    """The last seconds of audio packets, for clips that begin with a picture stored later than its sound."""
+    """The audio packets of the last seconds, for a clip whose first picture is stored after the sound of the same time."""
 
     def __init__(self) -> None:
         self._packets: deque[Packet[Any]] = deque()
@@ -60,7 +61,7 @@ class RecentAudio:
 
 
 class ClipAudio:
-    """The sound of one clip: holds packets back until the pictures around them are certain.
+    """Writes the sound of one clip. It holds audio packets back until it is certain that the pictures of the same time are in the file.
 
     Args:
         file: the clip's file.

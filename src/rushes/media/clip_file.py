@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from rushes.errors import CutError, StorageError, VideoError
 from rushes.media import storage
 from rushes.media.address import public_uri
-from rushes.media.mishap import store_error, write_error
-from rushes.media.remote import unbroken
+from rushes.media.error_translation import store_error, write_error
+from rushes.media.remote import raise_read_failure
 
 if TYPE_CHECKING:
     from av import Packet
@@ -24,14 +24,18 @@ if TYPE_CHECKING:
 MP4_VIDEO = {"h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg"}
 MP4_AUDIO = {"aac", "mp3", "mp2", "opus", "ac3", "eac3", "alac", "flac"}
 """Codecs registered for MPEG-4 files (mp4ra.org) that libav writes there."""
-STORES_FAULT = {
+STORAGE_ERRNOS = {
     errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT,
 }  # fmt: skip
-"""What the system says when a disk or a mount is to blame, not the clip: full, over quota or a limit, not writable, broken, away."""
+"""Errors of the operating system that are no fault of the clip: the disk is full, over quota or not writable, or the mount is broken."""
 MOV_ONLY_AUDIO = "pcm_"
+"""Beginning of the names of uncompressed audio codecs, which mov holds and mp4 does not."""
 MAX_CLOCK = 1 << 30
-"""Largest clock of a mov or mp4 file asked for; 32 bits hold it."""
+"""Most ticks a second that a mov or mp4 file is given for its clock, which has 32 bits."""
+ENCODE = 'set clips.mode = "encode" for such footage'
+"""How to mend what keeps a clip from being copied."""
 FORMATS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
+"""Suffix -> libav's name of the container."""
 
 
 def suffix_for(video: str, audio: str | None) -> str:
@@ -45,7 +49,18 @@ def suffix_for(video: str, audio: str | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where and how the clips of one video are written."""
+    """Where and how the clips of one video are written.
+
+    Attributes:
+        folder: path or URL of the folder.
+        suffix: of the container: mp4, mov or mkv.
+        mode: "copy" or "encode".
+        crf: x264's quality, 0 to 51; None for copies.
+        options: storage options of the folder.
+        source_uri: the video's name, for errors.
+        time_base: of the source, seconds a tick.
+        tick: called often while work goes on, so that a guard sees progress.
+    """
 
     folder: str
     suffix: str
@@ -61,10 +76,15 @@ class Place:
         return f"{self.folder.rstrip('/')}/{clip_id[:2]}/{clip_id}.{self.suffix}"
 
     def comment(self, start_pts: int, end_pts: int) -> str:
-        """What the file says about itself: how it was made and from which span, so that it can be known again."""
+        """The text stored in the file's metadata: how the file was made and from which span. A later run recognises the file by it."""
         return json.dumps({"rushes": self.mode, "crf": self.crf, "span": [start_pts, end_pts]})
 
-    def known(self, clip_id: str, start_pts: int, end_pts: int) -> tuple[int, int] | None:
+    def located(self, error: CutError) -> CutError:
+        """The error of one clip with what it lacks: the video's uri, the step, and how to mend it."""
+        mend = ENCODE if self.mode == "copy" else "check that the source is complete; the clip can still be used by its uri and span"
+        return CutError(error.what, uri=error.uri or self.source_uri, span_s=error.span_s, step="clips", mend=error.mend or mend)
+
+    def existing(self, clip_id: str, start_pts: int, end_pts: int) -> tuple[int, int] | None:
         """(frames, bytes) of a complete file of this clip made in this way, by reading its index; None when there is none.
 
         Raises:
@@ -85,7 +105,7 @@ class Place:
                 if tags.get("comment") != self.comment(start_pts, end_pts):
                     return None
                 n_frames = sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
-                unbroken(source)
+                raise_read_failure(source)
         except av.error.FFmpegError:
             return None
         except VideoError as error:
@@ -100,12 +120,12 @@ class Place:
 
 
 def _unread(error: VideoError, uri: str) -> StorageError:
-    """The same for a file of the store: it is no fault of the video."""
+    """The error that a clip file in the store cannot be read. The store is at fault then, not the video."""
     return StorageError(error.what, uri=public_uri(uri), step="clips", mend=error.mend)
 
 
 class ClipFile:
-    """A clip being written. Use `close` to verify and publish it, or `drop` to leave no trace.
+    """A clip file being written. `close` verifies it and gives it its final name; `drop` removes what was written.
 
     Args:
         place: where and how.
@@ -123,30 +143,30 @@ class ClipFile:
             self._path = self._stack.enter_context(storage.scratch_for(self._uri))
         except OSError as error:
             raise write_error(error, self._uri) from error
-        clock = str(min(place.time_base.denominator, MAX_CLOCK))  # edit lists are written in it: exact to the tick
+        clock = str(min(place.time_base.denominator, MAX_CLOCK))  # so that edit lists, which are written in it, are exact
         mov = {"movflags": "+faststart", "movie_timescale": clock}
         options = {"avoid_negative_ts": "disabled"} if place.suffix == "mkv" else mov
         try:
             self._out: OutputContainer = av.open(self._path, "w", format=FORMATS[place.suffix], options=options)
         except av.error.FFmpegError as error:
             self._stack.close()
-            raise self._words(error) from error
+            raise self._translated(error) from error
         self._ended = False
         self._out.metadata["comment"] = place.comment(*span)
 
     def copied(self, stream: Stream) -> Any:
-        """Adds a stream that is a copy of `stream`, with its clock, turn and pixel shape."""
+        """Adds a stream whose packets are copied from `stream`, with the same time base, rotation and pixel shape."""
         import av
 
         try:
             added = self._out.add_stream_from_template(stream, opaque=True)
         except (av.error.FFmpegError, ValueError) as error:
-            raise self._words(error) from error
+            raise self._translated(error) from error
         added.time_base = stream.time_base
         return added
 
     def encoded(self, codec: str, rate: Fraction, options: dict[str, str]) -> Any:
-        """Adds a stream to be encoded."""
+        """Adds a stream whose pictures are encoded: libav's codec name, frames a second, and options of the codec."""
         return self._out.add_stream(codec, rate=rate, options=options)
 
     def mux(self, packet: Packet[Any]) -> None:
@@ -161,10 +181,10 @@ class ClipFile:
         try:
             self._out.mux_one(packet)
         except (av.error.FFmpegError, ValueError) as error:
-            raise self._words(error) from error
+            raise self._translated(error) from error
 
     def close(self, pts: Sequence[int], n_packets: int, time_base: Fraction) -> tuple[str, int]:
-        """Ends the file, verifies that it holds exactly these frames, and puts it in its place.
+        """Ends the file, verifies that it holds exactly these frames, and gives it its final name.
 
         Args:
             pts: of the frames to be seen, increasing, counted from the clip's start.
@@ -175,7 +195,7 @@ class ClipFile:
             (uri, bytes).
 
         Raises:
-            CutError: the file is not what was meant; it is removed.
+            CutError: the file does not hold these frames; it is removed.
             StorageError: the disk is full.
         """
         import av
@@ -186,12 +206,12 @@ class ClipFile:
                 self._out.close()
                 verify(self._path, pts, n_packets, time_base)
             except (av.error.FFmpegError, ValueError) as error:
-                raise self._words(error) from error
+                raise self._translated(error) from error
             size = storage.publish(self._path, self._uri, self._place.options)
         return public_uri(self._uri), size
 
     def drop(self) -> None:
-        """Leaves no file, unless it was closed before."""
+        """Removes what was written, unless `close` was called before."""
         import av
 
         if self._ended:
@@ -203,20 +223,20 @@ class ClipFile:
             except (av.error.FFmpegError, ValueError):
                 return
 
-    def _words(self, error: Exception) -> Exception:
-        if getattr(error, "errno", None) in STORES_FAULT:
-            return write_error(OSError(error.errno, str(error)), self._uri)  # type: ignore[attr-defined]
+    def _translated(self, error: Exception) -> Exception:
+        if getattr(error, "errno", None) in STORAGE_ERRNOS:
+            return write_error(OSError(error.errno, error.strerror), self._uri)  # type: ignore[attr-defined]
         words = getattr(error, "strerror", None) or error
-        return CutError(f"{self._place.suffix} does not take this stream: {words}", uri=self._place.source_uri, step="clips")
+        return self._place.located(CutError(f"{self._place.suffix} does not take this stream: {words}"))
 
 
 def verify(path: str, pts: Sequence[int], n_packets: int, time_base: Fraction) -> None:
-    """Reads a clip file back: packets and decoded frames must be as many as meant, at the times meant, none corrupt.
+    """Reads a clip file back and compares it with what was to be written: number of packets, number and times of frames, none corrupt.
 
     Times are compared exactly where the container's clock allows it, else to half its tick (mkv).
 
     Raises:
-        CutError: they are not.
+        CutError: they differ.
     """
     import av
 

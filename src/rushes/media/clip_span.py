@@ -1,9 +1,10 @@
-"""A clip to be cut, and what became of it."""
+"""A clip to be cut to a file, and the result of cutting it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rushes.errors import CutError
 from rushes.records import Span
 
 
@@ -17,7 +18,7 @@ class ClipSpan:
 
 @dataclass(frozen=True, slots=True)
 class CutResult:
-    """What became of one clip.
+    """The result of cutting one clip: its file, or the reason why there is none.
 
     Attributes:
         clip_id: the clip.
@@ -25,7 +26,7 @@ class CutResult:
         start_pts, end_pts: what the file holds, half-open, in ticks of the source; the span itself when encoded.
         n_frames: frames in the file.
         bytes: size of the file.
-        error: why there is no file; the clip stays a reference.
+        error: why there is no file, with the video's uri and how to mend it; the clip stays a reference.
     """
 
     clip_id: str
@@ -34,4 +35,4 @@ class CutResult:
     end_pts: int
     n_frames: int
     bytes: int
-    error: str | None = None
+    error: CutError | None = None

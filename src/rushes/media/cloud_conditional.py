@@ -1,11 +1,11 @@
-"""Conditional writes on object stores, by each store's own preconditions (see `conditional.Conditional`).
+"""Conditional writes on object stores, by the preconditions that each store offers (see `conditional.Conditional`).
 
 S3: If-None-Match and If-Match on PutObject (docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html); AWS, MinIO and R2 keep
 them. Google: ifGenerationMatch (cloud.google.com/storage/docs/request-preconditions). Azure: the same headers as S3
 (learn.microsoft.com/rest/api/storageservices/specifying-conditional-headers-for-blob-service-operations).
 
-Some servers that speak S3 take the headers and ignore them. So the first write is followed by two that a right server must refuse; they
-carry the same bytes, and would change nothing if they were done.
+Some servers that speak S3 accept these headers and ignore them. So the first write is followed by two writes whose condition is false. A
+server that keeps the conditions refuses both; one that ignores them writes the same bytes once more, which changes nothing.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Google:
                 "POST", url, uploadType="media", name=self._key, ifGenerationMatch=generation, data=data, json_out=True,
                 headers={"Content-Type": "application/json"},
             )  # fmt: skip
-        except FileExistsError:  # gcsfs calls a failed precondition so
+        except FileExistsError:  # what gcsfs raises for a failed precondition
             return None
         return str(answer["generation"])
 

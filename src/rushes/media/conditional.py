@@ -1,12 +1,12 @@
 """Writes that happen only if nobody else wrote meanwhile: create if absent, replace if unchanged. For small files such as a lease.
 
-Three doors to one file. A local file is compared and renamed under a lock. The object stores that offer conditional requests get them
-(`cloud_conditional.py`). Everywhere else the file is read, compared and written, which leaves a gap: `exact` is then False, and the caller
-must look again after a pause whether what it wrote still stands.
+How it is done depends on the storage. A local file is compared and renamed under a lock. Object stores that offer conditional requests are
+sent such requests (`cloud_conditional.py`). Everywhere else the file is read, compared and written, and another writer may come in between:
+`exact` is then False, and the caller must read the file again after a pause to see whether what it wrote is still there.
 
-    door = conditional("s3://bucket/store/lease.json", options)
-    token = door.create(b"mine")                 None: there is one already
-    token = door.replace(b"mine, later", token)  None: another wrote since, or the file is gone
+    file = conditional("s3://bucket/store/lease.json", options)
+    token = file.create(b"mine")                 None: there is one already
+    token = file.replace(b"mine, later", token)  None: another wrote since, or the file is gone
 """
 
 from __future__ import annotations
@@ -42,13 +42,14 @@ class Version:
 
 
 class Conditional(Protocol):
-    """One file, written on conditions. Every content must differ from those before (a nonce, a counter), as tokens may be hashes of it.
+    """One file that is written only under a condition. Each content written must differ from all before it (by a nonce or a counter), since
+    tokens may be hashes of the content.
 
     Every method raises OSError, or the error of the storage's own library, when the store cannot be reached or refuses this user.
     """
 
     exact: bool
-    """Whether the conditions are kept by the store itself. Known for certain after the first write."""
+    """True where the storage itself checks the condition, so that of two writers only one succeeds. Certain after the first write."""
 
     def read(self) -> Version | None:
         """The file now; None where there is none."""
@@ -60,11 +61,13 @@ class Conditional(Protocol):
         """Writes the file if it is still the one of this token; gives the new token, None where it changed or is gone."""
 
     def remove(self, token: str) -> None:
-        """Removes the file if it is still the one of this token. To be called while nobody else may write it."""
+        """Removes the file if it still has this token. Only the one who may write the file calls this, since not every
+        storage keeps another from writing between the comparison and the removal.
+        """
 
 
 def conditional(uri: str, options: storage.Options) -> Conditional:
-    """The door to one file by what its storage offers.
+    """The file at `uri`, written by the means that its storage offers.
 
     Raises:
         MissingExtra: the protocol's package is not installed.
@@ -89,7 +92,7 @@ def token_of(data: bytes) -> str:
 
 
 class LocalFile:
-    """A file on a mounted disk. A reader sees it whole: it gets its name when it is written, by link or rename.
+    """A file on a mounted disk. It is written under another name and then linked or renamed, so that a reader never sees a part of it.
 
     Comparing and renaming happen under flock(2) of a hidden file beside it, which the kernel frees when a process dies. On NFS, Linux turns
     flock into a lock on the server (since 2.6.12; see flock(2), "NFS details"); creation is by link(2) besides, which is exclusive on any
@@ -177,7 +180,9 @@ class LocalFile:
 
 
 class PlainFile:
-    """A file of a storage without conditional writes: read, compare, write. Two writers at one moment may both believe they were first."""
+    """A file of a storage without conditional writes: read, compare, write. Of two that write at the same moment, both may
+    take themselves for the first.
+    """
 
     def __init__(self, uri: str, options: storage.Options) -> None:
         self.exact = False

@@ -1,12 +1,12 @@
 """Clips as files: every clip of a video from one pass over its source, by stream copy or by encoding.
 
-copy: packets as they are. A clip begins at the first key frame inside its span where decoding may begin, and ends at the last point
-inside it where nothing kept is needed later or missing earlier: no frame from outside the span is in the file, not even for a reader that
-ignores edit lists. encode: exactly the frames of the span, as H.264.
+Mode "copy" writes the packets as they are. A clip begins at the first key frame inside its span from which a decoder can start, and ends at
+the last packet inside the span such that no packet before it is shown outside the span or after a packet that is left out. No frame from
+outside the span is in the file, not even for a reader that ignores edit lists. Mode "encode" writes exactly the frames of the span, as
+H.264.
 
-A file is named by its clip, written under a hidden name, read back and compared, and only then takes its place. Audio is the first
-audio track, copied packet by packet: those that lie wholly inside what is kept (so up to one audio packet, about 20 ms, is missing at
-each end).
+A file is named by its clip. It is written under a hidden name, read back and compared, and only then renamed. Its audio is the first audio
+track of the source: the packets that lie wholly inside the clip are copied, so up to one audio packet, about 20 ms, is missing at each end.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def cut_clips(
         uri: the video's name, for errors.
         crf: quality of encoded clips, 0 to 51, x264's constant rate factor.
         options: storage options of `folder`.
-        tick: called often while it works, so that whoever watches sees that it is alive.
+        tick: called often while it works, so that a guard sees progress.
 
     Raises:
         ProbeError: the source cannot be opened.

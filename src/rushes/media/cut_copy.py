@@ -1,8 +1,11 @@
-"""Clips by stream copy, snapped to where a stream can be entered and left without a foreign or a missing frame.
+"""Clips by stream copy, moved to where a stream can begin and end without a frame from outside the span or a missing one inside.
 
-In: the first key frame inside the span where decoding may begin; pictures after it in the file that are shown before it are left out.
-Out: packets come in decoding order, so any first n of them are closed under references. Of the n for which all times are inside the span
-and every later packet is shown later, the largest is kept: nothing foreign inside, no hole in the middle.
+Begin: the first key frame inside the span from which a decoder can start. Pictures that follow it in the file and are shown before it are
+left out.
+
+End: packets come in decoding order, so the first n of them refer to no later one, whatever n is. Kept is the largest n for which the times
+of all n packets are inside the span and every later packet is shown later. So no frame from outside the span is in the file, and none
+between its first and last is missing.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from rushes.media.clip_file import ClipFile, Place
 from rushes.media.clip_span import ClipSpan, CutResult
 from rushes.media.probe import open_container
 from rushes.media.random_access import entry_of, referred_to, shown
-from rushes.media.remote import unbroken
+from rushes.media.remote import raise_read_failure
 from rushes.records import VideoFacts
 
 if TYPE_CHECKING:
@@ -28,44 +31,44 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 LOOKAHEAD = 64
-"""Packets read on before a point is believed to be an end. H.264 and HEVC hold at most 16 pictures back (H.264, A.3.1; H.265, A.4.1), of at
-most two packets each; twice that for streams that bend the rule."""
+"""Packets read past a point before it is taken for an end: a later packet may be shown earlier. H.264 and HEVC decoders hold back at most
+16 pictures (H.264, A.3.1; H.265, A.4.1), of at most two packets each; this is twice that, for streams that break the rule."""
 
 USUAL_DEPTH = 4
-"""Reorder depth to be ready for: four levels of B-pictures, as x265 and hardware HEVC encoders use; x264 needs 2."""
+"""Reorder depth assumed of a stream that reorders: four levels of B-pictures, as x265 and hardware HEVC encoders use; x264 needs 2."""
 
 
 @dataclass(slots=True)
 class _Copy:
-    """One clip on its way from the first packet to the file."""
+    """One clip being copied, from its first packet to its file."""
 
     clip: ClipSpan
     stream: VideoStream
     sound: AudioStream | None
     place: Place
     waiting: list[Packet[Any]] = field(default_factory=list)
-    """Packets since the last certain point, in decoding order."""
+    """Packets in decoding order of which it is not certain yet whether the clip keeps them."""
     kept: list[int] = field(default_factory=list)
     """pts of the pictures written, counted from the key frame's."""
     clock: DecodeClock | None = None
     start_pts: int | None = None
     open_entry: bool = False
     left_at: int | None = None
-    """Packets in `waiting` when the first one outside the span came."""
+    """How many packets were in `waiting` when the first packet outside the span came."""
     end_pts: int | None = None
     file: ClipFile | None = None
     video: Any = None
     audio: ClipAudio | None = None
     refused: int = 0
-    error: str | None = None
+    error: CutError | None = None
 
     def push(self, packet: Packet[Any], recent: RecentAudio) -> None:
-        """Takes one video packet of the source, in decoding order, from a little before the clip to a little after it."""
+        """Takes the next video packet of the source, in decoding order. Packets before and after the clip are offered too and not kept."""
         if self.error or self.end_pts is not None:
             return
         pts = _pts(packet)
         if pts is None or (packet.pts is None and self.stream.codec_context.has_b_frames):
-            self.error = "packets have no time of presentation; encode such footage"
+            self.error = self.place.located(CutError("packets have no time of presentation"))
             return
         if self.start_pts is None:
             self._enter(packet, pts, recent)
@@ -105,7 +108,7 @@ class _Copy:
             return
         self.start_pts, self.open_entry, self.waiting = pts, entry == "open", [packet]
         try:
-            known = self.place.known(self.clip.clip_id, span.start_pts, span.end_pts)
+            known = self.place.existing(self.clip.clip_id, span.start_pts, span.end_pts)
             if known is None:
                 self.file = ClipFile(self.place, self.clip.clip_id, (span.start_pts, span.end_pts))
                 self.video = self.file.copied(self.stream)
@@ -113,22 +116,24 @@ class _Copy:
                     start_s = pts * Fraction(packet.time_base)
                     self.audio = ClipAudio(self.file, self.file.copied(self.sound), start_s, recent)
         except CutError as error:
-            self.error = error.what
+            self.error = self.place.located(error)
 
     def _leave_entry(self) -> None:
-        """The entry proved unsafe: its leading pictures are references. Nothing of it has been written yet; the next key frame is tried."""
+        """Gives up this key frame as the beginning: pictures that would be left out after it are references of others. Nothing has been
+        written yet; the next key frame is tried.
+        """
         self.refused += 1
         self.start_pts, self.waiting, self.left_at = None, [], None
         self.abandon()
 
     def abandon(self) -> None:
-        """Leaves no file."""
+        """Removes what was written of the file."""
         if self.file is not None:
             self.file.drop()
         self.file = self.audio = None
 
     def _write(self, n: int) -> None:
-        """Writes the first n waiting packets: they are certain."""
+        """Writes the first n waiting packets: it is certain that the clip keeps them."""
         ready, self.waiting = self.waiting[:n], self.waiting[n:]
         if not ready:
             return
@@ -146,13 +151,13 @@ class _Copy:
             try:
                 self.file.mux(copy)
             except CutError as error:
-                self.error = error.what
+                self.error = self.place.located(error)
                 return
         if self.audio is not None and self.waiting:
             self.audio.write_until(min(_pts(p) or 0 for p in self.waiting) * Fraction(ready[0].time_base))
 
     def _leave(self) -> None:
-        """Finds the end and writes what was waiting for it."""
+        """Finds the clip's end and writes the packets that wait up to it."""
         limit = len(self.waiting) if self.left_at is None else self.left_at
         n = _certain(self.waiting, limit)
         later = [pts for p in self.waiting[n:] if (pts := _pts(p)) is not None]
@@ -170,7 +175,9 @@ class _Copy:
         return 0 if self.clock is None else len(self.clock.times)
 
     def ready(self, now_s: Fraction) -> bool:
-        """Whether the clip can be finished: its pictures are, and its sound has been passed."""
+        """Whether the clip can be finished: its last picture has come, and so has the sound up to its end. `now_s`: time of the present
+        packet.
+        """
         if self.error:
             return True
         if self.start_pts is None:
@@ -181,18 +188,18 @@ class _Copy:
         return self.audio is None or self.audio.reached_s >= end_s or now_s > end_s + Fraction(INTERLEAVE_S)
 
     def finish(self) -> CutResult:
-        """The clip's result; its file is verified and in place, or there is none."""
+        """The clip's result. Its file is verified and has its final name, or there is none."""
         span, clip_id = self.clip.span, self.clip.clip_id
         if self.start_pts is not None and self.end_pts is None and not self.error:
             self._leave()
         if not self.error and not self.kept:
             why = f"; {self.refused} key frames cannot be entered without frames before them" if self.refused else ""
-            self.error = f"no key frame inside the span from which a copy could start{why}"
+            self.error = self.place.located(CutError(f"no key frame inside the span from which a copy could start{why}"))
         try:
             if not self.error:
                 return self._published()
         except CutError as error:
-            self.error = error.what
+            self.error = self.place.located(error)
         finally:
             self.abandon()
         return CutResult(clip_id, None, span.start_pts, span.end_pts, 0, 0, self.error)
@@ -201,10 +208,11 @@ class _Copy:
         start, end = self.start_pts or 0, self.end_pts or 0
         base, clip_id, span = self._tick, self.clip.clip_id, self.clip.span
         if self.file is None:
-            known = self.place.known(clip_id, span.start_pts, span.end_pts)
+            known = self.place.existing(clip_id, span.start_pts, span.end_pts)
             if known is None or known[0] != self._n_packets:
                 held = known[0] if known else "no"
-                raise CutError(f"the file of an earlier run holds {held} packets where {self._n_packets} were meant; delete it")
+                what = f"the file of an earlier run holds {held} packets where {self._n_packets} were meant"
+                raise CutError(what, mend=f"delete {public_uri(self.place.uri(clip_id))}, then run again with --retry-failed")
             return CutResult(clip_id, public_uri(self.place.uri(clip_id)), start, end, len(self.kept), known[1])
         if self.audio is not None:
             self.audio.write_until(end * base)
@@ -292,7 +300,7 @@ def copy_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSp
                     yield clip.finish()
                 if not active and not coming:
                     return
-            unbroken(source)
+            raise_read_failure(source)
             while active or coming:
                 yield (active or coming).pop(0).finish()
         except av.error.FFmpegError as error:

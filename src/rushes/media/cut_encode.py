@@ -25,7 +25,7 @@ PRESET = "veryfast"
 
 
 class _Source(Decoder):
-    """The decoder, which hands the sound it comes past to the clips that are open, so that the source is read once."""
+    """A decoder that also reads the audio packets and gives them to the clips being encoded, so that the source is read once."""
 
     def __init__(self, source: str | BinaryIO, facts: VideoFacts, uri: str) -> None:
         super().__init__(source, uri=uri, size_bytes=facts.size_bytes, mode="exact")
@@ -35,7 +35,7 @@ class _Source(Decoder):
         self.active: list[_Encode] = []
 
     def _demux(self) -> Iterator[Packet[Any]]:
-        """The pictures' packets, as the decoder reads them; sound is passed on."""
+        """The packets of the pictures, for the decoder. Audio packets are given to the clips on the way."""
         import av
 
         streams = [self.stream] if self.sound is None else [self.stream, self.sound]
@@ -54,9 +54,9 @@ class _Source(Decoder):
             if packet.stream_index == self.stream.index:
                 yield packet
             elif packet.size:
-                self._hear(packet)
+                self._pass_sound(packet)
 
-    def _hear(self, packet: Packet[Any]) -> None:
+    def _pass_sound(self, packet: Packet[Any]) -> None:
         self.recent.push(packet)
         for clip in self.active:
             if clip.audio is not None:
@@ -76,7 +76,7 @@ class _Encode:
         self.audio: ClipAudio | None = None
         self._pts: list[int] = []
         self._n_packets = 0
-        self.error: str | None = None
+        self.error: CutError | None = None
 
     def push(self, frame: VideoFrame, pts: int, upright: Upright) -> None:
         """Takes one frame of the span, as decoded."""
@@ -90,10 +90,10 @@ class _Encode:
                 frame = frame.reformat(self._video.width, self._video.height, threads=1)
             self._pts.append(pts - self.clip.span.start_pts)
             frame.pts, frame.time_base = self._pts[-1], self._facts.time_base
-            frame.pict_type = 0  # x264 would take the source's choice of I, P and B for an order
+            frame.pict_type = 0  # else x264 would use the source's choice of I, P and B
             self._mux(self._encoded(frame))
         except CutError as error:
-            self.error = error.what
+            self.error = self._place.located(error)
 
     def _encoded(self, frame: VideoFrame | None) -> Sequence[Packet[Any]]:
         import av
@@ -101,7 +101,7 @@ class _Encode:
         try:
             return list(self._video.encode(frame))
         except (av.error.FFmpegError, ValueError) as error:
-            raise CutError(f"x264 does not take this picture: {error}", uri=self._place.source_uri, step="clips") from error
+            raise CutError(f"x264 does not take this picture: {getattr(error, 'strerror', None) or error}", step="clips") from error
 
     def _open(self, frame: VideoFrame) -> None:
         span, base = self.clip.span, self._facts.time_base
@@ -127,7 +127,7 @@ class _Encode:
             self._n_packets += 1
             packet.duration = self._duration(packet.pts or 0)
             written_s = (self.clip.span.start_pts + (packet.dts or 0)) * self._facts.time_base
-            self._file.mux(packet)  # which counts it in the file's clock from here on
+            self._file.mux(packet)  # mux_one changes the packet's times to the file's clock
             if self.audio is not None:
                 self.audio.write_until(written_s)
 
@@ -138,17 +138,17 @@ class _Encode:
         return (self._pts[following] if following < len(self._pts) else end) - pts
 
     def ready(self, pts: int) -> bool:
-        """Whether the clip can be finished: its last frame and its sound have been passed."""
+        """Whether the clip can be finished: frame and sound up to its end have come. `pts`: of the present frame."""
         end, base = self.clip.span.end_pts, self._facts.time_base
         if pts < end:
             return False
         return self.audio is None or self.audio.reached_s >= end * base or (pts - end) * base > Fraction(INTERLEAVE_S)
 
     def finish(self) -> CutResult:
-        """The clip's result; its file is verified and in place, or there is none."""
+        """The clip's result. Its file is verified and has its final name, or there is none."""
         span, clip_id = self.clip.span, self.clip.clip_id
         if self._file is None and not self.error:
-            self.error = "no frame could be decoded inside the span"
+            self.error = self._place.located(CutError("no frame could be decoded inside the span"))
         try:
             if self._file is not None and not self.error:
                 self._mux(self._encoded(None))
@@ -157,13 +157,13 @@ class _Encode:
                 uri, size = self._file.close(self._pts, self._n_packets, self._facts.time_base)
                 return CutResult(clip_id, uri, span.start_pts, span.end_pts, len(self._pts), size)
         except CutError as error:
-            self.error = error.what
+            self.error = self._place.located(error)
         finally:
             self.abandon()
         return CutResult(clip_id, None, span.start_pts, span.end_pts, 0, 0, self.error)
 
     def abandon(self) -> None:
-        """Leaves no file."""
+        """Removes what was written of the file."""
         if self._file is not None:
             self._file.drop()
         self._file = self.audio = None
@@ -179,7 +179,7 @@ def encode_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[Clip
     """One decode of the source for all clips, which are in order of time. See `cut.cut_clips`."""
     coming: list[ClipSpan] = []
     for clip in clips:
-        known = place.known(clip.clip_id, clip.span.start_pts, clip.span.end_pts)
+        known = place.existing(clip.clip_id, clip.span.start_pts, clip.span.end_pts)
         if known is None:
             coming.append(clip)
         else:

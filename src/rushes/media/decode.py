@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rushes.errors import DecodeError
 from rushes.media.disposable import has_disposable
 from rushes.media.probe import facts_of, full_range, open_container, upright, video_stream
-from rushes.media.remote import RemoteFile, unbroken
+from rushes.media.remote import RemoteFile, raise_read_failure
 from rushes.media.segments import PEEK_PACKETS, Segment
 from rushes.records import Mode, VideoFacts
 
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
 
 NO_PTS_CONTAINERS = {"avi"}
-"""Containers that store no pts. libav's are guesses there, and wrong with B-frames; its dts date each frame that comes out."""
+"""Containers that store no pts. libav guesses them there, wrongly with B-frames; the dts that it gives each decoded frame are right."""
 MAX_BACK_S = 1.0
-"""A pts that goes back by less is a slip: it moves to one tick behind its forerunner. By more, the clock was reset: the last step is
-taken once more."""
+"""A pts that goes back by less than this, seconds, is taken for a slip: the frame gets the pts one tick after the frame before. If it goes
+back by more, the clock was reset: the frame gets the last frame step once more."""
 MAX_CORRUPT_RUN = 512
-"""Packets in a row that fail to decode before the rest of the stream is given up; keeps a broken tail of hours from costing hours."""
+"""After so many packets in a row that fail to decode, the rest of the stream is not read: a broken tail of hours must not cost hours."""
 
 
 @dataclass(slots=True)
 class Seams:
-    """What joining a segment to its neighbours depends on. Ordinals count packets read.
+    """What the decoder saw of a segment that decides whether it can be joined to its neighbours. Ordinals count packets read.
 
     Attributes:
-        started, ended: whether its first packet, and the first of the next segment, were found.
+        started, ended: whether the segment's first packet was found, and the first one of the next segment.
         reordering: `Decoder.reordering` when the first frame came.
         last_key: ordinal of the segment's last key packet.
         last_damage: ordinal at which the last damage was seen; None: there was none.
-        gave_up: the damage was such that the rest was not read.
+        gave_up: `MAX_CORRUPT_RUN` packets in a row failed, and the rest was not read.
     """
 
     started: bool = True
@@ -60,8 +60,8 @@ class Decoder:
         uri: the name to use in errors.
         size_bytes: size of the file, for the facts.
         mode: the mode asked for; `mode` of the instance is the one in force (`fast` needs non-reference frames, and stored pts).
-        progress: called now and then with the seconds decoded so far; the guard's proof that packets move.
-        segment: decode its packets only, in the mode given, which is in force in the whole video.
+        progress: called after each packet with the seconds decoded so far, and about once a second while the network is waited for.
+        segment: decode this segment's packets only; `mode` is then the mode in force in the whole video.
 
     Attributes:
         facts: container facts; complete after the first frame.
@@ -99,7 +99,7 @@ class Decoder:
         self._last_pts: int | None = None
         self._durations: dict[int, int] = {}
         self._last_duration = 0
-        if isinstance(source, RemoteFile):  # waiting for the network is no hang
+        if isinstance(source, RemoteFile):  # so that the guard does not take waiting for the network for a hang
             source.waiting = lambda: self._progress(self.decoded_s)
         self.seams = Seams()
         self._alone = segment is not None and segment.start_pts is not None
@@ -138,13 +138,13 @@ class Decoder:
                     failures = 0
                     yield packet
                 return
-            except av.error.FFmpegError:  # ends the generator, not the container: a new one reads on behind the damage
+            except av.error.FFmpegError:  # the generator has ended, the container has not: a new generator reads on after the damage
                 failures += 1
-                self._damage()
+                self._note_damage()
         self.seams.gave_up = True
 
     def _demux_segment(self, segment: Segment) -> Iterator[Packet[VideoStream]]:
-        """The packets from the segment's first key frame up to that of the next; all others are left undecoded."""
+        """The packets from the segment's first key frame up to that of the next segment."""
         if segment.seek is not None:
             self.container.seek(segment.seek, stream=self.stream)
         self.seams.started, self.seams.ended = segment.start_pts is None, segment.end_pts is None
@@ -161,11 +161,12 @@ class Decoder:
                 self.seams.last_key = self.n_packets
             yield packet
 
-    def _damage(self) -> None:
+    def _note_damage(self) -> None:
         self.n_corrupt += 1
         self.seams.last_damage = self.n_packets
         if self._alone:
-            raise DecodeError("it is damaged, and what a decoder puts in the gap depends on what it saw before", uri=self.uri, step="scan")
+            what = "a segment is damaged, and a decoder fills the gap from frames that may lie before the segment"
+            raise DecodeError(what, uri=self.uri, step="scan", mend="scan the video whole")
 
     def __iter__(self) -> Iterator[tuple[VideoFrame, int]]:
         """Yields (frame, pts): pts strictly increasing, in ticks of `time_base`."""
@@ -176,7 +177,7 @@ class Decoder:
         for packet in self._demuxed:
             self.n_packets += packet.size > 0
             if packet.is_corrupt:
-                self._damage()
+                self._note_damage()
             flushed = packet.size == 0
             if packet.pts is not None and packet.duration:
                 self._durations[packet.pts] = packet.duration
@@ -186,7 +187,7 @@ class Decoder:
             except av.error.FFmpegError as error:
                 if isinstance(error, av.error.EOFError):
                     break
-                self._damage()
+                self._note_damage()
                 run += 1
                 if run >= MAX_CORRUPT_RUN:
                     self.seams.gave_up = True
@@ -195,7 +196,7 @@ class Decoder:
             for frame in frames:
                 yield frame, self._stamp(frame)
             self._progress(self.decoded_s)
-        unbroken(self._source)
+        raise_read_failure(self._source)
         if not flushed:
             yield from self._flush()
         if self.n_frames == 0:
@@ -212,13 +213,13 @@ class Decoder:
         try:
             frames = self.stream.codec_context.decode(None)
         except av.error.FFmpegError:
-            self._damage()
+            self._note_damage()
             return
         for frame in frames:
             yield frame, self._stamp(frame)
 
     def _stamp(self, frame: VideoFrame) -> int:
-        """The frame's pts; mended where the container has none or goes backwards, and then counted."""
+        """The frame's pts. Where the container has none, or the pts goes back, it is repaired (see `MAX_BACK_S`) and counted."""
         pts = frame.dts if self._by_dts or frame.pts is None else frame.pts
         if self._first_pts is None or self._last_pts is None:
             pts = pts if pts is not None else 0
@@ -233,18 +234,18 @@ class Decoder:
         else:
             self._step = pts - self._last_pts
         duration = self._durations.pop(pts, 0) or frame.duration or 0
-        if len(self._durations) > 256:  # stale entries of packets that gave no frame
+        if len(self._durations) > 256:  # drop the entries of packets that gave no frame
             self._durations = {k: v for k, v in self._durations.items() if k > pts}
         self._last_duration = duration
         self._last_pts = pts
         self.n_frames += 1
         if frame.is_corrupt:
-            self._damage()
+            self._note_damage()
         return pts
 
     @property
     def reordering(self) -> int:
-        """How many frames the decoder holds back to give them in order; libav raises it when it learns that it held too few."""
+        """How many frames the decoder holds back to output them in order. libav raises it when it sees that it held too few."""
         return self.stream.codec_context.reorder_depth
 
     @property

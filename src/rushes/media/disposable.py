@@ -1,4 +1,4 @@
-"""Does a stream have frames that no other frame refers to? Read from a few packets, nothing is decoded."""
+"""Whether a stream has frames that no other frame refers to. It is read from the bytes of a few packets; nothing is decoded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a storage client's error means: does asking again help, are the credentials at fault; and the one way of asking again."""
+"""What a storage client's error means (may a retry help, are the credentials at fault), and the one way in which requests are retried."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
-Kind = Literal["passing", "credentials", "refused", "missing", "changed", "other"]
-"""passing: asking again may help. credentials: not accepted, expired or none. refused: known, but not allowed. changed: the file is another
-one than when it was opened."""
+Kind = Literal["transient", "credentials", "refused", "missing", "changed", "other"]
+"""transient: a retry may help. credentials: the store does not accept them, they have expired, or there are none. refused: the store knows
+this user, who has no right to the file. missing: there is no such file. changed: the file is another one than when it was opened."""
 
 TRIES = 5
-"""Tries of one request, each after twice the wait of the one before. The clients' own tries (botocore makes 5) lie inside each."""
+"""Most tries of one request. Within each, the client itself may retry too (botocore makes 5 tries)."""
 WAIT_S = 0.5
+"""Wait after the first failed try, seconds; it doubles after each further one, so that four waits add up to 7.5 s."""
 PATIENCE_S = 60.0
-"""No new try is begun this long after the first one. Waits add up to 7.5 s: a store that is slowed down answers again within seconds."""
+"""No new try begins this long after the first one began, seconds. A store that limits the rate of requests answers again much sooner."""
 
 FAMILIES = {
     "botocore.exceptions": ("BotoCoreError", "ClientError"),
@@ -29,82 +30,89 @@ FAMILIES = {
     "httpx": ("HTTPError",),
     "huggingface_hub.errors": ("HfHubHTTPError", "RepositoryNotFoundError"),
 }
-"""Module -> roots of the errors that its clients raise besides OSError."""
+"""Module -> base classes of the errors, other than OSError, that the clients of this module raise."""
 CREDENTIAL_ERRORS = {
     *("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError", "NoAuthTokenError"),
     *("UnauthorizedSSOTokenError", "SSOTokenLoadError", "SSOError", "ProfileNotFound", "LoginRefreshRequired"),
     *("DefaultCredentialsError", "RefreshError", "ReauthFailError", "ClientAuthenticationError"),
 }
-"""Class names of botocore, google.auth and azure."""
+"""Errors of botocore, google.auth and azure, by class name, that say that the credentials are at fault."""
 CREDENTIAL_CODES = {
     *("ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "InvalidToken", "InvalidAccessKeyId", "InvalidClientTokenId"),
     *("SignatureDoesNotMatch", "RequestTimeTooSkewed", "RequestExpired", "AuthFailure", "SecurityTokenExpired", "InvalidSecurityToken"),
     *("InvalidSecurity", "UnrecognizedClientException", "AuthenticationFailed"),
 }
-"""Error codes of S3 (docs.aws.amazon.com, "Error responses"), OSS, TOS and Azure that blame the credentials, not the right to a file."""
-PASSING_CODES = {
+"""Error codes of S3 (docs.aws.amazon.com, "Error responses"), OSS, TOS and Azure that say that the credentials are at fault."""
+TRANSIENT_CODES = {
     *("SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "RequestTimeoutException", "OperationAborted"),
     *("Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded", "ServerBusy", "BadDigest", "IncompleteBody"),
     *("XAmzContentSHA256Mismatch", "DownloadTrafficRateLimitExceeded", "QpsLimitExceeded"),
 }
-PASSING_ERRNOS = {
+"""Error codes of the same stores after which a retry may help: too many requests, an outage, a body that came damaged."""
+TRANSIENT_ERRNOS = {
     *(errno.EBUSY, errno.EIO, errno.EREMOTEIO, errno.EAGAIN, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED),
     *(errno.EPIPE, errno.ENETUNREACH, errno.ENETDOWN, errno.EHOSTUNREACH, errno.ENOTCONN),
 }
-PASSING_ERRORS = {
+"""Errors of the operating system after which a retry may help: a busy or flaky device, a broken connection, an unreachable network."""
+TRANSIENT_ERRORS = {
     *("HTTPClientError", "ConnectionError", "EndpointConnectionError", "ReadTimeoutError", "ConnectTimeoutError", "ConnectionClosedError"),
     *("IncompleteReadError", "ResponseStreamingError", "ResponseParserError", "ChecksumError", "TransportError", "ServiceRequestError"),
     *("ServiceResponseError", "ClientPayloadError", "ClientConnectionError", "ServerDisconnectedError", "PayloadEncodingError"),
 }
-"""Class names of the clients for connections that break; of any class in an error's ancestry."""
+"""Errors of the clients for connections that break, by class name. An error counts when its class or one of its base classes has such a
+name."""
 
 
 class RemoteError(OSError):
     """An error of a storage client that is no OSError of its own; the client's error is its cause."""
 
 
+class NoRangedReads(OSError):
+    """The server answers a request for a range of bytes with something else."""
+
+
 class ShortRead(OSError):
     """Fewer bytes came than the store said there are."""
 
 
-def foreign() -> tuple[type[BaseException], ...]:
-    """All classes that a storage client may raise: OSError, and the roots of those clients that are loaded."""
+def client_errors() -> tuple[type[BaseException], ...]:
+    """All classes that a storage client may raise: OSError, and those of `FAMILIES` whose module is loaded (others cannot be raised)."""
     found = [getattr(sys.modules[name], kind, None) for name, kinds in FAMILIES.items() if name in sys.modules for kind in kinds]
     return (OSError, *(kind for kind in found if kind is not None))
 
 
-def tried(work: Callable[[], T]) -> T:
-    """Does one request; asks again while asking again may help.
+def with_retries(work: Callable[[], T]) -> T:
+    """Makes one request, and makes it again, up to `TRIES` times, while its error is a transient one.
 
     Raises:
-        OSError: it cannot be had; a client's own kind of error is its cause.
+        OSError: the last error, where it is an OSError; else a RemoteError whose cause is the client's own error.
     """
     began = time.monotonic()
     for n in range(1, TRIES + 1):
         try:
             return work()
-        except foreign() as error:
+        except client_errors() as error:
             kind, late = kind_of(error), time.monotonic() - began >= PATIENCE_S
-            if kind != "passing" or n == TRIES or late:
-                masked = isinstance(error, FileNotFoundError) and kind != "missing"  # fsspec says so of any answer of an HTTP server
+            if kind != "transient" or n == TRIES or late:
+                masked = isinstance(error, FileNotFoundError) and kind != "missing"  # fsspec raises it for any error status of HTTP
                 if isinstance(error, OSError) and not masked:
                     raise
-                raise RemoteError(words_of(error)) from error
+                raise RemoteError(message_of(error)) from error
         time.sleep(WAIT_S * 2 ** (n - 1) * random.uniform(0.75, 1.25))
     raise AssertionError("the last try returns or raises")
 
 
 def kind_of(error: BaseException) -> Kind:
-    """What an error, or what it comes from, means."""
-    for link in _chain(error):
+    """What an error means. Its causes are looked at first, from the earliest on; "other" where none says anything."""
+    for link in _causes(error):
         found = _kind(link)
         if found is not None:
             return found
     return "other"
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The causes, the first one first: what the client saw says more than what was made of it."""
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and its causes, the earliest cause first: what the client saw says more than the errors raised from it."""
     links: list[BaseException] = []
     link: BaseException | None = error
     while link is not None and link not in links:
@@ -115,13 +123,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _kind(error: BaseException) -> Kind | None:
     names = {kind.__name__ for kind in type(error).__mro__}
-    if names & PASSING_ERRORS or isinstance(error, ConnectionError | TimeoutError | ShortRead):  # some bear a status of their own making
-        return "passing"
+    # The class comes before the status, since some of these errors carry a status that no server sent.
+    if names & TRANSIENT_ERRORS or isinstance(error, ConnectionError | TimeoutError | ShortRead):
+        return "transient"
     code, status = _code(error), _status(error)
     if names & CREDENTIAL_ERRORS or code in CREDENTIAL_CODES or status == 401:
         return "credentials"
-    if code in PASSING_CODES or (status is not None and (status in (408, 425, 429) or (status >= 500 and status != 501))):
-        return "passing"
+    if code in TRANSIENT_CODES or (status is not None and (status in (408, 425, 429) or (status >= 500 and status != 501))):
+        return "transient"
     if "FileExpired" in names or code == "PreconditionFailed":
         return "changed"
     if isinstance(error, PermissionError) or status == 403:
@@ -130,8 +139,8 @@ def _kind(error: BaseException) -> Kind | None:
         return "missing"
     if status is not None and 400 <= status < 500:
         return "other"
-    if isinstance(error, OSError) and error.errno in PASSING_ERRNOS:
-        return "passing"
+    if isinstance(error, OSError) and error.errno in TRANSIENT_ERRNOS:
+        return "transient"
     return None
 
 
@@ -158,9 +167,9 @@ def _status(error: BaseException) -> int | None:
     return int(text) if text.isdigit() and 100 <= int(text) < 600 else None
 
 
-def words_of(error: BaseException) -> str:
+def message_of(error: BaseException) -> str:
     """What the store or the connection said, with the store's own code first, in one line."""
-    first = next(_chain(error))
+    first = next(_causes(error))
     code = _code(first)
     said = _response(first)
     text = said.get("Error", {}).get("Message") if isinstance(said, dict) else None

@@ -1,11 +1,13 @@
-"""The guard: work on untrusted bytes happens in a child process with limits, so that one bad file cannot hurt its neighbours.
+"""Guarded children: a file of unknown origin is decoded in a child process with limits, so that one bad file cannot harm others.
 
-A child is a spawned Python module (`python -m rushes.media.life MODULE`) that lives for many jobs. It reads one JSON job a line from its
-standard input and answers JSON lines on the descriptor named in RUSHES_REPLY_FD: any number of `{"progress": seconds}`, then one
-`{"done": ...}` or `{"error": ...}`. It is replaced after a crash, a hang or a memory limit, and it never sees Ctrl-C: the parent decides.
+A child runs a Python module (`python -m rushes.media.die_with_parent MODULE`) and does many jobs, one after the other. It reads its jobs
+from standard input, one JSON object a line. It answers with JSON lines on the descriptor named in RUSHES_REPLY_FD: any number of
+`{"progress": seconds}`, then one `{"done": ...}` or `{"error": ...}`. A child that crashes, hangs or uses too much memory is replaced.
+Ctrl-C does not reach it: its parent decides when it ends.
 
-No child outlives its parent. It ends when its standard input ends; and, while it imports its modules or should native code never let Python
-look there, by SIGIO, which the kernel sends when the parent's end of a pipe that is made for nothing else is closed (`life.py`).
+No child outlives its parent. A child ends when its standard input ends. While it still imports modules, or while native code keeps Python
+from reading standard input, SIGIO ends it: the kernel sends that signal when the parent's end of a second pipe is closed
+(`die_with_parent.py`).
 """
 
 from __future__ import annotations
@@ -26,10 +28,10 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from rushes.errors import CrashError, HangError, MemoryError_
-from rushes.media.life import LIFE_FD
+from rushes.media.die_with_parent import PARENT_PIPE_FD
 
 LOOK_EVERY_S = 0.25
-"""How often memory and the stop flag are looked at while a child works."""
+"""How often the parent checks a child's memory and the stop flag, and how often a child reports progress at most, seconds."""
 REPLY_FD = "RUSHES_REPLY_FD"
 THREADS = {
     name: "1"
@@ -43,17 +45,18 @@ THREADS = {
         "OPENCV_FOR_THREADS_NUM",
     )
 }
-"""One thread a child: as many children as cores must not fight. libav has no variable: `media/decode.py` and the writers of clip files
-say it for each stream. OpenCV reads its own only where it was built to: `engine/child.py` says it again."""
+"""Variables that limit the libraries in a child to one thread, since as many children run as there are cores. libav has no such variable:
+`media/decode.py` and the writers of clip files set one thread for each stream. OpenCV reads its variable only in some builds, so a child
+also calls `cv2.setNumThreads(1)`."""
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
-"""glibc keeps freed arrays of up to 32 MiB (mallopt(3)): else each numpy temporary above 128 KiB is mapped and page-faulted anew, which
-made turning a 640 x 360 picture into float32 seven times dearer (0.38 against 0.05 ms)."""
+"""Lets glibc reuse freed arrays of up to 32 MiB (mallopt(3)). By default it maps each numpy array above 128 KiB anew, and the page faults
+made the conversion of a 640 x 360 picture to float32 seven times as slow (0.38 against 0.05 ms)."""
 CHILD_ENV = THREADS | ALLOCATOR
-"""Environment of the children; benchmarks of the pass run under it too."""
+"""Environment of the children. Benchmarks of the one pass run under it too, so that they measure what a child does."""
 
 
 class Stopped(Exception):
-    """The run is stopping; the job was given up and nothing is known of it."""
+    """The run is stopping, so the job was given up. Whether it had an effect is not known."""
 
 
 class Child:
@@ -73,26 +76,26 @@ class Child:
         self._stop = stop
         self._process: subprocess.Popen[bytes] | None = None
         self._replies: IO[bytes] | None = None
-        self._life: IO[bytes] | None = None
+        self._parent_end: IO[bytes] | None = None
         self._stderr: IO[bytes] | None = None
 
     def _start(self) -> subprocess.Popen[bytes]:
         read_end, write_end = os.pipe()
-        life_read, life_write = os.pipe()
+        parent_read, parent_write = os.pipe()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
-        env = {**os.environ, **CHILD_ENV, REPLY_FD: str(write_end), LIFE_FD: str(life_read)}
+        env = {**os.environ, **CHILD_ENV, REPLY_FD: str(write_end), PARENT_PIPE_FD: str(parent_read)}
         process = subprocess.Popen(
-            [sys.executable, "-m", "rushes.media.life", self._module],
+            [sys.executable, "-m", "rushes.media.die_with_parent", self._module],
             process_group=0,  # Ctrl-C at a terminal goes to the parent alone
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=self._stderr,
-            pass_fds=(write_end, life_read),
+            pass_fds=(write_end, parent_read),
             env=env,
         )
         os.close(write_end)
-        os.close(life_read)
-        self._life = os.fdopen(life_write, "wb", buffering=0)
+        os.close(parent_read)
+        self._parent_end = os.fdopen(parent_write, "wb", buffering=0)
         os.set_blocking(read_end, False)
         self._replies = os.fdopen(read_end, "rb", buffering=0)
         self._process = process
@@ -104,7 +107,7 @@ class Child:
         return self._process.pid if self._process else None
 
     def do(self, job: dict[str, Any], *, uri: str, progress: Callable[[float], object] | None = None) -> dict[str, Any]:
-        """Does one job and gives the child's last message, with the key `done` or `error`.
+        """Sends one job to the child and returns its last message, which has the key `done` or `error`. Starts a child if none runs.
 
         Raises:
             HangError, MemoryError_, CrashError: the child was ended or died; the next job gets a new one.
@@ -132,7 +135,7 @@ class Child:
                 if selector.select(LOOK_EVERY_S):
                     try:
                         data = self._replies.read(1 << 20)
-                    except (AttributeError, ValueError):  # another thread ended the child: the run is stopping
+                    except (AttributeError, ValueError):  # another thread ended the child, as it does when the run is stopping
                         raise Stopped from None
                     if data == b"":
                         raise Stopped if self._stop.is_set() else self._crash(uri)
@@ -193,17 +196,17 @@ class Child:
         self.close()
 
     def close(self) -> None:
-        """Ends the child by the end of its input."""
+        """Ends the child by closing its standard input, and waits until it has ended."""
         process, self._process = self._process, None
         if process is not None:
             assert process.stdin is not None
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
             process.wait()
-        for handle in (self._replies, self._life, self._stderr):
+        for handle in (self._replies, self._parent_end, self._stderr):
             if handle is not None:
                 handle.close()
-        self._replies = self._life = self._stderr = None
+        self._replies = self._parent_end = self._stderr = None
 
 
 def resident_bytes(pid: int | None) -> int:
@@ -216,10 +219,10 @@ def resident_bytes(pid: int | None) -> int:
 
 
 def serve(do: Callable[[dict[str, Any], Callable[[float], None]], dict[str, Any]]) -> NoReturn:
-    """The child's side: answers jobs until standard input ends, then leaves at once, even out of native code.
+    """The child's side: does jobs until standard input ends; then the process exits at once, even while native code runs.
 
     Args:
-        do: does one job; gets the job and a function to report progress with; returns the last message.
+        do: does one job. It is given the job and a function that reports seconds of progress, and returns the last message.
     """
     replies = os.fdopen(int(os.environ.pop(REPLY_FD)), "wb", buffering=0)
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
@@ -230,13 +233,13 @@ def serve(do: Callable[[dict[str, Any], Callable[[float], None]], dict[str, Any]
         os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
-    told = 0.0
+    reported_at = 0.0
 
     def progress(seconds: float) -> None:
-        nonlocal told
+        nonlocal reported_at
         now = time.monotonic()
-        if now - told >= LOOK_EVERY_S:
-            told = now
+        if now - reported_at >= LOOK_EVERY_S:
+            reported_at = now
             replies.write(json.dumps({"progress": seconds}).encode() + b"\n")
 
     while True:

@@ -1,4 +1,4 @@
-"""Who a video is: a digest of its content that is the same on every machine and under every name."""
+"""The identity of a video: a hash of its content, which is the same on every machine and under every name."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from collections.abc import Iterator
 
 from rushes.errors import ProbeError
 from rushes.media.address import public_uri
-from rushes.media.mishap import read_error
+from rushes.media.error_translation import read_error
 from rushes.media.storage import Options, ranges
 
 VERSION = 1
-"""Raise when the same bytes get another `video_id`."""
+"""Raise when `video_id` changes for the same bytes."""
 WHOLE_BYTES = 4 << 20
-"""Files up to this size are read whole."""
+"""Files up to this size are hashed whole, bytes."""
 END_BYTES = 1 << 20
-"""Of larger ones: this much of each end (headers and indexes lie there) ..."""
+"""Of a larger file, this much of each end is hashed, bytes: headers and indexes lie there."""
 PIECES = 8
+"""Number of pieces between the two ends of a larger file that are hashed too."""
 PIECE_BYTES = 256 << 10
-"""... and this many pieces of this size between them: 4 MiB in all, whatever the size."""
+"""Size of such a piece, bytes. With the ends, 4 MiB are hashed of any larger file."""
 
 
 def pieces(size: int) -> Iterator[tuple[int, int]]:
-    """(start, length) in bytes of what is hashed of a file of `size` bytes, in order; no two overlap.
+    """(start, length) in bytes of the parts of a file of `size` bytes that are hashed, in order; no two overlap.
 
-    What lies between the ends is divided into 8 equal parts; a piece is the middle of its part.
+    The bytes between the two ends are divided into 8 equal parts, and the middle of each part is hashed.
     """
     if size <= WHOLE_BYTES:
         yield 0, size

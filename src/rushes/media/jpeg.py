@@ -1,4 +1,4 @@
-"""A decoded frame as an upright JPEG with square pixels: what models and people are shown."""
+"""Encodes decoded frames as upright JPEGs with square pixels, for models and people to look at."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from av import VideoFrame
 
 HD_HEIGHT = 720
-"""From this height on, untagged footage is taken as BT.709, below as BT.601 (the usual rule of players and of ITU-R BT.1886 practice)."""
-TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+"""Footage without a colour tag is read as BT.709 from this height on, pixels, and as BT.601 below, as players usually do."""
+ROTATIONS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
 class JpegWriter:
-    """Scales, turns and encodes frames of one video.
+    """Scales, rotates and encodes the frames of one video.
 
     Args:
         short_side_px: short side of the JPEG; a smaller video is not enlarged.
@@ -44,7 +44,7 @@ class JpegWriter:
         size = max(2, round(width * scale)), max(2, round(height * scale))
         matrix = self._matrices.get(int(frame.colorspace), self._hd if frame.height >= HD_HEIGHT else self._sd)
         small = frame
-        if not frame.format.is_rgb:  # scaling as YUV first: swscale converts a picture of the right size much faster
+        if not frame.format.is_rgb:  # scale as YUV first, since swscale converts the smaller picture to BGR much faster
             small = self._scaler.reformat(
                 frame, *size, "yuv420p", interpolation=self._area, dst_color_range=self._ranges[facts.color_range == "full"], threads=1
             )
@@ -52,7 +52,7 @@ class JpegWriter:
         p: Any = small.planes[0]
         picture: npt.NDArray[Any] = np.frombuffer(p, np.uint8).reshape(size[1], p.line_size)[:, : size[0] * 3].reshape(size[1], size[0], 3)
         if facts.rotation:
-            picture = cv2.rotate(picture, TURNS[facts.rotation])
+            picture = cv2.rotate(picture, ROTATIONS[facts.rotation])
         ok, data = cv2.imencode(".jpg", picture, self._options)
         if not ok:
             raise ValueError(f"a frame of {size[0]} x {size[1]} could not be encoded as JPEG")

@@ -1,4 +1,4 @@
-"""Listings of object stores, page by page: nothing holds more than one page of keys (S3) or one folder (other stores)."""
+"""Listings of object stores, page by page: never more than one page of keys (S3) or one folder (other stores) is in memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rushes.media.faults import tried
+from rushes.media.faults import with_retries
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -20,7 +20,7 @@ Entry = dict[str, Any]
 def files_under(fs: AbstractFileSystem, folder: str, beginning: str = "") -> Iterator[Entry]:
     """All files under a folder, at any depth, without hidden ones; nothing where there is no such folder.
 
-    Of the folder's own entries, only those whose name has this beginning.
+    With `beginning`, only entries directly in the folder whose name begins so, and what lies below them.
     """
     folder = folder.rstrip("/")
     if hasattr(fs, "call_s3"):
@@ -79,7 +79,7 @@ def _one_level(fs: AbstractFileSystem, folder: str) -> Iterator[Entry]:
             yield from page
         return
     try:
-        found = tried(lambda: fs.ls(folder, detail=True))
+        found = with_retries(lambda: fs.ls(folder, detail=True))
     except (FileNotFoundError, NotADirectoryError):
         return
     yield from (entry for entry in found if entry["name"].rstrip("/") != folder.rstrip("/"))
@@ -104,7 +104,7 @@ def _s3_pages(fs: AbstractFileSystem, folder: str, beginning: str = "", delimite
 
 def _page(fs: AbstractFileSystem, asked: dict[str, str]) -> dict[str, Any] | None:
     try:
-        page: dict[str, Any] = tried(lambda: fs.call_s3("list_objects_v2", **asked))
+        page: dict[str, Any] = with_retries(lambda: fs.call_s3("list_objects_v2", **asked))
     except FileNotFoundError:  # no such bucket
         return None
     return page

@@ -1,4 +1,4 @@
-"""A decoded frame as an encoder wants it: upright, 8-bit 4:2:0, even sides, its range and colours as they were."""
+"""Prepares decoded frames for the encoder of clip files: upright, 8-bit 4:2:0, with even sides and the same range and colour tags."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from av import VideoFrame
 
 BT709 = 1
-"""Number of ITU-T H.273 table 4, the matrix that RGB is turned into."""
-TURNS: dict[int, list[tuple[str, str | None]]] = {
+"""Number (ITU-T H.273, table 4) of the matrix by which RGB is converted."""
+ROTATIONS: dict[int, list[tuple[str, str | None]]] = {
     90: [("transpose", "clock")],
     180: [("hflip", None), ("vflip", None)],
     270: [("transpose", "cclock")],
@@ -21,9 +21,10 @@ TURNS: dict[int, list[tuple[str, str | None]]] = {
 
 
 class Upright:
-    """Turns frames of one video; holds its filter so that no frame pays for the set-up.
+    """Makes the frames of one video upright. It keeps its libav filter, so that the filter is set up once and not for each frame.
 
-    Odd sides lose a pixel by scaling; 10-bit becomes 8-bit without tone mapping (an HDR clip keeps its transfer tag).
+    A side with an odd number of pixels is scaled to one pixel less. 10-bit pictures become 8-bit without tone mapping, and an HDR clip
+    keeps its transfer tag.
     """
 
     def __init__(self) -> None:
@@ -57,22 +58,22 @@ class Upright:
             dst_colorspace="ITU709" if rgb else None,
             threads=1,
         )
-        turn = round(-frame.rotation / 90) * 90 % 360
-        if turn:
-            out = self._turned(out, turn)
+        degrees = round(-frame.rotation / 90) * 90 % 360
+        if degrees:
+            out = self._rotated(out, degrees)
         out.colorspace = BT709 if rgb else tags[0]
         out.color_primaries, out.color_trc = tags[1:]
         out.color_range = ColorRange.JPEG if wide and not rgb else ColorRange.MPEG
         return out
 
-    def _turned(self, frame: VideoFrame, turn: int) -> VideoFrame:
+    def _rotated(self, frame: VideoFrame, degrees: int) -> VideoFrame:
         from av.filter import Graph
 
-        key = (frame.width, frame.height, turn)
+        key = (frame.width, frame.height, degrees)
         if key != self._key:
             graph = Graph()
             entry = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
-            graph.link_nodes(entry, *(graph.add(name, arg) for name, arg in TURNS[turn]), graph.add("buffersink")).configure()
+            graph.link_nodes(entry, *(graph.add(name, arg) for name, arg in ROTATIONS[degrees]), graph.add("buffersink")).configure()
             self._graph, self._key = graph, key
         self._graph.push(frame)
         return self._graph.pull()  # type: ignore[no-any-return]

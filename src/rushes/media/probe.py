@@ -1,4 +1,6 @@
-"""What a container says about its video, without decoding: the first real video stream and its facts."""
+"""Reads the facts of a video from its container, without decoding: its first video stream, cover art left aside, and that stream's
+header.
+"""
 
 from __future__ import annotations
 
@@ -75,9 +77,11 @@ def video_stream(container: InputContainer, uri: str) -> VideoStream:
 
 
 def facts_of(container: InputContainer, stream: VideoStream, size_bytes: int) -> VideoFacts:
-    """Facts from the container and the stream header; `width` and `height` become final with `upright`."""
+    """The facts that the container and the stream header give. `upright` corrects some of them, such as `width` and `height`, by the first
+    frame.
+    """
     context = stream.codec_context
-    assert stream.time_base is not None  # it is None in streams that are written, before their header is
+    assert stream.time_base is not None  # it is None only in a stream that is being written
     sar = pixel_aspect(stream.sample_aspect_ratio)
     audio = container.streams.audio
     duration = float(stream.duration * stream.time_base) if stream.duration else None
@@ -122,9 +126,10 @@ def _tag(container: InputContainer, stream: VideoStream, *names: str) -> str | N
 
 
 def upright(facts: VideoFacts, frame: VideoFrame) -> VideoFacts:
-    """Facts completed by the first decoded frame: its true size, turn, pixel format, range and transfer.
+    """The facts with what only a decoded frame tells: its true size, rotation, pixel format, range and transfer curve.
 
-    libav gives the display matrix's angle counter-clockwise; `rotation` is the clockwise turn that makes the picture upright.
+    libav gives the angle of the display matrix counter-clockwise; `rotation` is clockwise, by how much the picture must be rotated to be
+    upright.
     """
     rotation = round(-frame.rotation / 90) * 90 % 360
     size = (max(1, round(frame.width * facts.sar)), frame.height)

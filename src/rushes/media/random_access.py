@@ -1,4 +1,4 @@
-"""Where decoding of a stream may begin without a frame from before: read from the bytes of a key packet, nothing is decoded."""
+"""Tells from the bytes of a key packet whether decoding can begin there without any earlier frame. Nothing is decoded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Literal
 
 Entry = Literal["closed", "open"]
-"""closed: nothing shown before the key frame follows it. open: leading pictures may follow, to be left out."""
+"""closed: no picture that follows the key frame in the file is shown before it. open: such pictures (leading pictures) may follow, and must
+be left out when decoding begins here."""
 
 H264_IDR, H264_SEI = 5, 6
 H264_SLICES = range(1, 6)
@@ -18,7 +19,7 @@ HEVC_IDR = (19, 20)
 
 
 def entry_of(codec: str, extradata: bytes | None, packet: bytes) -> Entry | None:
-    """How decoding may begin at this key packet; None when what follows might refer to frames before it.
+    """How decoding can begin at this key packet; None where a later frame might refer to a frame before it.
 
     H.264: an IDR picture, or a recovery point that is exact at once (recovery_frame_cnt 0). HEVC: any random access picture, since its
     leading pictures may be left out by the standard (H.265, 3.129 and 8.1.3). Other codecs reset at what their container calls a key frame.
@@ -42,9 +43,10 @@ def entry_of(codec: str, extradata: bytes | None, packet: bytes) -> Entry | None
     return "open"
 
 
-def keeps_what_waits(codec: str, extradata: bytes | None, packet: bytes) -> bool:
-    """Whether pictures that wait to be shown survive this key packet. HEVC may say that they are dropped, in the second bit of the slice
-    header of a random access picture (no_output_of_prior_pics_flag; H.265, 7.3.6.1); libav heeds no such flag of H.264.
+def outputs_pending_pictures(codec: str, extradata: bytes | None, packet: bytes) -> bool:
+    """Whether a decoder still outputs, at this key packet, the pictures that it has decoded and not yet output. An HEVC stream may tell it
+    to drop them, by the second bit of the slice header of a random access picture (no_output_of_prior_pics_flag; H.265, 7.3.6.1). libav
+    ignores the similar flag of H.264.
     """
     if codec != "hevc":
         return True
@@ -53,12 +55,14 @@ def keeps_what_waits(codec: str, extradata: bytes | None, packet: bytes) -> bool
 
 
 def referred_to(codec: str, extradata: bytes | None, packet: bytes) -> bool:
-    """Whether leaving this leading picture out would leave a hole in the numbering of H.264's reference frames (`nal_ref_idc` above 0)."""
+    """Whether this leading picture is a reference frame of H.264 (`nal_ref_idc` above 0). If it were left out, a number would be missing in
+    the count of reference frames, which decoders take for a loss.
+    """
     return codec == "h264" and any(nal[0] & 0x60 for nal in nal_units(packet, extradata, length_at=4) if nal[0] & 0x1F in H264_SLICES)
 
 
 def shown(codec: str, packet: bytes) -> bool:
-    """Whether a packet gives a picture: VP8 has packets that only refresh a reference (show_frame, RFC 6386, 9.1)."""
+    """Whether a packet gives a picture. Some packets of VP8 only update a reference frame (show_frame, RFC 6386, 9.1)."""
     return codec != "vp8" or not packet or bool(packet[0] & 0x10)
 
 
@@ -87,7 +91,9 @@ def nal_units(packet: bytes, extradata: bytes | None, *, length_at: int) -> Iter
 
 
 def _recovers_at_once(nal: bytes) -> bool:
-    """Whether an SEI unit holds a recovery point whose recovery_frame_cnt is 0: its first bit, ue(v), is 1 (H.264, 7.3.2.3.1 and D.1.8)."""
+    """Whether an SEI unit has a recovery point with recovery_frame_cnt 0, which is coded as ue(v): its first bit is then 1 (H.264,
+    7.3.2.3.1 and D.1.8).
+    """
     at = 1
     while at + 2 < len(nal):
         kind = size = 0

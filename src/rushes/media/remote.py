@@ -1,4 +1,6 @@
-"""Files behind fsspec URLs: filesystems without stale listings, ranged reads that are complete or fail, and a seekable file for libav."""
+"""Reads files behind fsspec URLs: filesystems that keep no listings, reads of byte ranges that are complete or fail, and a seekable file
+for libav.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,10 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from rushes.errors import ProbeError, VideoError
-from rushes.media.address import protocol_of, public_uri
-from rushes.media.faults import ShortRead, foreign, tried
-from rushes.media.mishap import missing_package, read_error
+from rushes.errors import VideoError
+from rushes.media.address import protocol_of
+from rushes.media.error_translation import missing_package, read_error
+from rushes.media.faults import NoRangedReads, ShortRead, client_errors, with_retries
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -24,22 +26,23 @@ Read = Callable[[int, int], bytes]
 """(start, length) in bytes -> those bytes; short only at the end of the file."""
 
 BLOCK_BYTES = 2 << 20
+"""Size of one request for video, bytes. A probe of a file whose index lies at the end takes a few requests."""
 BLOCKS_HELD = 16
-"""Video is read in requests of 2 MiB, 16 of them kept (32 MiB a worker; the one on its way is one of them). A whole scan reads each block
-once even where audio and video lie apart, and a probe of a file with its index at the end costs a few blocks."""
+"""Blocks in memory at most, the one being fetched included: 32 MiB for each worker. They are enough for a scan to fetch each block once,
+even where audio and video lie apart in the file."""
 REQUEST_S = 60.0
-"""A request for one block that takes longer (below 35 kB/s) is given up and made anew."""
+"""A request for one block that takes longer than this, seconds (it is then slower than 35 kB/s), is given up and made again."""
 _SHARED: dict[tuple[int, str, str], list[AbstractFileSystem]] = {}
-"""(process, protocol, options) -> its one filesystem, once it is made."""
+"""(process id, protocol, options) -> a list with the one filesystem that all threads of the process share, empty until it is made."""
 LOOK_EVERY_S = 1.0
-"""How often a reader that waits for the network says that it is alive."""
+"""How often a reader that waits for the network calls `RemoteFile.waiting`, seconds."""
 
 
 def filesystem(url: str, options: Options) -> tuple[AbstractFileSystem, str]:
     """The filesystem of a URL and the path inside it.
 
-    It keeps no listings: parts that another process wrote are seen at once. Asynchronous ones, whose work is all done in fsspec's own
-    thread, are shared by the threads of this process, since each holds connections for as long as the process lives.
+    It caches no listings, so that files that another process wrote are seen at once. An asynchronous filesystem, which does its work in
+    fsspec's own thread, is shared by all threads of this process, since each one keeps its connections open as long as the process lives.
 
     Raises:
         MissingExtra: the protocol's package is not installed, or no such protocol is known.
@@ -63,37 +66,39 @@ def filesystem(url: str, options: Options) -> tuple[AbstractFileSystem, str]:
 
 
 def range_reader(url: str, options: Options, size: int | None = None) -> Read:
-    """Reads ranges of a file, each in one request that is tried again where that helps; nothing is held.
+    """Gives a function that reads ranges of a file, each in one request, which is retried after a transient error. Nothing is cached.
 
-    With the file's `size` in bytes an answer that is short before its end is one to be tried again.
+    With the file's `size` in bytes, an answer that is too short counts as a transient error.
 
     Raises:
-        OSError: while reading. ProbeError: the server gives no ranged reads.
+        OSError: the file cannot be read; NoRangedReads where its server does not answer requests for ranges.
     """
-    if protocol_of(url) in ("http", "https"):  # a server that does not know ranges answers with the whole file
+    if protocol_of(url) in ("http", "https"):  # a server without ranged reads answers with the whole file
         fetch, held = _open(url, options)
-        return lambda start, length: tried(lambda: fetch(start, min(start + length, held))) if start < held else b""
+        return lambda start, length: with_retries(lambda: fetch(start, min(start + length, held))) if start < held else b""
     fs, inner = filesystem(url, options)
 
     def fetched(start: int, end: int) -> bytes:
         data = cast(bytes, fs.cat_file(inner, start=start, end=end))
-        return data if size is None else _whole(data, start, min(end, size))
+        return data if size is None else _complete(data, start, min(end, size))
 
-    return lambda start, length: tried(lambda: fetched(start, start + length))
+    return lambda start, length: with_retries(lambda: fetched(start, start + length))
 
 
-def _whole(data: bytes, start: int, end: int) -> bytes:
+def _complete(data: bytes, start: int, end: int) -> bytes:
     if len(data) != max(0, end - start):
         raise ShortRead(f"{len(data)} bytes came where {end - start} were asked for at {start}")
     return data
 
 
 def _open(url: str, options: Options) -> tuple[Callable[[int, int], bytes], int]:
-    """(fetch(start, end), size) of a file. Clients that can tell make sure that all ranges are of one version of it."""
+    """(fetch(start, end), size in bytes) of a file. Where the client can, it makes sure that all ranges come from one version of the
+    file.
+    """
     from fsspec.spec import AbstractBufferedFile
 
     fs, inner = filesystem(url, options)
-    file = tried(lambda: fs.open(inner, "rb", block_size=BLOCK_BYTES, cache_type="none"))
+    file = with_retries(lambda: fs.open(inner, "rb", block_size=BLOCK_BYTES, cache_type="none"))
     seekable = file.seekable()
     fetch: Callable[[int, int], bytes]
     if seekable and isinstance(file, AbstractBufferedFile):
@@ -102,28 +107,27 @@ def _open(url: str, options: Options) -> tuple[Callable[[int, int], bytes], int]
         file.close()
         fetch, size = (lambda start, end: cast(bytes, fs.cat_file(inner, start=start, end=end))), int(fs.size(inner) or 0)
     if not seekable:
-        mend = "copy the file to a local disk or an object store"
-        raise ProbeError("the server gives no ranged reads", uri=public_uri(url), step="probe", mend=mend)
+        raise NoRangedReads
 
     def checked(start: int, end: int) -> bytes:
         try:
-            return _whole(fetch(start, end), start, end)
-        except ValueError:  # fsspec's word for a server that answers with more than was asked for
-            raise OSError("the server gives no ranged reads; copy the file to a local disk or an object store") from None
+            return _complete(fetch(start, end), start, end)
+        except ValueError:  # fsspec raises it where a server answers with more than was asked for
+            raise NoRangedReads from None
 
     return checked, size
 
 
 class RemoteFile(io.RawIOBase):
-    """A remote file to read from anywhere, in blocks; the next block is fetched while this one is decoded.
+    """A seekable remote file that is read in blocks. While one block is decoded, the next one is fetched.
 
-    A read never comes short in the middle. What cannot be read raises a VideoError with the reason, and goes on to do so; since libav may
-    take an error for the end, `failure` tells afterwards (see `unbroken`).
+    A read gives fewer bytes than asked for only at the end of the file. When a block cannot be read, this read and all later ones raise a
+    VideoError with the reason. libav may take that for the end of the file, so `failure` keeps the error (see `raise_read_failure`).
 
     Attributes:
         size: bytes.
-        failure: what ended the reading.
-        waiting: called about once a second while the network is waited for.
+        failure: the error after which nothing can be read; None where there was none.
+        waiting: called about once a second while a read waits for the network.
     """
 
     def __init__(self, url: str, options: Options) -> None:
@@ -149,7 +153,7 @@ class RemoteFile(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Moves to another place; costs nothing."""
+        """Sets where the next read begins; makes no request."""
         self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence])
         return self._at
 
@@ -157,7 +161,7 @@ class RemoteFile(io.RawIOBase):
         """The next bytes; fewer than asked for at the end of the file only.
 
         Raises:
-            VideoError: they cannot be had, now and hereafter.
+            VideoError: they cannot be read; all later reads raise it too.
         """
         if self.failure is not None:
             raise self.failure
@@ -170,7 +174,7 @@ class RemoteFile(io.RawIOBase):
         return b"".join(pieces)
 
     def close(self) -> None:
-        """Gives the memory back."""
+        """Frees the blocks in memory."""
         self._held.clear()
         self._ahead = None
         super().close()
@@ -178,7 +182,7 @@ class RemoteFile(io.RawIOBase):
     def _block(self, number: int) -> bytes:
         if number not in self._held:
             try:
-                data = tried(lambda: self._request(number))
+                data = with_retries(lambda: self._request(number))
             except OSError as error:
                 self.failure = read_error(error, self._url, "scan")
                 raise self.failure from error
@@ -210,7 +214,7 @@ class RemoteFile(io.RawIOBase):
 
 
 class _Request:
-    """One range on its way, in a thread of its own that does not keep the process alive."""
+    """A request for one range, made in a thread of its own. The thread is a daemon, so it does not keep the process alive."""
 
     def __init__(self, fetch: Callable[[int, int], bytes], start: int, end: int) -> None:
         self.data = b""
@@ -224,18 +228,18 @@ class _Request:
         try:
             self.data = fetch(start, end)
             self._error = None
-        except foreign() as error:
+        except client_errors() as error:
             self._error = error
         finally:
             self._done.set()
 
     @property
     def arrived(self) -> bool:
-        """Whether the bytes are there."""
+        """Whether the bytes have come."""
         return self._done.is_set() and self._error is None
 
     def result(self, waiting: Callable[[], object]) -> bytes:
-        """The bytes, when they are there."""
+        """Waits for the bytes and returns them; calls `waiting` every `LOOK_EVERY_S` meanwhile."""
         while not self._done.wait(LOOK_EVERY_S):
             waiting()
             if time.monotonic() - self._began > REQUEST_S:
@@ -245,8 +249,9 @@ class _Request:
         return self.data
 
 
-def unbroken(source: object) -> None:
-    """Raises what ended the reading of a `RemoteFile`: libav may have taken it for the end of the video.
+def raise_read_failure(source: object) -> None:
+    """Raises the error after which a `RemoteFile` could not be read any more, since libav may have taken it for the end of the video. Does
+    nothing where there was none, or where `source` is no RemoteFile.
 
     Raises:
         VideoError: the file could not be read to its end.

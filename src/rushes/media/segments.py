@@ -1,6 +1,7 @@
-"""Where a long video may be cut into segments: at key frames behind which nothing looks back.
+"""Where a long video may be cut into segments: at key frames such that no frame after one refers to a frame before it.
 
-Read from the container's index and from one packet a cut; nothing is decoded, and a few MiB are read whatever the file's size.
+The cuts come from the container's index and from one packet at each cut. Nothing is decoded, and a few MiB are read, whatever the file's
+size.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rushes.media.disposable import has_disposable
 from rushes.media.probe import facts_of, open_container, video_stream
-from rushes.media.random_access import entry_of, keeps_what_waits
+from rushes.media.random_access import entry_of, outputs_pending_pictures
 from rushes.records import Mode, VideoFacts
 
 if TYPE_CHECKING:
@@ -27,24 +28,26 @@ WITHOUT_REORDERING = {"vp8", "vp9"}
 CODECS = {"h264", "hevc", *WITHOUT_REORDERING}
 PEEK_PACKETS = 64
 """Packets looked at for the first pts and for non-reference frames; as many as the decoder looks at (`media/decode.py`)."""
-LEAST = 2
-"""Segments that a video must have room for: at 360p each costs the scan of two seconds more, which shorter ones are not worth."""
-MOST = 64
-"""Segments a video at most: each opens the file anew and reads its index, 16 bytes a frame and more."""
+MIN_SEGMENTS = 2
+"""A video is cut when it is longer than this many segments. Each segment costs as much as two more seconds of scan at 360p, which cutting a
+shorter video would not save."""
+MAX_SEGMENTS = 64
+"""Most segments of a video: each one opens the file again and reads its index, which has 16 bytes a frame or more."""
 TRIES = 8
-"""Key frames looked at for one cut. Where the first eight are all open, so is the rest, and the video is scanned whole."""
+"""Key frames tried for one cut. Where eight in a row begin open groups of pictures, an encoder made all of them so, and the search ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A part of a video between two key frames. Packets of one key frame up to the next cut, in decode order, belong to it.
+    """A part of a video between two key frames: the packets from its first key frame up to that of the next segment, in decoding order.
 
     Attributes:
         index: 0, 1, ... in order.
-        first_pts: of the whole video; time is counted from there.
+        first_pts: pts of the whole video's first frame, from which seconds are counted.
         start_pts: pts of its first packet, a key frame; None: from the beginning of the file.
         end_pts: pts of the key frame that begins the next segment; None: to the end of the file.
-        seek: the timestamp that leads there, in the index's own clock (mp4 counts dts, Matroska pts); None in the first segment.
+        seek: the timestamp by which the container is sought to reach the first packet; None in the first segment. It need not be a pts: the
+            index of an mp4 counts dts, that of Matroska pts.
     """
 
     index: int
@@ -64,19 +67,19 @@ class Cuts:
 
 @dataclass(frozen=True, slots=True)
 class Uncut:
-    """Why a video is scanned whole; `note` is for people, None where the video is just short."""
+    """A video is scanned whole: `note` says why, in words for people; None where the video is too short to be cut."""
 
     note: str | None
 
 
 def where_to_cut(source: str | Any, *, uri: str, size_bytes: int, segment_s: float, mode: Mode) -> Cuts | Uncut:
-    """Cuts a video into segments of about the same length, near `segment_s`, at most `MOST`.
+    """Cuts a video into segments of about the same length, near `segment_s`, at most `MAX_SEGMENTS`.
 
     Args:
         source: a path, or a seekable file object.
         uri: the name to use in errors.
         size_bytes: size of the file, for the facts.
-        segment_s: seconds; a video no longer than `LEAST` times this is not cut. 0: none is.
+        segment_s: wanted length of a segment, seconds; a video no longer than `MIN_SEGMENTS` times this is not cut. 0: no video is cut.
         mode: the mode asked for.
 
     Raises:
@@ -87,7 +90,7 @@ def where_to_cut(source: str | Any, *, uri: str, size_bytes: int, segment_s: flo
     with open_container(source, uri) as container:
         stream = video_stream(container, uri)
         facts = facts_of(container, stream, size_bytes)
-        if facts.duration_s is not None and facts.duration_s <= LEAST * segment_s:
+        if facts.duration_s is not None and facts.duration_s <= MIN_SEGMENTS * segment_s:
             return Uncut(None)
         if note := _unfit(facts):
             return Uncut(note)
@@ -119,7 +122,9 @@ class _Cutter:
         self.n_open = 0
 
     def _first_pts(self, head: Sequence[Packet[VideoStream]]) -> int | None:
-        """The pts of the first frame that the decoder will give; None where the stream begins in the middle of something."""
+        """The pts of the first frame that the decoder will give; None where the stream does not begin with a
+        closed key frame.
+        """
         if not head or not head[0].is_keyframe or not self._closed(head[0]):
             return None
         shown = [p for p in head if not p.is_discard and not (self.mode == "fast" and self._disposable(p))]
@@ -133,13 +138,14 @@ class _Cutter:
         if self.facts.codec in WITHOUT_REORDERING:
             return True
         data = bytes(packet)
-        return entry_of(self.facts.codec, self.extradata, data) == "closed" and keeps_what_waits(self.facts.codec, self.extradata, data)
+        closed = entry_of(self.facts.codec, self.extradata, data) == "closed"
+        return closed and outputs_pending_pictures(self.facts.codec, self.extradata, data)
 
     def cuts(self, segment_s: float) -> Cuts | Uncut:
         assert self.facts.duration_s is not None
         if self.first_pts is None:
             return Uncut("the stream does not begin with a key frame that stands alone")
-        count = min(MOST, round(self.facts.duration_s / segment_s))
+        count = min(MAX_SEGMENTS, round(self.facts.duration_s / segment_s))
         length = self.facts.duration_s / count / self.facts.time_base
         self._load_index(self.first_pts + int(length))
         if not len(self.stream.index_entries):

@@ -1,7 +1,7 @@
-"""The one door to bytes: local paths and fsspec URLs, opened with ranged reads, written whole or not at all.
+"""Reads and writes of files by path or fsspec URL: ranged reads, and writes that appear complete or not at all.
 
-Storage options are the recipe's `[storage]` table: protocol -> keyword arguments of that fsspec filesystem. Requests that fail in a way
-that may pass are made again (see `faults`).
+Storage options are the recipe's `[storage]` table: protocol -> keyword arguments of that fsspec filesystem. Requests that fail for a
+transient reason are retried (see `faults.py`).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any, BinaryIO, cast
 
 from rushes.media.address import directory_of, local_path, public_uri
 from rushes.media.atomic import put_local, rename, temporary_beside
-from rushes.media.faults import kind_of, tried
+from rushes.media.error_translation import read_error, store_error, write_error
+from rushes.media.faults import kind_of, with_retries
 from rushes.media.listing import files_like, files_under
-from rushes.media.mishap import read_error, store_error, write_error
 from rushes.media.remote import Options, RemoteFile, filesystem, range_reader
 
 __all__ = [
@@ -42,7 +42,7 @@ STAMP_KEYS = (
     *("ETag", "etag", "md5Hash", "content_md5", "Content-MD5"),
     *("mtime", "LastModified", "last_modified", "Last-Modified", "updated", "created"),
 )
-"""What the filesystems call a file's version, best first."""
+"""Keys under which fsspec filesystems give a file's version: content hashes first, then times of change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def stat(uri: str, options: Options) -> FileStat:
     """Size and version of one file, without opening it.
 
     Raises:
-        OSError: not there, no permission, no connection; `mishap.read_error` gives it words.
+        OSError: not there, no permission, no connection; `error_translation.read_error` makes an error of ours from it.
         MissingExtra: the protocol's package is not installed.
     """
     path = local_path(uri)
@@ -72,10 +72,10 @@ def stat(uri: str, options: Options) -> FileStat:
         return _local_stat(path, os.stat(path))
     fs, inner = filesystem(uri, options)
     try:
-        info = tried(lambda: fs.info(inner))
+        info = with_retries(lambda: fs.info(inner))
     except OSError as error:
         if kind_of(error) in ("refused", "other"):  # the answer to HEAD has no body: only a GET says what is wrong
-            tried(lambda: fs.cat_file(inner, start=0, end=1))
+            with_retries(lambda: fs.cat_file(inner, start=0, end=1))
         raise
     if info.get("type") == "directory":
         raise IsADirectoryError(f"{public_uri(uri)} is a folder")
@@ -95,11 +95,11 @@ def _remote_stat(url: str, info: Mapping[str, Any]) -> FileStat:
 def open_seekable(uri: str, options: Options) -> str | BinaryIO:
     """What `av.open` can read: a plain path for local files (libav reads those itself), else a seekable file object with ranged reads.
 
-    Close the file object after use. A local name that is no valid UTF-8 comes as a file object too, since libav's door takes text.
+    Close the file object after use. A local name that is not valid UTF-8 is opened as a file object too, since `av.open` takes text only.
 
     Raises:
         VideoError: a remote file is not there or cannot be reached, or its server offers no ranged reads. Reading it raises VideoError too;
-            `remote.unbroken` tells afterwards whether it did.
+            `remote.raise_read_failure` tells afterwards whether it did.
     """
     path = local_path(uri)
     if path is not None:
@@ -120,9 +120,9 @@ def _is_utf8(text: str) -> bool:
 
 @contextmanager
 def ranges(uri: str, options: Options, size: int | None = None) -> Iterator[Callable[[int, int], bytes]]:
-    """A reader of byte ranges: `read(start, length)`; nothing but what is asked for is read. Short at the end of the file.
+    """Gives a function `read(start, length)` that reads exactly these bytes of the file, fewer only at its end.
 
-    Where the file's `size` in bytes is given, an answer of a server that is short before is asked for again.
+    With the file's `size` in bytes, an answer of a server that is too short is asked for again.
     """
     path = local_path(uri)
     if path is None:
@@ -177,7 +177,7 @@ def put_atomic(uri: str, data: bytes | Callable[[BinaryIO], None], options: Opti
             return put_local(path, data)
         if isinstance(data, bytes):
             fs, inner = filesystem(uri, options)
-            tried(lambda: fs.pipe_file(inner, data))
+            with_retries(lambda: fs.pipe_file(inner, data))
             return len(data)
         with tempfile.NamedTemporaryFile(prefix="rushes-") as scratch:
             data(cast(BinaryIO, scratch))
@@ -189,7 +189,7 @@ def put_atomic(uri: str, data: bytes | Callable[[BinaryIO], None], options: Opti
 
 def _put_remote(scratch: str, url: str, options: Options) -> int:
     fs, inner = filesystem(url, options)
-    tried(lambda: fs.put_file(scratch, inner))
+    with_retries(lambda: fs.put_file(scratch, inner))
     return os.path.getsize(scratch)
 
 
@@ -235,7 +235,7 @@ def publish(scratch: str, uri: str, options: Options) -> int:
 
 
 def remove(uri: str, options: Options) -> None:
-    """Takes one file away; one that is not there is as wanted.
+    """Removes one file; does nothing where there is none.
 
     Raises:
         StorageError: no permission, or no connection.
@@ -247,7 +247,7 @@ def remove(uri: str, options: Options) -> None:
             return
         fs, inner = filesystem(uri, options)
         with suppress(FileNotFoundError):
-            tried(lambda: fs.rm_file(inner))
+            with_retries(lambda: fs.rm_file(inner))
     except OSError as error:
         raise write_error(error, uri) from error
 
@@ -255,7 +255,8 @@ def remove(uri: str, options: Options) -> None:
 def listing(prefix: str, options: Options, suffix: str = "", beginning: str = "") -> Iterator[FileStat]:
     """All files under a folder or prefix whose name ends in `suffix`, without hidden ones, in no order; none where there is no folder.
 
-    Of the folder's own entries, only those whose name has this `beginning`: S3 then lists no others.
+    With `beginning`, only entries directly in the folder whose name begins so are listed, and what lies below them; S3 then sends no
+    others.
 
     Raises:
         OSError: the store cannot be listed.
@@ -296,5 +297,5 @@ def _local_listing(folder: str, suffix: str, beginning: str = "") -> Iterator[Fi
             elif entry.name.endswith(suffix):
                 try:
                     yield _local_stat(entry.path, entry.stat())
-                except FileNotFoundError:  # gone between the listing and the look
+                except FileNotFoundError:  # removed after the folder was listed
                     continue

@@ -1,8 +1,7 @@
-"""A decoded frame's small views, each made at most once and only when asked for.
+"""Small views of a decoded frame, each made only when it is asked for, and at most once.
 
-The order of shrinking is what makes the pass cheap: one swscale call takes the frame to `small` (long side 256, studio-range
-YUV 4:2:0); everything that is looked at for every frame comes from there. `luma` (long side 640) and the native planes are
-touched only on the grid.
+One swscale call shrinks the frame to `small` (long side 256, studio-range YUV 4:2:0). All views that are needed of every frame are made
+from `small`, which is what makes the pass cheap. `luma` (long side 640) and the native planes are read only for frames on the grid.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ class Shape:
 
 
 class Shrinker:
-    """Holds the swscale contexts of one video, so that no frame pays for their set-up."""
+    """Keeps the swscale contexts of one video, so that they are set up once and not for each frame."""
 
     def __init__(self, shape: Shape) -> None:
         from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
@@ -91,7 +90,7 @@ def plane(frame: VideoFrame, index: int, width: int, height: int) -> U8:
 
 
 class Views:
-    """One frame and what signals want to see of it. Use within the turn of the loop; it keeps the frame alive.
+    """One decoded frame and its views. Do not keep it after the next frame has come: it keeps the frame's memory in use.
 
     Attributes:
         frame: the decoded picture, not rotated.

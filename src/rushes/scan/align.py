@@ -1,7 +1,8 @@
-"""Sub-pixel alignment of neighbouring pictures: translation and zoom by robust least squares, for many pairs at once.
+"""Aligns neighbouring pictures to a fraction of a pixel: shift and zoom by robust least squares, for many pairs at once.
 
-The brightness equations (Lucas and Kanade 1981; shift and scale as one model: Bergen et al. 1992) are summed over small blocks first, so
-the re-weighting that keeps a mover on a still background from being taken for the camera runs on some hundred blocks, not on pixels.
+The brightness equations (Lucas and Kanade 1981; shift and scale as one model: Bergen et al. 1992) are first summed over small blocks.
+Blocks that do not fit the rest get a low weight, so that an object that moves before a still background is not taken for a camera move.
+With blocks that is done on some hundred values instead of on all pixels.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ BLOCK = 4
 MARGIN = 2
 """Pixels cut at each edge: half the filters' length."""
 ROUNDS = 3
-"""Rounds of re-weighting; on footage with movers the estimate changes by less than 0.01 pixel after the third."""
+"""Rounds of weighting; on footage with moving objects the estimate changes by less than 0.01 pixel after the third."""
 NOISE = 0.05
 """Gradient energy, squared grey levels a pixel, that rounding to 8 bits leaves on a flat picture."""
 MISFIT_PX = 0.03
-"""Misalignment that no block is blamed for, pixels: what shrinking and coding leave on a perfect pan."""
+"""Misalignment up to which a block keeps its full weight, pixels: shrinking and coding cause so much even on a perfect pan."""
 FARTHEST_PX = 2.0
-"""Longest step of the linear fit that is believed, pixels; the filters see no farther."""
+"""Longest step that the linear fit may give, pixels: the filters do not cover more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,9 @@ def derive(pictures: U8) -> F32:
 
 
 def overlap(dx: int, dy: int, height: int, width: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where a picture moved by whole pixels covers the frame, less `MARGIN`: (region of the frame, the same of the picture)."""
+    """The area that a picture and the same picture moved by (dx, dy) whole pixels have in common, less `MARGIN` at each side: its slices in
+    the second one, and in the first.
+    """
     top, bottom = max(dy, 0) + MARGIN, height + min(dy, 0) - MARGIN
     left, right = max(dx, 0) + MARGIN, width + min(dx, 0) - MARGIN
     return (slice(top, bottom), slice(left, right)), (slice(top - dy, bottom - dy), slice(left - dx, right - dx))
@@ -136,7 +139,9 @@ class Aligner:
 
 
 def _solve(triangle: F32, right: F32) -> F32:
-    """Solutions (n, 3) of n symmetric systems given as upper triangles (n, 6); a small ridge makes a flat picture solve to no motion."""
+    """Solutions (n, 3) of n symmetric systems given as upper triangles (n, 6); a small value added to the diagonal makes the
+    solution 0 for a picture without detail.
+    """
     full = triangle[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
     full[:, [0, 1, 2], [0, 1, 2]] += np.float32(1e-4) * triangle[:, [0, 3]].sum(axis=1, keepdims=True) + np.float32(0.02)
     model: F32 = np.linalg.solve(full, -right[:, :, None])[:, :, 0]

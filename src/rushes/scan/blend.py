@@ -1,7 +1,7 @@
-"""The blend test: is this frame the average of what was before and what comes after?
+"""The blend test, which finds dissolves: it asks whether a frame is the average of an earlier and a later one.
 
-A dissolve has a property that motion does not have: its middle frame is the weighted average of its two ends. For each frame t and
-each half-width k, with A, M and B the thumbnails at t - k, t and t + k:
+The middle frame of a dissolve is the weighted average of the frames at its two ends. Motion does not have that property. For each frame t
+and each half-width k, let A, M and B be the thumbnails at t - k, t and t + k:
 
     end difference   e = mean |B - A|
     middle residual  r = mean |M - blend(A, B)| / e      0 for a linear dissolve, 0.5 for a hard cut, near 1 for a pan
@@ -9,8 +9,8 @@ each half-width k, with A, M and B the thumbnails at t - k, t and t + k:
     area             a = share of luma cells that changed by more than 9 levels
     structure        c = correlation of A and B in luma       a light that is dimmed keeps its structure, a new shot does not
 
-The blend weighs A and B by the frames' own times, so that variable frame rate and skipped frames do not matter. Cheap first: about 15
-frames a second are tested; every half-width on a third of the cells, the best one on all of them.
+The blend weighs A and B by the times of the three frames, so that variable frame rate and skipped frames do not matter. To save work, about
+15 frames a second are tested. All half-widths are tried on a third of the cells; the best one is then computed on all of them.
 """
 
 from __future__ import annotations
@@ -29,34 +29,37 @@ HALF_WIDTHS_S = (0.2, 0.3, 0.4, 0.55, 0.75, 1.0)
 RATE = 15.0
 """Frames a second that are tested; a 0.3 s dissolve still gets four."""
 COARSE = 3
-"""The first look takes every third cell."""
+"""All half-widths are tried on every third cell of the thumbnails only."""
 MIN_END_DIFFERENCE = 6.0
-"""r is looked at above this end difference, 8-bit levels; about half of what the rule asks for."""
+"""r is computed where e is above this, 8-bit levels: about half of the bound in `shots/gradual.py`."""
 MAX_MIDDLE = 0.55
-"""q is looked at below this r, a little above what the loosest rule allows."""
+"""q is computed where r is below this: a little above the loosest bound in `shots/gradual.py`."""
 CANDIDATE_E, CANDIDATE_A, CANDIDATE_R, CANDIDATE_Q = 9.0, 0.45, 0.5, 0.45
-"""The extent is fitted above this e and a, below these r and q, and where c + r is below 1: looser than the rules of the shots step."""
+"""Start and end of a transition are fitted where e and a are above these, r and q below, and c + r below 1. All bounds are looser than
+those in `shots/gradual.py`, so that these can be changed without a new scan."""
 AREA_LEVELS = 9
 """A luma cell has changed when it differs by more than this, 8-bit levels."""
 REACH = 1.5
 MARGIN_S = 0.25
-"""The extent is searched within REACH times the half-width plus MARGIN_S on both sides of the frame, seconds."""
+"""Start and end of a transition are searched within REACH times the half-width plus MARGIN_S, seconds, on both sides of the frame."""
 LOOK_S = REACH * HALF_WIDTHS_S[-1] + MARGIN_S
-"""How far around a frame the test looks, seconds: the length of the ring on each side."""
+"""How far before and after a frame the test reads other frames, seconds."""
 LASTING_S = 0.2
 """A change that is undone within this time is a flash, not a cut, seconds."""
 LAST_FRAME_S = 2.5 * LASTING_S
-"""How far before the frame before it the lasting change looks, seconds: the frame nearest to LASTING_S earlier is within twice that."""
+"""How far before a frame's predecessor the lasting change reads frames, seconds. It reads the frame nearest to LASTING_S before the
+predecessor, which lies within twice that."""
 MIN_STEP = 3.0
-"""The correlation across a step is measured above this difference to the frame before, 8-bit levels."""
+"""The correlation with the frame before is computed where the difference to it is above this, 8-bit levels."""
 CELLS_Y = THUMB[0] * THUMB[1]
+"""Luma cells of a thumbnail."""
 
 Index = npt.NDArray[np.intp]
 _SOURCE = "own; measured on footage joined with known transitions"
 
 
 class Blend:
-    """Signals of the blend test from thumbnails, online: holds thumbnails of about 3.5 s, whatever the video's length."""
+    """The meter of the blend test. It holds the thumbnails of about 3.5 s of frames, whatever the video's length."""
 
     columns: tuple[Column, ...] = (
         Column("blend_e", "float", "8-bit levels", "difference of the two ends at the best half-width", 0.0, 255.0, _SOURCE),
@@ -83,7 +86,7 @@ class Blend:
         self._done: list[dict[str, F32]] = []
 
     def push(self, batch: Batch) -> None:
-        """Take the next frames; signals of frames whose surroundings are complete are made now."""
+        """Take the next frames, and compute the signals of those frames for which all frames that they need have come."""
         self._t = np.concatenate((self._t, batch.t))
         self._thumb = np.concatenate((self._thumb, batch.thumb))
         self._coarse = np.concatenate((self._coarse, batch.thumb[:, ::COARSE]))
@@ -95,7 +98,7 @@ class Blend:
         return {c.name: np.concatenate([d[c.name] for d in self._done]) if self._done else np.empty(0, np.float32) for c in self.columns}
 
     def _advance(self, stop: int) -> None:
-        """Make the signals of the frames up to `stop` and forget what no later frame looks at."""
+        """Compute the signals of the frames up to `stop`, and drop the thumbnails that no later frame needs."""
         if stop <= self._next:
             return
         window = slice(self._next, stop)
@@ -118,7 +121,7 @@ class Blend:
 
 
 def needed_from(t: F64, row: int) -> int:
-    """The first frame that the signals of frame `row` and of those after it look at. `t` increases, seconds."""
+    """Index of the first frame that the signals of frame `row` and of later frames are computed from. `t`: times of the frames, seconds."""
     look = t[row] - LOOK_S
     if row:
         look = min(look, t[row - 1] - LAST_FRAME_S)
@@ -126,7 +129,9 @@ def needed_from(t: F64, row: int) -> int:
 
 
 def settled_from(t: F64) -> int:
-    """The first frame from which on no signal looks at anything before the first of `t`; their number where there is none."""
+    """Index of the first frame such that neither its signals nor those of later frames are computed from a frame before the first of `t`;
+    the number of frames where there is none.
+    """
     look = t - LOOK_S
     look[1:] = np.minimum(look[1:], t[:-1] - LAST_FRAME_S)
     settled = look > t[:1]
@@ -134,7 +139,7 @@ def settled_from(t: F64) -> int:
 
 
 def unsettled_from(t: F64) -> int:
-    """The first frame from which on signals may look at something after the last of `t`."""
+    """Index of the first frame whose signals may be computed from a frame after the last of `t`."""
     return int(np.searchsorted(t, t[-1] - LOOK_S))
 
 
@@ -172,7 +177,7 @@ class _Test:
         return out
 
     def _refine(self) -> None:
-        """Make e, r and q exact, on all cells, where q was looked at."""
+        """Compute e, r and q again on all cells, for the frames that have a q."""
         out, t = self.out, self.t
         on = np.flatnonzero(np.isfinite(out["blend_q"]))
         if len(on):
@@ -189,7 +194,7 @@ class _Test:
         return np.maximum(before, after)
 
     def _compare_ends(self) -> None:
-        """Area, structure and the lower deviation of the two ends, where q was looked at."""
+        """Compute area, structure and the lower deviation of the two ends, for the frames that have a q."""
         on = np.flatnonzero(np.isfinite(self.out["blend_q"]))
         if not len(on):
             return
@@ -243,7 +248,7 @@ def _mean_abs(a: U8, b: U8) -> F32:
 
 
 def _off_line(t: F64, thumb: U8, m: Index, a: Index, b: Index) -> F32:
-    """Mean absolute difference of the frames `m` to the blends of `a` and `b` that their times call for."""
+    """Mean absolute difference between the frames `m` and the blends of the frames `a` and `b`, weighted by the times of all three."""
     w = ((t[m] - t[a]) / (t[b] - t[a])).astype(np.float32)[:, None]
     first = thumb[a].astype(np.float32)
     blend = thumb[b].astype(np.float32)

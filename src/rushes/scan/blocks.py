@@ -1,4 +1,4 @@
-"""Blockiness: calm codec blocks that meet in a step, more often on the codec's grid than off it."""
+"""Blockiness: how much more often neighbouring blocks differ by a step at the codec's block borders than half a block away from them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 from rushes.scan.levels import F32
 
 STEP_LOW, STEP_HIGH = 2.25, 30.0
-"""Steps (grey levels) that count: at least two code steps of studio range, so rounding is none; above 30 it is an edge of the scene."""
+"""Lowest and highest step that counts, grey levels. A difference of one code of studio range, which rounding makes, is 1.16; two codes are
+2.33 and count. A larger step is an edge of the scene."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lattice:
-    """A block size and how its blocks are judged.
+    """A size of blocks, and the constants by which steps between blocks of this size are counted.
 
     Attributes:
         side: pixels.
@@ -65,6 +66,6 @@ def blockiness(crops: F32) -> float:
     Args:
         crops: (h, n, w) float32 grey levels at native resolution, see `crops.py`; each origin lies on a multiple of 16 px.
 
-    In [-1, 1] and about 0 without block structure, since shading and real edges do not know where the grid lies.
+    In [-1, 1]. It is about 0 without block structure, since shading and real edges lie on the grid as often as off it.
     """
     return sum(_excess(crops, lattice) for lattice in LATTICES) / len(LATTICES)

@@ -15,7 +15,7 @@ class Content:
     """One signal for every frame: PySceneDetect's `content_val` with its default weights, on the small BGR view.
 
     The mean absolute difference of hue (0..179), saturation and value (0..255) between a frame and the one before it.
-    The first frame has no frame before it: NaN (PySceneDetect counts it as 0, and so do the cut rules).
+    The first frame has no frame before it and gets NaN, which PySceneDetect and the cut detectors here count as 0.
     """
 
     columns: tuple[Column, ...] = (

@@ -1,4 +1,6 @@
-"""Native-resolution samples of a frame: a few crops on the codec's block grid, for what shrinking removes."""
+"""Cuts a few crops out of a frame at native resolution, aligned to the codec's blocks, to measure noise and blocks, which shrinking
+removes.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ def crops(native: npt.NDArray[Any], *, full_range: bool, bits: int, interlaced: 
         native: (H, W) uint8 or uint16 luma plane.
         full_range: codes run 0..255 (or 0..2^bits - 1) instead of studio range.
         bits: bit depth of the codes.
-        interlaced: take one field, since two fields differ from line to line.
+        interlaced: take one field only, since neighbouring lines belong to two moments.
 
     None for a frame smaller than one macroblock.
     """

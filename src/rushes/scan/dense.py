@@ -1,12 +1,12 @@
 """Dense motion on the grid: how fast each part of the picture moves, a few times a second.
 
-Optical flow between the grid frame and a frame shortly before it, both as the 128-pixel motion view. The frame before is chosen by
-time, not by count: the latest one at least `BASELINE_S` earlier, so a speed reads the same at 24 and at 120 frames a second.
+It is the optical flow between a frame on the grid and an earlier one, both as the motion view (long side 128 pixels). The earlier frame is
+the last one that lies at least `BASELINE_S` before, so that a speed reads the same at 24 and at 120 frames a second.
 
-DIS (Kroeger et al. 2016, "Fast optical flow using dense inverse search"; OpenCV's preset ULTRAFAST) finds the flow; on its own it reads
-shifts below three pixels 10 to 25 % high and loses those above ten. So it starts from the whole picture's shift
-by phase correlation, and one Lucas-Kanade step (1981) follows on what DIS leaves over, with filters that match
-smoothing to derivative: a uniform shift then reads within 2 %.
+DIS (Kroeger et al. 2016, "Fast optical flow using dense inverse search"; OpenCV's preset ULTRAFAST) finds the flow. Alone it reads
+shifts below three pixels 10 to 25 % too high and misses those above ten. So it starts from the shift of the whole picture, found by phase
+correlation, and one Lucas-Kanade step (1981) corrects what DIS leaves, with a smoothing and a derivative filter that match each other. A
+uniform shift then reads within 2 %.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ BASELINE_S = 0.06
 """Shortest time between the two frames, seconds: two frames at 24, 25 and 30 a second, four at 60. Longer ones lose objects that cross the
 picture in two seconds; in shorter ones a pan of 5 % of the width a second is within the noise."""
 LONGEST_S = 1.5
-"""A frame further back than this is not compared, seconds: across a gap in time a flow is no speed."""
+"""A frame is not compared with one further back than this, seconds, since a flow across a gap in time is no speed."""
 STILL = 0.005
 """Below this speed, diagonals a second, a part of the picture counts as still: an object above it crosses the picture's width
 in less than three minutes; sensor noise after compression is below it."""
 CHANGE = 0.5
-"""Mean change over a window, grey levels, below which it counts as still whatever flow says: on an empty road flow follows the noise."""
+"""Mean change over a window, grey levels, below which it counts as still even if there is flow: without detail, as on an empty road, flow
+follows the noise."""
 FINEST = 1
 """Halvings of the finest level that DIS works on; the preset's 2 smears objects smaller than a quarter of the picture."""
 WINDOW = 9
@@ -50,7 +51,9 @@ TABLE = 32
 
 
 class DenseMotion:
-    """Speed of the picture's parts on the grid; NaN elsewhere and where no frame lies a baseline earlier."""
+    """Speed of the picture's parts at frames on the grid; NaN at other frames, and where no earlier frame lies `BASELINE_S` to `LONGEST_S`
+    before.
+    """
 
     columns: tuple[Column, ...] = (
         Column("flow_mean", "float", "diagonal/s", "mean speed over the picture", 0.0, None, "Kroeger et al. 2016, Lucas-Kanade"),
@@ -60,7 +63,7 @@ class DenseMotion:
     )
 
     per_s: float | None = 2.0
-    """As Data-Juicer's motion filter samples; a clip of 4 s has eight values."""
+    """Samples a second, as many as Data-Juicer's motion filter takes; a clip of 4 s has eight."""
 
     def __init__(self) -> None:
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)

@@ -1,4 +1,4 @@
-"""Exposure of every frame: how light it is, how much contrast it has, how much of it is lost in black or in white."""
+"""Exposure of every frame: its mean light, its contrast, and how much of it is black or white beyond detail."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ def _code(level: float) -> int:
 
 
 class Exposure:
-    """Four signals of every frame, from the motion view. With `hdr` (PQ, HLG) the two shares are NaN: black and white lie elsewhere there.
+    """Four signals of every frame, from the motion view. With `hdr` (PQ, HLG) the two shares are NaN, since black and white have other
+    codes there.
 
-    Mean and spread stay, in grey levels of the code values; they order HDR frames among themselves but do not compare with SDR.
+    Mean and spread are computed for HDR too, from the same codes. They can be compared between HDR frames, but not with those of SDR.
     """
 
     columns: tuple[Column, ...] = (
@@ -42,7 +43,7 @@ class Exposure:
         self._parts: list[npt.NDArray[np.float32]] = []
 
     def push(self, batch: Batch) -> None:
-        """Adds the frames of a batch."""
+        """Take the next frames."""
         rows = np.empty((len(batch.motion), 4), np.float32)
         dark, clipped = _code(DARK_LEVEL), _code(CLIPPED_LEVEL)
         size = batch.motion[0].size

@@ -1,4 +1,4 @@
-"""The grid meter: what is measured twice a second rather than on every frame."""
+"""The grid meter: what is measured on a grid in time (`scan.grid_per_s`, once a second by default) rather than on every frame."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Grid:
     )
 
     def __init__(self, per_s: float = 1.0) -> None:
-        """`per_s`: frames a second to look at."""
+        """`per_s`: frames a second to measure."""
         self.per_s: float | None = per_s
         self._n = 0
         self._at: list[int] = []
         self._rows: list[tuple[float, ...]] = []
 
     def push(self, views: Views, on_grid: bool) -> None:
-        """Looks at one frame; does nothing but count it off the grid."""
+        """Take the next frame; it is measured where `on_grid`, else only counted."""
         if on_grid:
             self._at.append(self._n)
             self._rows.append(_measure(views))

@@ -10,12 +10,12 @@ import numpy.typing as npt
 from rushes.scan.levels import F32
 
 BAR_LEVEL = 8.0
-"""Mean grey level up to which a line may be a bar: black, give or take coding noise.
+"""Highest mean grey level of a row or column in a bar: black, with some coding noise.
 
-FFmpeg's cropdetect allows 24, which takes night for bars: scenes at a tenth of their light had up to 79 % of "bars".
+FFmpeg's cropdetect allows 24, which takes dark pictures for bars: in scenes at a tenth of their light up to 79 % of the area was "bars".
 """
 BAR_SPREAD = 2.0
-"""Largest standard deviation along a bar, grey levels: bars are flat, night skies and walls are not."""
+"""Largest standard deviation of a row or column in a bar, grey levels: bars are flat, dark skies and walls are not."""
 
 
 def _bars(image: F32) -> tuple[int, int]:
@@ -37,12 +37,12 @@ def _black(rows: F32) -> npt.NDArray[np.bool_]:
 
 
 def letterbox(luma: F32) -> float:
-    """Share of the frame's area in black bars, in [0, 1); NaN for a frame that is all black, where bars cannot be told from picture.
+    """Share of the frame's area in black bars, in [0, 1); NaN for a frame that is all black, where bars and picture look alike.
 
     Args:
         luma: (h, w) float32 full-range grey levels.
 
-    Rows are looked at first, then the columns of what is left.
+    Rows are tested first, then the columns of the rows that are left.
     """
     height, width = luma.shape
     top, bottom = _bars(luma)

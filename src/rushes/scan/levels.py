@@ -1,4 +1,4 @@
-"""Luma in one unit: full-range 8-bit grey levels, whatever the source's range and bit depth."""
+"""Converts luma to one unit, full-range 8-bit grey levels, from any range and bit depth."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def levels(luma: npt.NDArray[Any], *, full_range: bool, bits: int = 8) -> F32:
 
     Codes outside the studio range (below black, above white) keep their values: below 0 and above 255.
     """
-    out = luma.astype(np.float32)  # first the type, then the arithmetic in place: four times faster than both at once
+    out = luma.astype(np.float32)  # convert first, then compute in place: four times faster than both in one step
     scale = 1.0 / (1 << (bits - 8))
     if full_range:
         if bits > 8:

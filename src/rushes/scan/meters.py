@@ -1,4 +1,4 @@
-"""The meters of the one pass, in one written list. A new signal is added here and nowhere else."""
+"""The meters of the one pass, in one written list. A meter that is added to this list is run, stored and shown."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from rushes.scan.dense import DenseMotion
 from rushes.scan.exposure import Exposure
 from rushes.scan.grid import Grid
 from rushes.scan.motion import GlobalMotion
-from rushes.scan.peers import Peers, peer_columns
+from rushes.scan.scenedetect_meters import PySceneDetectMeters, scenedetect_columns
 
 
 class Meter(Protocol):
-    """What all meters have in common: declared columns, and one float32 value a frame at the end."""
+    """What all meters have in common: they declare their columns, and give one float32 value for each frame and column at the end."""
 
     columns: tuple[Column, ...]
 
@@ -32,17 +32,19 @@ class Meter(Protocol):
 
 
 class FrameMeter(Meter, Protocol):
-    """A meter that looks at one frame at a time: at all, or at `per_s` frames a second of a grid in time anchored at the first frame."""
+    """A meter that takes one frame at a time. `per_s`: how many frames a second it measures, on a grid in time that begins at the first
+    frame; None: it measures every frame.
+    """
 
     per_s: float | None
 
     def push(self, views: Views, on_grid: bool) -> None:
-        """Takes the next frame, in order of pts."""
+        """Takes the next frame, in order of pts. `on_grid`: whether it lies on the meter's grid."""
         ...
 
 
 class BatchMeter(Meter, Protocol):
-    """A meter that looks at many frames at once."""
+    """A meter that takes many frames at a time."""
 
     def push(self, batch: Batch) -> None:
         """Takes the next frames, in order of pts."""
@@ -51,7 +53,7 @@ class BatchMeter(Meter, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Meters:
-    """The meters of one pass, by the way they are fed."""
+    """The meters of one pass, by whether they take one frame at a time or a batch."""
 
     by_frame: tuple[FrameMeter, ...]
     by_batch: tuple[BatchMeter, ...]
@@ -59,14 +61,14 @@ class Meters:
 
 def make_meters(facts: VideoFacts, settings: ScanSettings) -> Meters:
     """Fresh meters for one video."""
-    peers = (Peers(settings.detectors, facts.time_base, facts.fps),) if settings.detectors else ()
+    scenedetect = (PySceneDetectMeters(settings.detectors, facts.time_base, facts.fps),) if settings.detectors else ()
     return Meters(
-        by_frame=(Grid(settings.grid_per_s), DenseMotion(), *peers),
+        by_frame=(Grid(settings.grid_per_s), DenseMotion(), *scenedetect),
         by_batch=(Content(), Exposure(hdr=facts.hdr), GlobalMotion(), Blend()),
     )
 
 
 def all_columns(settings: ScanSettings) -> tuple[Column, ...]:
-    """The signals that these meters give, in order."""
+    """The columns of all signals that a scan with these settings gives, in order."""
     kinds = (Content, Grid, DenseMotion, Exposure, GlobalMotion, Blend)
-    return (*(column for kind in kinds for column in kind.columns), *peer_columns(settings.detectors))
+    return (*(column for kind in kinds for column in kind.columns), *scenedetect_columns(settings.detectors))

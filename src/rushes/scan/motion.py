@@ -1,10 +1,12 @@
 """Global motion of every frame: how the whole picture moved, grew and changed since the frame before.
 
-Pictures are compared at half the motion view (64 x 36 for 16:9): a whole-pixel shift by phase correlation (`shift.py`), then a linear
-fit of shift and zoom for the rest (`align.py`). Every frame counts: a shaking camera turns round several times a second, so a grid
-would miss it.
-A frame costs less than one cv2.phaseCorrelate on the whole motion view (0.09 against 0.12 ms).
-Matrix products are small: keep BLAS to one thread.
+Pictures are compared at half the size of the motion view (64 x 36 for 16:9): first a whole-pixel shift by phase correlation (`shift.py`),
+then a linear fit of shift and zoom for the rest (`align.py`). All frames are compared, since a shaking camera changes direction several
+times a second, which samples on a grid would miss.
+
+A frame takes less time than one cv2.phaseCorrelate on the whole motion view (0.09 against 0.12 ms). The matrices are small, so BLAS must
+run
+in one thread: more threads would only wait for each other.
 """
 
 from __future__ import annotations
@@ -20,12 +22,13 @@ from rushes.scan.align import U8, Aligner, Fit, Shifts, derive, halved, overlap
 from rushes.scan.shift import C64, F32, PhaseCorrelation
 
 ASTRAY_PX = 0.75
-"""Step of the linear fit, pixels, from which it is done again from the nearer whole-pixel shift: up to here it is within 1 %."""
+"""Step of the linear fit, pixels, up to which it is accurate to 1 %. After a longer step the fit is made again, starting from the nearest
+whole-pixel shift."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Pictures:
-    """What is kept of n compared pictures: pixels (n, h, w), `derive` of them, their spectra."""
+    """n pictures as they are compared: pixels (n, h, w), what `derive` gives of them, and their spectra."""
 
     pixels: U8
     planes: F32
@@ -43,7 +46,9 @@ class _Pictures:
 
 
 class GlobalMotion:
-    """Per-frame motion relative to the frame before; NaN on the first frame. The picture is as coded, not turned upright."""
+    """Motion of each frame relative to the frame before; NaN for the first frame. Directions are those of the coded picture, before it is
+    rotated upright.
+    """
 
     columns: tuple[Column, ...] = (
         Column("dx", "float", "diagonal/frame", "content's move to the right since the frame before", None, None, "Bergen et al. 1992"),
@@ -102,7 +107,7 @@ class GlobalMotion:
 
 
 def _better_than_none(before: F32, after: F32, shifts: Shifts) -> Shifts:
-    """The shifts (n, 2) of pictures (n, h, w), set to zero where moving the picture does not bring it nearer to the next."""
+    """The shifts (n, 2) of pictures (n, h, w), set to zero where the shifted picture is no more like the next one than the unshifted is."""
     kept = shifts.copy()
     for i in np.flatnonzero(shifts.any(axis=1)):
         to, source = overlap(int(shifts[i, 0]), int(shifts[i, 1]), *before.shape[1:])

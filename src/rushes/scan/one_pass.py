@@ -1,7 +1,7 @@
-"""The one pass: decode a video once; every signal, and every frame that models will see, comes from here.
+"""The one pass: it decodes a video once, and makes from it all signals and all frames that models and people will see.
 
-A frame's small views are stacked into batches, so that most signals cost a few numpy calls for 64 frames rather than for one. Memory
-does not grow with length beyond the signals themselves; sampled frames leave through `on_frame` as they come.
+The small views of 64 frames are stacked into a batch, so that most signals take a few numpy calls for 64 frames rather than for one. Only
+the signals grow with the video's length; sampled frames are passed to `on_frame` as they are made and not kept.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from rushes.media.jpeg import JpegWriter
 from rushes.media.views import Shape, Shrinker, Views
 from rushes.recipe import FrameSettings, Recipe
 from rushes.records import Column, Mode, VideoFacts
-from rushes.scan.ends import Ends, Strip
 from rushes.scan.meters import Meters, all_columns, make_meters
+from rushes.scan.seam_buffer import SeamBuffer, Strip
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -30,15 +30,15 @@ VERSION = 2
 FRAMES_VERSION = 1
 """Raise when the sampled JPEG frames of the same footage change."""
 BATCH = 64
-"""Frames a batch: large enough that numpy's call overhead vanishes, small enough to stay in the cache (64 x 128 x 72 bytes)."""
+"""Frames in a batch: enough to make the overhead of numpy's calls small, few enough to stay in the cache (64 x 128 x 72 bytes)."""
 
 FRAMES = "frames"
-"""Name of the frame grid among the grids in time."""
+"""Name of the grid of the stored frames among the grids in time; the others have the class name of their meter."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampledFrame:
-    """One frame of the frame grid: its pts and the upright JPEG."""
+    """One stored frame: its pts, and the upright JPEG with its size in pixels."""
 
     pts: int
     jpeg: bytes
@@ -48,7 +48,7 @@ class SampledFrame:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What one pass over a video found.
+    """The result of one pass over a video.
 
     Attributes:
         facts: container facts, completed by the first frame.
@@ -56,7 +56,7 @@ class Scan:
         pts: (n,) int64, strictly increasing, one for each decoded frame.
         signals: name -> (n,) float32; NaN where a signal was not measured.
         end_pts: last pts + that frame's duration, else the median frame step, else one tick.
-        n_packets, n_corrupt, n_repaired_pts: packets read; corrupt packets and frames survived; pts that had to be mended.
+        n_packets, n_corrupt, n_repaired_pts: packets read; corrupt packets and frames among them; pts that had to be repaired.
     """
 
     facts: VideoFacts
@@ -74,12 +74,12 @@ class Scan:
         return float((self.end_pts - int(self.pts[0])) * self.facts.time_base)
 
 
-class Longer(Exception):
-    """A video is longer than is wanted of one pass."""
+class TooLong(Exception):
+    """The video is longer than the `longest_s` that one pass may take; it should be scanned in segments."""
 
 
 def signal_columns(recipe: Recipe) -> tuple[Column, ...]:
-    """The signals that a pass under this recipe gives."""
+    """The columns of the signals that a pass under this recipe gives."""
     return all_columns(recipe.scan)
 
 
@@ -98,22 +98,22 @@ def scan(
 
     Args:
         source: a path, or a seekable file object.
-        recipe: `scan` and `frames` are looked at.
-        uri: the name in errors; default: the source.
+        recipe: its tables `scan` and `frames` are used.
+        uri: the video's name in errors; default: the source.
         size_bytes: size of the file, for the facts.
-        on_frame: takes the frames of the frame grid as they come; none are made without it.
+        on_frame: is given the frames to store as they are made; without it none are made.
         progress: called with the seconds decoded so far.
-        meters: makes the meters; default: all of them. Benchmarks leave some out.
-        longest_s: seconds that one pass is meant for.
+        meters: makes the meters; default: all of them. Benchmarks pass fewer.
+        longest_s: longest video that one pass may take, seconds.
 
     Raises:
-        Longer: the container states a longer duration; nothing was decoded.
+        TooLong: the container states a longer duration; nothing was decoded.
         ProbeError: no readable container or no video in it.
         DecodeError: no frame could be decoded.
     """
     with Decoder(source, uri=uri or str(source), size_bytes=size_bytes, mode=recipe.scan.mode, progress=progress) as decoder:
         if longest_s is not None and (decoder.facts.duration_s or 0.0) > longest_s:
-            raise Longer
+            raise TooLong
         one = Pass(decoder, recipe, on_frame, meters or (lambda facts: make_meters(facts, recipe.scan)))
         one.run()
         pts = np.array(one.pts, np.int64)
@@ -128,12 +128,12 @@ def end_of(pts: npt.NDArray[np.int64], last_duration: int) -> int:
     return int(pts[-1]) + max(1, last)
 
 
-class Cells:
-    """Picks the first frame of each cell of a grid in time, anchored at the video's first pts.
+class TimeGrid:
+    """A grid in time that begins at the video's first pts and divides it into cells of equal length. It picks the first frame of each cell.
 
     Attributes:
-        rows: which frames were picked, counted from the first one seen.
-        first, last: cells of the first and the last one picked; -1: none yet.
+        rows: the frames that were picked, as indices that count all frames offered.
+        first, last: the cells of the first and the last frame that was picked; -1: none yet.
     """
 
     def __init__(self, per_s: float) -> None:
@@ -142,8 +142,8 @@ class Cells:
         self.first = self.last = -1
 
     def take(self, t: float, row: int) -> bool:
-        """Whether frame `row`, at `t` seconds, is the first of its cell; `t` increases from call to call."""
-        cell = int(t * self._per_s + 1e-6)  # a pts a hair before the grid point, by rounding, belongs to the point
+        """Offers frame `row`, at `t` seconds; True where it is the first of its cell and so picked. `t` increases from call to call."""
+        cell = int(t * self._per_s + 1e-6)  # a pts that rounding put just before a grid point counts as on it
         if cell <= self.last:
             return False
         if not self.rows:
@@ -154,20 +154,20 @@ class Cells:
 
 
 class Pass:
-    """One pass over what a decoder gives.
+    """One pass over the frames of a decoder.
 
     Args:
         decoder: gives the frames.
-        recipe: `frames` is looked at.
-        on_frame: takes the frames of the frame grid.
+        recipe: its table `frames` is used.
+        on_frame: is given the frames to store.
         meters: makes the meters when the first frame has completed the facts.
         anchor: the pts from which time is counted; default: the first frame's.
-        ends: takes the small views of all frames, for the seams of a segment.
+        seam_buffer: keeps the small views that the seams of a segment need; None for a whole video.
 
     Attributes:
-        pts: of the frames so far.
-        cells: the grids in time by the meter that is fed on them, and "frames".
-        n_interlaced: frames that are two fields.
+        pts: those of the frames so far.
+        grids: the grids in time, by the class name of the meter that measures on it, and "frames" for the stored frames.
+        n_interlaced: number of interlaced frames.
     """
 
     def __init__(
@@ -178,23 +178,23 @@ class Pass:
         meters: Callable[[VideoFacts], Meters],
         *,
         anchor: int | None = None,
-        ends: Ends | None = None,
+        seam_buffer: SeamBuffer | None = None,
     ) -> None:
         self.decoder = decoder
         self.pts: list[int] = []
-        self.cells: dict[str, Cells] = {FRAMES: Cells(recipe.frames.per_s)}
+        self.grids: dict[str, TimeGrid] = {FRAMES: TimeGrid(recipe.frames.per_s)}
         self.n_interlaced = 0
         self._frames: FrameSettings = recipe.frames
         self._on_frame = on_frame
         self._make_meters = meters
         self._anchor = anchor
-        self._ends = ends
+        self._seam_buffer = seam_buffer
         self._times: list[float] = []
         self._jpeg = JpegWriter(recipe.frames.short_side_px, recipe.frames.quality)
         self._fill = 0
 
     def run(self) -> None:
-        """Takes all frames of the decoder."""
+        """Takes all frames from the decoder."""
         tick = self.decoder.time_base
         num, den = tick.numerator, tick.denominator
         first = self._anchor
@@ -214,8 +214,8 @@ class Pass:
         shape = Shape.of(frame.width, frame.height)
         self._shrinker = Shrinker(shape)
         self._meters = self._make_meters(self.decoder.facts)
-        self.cells |= {type(meter).__name__: Cells(meter.per_s) for meter in self._meters.by_frame if meter.per_s is not None}
-        self._paced = [(meter, self.cells.get(type(meter).__name__)) for meter in self._meters.by_frame]
+        self.grids |= {type(meter).__name__: TimeGrid(meter.per_s) for meter in self._meters.by_frame if meter.per_s is not None}
+        self._frame_meters = [(meter, self.grids.get(type(meter).__name__)) for meter in self._meters.by_frame]
         width, height = shape.motion
         self._motion = np.empty((BATCH, height, width), np.uint8)
         self._colour = np.empty((BATCH, 2, height // 2, width // 2), np.uint8)
@@ -227,16 +227,16 @@ class Pass:
         )
         sound = not frame.is_corrupt
         self.n_interlaced += bool(frame.interlaced_frame)
-        for meter, cells in self._paced:
-            meter.push(views, sound and cells is not None and cells.take(t, row))
+        for meter, grid in self._frame_meters:
+            meter.push(views, sound and grid is not None and grid.take(t, row))
         if self._meters.by_batch:
-            _ = views.motion, views.colour  # written into the batch
+            _ = views.motion, views.colour  # each property writes its view into the batch
         self.pts.append(pts)
         self._times.append(t)
         self._fill += 1
         if self._fill == BATCH:
             self._flush()
-        if self._on_frame is not None and sound and (self._frames.at == "grid" or frame.key_frame) and self.cells[FRAMES].take(t, row):
+        if self._on_frame is not None and sound and (self._frames.at == "grid" or frame.key_frame) and self.grids[FRAMES].take(t, row):
             self._on_frame(SampledFrame(pts, *self._jpeg.encode(frame, self.decoder.facts)))
 
     def _flush(self) -> None:
@@ -246,8 +246,8 @@ class Pass:
         views = batch(t, motion, colour)
         for meter in self._meters.by_batch:
             meter.push(views)
-        if self._ends is not None:
-            self._ends.push(Strip(t, motion, colour.copy()))
-        self._motion = np.empty_like(self._motion)  # meters may keep the batch
+        if self._seam_buffer is not None:
+            self._seam_buffer.push(Strip(t, motion, colour.copy()))
+        self._motion = np.empty_like(self._motion)  # a new array, since meters may keep the batch
         self._times = []
         self._fill = 0

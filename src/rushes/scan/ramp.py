@@ -1,4 +1,4 @@
-"""Where a dissolve starts and ends: the ramp that best explains how far each frame has gone from one shot to the other."""
+"""Finds where a dissolve starts and ends: it fits a ramp to how far each frame has gone from one shot to the other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
 POINTS = 48
-"""At most this many frames are looked at in one fit: (48 / 2) squared ramps of 48 points are compared in about 0.3 ms."""
+"""Most frames in one fit: with 48 of them (48 / 2) squared ramps of 48 points are compared in about 0.3 ms."""
 
 
 def thinned(n: int) -> npt.NDArray[np.intp]:

@@ -1,4 +1,6 @@
-"""The one pass over a segment of a video: what a whole pass gives, and what is needed to join it to its neighbours without a trace."""
+"""The one pass over a segment of a video: it gives what a pass over a whole video gives, and what `stitch.py` needs to join segments
+exactly.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,16 @@ from rushes.media.decode import Decoder, Seams
 from rushes.media.segments import Segment
 from rushes.recipe import Recipe
 from rushes.records import Mode, VideoFacts
-from rushes.scan.ends import Ends, Strip
 from rushes.scan.meters import make_meters
 from rushes.scan.one_pass import Pass, SampledFrame
+from rushes.scan.seam_buffer import SeamBuffer, Strip
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a grid in time picked in a segment: frames `rows`, and the cells of the first and the last of them; -1: none.
+    """The frames that a grid in time picked in a segment: their indices `rows`, and the cells of the first and the last of them; -1: none.
 
-    The first one is tentative: it stands only if no frame of that cell was picked in an earlier segment.
+    The first pick counts only if no frame of the same cell was picked in an earlier segment.
     """
 
     rows: tuple[int, ...]
@@ -32,18 +34,20 @@ class Taken:
 
 @dataclass(frozen=True, slots=True)
 class SegmentScan:
-    """What one pass over a segment found.
+    """The result of one pass over a segment.
 
     Attributes:
-        segment: which one.
+        segment: the segment.
         facts, mode, pts, signals, n_packets, n_corrupt, n_repaired_pts: as in `one_pass.Scan`, of this segment alone.
         last_duration: of the last frame, in ticks; 0 where its packet does not say.
-        seams, reordering: what the decoder says about its joints; `reordering` at the end.
-        n_interlaced: frames that are two fields.
-        taken: what was picked on each grid in time, by meter, and "frames".
-        n_frames: frames that `on_frame` was given.
-        held: the first frame of the frame grid, which it was not given unless the segment is the video's first.
-        head, tail: small views for the seams.
+        seams: what the decoder saw that decides whether the segment can be joined.
+        reordering: `Decoder.reordering` after the last frame.
+        n_interlaced: number of interlaced frames.
+        taken: the picks of each grid in time, by the class name of its meter, and "frames".
+        n_frames: number of frames that `on_frame` was given.
+        held: the first frame to store, which `on_frame` was not given, since an earlier segment may have one of the same cell. None in the
+            video's first segment, and where there is none.
+        head, tail: the small views around the seams, see `SeamBuffer`.
     """
 
     segment: Segment
@@ -82,42 +86,42 @@ def scan_segment(
     on_frame: Callable[[SampledFrame], None] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> SegmentScan:
-    """Decodes one segment and measures everything on the way, as `one_pass.scan` does for a whole video.
+    """Decodes one segment once and computes all signals, as `one_pass.scan` does for a whole video.
 
     Args:
         source: a path, or a seekable file object.
-        recipe: `scan` and `frames` are looked at.
+        recipe: its tables `scan` and `frames` are used.
         segment: from `segments.where_to_cut`, as is `mode`.
         mode: the mode in force in the whole video.
-        uri: the name in errors.
+        uri: the video's name in errors.
         size_bytes: size of the file, for the facts.
         progress: called with the seconds decoded so far.
-        on_frame: takes the frames of the frame grid as they come, all but the one that is held.
+        on_frame: is given the frames to store as they are made, except `SegmentScan.held`.
 
     Raises:
         ProbeError: no readable container or no video in it.
         DecodeError: no frame of the segment could be decoded, or it is damaged and not the video's first.
     """
-    ends = Ends(head=segment.start_pts is not None, tail=segment.end_pts is not None)
+    seam_buffer = SeamBuffer(head=segment.start_pts is not None, tail=segment.end_pts is not None)
     frames = _Frames(on_frame, hold=segment.start_pts is not None)
     with Decoder(source, uri=uri, size_bytes=size_bytes, mode=mode, progress=progress, segment=segment) as decoder:
         one = Pass(
             decoder, recipe, frames.add if on_frame else None, lambda facts: make_meters(facts, recipe.scan),
-            anchor=segment.first_pts, ends=ends,
+            anchor=segment.first_pts, seam_buffer=seam_buffer,
         )  # fmt: skip
         one.run()
-        head, tail = ends.finish()
+        head, tail = seam_buffer.finish()
         return SegmentScan(
             segment=segment, facts=decoder.facts, mode=decoder.mode, pts=np.array(one.pts, np.int64), signals=one.signals(),
             last_duration=decoder.last_duration, n_packets=decoder.n_packets, n_corrupt=decoder.n_corrupt,
             n_repaired_pts=decoder.n_repaired_pts, seams=decoder.seams, reordering=decoder.reordering, n_interlaced=one.n_interlaced,
-            taken={name: Taken(tuple(c.rows), c.first, c.last) for name, c in one.cells.items()},
+            taken={name: Taken(tuple(c.rows), c.first, c.last) for name, c in one.grids.items()},
             n_frames=frames.n, held=frames.held, head=head, tail=tail,
         )  # fmt: skip
 
 
 class _Frames:
-    """Lets sampled frames through, except the first one of a segment that has a seam before it."""
+    """Passes sampled frames on to `on_frame`, except the first one of a segment that has a seam before it, which it holds."""
 
     def __init__(self, on_frame: Callable[[SampledFrame], None] | None, *, hold: bool) -> None:
         self._on_frame = on_frame

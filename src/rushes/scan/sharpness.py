@@ -1,4 +1,4 @@
-"""Sharpness and texture: how steep the edges of a frame are, and how much of it holds any."""
+"""Sharpness and texture of a frame: how steep its edges are, and how much of its area has any."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from rushes.media.views import U8
 from rushes.scan.levels import F32
 
 LONG_SIDE = 320
-"""Analysis size in pixels: all resolutions look alike there, and averaging takes the edge off noise."""
+"""Long side of the picture that is measured, pixels, so that all resolutions read alike. Shrinking also averages noise."""
 BLOCK = 16
 """Block side in pixels: a twentieth of the long side, as wide as an edge blurred by sigma 5 at 640 px is."""
 CONTRAST_MIN = 8.0
-"""Grey levels a block must span to be judged: less is quantisation and noise."""
+"""Least range of luma in a block for its edges to be measured, grey levels: less may be quantisation and noise."""
 CONTRAST_PERCENTILE = 75.0
-"""The quarter of the blocks with most contrast holds the edges that are judged."""
+"""Edges are measured in the blocks above this percentile of contrast: the quarter with the most."""
 STEEP_PERCENTILE = 75.0
-"""The value read among them: a quarter in focus is enough, so shallow focus is not called blur."""
+"""The percentile of steepness over these blocks that is the result. A quarter of them in focus is enough, so that a picture with a blurred
+background is not called blurred."""
 BLOCKS_MIN = 4
+"""Least number of blocks with contrast for a sharpness to be given."""
 TEXTURE_SPAN = 20.0
-"""Grey levels a block must span to count as texture: 8 % of the range."""
+"""Least range of luma in a block that counts as texture, grey levels: 8 % of the full range."""
 
 
 def at_analysis_size(luma: U8) -> F32:
     """The luma codes (h, w) as float32 with a long side of 320 px, by area; smaller pictures keep their size."""
     scale = LONG_SIDE / max(luma.shape)
-    codes = luma.astype(np.float32)  # before it shrinks: in 8 bits a low-contrast edge would be rounded into steps
+    codes = luma.astype(np.float32)  # before shrinking: in 8 bits a low-contrast edge would become steps by rounding
     return cv2.resize(codes, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else codes  # type: ignore[return-value]
 
 

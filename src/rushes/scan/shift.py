@@ -1,7 +1,8 @@
-"""Whole-pixel shift between neighbouring pictures by phase correlation, for many pairs at once.
+"""Finds whole-pixel shifts between neighbouring pictures by phase correlation, for many pairs at once.
 
-The spectrum is taken by matrix products and only up to `BAND` of the sampling rate: the finer frequencies of a shrunk picture are
-noise and aliasing, a picture of 64 x 36 then costs about 10 microseconds, and the spectrum of a picture serves both its pairs.
+The spectrum is computed by matrix products, and only for frequencies up to `BAND`, since the higher ones of a shrunk picture are noise and
+aliasing. A picture of 64 x 36 takes about 10 microseconds, and its spectrum is used for the pair with the picture before and the pair with
+the one after.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ F32 = npt.NDArray[np.float32]
 C64 = npt.NDArray[np.complex64]
 
 BAND = 0.2
-"""Highest frequency used, in cycles a pixel (0.5 is Nyquist): swscale's FAST_BILINEAR lets aliases into the rest."""
+"""Highest frequency used, in cycles a pixel (0.5 is Nyquist): above it swscale's FAST_BILINEAR leaves aliasing."""
 REACH = 0.25
-"""Longest shift looked for, as a share of the width or height; beyond it the Hann windows share too little of the picture."""
+"""Longest shift searched, as a share of the width or height; beyond it too little of the picture lies in both Hann windows."""
 
 
 class PhaseCorrelation:

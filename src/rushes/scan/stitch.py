@@ -1,8 +1,8 @@
 """Joins the scans of a video's segments into the scan of the whole video, equal to that of one pass to the last bit.
 
-What looks over a seam is made anew, by the same meters, from the small views that the segments kept. Where that could not be exact (the
-decoder would have been in another state, the first frame is not where it was thought to be) the answer is a refusal, and the video is
-scanned whole.
+Signals whose computation reads frames of both sides of a seam are computed again, by the same meters, from the small views that the
+segments kept. Where the result might differ from that of one pass (the decoder would have been in another state, or a segment does not
+begin where it was expected to), `stitch` gives a Refusal, and the video is scanned whole.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ from rushes.media.batch import batch
 from rushes.scan.blend import Blend, settled_from, unsettled_from
 from rushes.scan.content import Content
 from rushes.scan.dense import DenseMotion
-from rushes.scan.ends import Strip, joined
 from rushes.scan.grid import Grid
 from rushes.scan.motion import GlobalMotion
 from rushes.scan.one_pass import BATCH, FRAMES, SampledFrame, Scan, end_of
+from rushes.scan.seam_buffer import Strip, joined
 from rushes.scan.segment import SegmentScan
 
 Signals = dict[str, npt.NDArray[np.float32]]
 BLEND = frozenset(column.name for column in Blend.columns)
-PACED = {"Grid": tuple(c.name for c in Grid.columns), "DenseMotion": tuple(c.name for c in DenseMotion.columns)}
+GRID_COLUMNS = {"Grid": tuple(c.name for c in Grid.columns), "DenseMotion": tuple(c.name for c in DenseMotion.columns)}
 
 
 @dataclass(frozen=True, slots=True)
 class Stitched:
-    """The scan of the whole video; the held frames that belong to it; the number of its sampled frames, these included."""
+    """The scan of the whole video, the frames to store that its segments held back, and the number of all its stored frames, these
+    included.
+    """
 
     scan: Scan
     frames: tuple[SampledFrame, ...]
@@ -39,13 +41,13 @@ class Stitched:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why segments cannot be joined exactly."""
+    """Why segments cannot be joined exactly, in words for people."""
 
     reason: str
 
 
 def stitch(segments: Iterable[SegmentScan]) -> Stitched | Refusal:
-    """Joins all segments of a video, in order. They are taken one by one, and their views are let go as soon as they are used."""
+    """Joins all segments of a video, given in order. They are read one by one, and the small views of each are dropped after use."""
     stitcher = _Stitcher()
     for segment in segments:
         reason = stitcher.misfit(segment)
@@ -60,16 +62,16 @@ class _Stitcher:
         self.done: list[SegmentScan] = []
         self.signals: list[Signals] = []
         self.frames: list[SampledFrame] = []
-        self.cells: dict[str, int] = {}
+        self.last_cells: dict[str, int] = {}
         self.seam = _Seam()
 
     def misfit(self, new: SegmentScan) -> str | None:
-        """Why a segment does not fit to those before it."""
+        """Why a segment cannot be joined to those before it, in words; None where it can."""
         seams, k = new.seams, len(self.done)
         if not (seams.started and seams.ended):
             return f"segment {k} was not found between its key frames"
         if new.n_repaired_pts:
-            return f"{new.n_repaired_pts} pts of segment {k} had to be mended"
+            return f"{new.n_repaired_pts} pts of segment {k} had to be repaired"
         if seams.gave_up:
             return f"the rest of segment {k} was too damaged to be read"
         if new.reordering != seams.reordering:
@@ -81,7 +83,7 @@ class _Stitcher:
             return None if int(new.pts[0]) == first else f"the first frame has pts {new.pts[0]}, not {first}"
         before = self.done[-1]
         if new.facts != before.facts or new.mode != before.mode:
-            return f"size, format or turn of the picture change before segment {k}"
+            return f"size, format or rotation of the picture change before segment {k}"
         if new.pts[0] <= before.pts[-1]:
             return f"segment {k} begins with pts {new.pts[0]}, the one before ends with {before.pts[-1]}"
         if new.reordering != before.reordering:
@@ -92,15 +94,15 @@ class _Stitcher:
 
     def add(self, new: SegmentScan) -> None:
         signals = {name: row.copy() for name, row in new.signals.items()}
-        drop = {name for name, taken in new.taken.items() if taken.rows and self.cells.get(name, -1) >= taken.first}
-        for name, columns in PACED.items():
+        drop = {name for name, taken in new.taken.items() if taken.rows and self.last_cells.get(name, -1) >= taken.first}
+        for name, columns in GRID_COLUMNS.items():
             for column in columns if name in drop else ():
                 signals[column][new.taken[name].rows[0]] = np.nan
         if new.held is not None and FRAMES not in drop:
             self.frames.append(new.held)
         for name, taken in new.taken.items():
             if taken.rows:
-                self.cells[name] = max(taken.last, self.cells.get(name, -1))
+                self.last_cells[name] = max(taken.last, self.last_cells.get(name, -1))
         flow = new.taken["DenseMotion"].rows
         self.seam.take(new, signals, frozenset(flow[1:] if "DenseMotion" in drop else flow))
         self.signals.append(signals)
@@ -118,14 +120,20 @@ class _Stitcher:
 
 
 def _fields(scan: SegmentScan) -> bool | None:
-    """Whether all frames are interlaced (True), none (False), or some (None)."""
+    """True where all frames are interlaced, False where none is, None where some are."""
     return {0: False, len(scan.pts): True}.get(scan.n_interlaced)
 
 
 @dataclass(frozen=True, slots=True)
-class _Fed:
-    """A strip that the meters of a seam were given: of which segment's signals, from which frame on, and which of its frames look over a
-    seam: those before `past` look back, those from `future` on look ahead.
+class _Target:
+    """Where the signals computed again from one strip of views are written.
+
+    Attributes:
+        signals: the arrays of the strip's segment, which are overwritten.
+        start: index, in the segment, of the strip's first frame.
+        length: number of frames in the strip.
+        past: frames before this index have signals whose computation crosses the seam before the segment.
+        future: frames from this index on have blend signals whose computation crosses the seam after it.
     """
 
     signals: Signals
@@ -136,9 +144,9 @@ class _Fed:
 
 
 class _Seam:
-    """Makes the signals around a seam anew, from the tail of one segment and the head of the next.
+    """Computes the signals around a seam again, from the tail of one segment and the head of the next.
 
-    Where all frames of a segment were kept, because it is short, its two seams are done as one.
+    Where all frames of a short segment were kept, the seams on its two sides are treated as one.
     """
 
     def __init__(self) -> None:
@@ -146,46 +154,52 @@ class _Seam:
 
     def _open(self) -> None:
         self.content, self.motion, self.blend, self.flow = Content(), GlobalMotion(), Blend(), DenseMotion()
-        self.fed: list[_Fed] = []
+        self.targets: list[_Target] = []
 
     def take(self, new: SegmentScan, signals: Signals, flow: frozenset[int]) -> None:
-        """Takes the next segment; its `signals` are overwritten in place; `flow`: its frames on the grid of the dense motion."""
+        """Takes the next segment.
+
+        Args:
+            new: the segment.
+            signals: its signals, which are overwritten in place.
+            flow: indices of its frames on the grid of the dense motion.
+        """
         n, strips = len(new.pts), [s for s in (new.head, new.tail) if s is not None]
         before, after = new.segment.start_pts is not None, new.segment.end_pts is not None
         if strips and sum(map(len, strips)) == n:
             strip = joined(strips)
-            self._feed(strip, flow, _Fed(signals, 0, n, settled_from(strip.t) if before else 0, unsettled_from(strip.t) if after else n))
+            self._feed(strip, flow, _Target(signals, 0, n, settled_from(strip.t) if before else 0, unsettled_from(strip.t) if after else n))
             return
         if new.head is not None:
-            self._feed(new.head, flow, _Fed(signals, 0, len(new.head), settled_from(new.head.t), n))
+            self._feed(new.head, flow, _Target(signals, 0, len(new.head), settled_from(new.head.t), n))
         self.close()
         if new.tail is not None:
             start = n - len(new.tail)
-            self._feed(new.tail, flow, _Fed(signals, start, len(new.tail), start, start + unsettled_from(new.tail.t)))
+            self._feed(new.tail, flow, _Target(signals, start, len(new.tail), start, start + unsettled_from(new.tail.t)))
 
-    def _feed(self, strip: Strip, flow: frozenset[int], fed: _Fed) -> None:
+    def _feed(self, strip: Strip, flow: frozenset[int], target: _Target) -> None:
         for first in range(0, len(strip), BATCH):
             some = strip.part(first, first + BATCH)
             views = batch(some.t, some.motion, some.colour)
             for meter in (self.content, self.motion, self.blend):
                 meter.push(views)
             for i, t in enumerate(some.t):
-                self.flow.push_motion(float(t), some.motion[i], fed.start + first + i in flow)
-        self.fed.append(fed)
+                self.flow.push_motion(float(t), some.motion[i], target.start + first + i in flow)
+        self.targets.append(target)
 
     def close(self) -> None:
-        """Writes what was made into the signals of the segments concerned."""
+        """Ends a seam: writes the signals computed again into the arrays of their segments."""
         made: Signals = {}
         for meter in (self.content, self.motion, self.blend, self.flow):
             made |= meter.finish()
         at = 0
-        for fed in self.fed:
+        for target in self.targets:
             for name, values in made.items():
-                own = values[at : at + fed.length]
-                past, future = fed.past - fed.start, fed.future - fed.start
+                own = values[at : at + target.length]
+                past, future = target.past - target.start, target.future - target.start
                 if past > 0:
-                    fed.signals[name][fed.start : fed.past] = own[:past]
-                if name in BLEND and future < fed.length:
-                    fed.signals[name][max(fed.past, fed.future) : fed.start + fed.length] = own[max(past, future) :]
-            at += fed.length
+                    target.signals[name][target.start : target.past] = own[:past]
+                if name in BLEND and future < target.length:
+                    target.signals[name][max(target.past, target.future) : target.start + target.length] = own[max(past, future) :]
+            at += target.length
         self._open()

@@ -1,4 +1,4 @@
-"""Signals to spans: where the shots of a video start and end. Pure functions of what the scan stored."""
+"""Finds where the shots of a video start and end, from the signals that the scan stored. Pure functions; no video is opened."""
 
 from rushes.shots.find import find_shots, needed_signals
 from rushes.shots.spans import Shot

@@ -1,4 +1,4 @@
-"""PySceneDetect's adaptive detector on the stored signal: a cut where the content stands out from its neighbours."""
+"""PySceneDetect's adaptive detector, on the stored signal: a frame is a cut when its content is a multiple of its neighbours' mean."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
-from rushes.shots.peer import drop_close
+from rushes.shots.scenedetect_cuts import drop_close
 
 RATIO = 3.0
 WINDOW = 2
 MIN_CONTENT = 15.0
 """PySceneDetect's defaults: AdaptiveDetector(adaptive_threshold, window_width, min_content_val), scenedetect 0.7.2."""
 TOP_RATIO = 255.0
-"""Ratios are capped here, and a change between still frames has this one (same source)."""
+"""Largest ratio; a change between frames without any change gets this one (same source)."""
 
 
 def adaptive_ratio(content: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -41,7 +41,7 @@ def adaptive_cuts(
         content: (n,) the signal `content`; NaN (the first frame) counts as 0.
         pts: (n,) increasing.
         time_base: seconds of a tick.
-        ratio: how far a cut stands out; None: 3.
+        ratio: least ratio of a cut's content to the mean of its neighbours; None: 3.
         min_s: a cut closer than this to the one before, or to the video's start, is dropped, seconds.
     """
     wanted = RATIO if ratio is None else ratio

@@ -1,9 +1,9 @@
-"""Hard cuts by three witnesses: the content stands out in time, the change lasts, and the picture's structure changes.
+"""Hard cuts by three tests: the content stands out in time, the change lasts, and the structure of the picture changes.
 
-The adaptive ratio finds sudden changes; some look sudden and are no cut: a flash (undone within 0.2 s), a light that is switched (the
-structure stays), and a stutter (frozen frames, then a jump, again and again). What thumbnails change within 0.2 s anyway, by motion, is
-the measure of what lasts. Constants: own, from footage joined with known cuts and from single shots (docs/shots.md). True cuts there have
-a ratio >= 2.8, a lasting change >= 13 and >= 2.4 times the usual, a correlation <= 0.64.
+The ratio of the adaptive detector finds sudden changes. Some sudden changes are no cuts: a flash (undone within 0.2 s), a light that is
+switched (the structure stays), and a stutter (frozen frames, then a jump, repeatedly). A change lasts when it is large compared with what
+motion changes within 0.2 s around it. The constants were chosen on footage joined with known cuts and on single shots (docs/shots.md). True
+cuts there have a ratio >= 2.8, a lasting change >= 13 and >= 2.4 times the usual one, and a correlation <= 0.64.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from rushes.shots.adaptive import MIN_CONTENT, RATIO, WINDOW
 from rushes.shots.content import THRESHOLD
 
 NEAR_S = 0.35
-"""Seconds on both sides in which a cut's content is compared with other content."""
+"""A cut's content is compared with the content of the frames within this time on both sides, seconds."""
 USUAL_S = 0.6
-"""Seconds on both sides whose median says what change is usual."""
+"""The usual lasting change is the median over the frames within this time on both sides, seconds."""
 MIN_STANDOUT = 1.2
-"""A cut has this many times the largest other content nearby ..."""
+"""Least ratio of a cut's content to the largest other content within `NEAR_S`."""
 STRONG_STANDOUT = 0.7
-"""... or, from content 27 on, this many times: two cuts may follow each other."""
+"""The same where the content is 27 or more: lower, since two cuts may follow each other closely."""
 MIN_LASTING, MIN_UNUSUAL, MAX_CORRELATION = 6.0, 1.9, 0.92
-"""A cut's lasting change: 8-bit levels, and times the usual; and the correlation of the pictures before and after."""
+"""Bounds of a cut: least lasting change, 8-bit levels; least ratio of it to the usual one; correlation of the pictures before and after
+below this."""
 ROUGH_SHARE = 2.0 / 3.0
 ROUGH_LASTING, ROUGH_UNUSUAL, ROUGH_CORRELATION = 10.0, 3.0, 0.7
-"""In rough motion the ratio is lower, down to two thirds of the wanted one; then the other witnesses must leave no doubt."""
+"""In rough motion the ratio of a cut is lower. From ROUGH_SHARE of the wanted ratio on a frame is a cut too, if it meets these stricter
+bounds of the other tests."""
 
 F64 = npt.NDArray[np.float64]
 
@@ -49,8 +51,8 @@ def combined_cuts(
         lasting: (n,) the signal `jump_e`, 8-bit levels.
         correlation: (n,) the signal `jump_c`; null counts as 1 (nothing changed).
         t: (n,) seconds, increasing.
-        ratio: how far a cut stands out from the mean of its neighbours; None: 3.
-        min_s: of cuts closer than this the strongest stays, seconds.
+        ratio: least ratio of a cut's content to the mean of its neighbours; None: 3.
+        min_s: of cuts closer than this, seconds, the one with the highest content is kept.
     """
     wanted = RATIO if ratio is None else ratio
     score = np.nan_to_num(content.astype(np.float64))

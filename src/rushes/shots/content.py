@@ -1,7 +1,7 @@
-"""PySceneDetect's content detector on the stored signal: a cut where the content reaches a threshold.
+"""PySceneDetect's content detector, on the stored signal: a frame is a cut when its content reaches a threshold.
 
-Cuts closer than the minimum length are merged as its FlashFilter does in mode MERGE (scenedetect 0.7.2, detector.py): the first of a
-burst is a cut; later ones are held back until the burst ends, and the burst's last frame becomes a cut when the burst was long enough.
+Cuts closer than the minimum length are merged as its FlashFilter does in mode MERGE (scenedetect 0.7.2, detector.py): of a burst
+of frames above the threshold the first is a cut, and the last one too if the burst was long enough; those between are not.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Fades through black and white: a picture whose light and contrast sink together to nothing, and another that rises.
+"""Fades through black and white: the light and contrast of one picture sink together to nothing, and those of the next one rise.
 
-For black the level is L = deviation + max(mean - 16, 0), for white L = deviation + max(235 - mean, 0), all of the thumbnail's luma. A fade
-scales L by one gain, whatever the shot shows; no real scene has an L near 0, a covered lens excepted.
+They are found by a level L of the thumbnail's luma: for black L = deviation + max(mean - 16, 0), for white L = deviation + max(235 - mean,
+0). A fade multiplies L by one gain, whatever the shot shows. L is near 0 in no real scene, except behind a covered lens.
 """
 
 from __future__ import annotations
@@ -17,30 +17,33 @@ F64 = npt.NDArray[np.float64]
 BLACK, WHITE = 16.0, 235.0
 """Studio range, ITU-R BT.601."""
 SIDE_S = 1.1
-"""How long one side of a fade may take, seconds: fades of up to 2 s."""
+"""Longest side of a fade, seconds, so that fades of up to 2 s are found."""
 MAX_TROUGH = 0.22
 TROUGH_LEVEL = 25.0
-"""The lowest level: at most this share of both sides, and this many 8-bit levels (a short fade with skipped frames misses the bottom)."""
+"""Highest level at the lowest point of a fade, as a share of the lower side and in 8-bit levels. It is above 0, since the frame at the
+bottom of a short fade may have been skipped."""
 MIN_DEVIATION = 5.0
-"""At least one end of a fade shows something: plain colours that come and go are no shots, 8-bit levels."""
+"""Least deviation of at least one end of a fade, 8-bit levels: plain colours that come and go are no shots."""
 MIN_SIDE = 25.0
-"""Both sides reach this level: darker shots cannot be told from noise."""
+"""Least level of both sides, 8-bit levels: darker shots cannot be distinguished from noise."""
 KNEE_S = 2.0
-"""How far the end of a side is searched, seconds."""
+"""How far from the lowest point the end of a side is searched, seconds."""
 LEFT_SHARE = 0.05
-"""The level has left the bottom at this share of its rise."""
+"""A side begins where the level has risen by this share of its whole rise."""
 SLOPE_S = 0.12
+"""The speed at which the level rises is measured over this time, seconds."""
 SLOWED = 0.3
-"""The fade ends where the level rises, over SLOPE_S, at less than this share of its mean speed so far ..."""
+"""The end of a side is where the level rises at less than this share of its mean speed since the side began ..."""
 MIN_KNEE = 0.3
-"""... not below this share of the side's level ..."""
+"""... and has reached this share of the side's highest level."""
 KNEE = 0.985
-"""... and there, at the first frame that has this share of the level reached."""
+"""The side's last frame is the first one that has this share of the level reached there."""
 MIN_RAMP_S = 0.12
-"""One side at least takes this long: a black frame between two cuts is no fade, seconds."""
+"""Least length of the longer side, seconds: a black frame between two cuts is no fade."""
 HOLD_LEVEL = 8.0
+"""Highest level of a flat picture, 8-bit levels."""
 HOLD_S = 1.0
-"""A flat stretch longer than this is a shot of its own, with one-sided fades at its ends."""
+"""A flat stretch of at least this time, seconds, is a shot of its own; what leads to it and out of it are two one-sided fades."""
 
 
 def fades(y: F32, std: F32, t: F64) -> list[Transition]:
@@ -78,7 +81,7 @@ def _troughs(level: F64, t: F64) -> list[Transition]:
 
 
 def _gradual(level: F64, t: F64, start: int, end: int) -> bool:
-    """Whether the level really passes through the middle: at least one side takes time, with frames in between."""
+    """Whether at least one side of a fade takes `MIN_RAMP_S` and has frames at levels between its two ends."""
     trough = start + int(np.argmin(level[start : end + 1]))
     left = (t[trough] - t[start], level[start + 1 : trough], level[start])
     right = (t[end] - t[trough], level[trough + 1 : end], level[end])
@@ -86,9 +89,9 @@ def _gradual(level: F64, t: F64, start: int, end: int) -> bool:
 
 
 def _knee(level: F64, t: F64, trough: int, way: int) -> int | None:
-    """First frame outward (`way` -1: back, 1: on) where the level stops rising.
+    """Index of the frame at the end of one side of a fade, before the lowest point (`way` -1) or after it (`way` 1).
 
-    That is where it rises by less than SLOWED of the mean speed since it left the bottom. None where that takes longer than KNEE_S.
+    The level stops rising there: it rises at less than SLOWED of its mean speed so far. None where no such frame lies within KNEE_S.
     """
     if way < 0:
         mirrored = _knee(level[::-1], -t[::-1], len(t) - 1 - trough, 1)
@@ -109,7 +112,7 @@ def _knee(level: F64, t: F64, trough: int, way: int) -> int | None:
 
 
 def _first_at(level: F64, first: int, last: int, wanted: float) -> int:
-    """First of the frames back from `last` in one stretch that have the level wanted."""
+    """Index of the first frame of the unbroken stretch of frames up to `last` that have at least the level `wanted`."""
     while last > first and level[last - 1] >= wanted:
         last -= 1
     return last

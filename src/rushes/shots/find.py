@@ -1,4 +1,4 @@
-"""Signals to clips: the one entry to finding shots."""
+"""Finds the clips of a video from its signals. Other modules call `find_shots`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rushes.shots.combined import combined_cuts
 from rushes.shots.content import content_cuts
 from rushes.shots.fade import fades
 from rushes.shots.gradual import Transition, dissolves, merge
-from rushes.shots.peer import peer_cuts
+from rushes.shots.scenedetect_cuts import scenedetect_cuts
 from rushes.shots.spans import Shot, absorb, guarded, pieces, shot, split, ticks
 from rushes.shots.stride import stride_joints
 
@@ -29,7 +29,7 @@ GRADUAL_SIGNALS = (*(f"blend_{name}" for name in ("e", "r", "q", "a", "c", "s", 
 
 
 def needed_signals(settings: ShotSettings) -> tuple[str, ...]:
-    """The signals that these settings look at."""
+    """Names of the signals that `find_shots` needs under these settings."""
     own = {"content": ("content",), "adaptive": ("content",), "combined": ("content", "jump_e", "jump_c"), "stride": ()}
     names = own.get(settings.detector, (f"psd_{settings.detector}",))
     return (*names, *(GRADUAL_SIGNALS if _gradual(settings) else ()))
@@ -80,7 +80,7 @@ def cuts_of(signals: Mapping[str, F32], pts: I64, time_base: Fraction, settings:
     if detector == "combined":
         t = _seconds(pts, time_base)
         return combined_cuts(signals["content"], signals["jump_e"], signals["jump_c"], t, ratio=settings.threshold, min_s=settings.min_s)
-    return peer_cuts(detector, signals[f"psd_{detector}"], pts, time_base, min_s=settings.min_s)
+    return scenedetect_cuts(detector, signals[f"psd_{detector}"], pts, time_base, min_s=settings.min_s)
 
 
 def transitions_of(signals: Mapping[str, F32], pts: I64, time_base: Fraction) -> list[Transition]:

@@ -20,23 +20,28 @@ MIN_DEVIATION = 5.0
 the nearest single-shot frame (a walking crowd) has e 8, r 0.28, a 0.3."""
 TOP_CORRELATION = 0.9
 CORRELATION_SLOPE = 0.9
-"""The ends' correlation must be below 0.9 - 0.9 r: the less certain the blend, the more the two shots must differ."""
+"""The correlation c of the two ends must be below TOP_CORRELATION - CORRELATION_SLOPE * r: the worse the blend fits, the more the two shots
+must differ."""
 MOVING_END_DIFFERENCE, MOVING_MIDDLE, MOVING_QUARTER, MOVING_AREA, MOVING_CORRELATION = 14.0, 0.5, 0.45, 0.6, 0.45
-"""The looser bounds where the shots move fast, if the contrast dips as it must."""
+"""Looser bounds, for shots that move fast. They hold only where the contrast dips as in a blend (MAX_DIP) and no frame between the two ends
+looks like one after a hard cut (MIN_STEP_CORRELATION)."""
 MAX_DIP, DIP_SLACK = 0.68, 0.2
-"""The luma variance of a half-way blend is (1 + c g) / 2 of its ends' mean variance, with g = 2 s_a s_b / (s_a^2 + s_b^2): blending two
-different pictures flattens them, motion does not, whatever it does to r. The measured share must be low and within 0.2 of that."""
+"""The luma variance of an even blend is (1 + c g) / 2 of the mean variance of its two ends, with g = 2 s_a s_b / (s_a^2 + s_b^2): a blend
+of two different pictures has less contrast than they have. Motion does not lower the contrast. The measured share must be below MAX_DIP,
+and within DIP_SLACK of the expected one."""
 MIN_STEP_CORRELATION = 0.75
 STEP_MARGIN_S = 0.1
-"""... and if no frame between the ends, or this near to them, breaks with the one before: hard cuts have a correlation below 0.65."""
+"""No frame between the two ends, or within STEP_MARGIN_S of them, may have a lower correlation with the frame before; after hard cuts it is
+below 0.65."""
 MIN_LENGTH_S, MAX_LENGTH_S = 0.12, 3.5
+"""Shortest and longest dissolve, seconds."""
 AGREE_S = 0.15
-"""A candidate within this distance of the best one's extent belongs to the same transition, seconds."""
+"""A candidate within this time of the span of the best one belongs to the same transition, seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A gradual transition: frames from `start` on are blended, the frame `end` is the first pure one of the new shot; both indices."""
+    """A gradual transition. `start`: index of the first blended frame; `end`: index of the first frame of the new shot alone."""
 
     start: int
     end: int
@@ -90,7 +95,7 @@ def _dips(signals: Mapping[str, F32], t: F64) -> npt.NDArray[np.bool_]:
 
 
 def _no_step(signals: Mapping[str, F32], t: F64) -> npt.NDArray[np.bool_]:
-    """(n,) whether no frame between the two ends breaks with the one before, as the first frame after a hard cut does."""
+    """(n,) whether all frames between the two ends are like the frame before them, as the first frame after a hard cut is not."""
     breaks = np.concatenate(([0], np.cumsum(signals["jump_c"] < MIN_STEP_CORRELATION)))
     k = np.nan_to_num(signals["blend_k"].astype(np.float64)) + STEP_MARGIN_S
     first, stop = np.searchsorted(t, t - k), np.searchsorted(t, t + k, "right")

@@ -1,6 +1,7 @@
-"""Cuts and transitions to clips: half-open spans that tile the video, then the guard, then the split.
+"""Makes clips from cuts and transitions: half-open spans that cover the video, from which the guard is trimmed, and of which long ones are
+split.
 
-With no guard and no split each clip starts where the one before ends, except that a gradual transition belongs to no clip.
+Without guard and split each clip starts where the clip before it ends, except that a gradual transition belongs to no clip.
 """
 
 from __future__ import annotations
@@ -41,14 +42,15 @@ class _Piece:
 
 
 def ticks(s: float, time_base: Fraction) -> Fraction:
-    """A setting in seconds as ticks, exact: 0.1 s is a tenth, not the nearest binary fraction."""
+    """A setting in seconds as ticks. It is exact: 0.1 s is one tenth and not the nearest binary fraction."""
     return Fraction(s).limit_denominator(1_000_000) / time_base
 
 
 def absorb(cuts: npt.NDArray[np.intp], transitions: list[Transition], pts: I64, near: Fraction) -> tuple[list[int], list[Transition]]:
-    """Leaves no sliver beside a transition.
+    """Removes the cuts and gaps that would leave a very short clip beside a transition.
 
-    Cuts inside a transition go. A cut, or another transition, nearer than `near` ticks to its edge moves the edge there.
+    Cuts inside a transition are removed. Where a cut, or another transition, lies nearer than `near` ticks to a transition, the transition
+    is extended to it.
     """
     left = [int(c) for c in cuts]
     spans: list[Transition] = []
@@ -84,7 +86,9 @@ def pieces(cuts: list[int], transitions: list[Transition], joints: list[int], n:
 
 
 def guarded(piece: _Piece, pts: I64, end_pts: int, guard: Fraction) -> _Piece:
-    """The piece without `guard` ticks at each edge that is a cut or a transition, snapped inward; the middle frame if none is left."""
+    """The piece less `guard` ticks at each edge that is a cut or a transition, moved inward to whole frames; its middle frame if none is
+    left.
+    """
     start_pts, stop_pts = int(pts[piece.first]), _pts_at(pts, piece.stop, end_pts)
     first, stop = piece.first, piece.stop
     if piece.start in ("cut", "transition"):
@@ -98,7 +102,9 @@ def guarded(piece: _Piece, pts: I64, end_pts: int, guard: Fraction) -> _Piece:
 
 
 def split(piece: _Piece, pts: I64, end_pts: int, longest: Fraction) -> list[_Piece]:
-    """The piece in the fewest equal parts of at most `longest` ticks (equal to within a frame); itself when `longest` is 0 or enough."""
+    """The piece in the fewest equal parts (to within a frame) of at most `longest` ticks; the piece itself where that is 0 or not
+    exceeded.
+    """
     start = int(pts[piece.first])
     length = _pts_at(pts, piece.stop, end_pts) - start
     if not longest or length <= longest:

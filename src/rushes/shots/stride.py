@@ -1,4 +1,4 @@
-"""Pieces of a fixed length, for footage without cuts such as a robot's round."""
+"""Pieces of a fixed length, for footage without cuts, such as that of a robot on its round."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def stride_joints(pts: npt.NDArray[np.int64], end_pts: int, stride: Fraction, le
         pts: (n,) increasing, n >= 1.
         end_pts: end of the video.
         stride: ticks, above 0.
-        least: a last piece shorter than this, in ticks, joins the one before.
+        least: a last piece shorter than this, in ticks, is joined to the piece before.
     """
     start = int(pts[0])
     count = int((end_pts - start - 1) // stride)

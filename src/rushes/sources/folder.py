@@ -5,20 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 
+from rushes.errors import ProbeError
 from rushes.media.address import public_uri
-from rushes.media.mishap import reason
-from rushes.sources.found import Finds, Footage
+from rushes.media.error_translation import read_error
+from rushes.sources.found import Footage, FootageCollector
 from rushes.sources.suffixes import is_video
 
 
-def walk(folder: str, finds: Finds, exclude: Collection[str] = ()) -> None:
-    """Takes every video of a folder and its folders; counts the other files.
+def walk(folder: str, collector: FootageCollector, exclude: Collection[str] = ()) -> None:
+    """Takes every video of a folder and of the folders in it, and counts the other files.
 
-    Links are followed, each real folder once. A folder or a video that cannot be read is taken with a message.
+    Links are followed, but each real folder is entered once. A folder or a video that cannot be read is taken with the reason.
 
     Args:
         folder: an existing folder.
-        finds: where findings go.
+        collector: takes what is found.
         exclude: absolute paths of folders not to enter, such as the run's own store.
     """
     visited: set[tuple[int, int]] = set()
@@ -33,35 +34,40 @@ def walk(folder: str, finds: Finds, exclude: Collection[str] = ()) -> None:
             with os.scandir(here) as entries:
                 shown = [entry for entry in entries if not entry.name.startswith(".")]
         except OSError as error:
-            take_unreadable(here, error, finds)
+            take_unreadable(here, error, collector)
             continue
         folders = []
         for entry in shown:
             if entry.is_dir():
                 folders.append(entry.path)
             elif is_video(entry.name):
-                take_local(entry.path, finds)
+                take_local(entry.path, collector)
             else:
-                finds.pass_over(entry.path)
+                collector.pass_over(entry.path)
         waiting.extend(sorted(folders, reverse=True))
 
 
-def take_local(path: str, finds: Finds, extra: dict[str, str | int | float | None] | None = None) -> None:
-    """Takes one local file as it is on disk; one that is not there or no regular file is taken with a message."""
+def take_local(path: str, collector: FootageCollector, extra: dict[str, str | int | float | None] | None = None) -> None:
+    """Takes one local file with its size and time of change; one that is not there or is no regular file is taken with the reason."""
     try:
         info = os.stat(path)
     except OSError as error:
-        take_unreadable(path, error, finds, extra)
+        take_unreadable(path, error, collector, extra)
         return
     if not os.path.isfile(path):
-        kind = "it is a folder, not a file" if os.path.isdir(path) else "it is no regular file"
-        finds.take(Footage(public_uri(path), None, "", extra or {}, path), kind)
+        if os.path.isdir(path):
+            take_unreadable(path, IsADirectoryError(), collector, extra)
+            return
+        odd = ProbeError("it is no regular file", uri=public_uri(path), step="probe", mend="name a file or a folder")
+        collector.take(Footage(public_uri(path), None, "", extra or {}, path), odd)
     elif not os.access(path, os.R_OK):
-        take_unreadable(path, PermissionError(), finds, extra)
+        take_unreadable(path, PermissionError(), collector, extra)
     else:
-        finds.take(Footage(public_uri(path), info.st_size, str(info.st_mtime_ns), extra or {}, path))
+        collector.take(Footage(public_uri(path), info.st_size, str(info.st_mtime_ns), extra or {}, path))
 
 
-def take_unreadable(address: str, error: OSError, finds: Finds, extra: dict[str, str | int | float | None] | None = None) -> None:
-    """Takes a file that cannot be had, with the reason: it becomes a failed row, not a gap."""
-    finds.take(Footage(public_uri(address), None, "", extra or {}, address), reason(error)[0])
+def take_unreadable(
+    address: str, error: OSError, collector: FootageCollector, extra: dict[str, str | int | float | None] | None = None
+) -> None:
+    """Takes a file that cannot be looked at, with the reason, so that the run has a failed row for it."""
+    collector.take(Footage(public_uri(address), None, "", extra or {}, address), read_error(error, address))

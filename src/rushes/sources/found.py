@@ -1,9 +1,11 @@
-"""What was found where footage was named."""
+"""The footage of a run: the files that were found where footage was named."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from rushes.errors import ProbeError
 
 Extra = dict[str, str | int | float | None]
 
@@ -17,7 +19,8 @@ class Footage:
         size: bytes; None where the file is missing or unreadable (then `Found.missing` says why) or the server does not say.
         stamp: changes when the file does (time of change, ETag).
         extra: the other columns of its manifest.
-        address: what to open: equal to `uri` but for signed URLs and names that are no UTF-8. Never stored, logged or shown.
+        address: the address to open. It differs from `uri` for signed URLs and for names that are not UTF-8, and is never stored, logged or
+            shown.
     """
 
     uri: str
@@ -37,31 +40,31 @@ class Found:
 
     Attributes:
         items: sorted by uri, each uri once.
-        not_video: files passed over in folders and patterns because of their suffix.
-        missing: (uri, message) of items that do not exist or cannot be read; each is also in `items`.
+        not_video: number of files in folders and patterns that were passed over because of their suffix.
+        missing: an error, with its uri, for each item that does not exist or cannot be read; the item is also in `items`.
     """
 
     items: list[Footage]
     not_video: int
-    missing: list[tuple[str, str]]
+    missing: list[ProbeError]
 
 
-class Finds:
-    """Collects footage while arguments are gone through; a file found twice is one, with the columns of both."""
+class FootageCollector:
+    """Collects files while the arguments are gone through. A file that is found twice is kept once, with the extra columns of both."""
 
     def __init__(self) -> None:
         self._items: dict[str, Footage] = {}
-        self._messages: dict[str, str] = {}
+        self._errors: dict[str, ProbeError] = {}
         self._passed_over: set[str] = set()
 
-    def take(self, item: Footage, message: str | None = None) -> None:
-        """Adds one file; `message` says why it cannot be read."""
+    def take(self, item: Footage, error: ProbeError | None = None) -> None:
+        """Adds one file; `error` says why it cannot be read."""
         old = self._items.get(item.uri)
         if old is not None and old.extra != item.extra:
             item = Footage(item.uri, item.size, item.stamp, merged(old.extra, item.extra), item.address)
         self._items[item.uri] = item
-        if message is not None:
-            self._messages[item.uri] = message
+        if error is not None:
+            self._errors[item.uri] = error
 
     def pass_over(self, name: str) -> None:
         """Counts a file that is not video."""
@@ -71,11 +74,11 @@ class Finds:
         return len(self._items)
 
     def found(self) -> Found:
-        """The collected footage in order."""
+        """The collected footage, sorted by uri."""
         items = [self._items[uri] for uri in sorted(self._items)]
-        return Found(items, len(self._passed_over - self._items.keys()), sorted(self._messages.items()))
+        return Found(items, len(self._passed_over - self._items.keys()), [self._errors[uri] for uri in sorted(self._errors)])
 
 
 def merged(first: Mapping[str, str | int | float | None], second: Mapping[str, str | int | float | None]) -> Extra:
-    """Columns of both; the first one's value wins where both have one."""
+    """The columns of both; where both have a value, that of the first."""
     return {**second, **{name: value for name, value in first.items() if value is not None or name not in second}}

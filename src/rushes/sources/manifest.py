@@ -1,4 +1,6 @@
-"""Lists of videos: .txt, .csv, .jsonl or .parquet with a column `uri`; the other columns travel with the video."""
+"""Lists of videos: .txt, .csv, .jsonl or .parquet with a column `uri`. The values of other columns are kept for the video, as its
+`extra`.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +18,14 @@ from rushes.sources.suffixes import suffix_of
 
 Row = tuple[str, Extra]
 LIKELY = ("path", "file", "video", "filename", "video_path", "filepath")
-"""Names people give to the column `uri`."""
+"""Names that people often give to the column `uri`; an error message suggests to rename them."""
 
 
 def read_manifest(data: bytes, address: str) -> list[Row]:
     """(uri as written, other columns) of each entry.
 
-    .txt: one uri a line; empty lines and lines that begin with # are passed over. .csv: values stay text, so that 007 remains 007; an empty
-    field is null. .jsonl and .parquet: numbers and text as they are, other values as JSON text.
+    A .txt file has one uri a line; empty lines and lines that begin with # are ignored. Values of a .csv stay text, so that 007 remains
+    007, and an empty field is null. Of .jsonl and .parquet, numbers and text are kept as they are and other values become JSON text.
 
     Args:
         data: the file's bytes.

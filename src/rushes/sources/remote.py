@@ -7,15 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 from rushes.errors import FootageError
 from rushes.media.address import directory_of, protocol_of, public_uri
+from rushes.media.error_translation import reason
 from rushes.media.listing import MAGIC
-from rushes.media.mishap import reason
 from rushes.media.storage import Options, listing, matching, stat
 from rushes.sources.folder import take_unreadable
-from rushes.sources.found import Extra, Finds, Footage
+from rushes.sources.found import Extra, Footage, FootageCollector
 from rushes.sources.suffixes import is_manifest, is_video, suffix_of
 
 STATS_AT_ONCE = 16
-"""Requests under way at once when a manifest's URLs are looked up; they wait, they do not compute."""
+"""Requests under way at once when the URLs of a list are looked up. They cost no CPU, so there may be more of them than cores."""
 
 
 def kind_of(url: str, options: Options) -> str:
@@ -38,8 +38,9 @@ def kind_of(url: str, options: Options) -> str:
     return "file"
 
 
-def find_in(url: str, options: Options, finds: Finds, *, pattern: bool) -> int:
-    """Takes the videos under a prefix, or those a pattern matches; returns how many files matched. The listing alone is asked.
+def find_in(url: str, options: Options, collector: FootageCollector, *, pattern: bool) -> int:
+    """Takes the videos under a prefix, or those that a pattern matches; returns how many files there were. Size and stamp come from the
+    listing, without a request for each file.
 
     Raises:
         FootageError: the store cannot be listed.
@@ -51,27 +52,27 @@ def find_in(url: str, options: Options, finds: Finds, *, pattern: bool) -> int:
         for info in matching(url, options) if pattern else listing(url, options):
             n += 1
             if is_video(info.uri) or (named and not is_manifest(info.uri)):
-                finds.take(Footage(info.uri, info.size, info.stamp, address=base + info.uri.removeprefix(shown)))
+                collector.take(Footage(info.uri, info.size, info.stamp, address=base + info.uri.removeprefix(shown)))
             else:
-                finds.pass_over(info.uri)
+                collector.pass_over(info.uri)
     except OSError as error:
         what, mend, _ = reason(error)
         raise FootageError(what, uri=public_uri(url), mend=mend) from error
     return n
 
 
-def take_remote(url: str, options: Options, finds: Finds, extra: Extra | None = None) -> None:
-    """Takes one file behind a URL; one that cannot be had is taken with a message."""
+def take_remote(url: str, options: Options, collector: FootageCollector, extra: Extra | None = None) -> None:
+    """Takes one file behind a URL; one that cannot be looked at is taken with the reason."""
     try:
         info = stat(url, options)
     except OSError as error:
-        take_unreadable(url, error, finds, extra)
+        take_unreadable(url, error, collector, extra)
         return
-    finds.take(Footage(info.uri, info.size, info.stamp, extra or {}, url))
+    collector.take(Footage(info.uri, info.size, info.stamp, extra or {}, url))
 
 
-def take_many(entries: Iterable[tuple[str, Extra]], options: Options, finds: Finds) -> None:
-    """Looks up many URLs, several at once."""
+def take_many(entries: Iterable[tuple[str, Extra]], options: Options, collector: FootageCollector) -> None:
+    """Takes many files behind URLs, `STATS_AT_ONCE` at a time."""
     with ThreadPoolExecutor(STATS_AT_ONCE, thread_name_prefix="stat") as pool:
-        for done in [pool.submit(take_remote, url, options, finds, extra) for url, extra in entries]:
+        for done in [pool.submit(take_remote, url, options, collector, extra) for url, extra in entries]:
             done.result()

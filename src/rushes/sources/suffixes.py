@@ -1,4 +1,4 @@
-"""Which names are videos and which are lists of videos, by suffix."""
+"""Tells by a file name's suffix whether the file is taken for a video or for a list of videos."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from rushes.errors import StorageError, StoreError
 from rushes.media import storage
 from rushes.media.address import local_path, protocol_of, public_uri
-from rushes.media.mishap import store_error
+from rushes.media.error_translation import store_error
 from rushes.records import Column
 from rushes.store.fold import AGE, folded, order
 from rushes.store.opened import Opened, gathered

@@ -14,7 +14,7 @@ from rushes.engine.plan.known import Batch, Identity, Known
 from rushes.engine.stages import STAGES, Stage, clip_stages
 from rushes.engine.work.context import public_row
 from rushes.engine.work.rows import manifest_columns
-from rushes.errors import Failure
+from rushes.errors import Failure, ProbeError
 from rushes.recipe import Recipe
 from rushes.sources.footage import find_footage
 from rushes.sources.found import Footage, Found
@@ -169,13 +169,13 @@ def compared(
     prints = fingerprints(recipe)
     known = Known(store, prints, retry_failed=retry_failed)
     plan = Plan(recipe, prints, found, [Source(item) for item in items], known)
-    _identify(plan, known, dict(found.missing), identifier or Identifier(recipe))
+    _identify(plan, known, {error.uri or "": error for error in found.missing}, identifier or Identifier(recipe))
     _same_content(plan)
     _compare(plan, known)
     return plan
 
 
-def _identify(plan: Plan, known: Known, missing: Mapping[str, str], identifier: Identifier) -> None:
+def _identify(plan: Plan, known: Known, missing: Mapping[str, ProbeError], identifier: Identifier) -> None:
     """Gives each source its video_id; a uri whose size and stamp are as recorded is not opened again."""
     before, unread = known.identities([source.footage for source in plan.sources]), []
     for source in plan.sources:
@@ -184,8 +184,8 @@ def _identify(plan: Plan, known: Known, missing: Mapping[str, str], identifier: 
         source.recorded, source.attempts, source.video_id = row.recorded, row.attempts, row.of(item)
         if item.uri in missing or item.size is None:
             source.video_id, source.status = None, "failed"
-            what = missing.get(item.uri, "its size is not known")
-            source.failure = Failure("ProbeError", what, item.uri, step="identify", permanent=False)
+            error = missing.get(item.uri) or ProbeError("its size is not known", uri=item.uri, step="identify")
+            source.failure = replace(Failure.of(error), permanent=False)
         elif source.video_id is None:
             unread.append(source)
 

@@ -11,7 +11,7 @@ import json
 import time
 from collections import OrderedDict
 
-from rushes.captions import Answer, Request, make_engine
+from rushes.captions import Answer, Request, make_engine, needs
 from rushes.engine.clip_columns import even_pts, second
 from rushes.engine.jobs import Caption, Columns, Outcome, Setup
 from rushes.engine.lease import OwnerCheck
@@ -106,7 +106,7 @@ class Captioner:
     def _request(self, clip: Columns) -> Request:
         start, end = int(clip["start_pts"]), int(clip["end_pts"])
         frames: dict[int, bytes] = {}
-        if self._recipe.captions.engine != "facts" and self._frames is not None:
+        if self._frames is not None and "frames" in needs(self._recipe.captions):
             chosen = even_pts(self._frame_pts(clip["video_id"], self._frames), start, end, self._recipe.frames.per_clip)
             frames = self._store.frames(clip["video_id"], self._frames, chosen)
         order = sorted(frames)
@@ -153,4 +153,4 @@ class Captioner:
 
 
 def _failure(clip: Columns, answer: Answer) -> Failure:
-    return Failure(answer.error_type or "", answer.error or "", clip["uri"], (clip["start_s"], clip["end_s"]), "captions")
+    return Failure(answer.error_type or "", answer.error or "", clip["uri"], (clip["start_s"], clip["end_s"]), "captions", answer.mend)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from fractions import Fraction
 from typing import Any
 
 from rushes.engine.jobs import Clips, Outcome
 from rushes.engine.work.context import Context, Progress
 from rushes.engine.work.rows import Rows, attempt_row
-from rushes.errors import CutError, Failure
+from rushes.errors import Failure
 from rushes.media.cut import ClipMode, ClipSpan, cut_clips
 from rushes.records import Span, VideoFacts
 from rushes.store.tables import FILES
@@ -40,10 +40,10 @@ def cut(context: Context, job: Clips, progress: Progress) -> Outcome:
                 }  # fmt: skip
                 rows["files"].append(stamp.on(row, fingerprint))
             else:
-                failure = Failure(CutError.__name__, result.error, span_s=(clip["start_s"], clip["end_s"]))
+                failure = replace(Failure.of(result.error), span_s=(clip["start_s"], clip["end_s"]))
                 who = {"uri": job.video.uri, "video_id": video_id}
                 rows["errors"].append(stamp.on(attempt_row(who, failure, job.stage, result.clip_id, 1, permanent=True), fingerprint))
     same.check()
     context.write(rows, FILES)
     decoded_s = sum(c["duration_s"] for c in job.clips) if mode == "encode" else 0.0
-    return Outcome(counts={"decoded_s": decoded_s}, busy={job.stage: time.process_time() - began})
+    return Outcome(counts={"decoded_s": decoded_s, "files_made": float(len(rows["files"]))}, busy={job.stage: time.process_time() - began})

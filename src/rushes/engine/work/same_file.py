@@ -5,8 +5,8 @@ from __future__ import annotations
 from rushes.engine.jobs import Video
 from rushes.errors import Failure, ProbeError
 from rushes.media import storage
+from rushes.media.error_translation import read_error
 from rushes.media.identity import video_id
-from rushes.media.mishap import read_error
 
 
 class SameFile:

@@ -25,7 +25,7 @@ def scan(context: Context, job: Scan, progress: Progress, longest_s: float | Non
     """The one pass over a video, then shots and measures. Of what is `present` already nothing is written again.
 
     Raises:
-        Longer: the video is longer than `longest_s` seconds; nothing was decoded.
+        TooLong: the video is longer than `longest_s` seconds; nothing was decoded.
     """
     began, stamp, same = time.process_time(), context.stamp(), context.same_file(job.video)
     frames = context.frame_writer(job.video, job.present, stamp, same)

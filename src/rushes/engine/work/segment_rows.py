@@ -15,8 +15,8 @@ from rushes.engine.work.rows import facts_row
 from rushes.media.decode import Seams
 from rushes.media.segments import Cuts, Segment
 from rushes.records import VideoFacts
-from rushes.scan.ends import Strip
 from rushes.scan.one_pass import SampledFrame
+from rushes.scan.seam_buffer import Strip
 from rushes.scan.segment import SegmentScan, Taken
 
 COUNTS = ("mode", "last_duration", "n_packets", "n_corrupt", "n_repaired_pts", "reordering", "n_interlaced", "n_frames")

@@ -16,9 +16,9 @@ from rushes.engine.work.rows import Made
 from rushes.engine.work.scan import conclude, scan, whole
 from rushes.engine.work.segment_rows import cuts_json, segment_row, segment_scan
 from rushes.errors import DecodeError
-from rushes.media.segments import LEAST, Cuts, where_to_cut
+from rushes.media.segments import MIN_SEGMENTS, Cuts, where_to_cut
 from rushes.recipe import Recipe
-from rushes.scan.one_pass import Longer
+from rushes.scan.one_pass import TooLong
 from rushes.scan.segment import SegmentScan, scan_segment
 from rushes.scan.stitch import Refusal, stitch
 from rushes.store.parts import video_part
@@ -33,12 +33,12 @@ LABEL = "cut"
 
 def scan_or_divide(context: Context, job: Scan, progress: Progress) -> Outcome:
     """The pass over a video; of a long one the outcome says how it is divided, and nothing is decoded."""
-    longest_s = LEAST * context.recipe.engine.segment_s
+    longest_s = MIN_SEGMENTS * context.recipe.engine.segment_s
     if not longest_s:
         return scan(context, job, progress)
     try:
         return scan(context, job, progress, longest_s)
-    except Longer:
+    except TooLong:
         found = divide(context, job)
         if isinstance(found, Division):
             return Outcome(division=found)

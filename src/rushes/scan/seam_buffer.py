@@ -1,4 +1,6 @@
-"""The small views of a segment's first and last seconds: from them the signals around a seam are made as if there were none."""
+"""Keeps the small views of a segment's first and last seconds, from which the signals around a seam between two segments are computed as in
+a scan of the whole video.
+"""
 
 from __future__ import annotations
 
@@ -31,19 +33,21 @@ class Strip:
 
 
 def joined(strips: Sequence[Strip]) -> Strip:
-    """Strips that follow each other, as one; at least one."""
+    """One strip of the strips given, at least one, which follow each other."""
     return Strip(*(np.concatenate([getattr(s, name) for s in strips]) for name in ("t", "motion", "colour")))
 
 
-class Ends:
-    """Keeps the views that the seams of a segment need, and no others.
+class SeamBuffer:
+    """Keeps the small views of the frames around the seams of a segment, and no others.
 
-    The *head* goes from the first frame so far that all signals that look back over the seam can be made, with what they look forward to.
-    The *tail* begins with the first frame that is looked at by a signal that looks on over the seam. How far signals look is the blend
-    test's to say; no other meter looks farther. Both are a few seconds, longer where frames are rare.
+    Head: every frame, from the segment's first one on, that is read for a signal whose computation crosses the seam before the segment.
+    Tail: every frame, up to the segment's last one, that is read for a signal whose computation crosses the seam after it. The blend test
+    reads frames from farther away than any other meter, so its reach (`LOOK_S`) decides. Both are a few seconds long, longer where frames
+    are rare.
 
     Args:
-        head, tail: whether there is a seam at the beginning, and at the end.
+        head: whether there is a seam before the segment.
+        tail: whether there is a seam after it.
     """
 
     def __init__(self, *, head: bool, tail: bool) -> None:
@@ -55,7 +59,7 @@ class Ends:
         self._n = 0
 
     def push(self, strip: Strip) -> None:
-        """Takes the next frames, at least one; the arrays are kept."""
+        """Takes the next frames, at least one. Their arrays are kept, not copied."""
         self._n += len(strip)
         if self._head_n is None:
             self._head.append(strip)
@@ -71,7 +75,7 @@ class Ends:
             self._tail_start += gone
 
     def finish(self) -> tuple[Strip | None, Strip | None]:
-        """Head and tail; they do not overlap. None where there is no frame to keep."""
+        """(head, tail), which do not overlap; None where no frame is kept."""
         head_n = self._n if self._head_n is None else self._head_n
         head = joined(self._head).part(0, head_n) if head_n else None
         if not self._tail:
@@ -82,7 +86,7 @@ class Ends:
 
 
 def _head_length(t: F64) -> int | None:
-    """Frames of the head; None while more are to come."""
+    """Number of frames in the head; None while frames that belong to it are still to come. `t`: times of all frames so far, seconds."""
     settled = settled_from(t)
     if settled == len(t):
         return None

@@ -1,4 +1,4 @@
-"""PySceneDetect's own detectors, run inside the one pass on the small BGR view (optional extra `rushes[scenedetect]`).
+"""Runs PySceneDetect's own detectors inside the one pass, on the small BGR view (optional extra `rushes[scenedetect]`).
 
 Each detector gives two signals: `psd_NAME`, 1 at the first frame of a new shot and 0 elsewhere, and `psd_NAME_value`, the detector's
 first metric. They run with a minimum length of 0; the shots step applies `shots.min_s` afterwards.
@@ -20,7 +20,7 @@ from rushes.records import Column
 _SOURCE = "PySceneDetect, scenedetect.detectors, default settings"
 
 
-def peer_columns(names: tuple[str, ...]) -> tuple[Column, ...]:
+def scenedetect_columns(names: tuple[str, ...]) -> tuple[Column, ...]:
     """The signals of the named detectors."""
     return tuple(
         column
@@ -34,7 +34,7 @@ def peer_columns(names: tuple[str, ...]) -> tuple[Column, ...]:
     )
 
 
-class Peers:
+class PySceneDetectMeters:
     """Runs PySceneDetect detectors next to our own meters, frame by frame."""
 
     per_s: float | None = None
@@ -60,11 +60,11 @@ class Peers:
                 step="scan",
                 mend="pip install 'rushes[scenedetect]', or leave scan.detectors empty",
             ) from cause
-        self.columns = peer_columns(names)
+        self.columns = scenedetect_columns(names)
         make: Any = scenedetect
         self._timecode: Callable[[int], Any] = lambda pts: make.FrameTimecode(make.common.Timecode(pts, time_base), fps or 25.0)
         self._seconds_of_tick = float(time_base)
-        self._peers = [_Peer(name, _class_of(name, detectors)(min_scene_len=0)) for name in names]
+        self._detectors = [_Detector(name, _class_of(name, detectors)(min_scene_len=0)) for name in names]
         self._first: int | None = None
         self._t: list[float] = []
 
@@ -77,27 +77,29 @@ class Peers:
         self._first = pts if self._first is None else self._first
         self._t.append((pts - self._first) * self._seconds_of_tick)
         code = self._timecode(pts - self._first)
-        for peer in self._peers:
-            peer.values.append(np.nan)
-            peer.cuts += [cut.seconds for cut in peer.detector.process_frame(code, bgr)]
+        for one in self._detectors:
+            one.values.append(np.nan)
+            one.cuts += [cut.seconds for cut in one.detector.process_frame(code, bgr)]
         self._last = code
 
     def finish(self) -> dict[str, npt.NDArray[np.float32]]:
         """The signals named in `columns`, float32, one value a frame."""
         t = np.array(self._t)
         out: dict[str, npt.NDArray[np.float32]] = {}
-        for peer in self._peers:
+        for one in self._detectors:
             flags = np.zeros(len(t), np.float32)
             if len(t):
-                found = peer.cuts + [cut.seconds for cut in peer.detector.post_process(self._last)]
+                found = one.cuts + [cut.seconds for cut in one.detector.post_process(self._last)]
                 flags[[int(np.argmin(np.abs(t - s))) for s in found]] = 1.0
-            out[f"psd_{peer.name}"] = flags
-            out[f"psd_{peer.name}_value"] = np.array(peer.values, np.float32)
+            out[f"psd_{one.name}"] = flags
+            out[f"psd_{one.name}_value"] = np.array(one.values, np.float32)
         return out
 
 
-class _Peer:
-    """One detector, the cuts it saw and its metric; it stands in for PySceneDetect's StatsManager, which would keep every frame's."""
+class _Detector:
+    """One detector, its cuts and its metric. It is given to the detector in place of PySceneDetect's StatsManager, of which only these two
+    methods are called, because the StatsManager keeps the metrics of all frames.
+    """
 
     def __init__(self, name: str, detector: Any) -> None:
         self.name = name
@@ -105,15 +107,15 @@ class _Peer:
         self.cuts: list[float] = []
         self.values: list[float] = []
         self._metric = (detector.get_metrics() or [""])[0]
-        if name not in ("content", "adaptive"):  # with a stats manager these two also look for edges, ten times the work
+        if name not in ("content", "adaptive"):  # with a stats manager these two also compute edges, which takes ten times as long
             detector.stats_manager = self
 
     def metrics_exist(self, timecode: Any, keys: list[str]) -> bool:
-        """Nothing is known before the detector has looked."""
+        """False: no metric is known before the detector has computed it."""
         return False
 
     def set_metrics(self, timecode: Any, metrics: dict[str, float]) -> None:
-        """Keep the first metric of the frame under way."""
+        """Keep the first metric of the present frame."""
         self.values[-1] = metrics.get(self._metric, self.values[-1])
 
 

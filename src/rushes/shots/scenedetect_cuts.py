@@ -1,4 +1,4 @@
-"""Cuts that a PySceneDetect detector found inside the pass, with its own minimum length applied afterwards."""
+"""Cuts that a detector of PySceneDetect found inside the pass. The minimum length of a shot is applied here, afterwards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rushes.records import seconds
 from rushes.shots.content import merge_flashes
 
 
-def peer_cuts(
+def scenedetect_cuts(
     name: str, flags: npt.NDArray[np.float32], pts: npt.NDArray[np.int64], time_base: Fraction, *, min_s: float
 ) -> npt.NDArray[np.intp]:
     """Indices of the first frame of each new shot, from the detector's cut flags (recorded with a minimum length of 0).

@@ -1,4 +1,4 @@
-"""What the operating system or a storage client says, in our tree of errors and with a mend."""
+"""Translates errors of the operating system and of storage clients into the errors of `rushes.errors`, with how to mend them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 
 from rushes.errors import MissingExtra, ProbeError, StorageError
 from rushes.media.address import local_path, public_uri
-from rushes.media.faults import kind_of, words_of
+from rushes.media.faults import NoRangedReads, kind_of, message_of
 
 EXTRAS = {
     **{"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"},
@@ -16,42 +16,43 @@ EXTRAS = {
 }
 """protocol -> the extra of this package that opens it."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-
-
 _RENEW = "renew them where this store's client looks for them (environment, profile, [storage]: see docs/storage.md), then run again"
 
 
 def reason(error: OSError) -> tuple[str, str, bool]:
-    """(what went wrong, the mend, whether it stays so) of a failed look at a file."""
+    """(what went wrong, how to mend it, whether the next run would meet it again) where a file could not be looked at or read."""
     kind = kind_of(error)
     if kind == "credentials":
-        return f"the credentials for this store are not accepted, have expired, or are missing: {words_of(error)}", _RENEW, False
+        return f"the credentials for this store are not accepted, have expired, or are missing: {message_of(error)}", _RENEW, False
     if kind == "changed":
         return "it changed while it was read", "wait until it is complete, then run again", False
+    if isinstance(error, NoRangedReads):
+        return "the server gives no ranged reads", "copy the file to a local disk or an object store", True
     if isinstance(error, FileNotFoundError):
         return "there is no such file", "check the name, or take it out of the footage", True
     if isinstance(error, PermissionError) or kind == "refused":
-        said = "" if error.__cause__ is None else f": {words_of(error)}"
+        said = "" if error.__cause__ is None else f": {message_of(error)}"
         mend = "give this user the right to read it, or check the credentials of the store"
-        return f"no permission to read it{said}", mend, not said  # a store's rights change without the file
+        lasting = not said  # so for a local file; the rights in a store may change without the file
+        return f"no permission to read it{said}", mend, lasting
     if isinstance(error, IsADirectoryError):
         return "it is a folder, not a file", "name the files, or give the folder itself as footage", True
-    return f"it cannot be read: {words_of(error)}", "check the disk or the connection, then run again", False
+    return f"it cannot be read: {message_of(error)}", "check the disk or the connection, then run again", False
 
 
 def read_error(error: OSError, uri: str, step: str = "probe") -> ProbeError:
-    """The failed row of a video whose bytes cannot be had; `permanent` is False where a later run may succeed."""
+    """The error of a video whose bytes cannot be read; its `permanent` is False where a later run may succeed."""
     what, mend, permanent = reason(error)
-    mishap = ProbeError(what, uri=public_uri(uri), step=step, mend=mend)
-    mishap.permanent = permanent
-    return mishap
+    found = ProbeError(what, uri=public_uri(uri), step=step, mend=mend)
+    found.permanent = permanent
+    return found
 
 
 def write_error(error: OSError, uri: str) -> StorageError:
-    """Why a store cannot be written; for a full disk with the space that is left."""
+    """The error of a store that cannot be written; it says how much space is left where the disk is full."""
     kind = kind_of(error)
     if kind == "credentials":
-        what, mend = f"the credentials for this store are not accepted, have expired, or are missing: {words_of(error)}", _RENEW
+        what, mend = f"the credentials for this store are not accepted, have expired, or are missing: {message_of(error)}", _RENEW
     elif error.errno in _FULL:
         what, mend = f"no space left to write{_free(uri)}", "free space on this disk, then run the same command again"
     elif isinstance(error, PermissionError) or kind == "refused":
@@ -59,12 +60,12 @@ def write_error(error: OSError, uri: str) -> StorageError:
     elif isinstance(error, NotADirectoryError | FileExistsError):
         what, mend = "a file stands where a folder is needed", "choose another --out folder"
     else:
-        what, mend = f"cannot be written: {words_of(error)}", "check the disk or the connection, then run again"
+        what, mend = f"cannot be written: {message_of(error)}", "check the disk or the connection, then run again"
     return StorageError(what, uri=public_uri(uri), step="store", mend=mend)
 
 
 def store_error(error: OSError, uri: str) -> StorageError:
-    """Why a store cannot be read or listed."""
+    """The error of a store that cannot be read or listed."""
     what, mend, _ = reason(error)
     return StorageError(what, uri=public_uri(uri), step="store", mend=mend)
 
@@ -80,7 +81,7 @@ def _free(uri: str) -> str:
 
 
 def missing_package(protocol: str, uri: str, error: Exception) -> MissingExtra:
-    """Which package opens this protocol."""
+    """The error of a URL whose protocol cannot be opened: no such protocol, a package that is missing, or options that do not fit."""
     from fsspec.registry import known_implementations
 
     known = known_implementations.get(protocol)
