@@ -27,7 +27,7 @@ class Echo:
 
 
 def echo(*needed: Need, code: int = 1) -> EngineEntry:
-    return EngineEntry(make=lambda _: Echo(), identity=lambda _: {"code": code}, needs=lambda _: frozenset(needed))
+    return EngineEntry(make=lambda _settings, _n: Echo(), identity=lambda _: {"code": code}, needs=lambda _: frozenset(needed))
 
 
 def recipe(engine: str, *settings: str) -> Recipe:
@@ -46,7 +46,7 @@ def test_the_recipe_names_the_engines_of_the_table() -> None:
 
 def test_a_third_engine_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENGINES, "echo", echo("measures"))
-    engine = make_engine(recipe("echo").captions)
+    engine = make_engine(recipe("echo").captions, 8)
     assert engine is not None
     assert asyncio.run(engine.caption(clip(7))).text == "clip7 of 2"
     prints = [captions_print(name) for name in ENGINES]
@@ -78,7 +78,7 @@ def test_models_that_need_frames_are_refused_a_recipe_that_keeps_none() -> None:
 
 
 def test_an_unknown_engine_is_an_error_of_the_recipe() -> None:
-    for ask in (make_engine, identity, needs, lambda settings: fingerprints(recipe(settings.engine))):
+    for ask in (lambda settings: make_engine(settings, 8), identity, needs, lambda settings: fingerprints(recipe(settings.engine))):
         with pytest.raises(RecipeError) as caught:
             ask(recipe("openia").captions)
         assert (caught.value.step, caught.value.mend) == ("recipe", "use 'openai'")
@@ -87,4 +87,4 @@ def test_an_unknown_engine_is_an_error_of_the_recipe() -> None:
 
 def test_no_captions_have_no_engine_and_no_fingerprint() -> None:
     settings = recipe(NO_CAPTIONS).captions
-    assert (make_engine(settings), identity(settings), needs(settings), captions_print(NO_CAPTIONS)) == (None, None, frozenset(), None)
+    assert (make_engine(settings, 8), identity(settings), needs(settings), captions_print(NO_CAPTIONS)) == (None, None, frozenset(), None)

@@ -36,7 +36,7 @@ def explain(failure: FailedTry, address: str, model: str, *, tries: int, listed:
     if status == 429:
         return (
             f"{server} is too busy: {failure.message} (tries: {tries})",
-            "lower captions.concurrency, or run the same command again later",
+            "lower resources.captions.concurrency, or run the same command again later",
         )
     return (
         f"{server} is not there: {failure.message} (tries: {tries})",

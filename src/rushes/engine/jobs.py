@@ -182,7 +182,9 @@ def video_of(job: VideoJob) -> Video:
 
 
 def key_of(job: VideoJob) -> str:
-    """What an attempt at a job is recorded under, in the column `key` of `errors`. Segments, and their joining, are tried each for itself."""
+    """What an attempt at a job is recorded under, in the column `key` of `errors`. Segments, and their joining, are tried each for
+    itself.
+    """
     video_id = video_of(job).video_id
     match job:
         case Segment():

@@ -27,8 +27,8 @@ from rushes.media.guard import Stopped
 LOOK_EVERY_S = 0.2
 """How often the loop looks whether it is to stop, and shows how far the run has come."""
 WAITING = 1024
-"""Clips that may wait for later stages while videos are decoded: as columns, about 2 kB each. With fewer, the bursts in which a video's clips
-come would make decoding and captioning wait for each other."""
+"""Clips that may wait for later stages while videos are decoded: as columns, about 2 kB each. With fewer, the bursts in which a video's
+clips come would make decoding and captioning wait for each other."""
 LOSSES = 10
 """Times that a job may lose the machine it is on before it is failed: a job that takes whole machines with it must end, too."""
 WORDS = 400
@@ -117,7 +117,8 @@ class Loop:
         """Does the jobs, and all that follows from them; gives how many captions are left pending.
 
         Args:
-            sources: jobs of the plan, made as they are asked for. Jobs of one source are begun in order; sources do not wait for each other.
+            sources: jobs of the plan, made as they are asked for. Jobs of one source are begun in order; sources do not wait for each
+            other.
 
         Raises:
             CannotGoOn: the run cannot go on; what is durable stays.

@@ -1,5 +1,5 @@
-"""The counts of a run as Prometheus metrics over HTTP, off by default (`engine.metrics_port`). Read from the tally at each scrape; no second
-set of counters. Names and labels: docs/observability.md.
+"""The counts of a run as Prometheus metrics over HTTP, off by default (`engine.metrics_port`). Read from the tally at each scrape; no
+second set of counters. Names and labels: docs/observability.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Each job is a task of its own with `max_retries=0`, named after what it does (`scan`, `segment`, `cut` ...), or a call of the one captioner,
 an actor (`caption`). Ray places it by the CPUs, GPUs and memory that its stage states, asks an autoscaler for nodes while tasks wait, tells
-when a worker or a node died, and ends everything when the driver dies. What a worker process of Ray keeps between tasks is one guarded child.
+when a worker or a node died, and ends everything when the driver dies. What a worker process of Ray keeps between tasks is one guarded
+child.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ SUBMITTED = 2
 LOOK_EVERY_S = 1.0
 """How often the driver asks what the cluster has: a node that joins gets work within this time."""
 IDLE_S = 5.0
-"""How long a worker process keeps its child without a job, and how often a job looks whether its run still holds the store: when the head of
-a cluster is gone, nobody tells the processes of other nodes that the driver has ended."""
+"""How long a worker process keeps its child without a job, and how often a job looks whether its run still holds the store: when the head
+of a cluster is gone, nobody tells the processes of other nodes that the driver has ended."""
 STOP_WITHIN_S = 3.0
 """How long a cancelled task may take to end by itself before its process is ended."""
 

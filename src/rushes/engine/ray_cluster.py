@@ -37,8 +37,8 @@ LOOK_EVERY_S = 1.0
 """How often the driver looks whether they are there, and how long it waits for a connection."""
 NAMESPACE = "rushes"
 _FORSAKEN = threading.Event()
-"""Set when a task did not end with its run, such as one on a node that is dead but not yet called so: Ray's client would end the process with
-exit code 1 when it is asked after it was disconnected. So the process ends connected, which for the cluster comes to the same."""
+"""Set when a task did not end with its run, such as one on a node that is dead but not yet called so: Ray's client would end the process
+with exit code 1 when it is asked after it was disconnected. So the process ends connected, which for the cluster comes to the same."""
 _JOINING = ThreadPoolExecutor(1, thread_name_prefix="ray")
 """A thread that lives as long as this process: the kernel ends the processes of a local cluster with the thread that started them."""
 QUIET = {"DAFT_ANALYTICS_ENABLED": "0", "DO_NOT_TRACK": "true", "DAFT_PROGRESS_BAR": "0", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -173,10 +173,11 @@ def check() -> None:
 
 
 class Watch:
-    """Looks, from a thread of its own, whether what a driver needs of its cluster takes connections: the head's state service, and the raylet
-    of the driver's node. Ray does not tell a driver when one is gone; it ends the driver with exit code 1 some time later.
+    """Looks, from a thread of its own, whether what a driver needs of its cluster takes connections: the head's state service, and the
+    raylet of the driver's node. Ray does not tell a driver when one is gone; it ends the driver with exit code 1 some time later.
 
-    A run asks with `check`, and ends in good order. Where it cannot, since a call of Ray waits for what is gone, this thread ends the process.
+    A run asks with `check`, and ends in good order. Where it cannot, since a call of Ray waits for what is gone, this thread ends the
+    process.
     """
 
     def __init__(self) -> None:

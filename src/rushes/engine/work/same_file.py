@@ -12,8 +12,8 @@ from rushes.media.identity import video_id
 class SameFile:
     """Watches one source while it is read.
 
-    A check costs one stat, or one request of an object store. If a later check finds size and stamp (time of change, or ETag) unchanged, all
-    bytes read before it are the identified ones.
+    A check costs one stat, or one request of an object store. If a later check finds size and stamp (time of change, or ETag) unchanged,
+    all bytes read before it are the identified ones.
 
     Args:
         video: the video, with the size and stamp at which it was identified.

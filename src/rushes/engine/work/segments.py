@@ -130,8 +130,8 @@ class _Read:
 def join(context: Context, job: Stitch, progress: Progress) -> Outcome:
     """Joins the segments, then does what follows a pass.
 
-    Where they cannot be joined exactly the video is scanned whole, and `note` says why. The segments are deleted when the marks of the video
-    are durable, so that a kill before that costs no decode.
+    Where they cannot be joined exactly the video is scanned whole, and `note` says why. The segments are deleted when the marks of the
+    video are durable, so that a kill before that costs no decode.
     """
     began, stamp, read, video = time.process_time(), context.stamp(), _Read(), job.scan.video
     same = context.same_file(video)
