@@ -43,6 +43,11 @@ class RunningCluster:
         self._tell("kill", number)
         del self.raylets[number]
 
+    def tasks(self) -> list[dict[str, Any]]:
+        """The tasks that the cluster remembers, as its dashboard lists them: name, and how often Ray tried it again."""
+        found: list[dict[str, Any]] = self._tell("tasks")["tasks"]
+        return found
+
     def add_node(self) -> None:
         """Starts another node."""
         told = self._tell("add")
@@ -64,18 +69,18 @@ class RunningCluster:
 
 
 @contextmanager
-def cluster(cpus: int = 1, path: Sequence[str] = (), **env: str) -> Iterator[RunningCluster]:
-    """Starts a cluster of a head without CPUs and two nodes.
+def cluster(cpus: int = 1, gpus: Sequence[int] = (0, 0), path: Sequence[str] = (), **env: str) -> Iterator[RunningCluster]:
+    """Starts a cluster of a head without CPUs and as many nodes as `gpus` has numbers.
 
     Args:
         cpus: of each node.
+        gpus: GPUs that each node declares; there need be none.
         path: folders in which its processes look for modules before any other.
         env: further environment of its processes.
     """
     env = {**os.environ, MARK: "1", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join([*path, *sys.path]), **env}
-    process = subprocess.Popen(
-        [sys.executable, __file__, str(cpus)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env
-    )
+    words = [sys.executable, __file__, str(cpus), *map(str, gpus)]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env)
     try:
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
@@ -88,7 +93,18 @@ def cluster(cpus: int = 1, path: Sequence[str] = (), **env: str) -> Iterator[Run
                 os.kill(pid, signal.SIGKILL)
 
 
-def main(cpus: int) -> None:
+def tasks(address: str) -> list[dict[str, Any]]:
+    """What Ray's state service has recorded of tasks; the dashboard and `ray list tasks` read the same."""
+    from ray._private.state import GlobalState
+    from ray._raylet import GcsClientOptions
+
+    state = GlobalState()
+    state._initialize_global_state(GcsClientOptions.create(address, None, allow_cluster_id_nil=True, fetch_cluster_id_if_nil=False))
+    state._connect_and_get_accessor()
+    return [{"name": event.task_info.name, "retries": event.attempt_number} for event in state._get_all_task_events()]
+
+
+def main(cpus: int, gpus: Sequence[int]) -> None:
     """The process that holds the cluster."""
     warnings.simplefilter("ignore")
     answers = os.fdopen(os.dup(1), "w")
@@ -96,7 +112,7 @@ def main(cpus: int) -> None:
     from ray.cluster_utils import Cluster
 
     held = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    nodes = [held.add_node(num_cpus=cpus) for _ in range(2)]
+    nodes = [held.add_node(num_cpus=cpus, num_gpus=n) for n in gpus]
 
     def pid(node: Any, name: str) -> int:
         return int(node.all_processes[name][0].process.pid)
@@ -109,7 +125,9 @@ def main(cpus: int) -> None:
     tell(address=held.address, head=head, raylets=[pid(node, "raylet") for node in nodes])
     for line in sys.stdin:
         order, *rest = line.split()
-        if order == "kill":
+        if order == "tasks":
+            tell(tasks=tasks(held.address))
+        elif order == "kill":
             held.remove_node(nodes[int(rest[0])], allow_graceful=False)
             tell(killed=rest[0])
         else:
@@ -119,4 +137,4 @@ def main(cpus: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), [int(word) for word in sys.argv[2:]])

@@ -9,7 +9,7 @@ from typing import Any
 
 from rushes.engine.jobs import Setup, Video
 from rushes.engine.lease import OwnerCheck
-from rushes.engine.stages import clip_stages
+from rushes.engine.stages import STAGES
 from rushes.engine.work.rows import Rows, Stamp
 from rushes.engine.work.same_file import SameFile
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
@@ -67,7 +67,7 @@ class Context:
 
     def wants_clips(self) -> bool:
         """Whether the recipe wants any stage of clips."""
-        return any(stage.name in self.prints for stage in clip_stages())
+        return bool(self.prints.keys() - {stage.name for stage in STAGES if stage.row == "video"})
 
     def same_file(self, video: Video) -> SameFile:
         """Watches that a video stays the one that was identified."""
