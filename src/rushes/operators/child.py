@@ -1,0 +1,205 @@
+"""The guarded child of operators: one pass over a video, or clip files of it. Runs as `python -m rushes.operators.child`.
+
+It never imports daft. What is large (frames) goes to the parent through a file, not through the pipe of answers.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from io import BufferedRandom
+from typing import Any
+
+import pyarrow as pa
+
+from rushes.errors import Failure
+from rushes.media import storage
+from rushes.media.address import public_uri
+from rushes.media.cut import ClipSpan, cut_clips
+from rushes.media.decode import Decoder
+from rushes.media.error_translation import read_error
+from rushes.media.guard import serve
+from rushes.media.identity import video_id
+from rushes.operators.columns import CLIP
+from rushes.operators.from_engine import (
+    FAILURE,
+    SameFile,
+    Series,
+    Stamp,
+    Video,
+    clip_columns,
+    clip_rows,
+    even_pts,
+    facts_row,
+    fingerprints,
+    frame_s,
+    quarantined,
+)
+from rushes.recipe import Recipe
+from rushes.records import Span
+from rushes.scan.one_pass import SampledFrame, Scan, scan
+from rushes.verdict.judge import judge
+
+Progress = Callable[[float], None]
+
+
+class Frames:
+    """The sampled frames of one video, in a file without a name until it is known which of them are wanted."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile(prefix="rushes-")  # noqa: SIM115 - open until `close`
+        self._places: dict[int, tuple[int, int]] = {}
+
+    def add(self, frame: SampledFrame) -> None:
+        """Takes the next frame, in order of pts."""
+        self._places[frame.pts] = (self._file.tell(), len(frame.jpeg))
+        self._file.write(frame.jpeg)
+
+    def chosen(self, start_pts: int, end_pts: int, most: int) -> list[dict[str, Any]]:
+        """At most so many of the frames in [start_pts, end_pts), evenly spread, as `columns.FRAME`."""
+        found = []
+        for pts in even_pts(list(self._places), start_pts, end_pts, most):
+            at, size = self._places[pts]
+            self._file.seek(at)
+            found.append({"pts": pts, "jpeg": self._file.read(size)})
+        return found
+
+    def close(self) -> None:
+        """Gives the file back."""
+        self._file.close()
+
+
+def scan_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """One pass over a video; its clips are written to the file `into` as an Arrow stream of `columns.CLIP`, one clip a batch.
+
+    Args:
+        job: `uri`, `recipe`, `into`.
+        progress: called with the seconds decoded so far.
+    """
+    with taken_over(job["into"]) as file:
+        recipe = Recipe.model_validate(job["recipe"])
+        shown, size, name, same = identified(job["uri"], recipe)
+        frames = None if recipe.frames.keep == "none" else Frames()
+        try:
+            with opened(job["uri"], recipe) as source:
+                take = frames.add if frames else None
+                found = scan(source, recipe, uri=shown, size_bytes=size, on_frame=take, progress=progress)
+            same.check()
+            form = pa.schema(list(CLIP))
+            with pa.ipc.new_stream(file, form) as out:
+                for row in clips(found, name, shown, recipe, frames):
+                    out.write_batch(pa.RecordBatch.from_pylist([row], form))
+        finally:
+            if frames:
+                frames.close()
+        return {"video_id": name, "footage_s": found.footage_s, "n_corrupt": found.n_corrupt}
+
+
+def clips(found: Scan, name: str, shown: str, recipe: Recipe, frames: Frames | None) -> Iterator[dict[str, Any]]:
+    """The clips of a pass as rows of `columns.CLIP`, one after the other, so that the frames of one at a time are in memory.
+
+    Args:
+        found: the pass.
+        name: the `video_id`.
+        shown: the uri as it may be shown.
+        recipe: `shots`, `rules` and `frames` are looked at.
+        frames: the frames sampled in the pass; None where none are wanted.
+    """
+    rows = clip_rows(Series.of(name, found), recipe, fingerprints(recipe).by_stage, Stamp("", datetime.now(UTC)))
+    video = {**facts_row(found.facts), "uri": shown, "first_pts": int(found.pts[0])}
+    for clip, measured in zip(rows["clips"], rows["measures"], strict=True):
+        columns = clip_columns(clip, measured, video)
+        verdict = judge(columns, recipe.rules, frame_s=frame_s(columns))
+        wanted = frames is not None and (recipe.frames.keep == "all" or verdict.kind == "kept")
+        chosen = frames.chosen(clip["start_pts"], clip["end_pts"], recipe.frames.per_clip) if frames and wanted else []
+        yield {**columns, "verdict": verdict.kind, "reasons": [asdict(reason) for reason in verdict.reasons], "frames": chosen}
+
+
+def cut_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
+    """Clip files of one video. Its source is opened once to read the container's facts, and once to cut all clips.
+
+    Args:
+        job: `uri`, `recipe`, `folder`, and `spans`: (clip_id, start_pts, end_pts) of each clip.
+        progress: called often.
+    """
+    recipe = Recipe.model_validate(job["recipe"])
+    assert recipe.clips.mode != "reference"
+    shown, size, _, same = identified(job["uri"], recipe)
+    with opened(job["uri"], recipe) as source, Decoder(source, uri=shown, size_bytes=size, mode="exact") as decoder:
+        facts = decoder.facts  # those of the container: no frame is decoded for them
+    spans = [ClipSpan(name, Span(start, end)) for name, start, end in job["spans"]]
+    with opened(job["uri"], recipe) as source:
+        made = cut_clips(
+            source, facts, spans, job["folder"], mode=recipe.clips.mode, uri=shown, crf=recipe.clips.crf, options=recipe.storage,
+            tick=lambda: progress(0.0),
+        )  # fmt: skip
+        results = [{**asdict(result), "error": result.error and as_json(Failure.of(result.error))} for result in made]
+    same.check()
+    return {"files": results}
+
+
+def identified(uri: str, recipe: Recipe) -> tuple[str, int, str, SameFile]:
+    """Of a source: the uri as it may be shown, its size in bytes, its `video_id`, and what tells whether it changed since.
+
+    Raises:
+        ProbeError: it cannot be read.
+    """
+    try:
+        there = storage.stat(uri, recipe.storage)
+    except OSError as error:
+        raise read_error(error, uri) from error
+    name = video_id(uri, there.size or 0, recipe.storage)
+    seen = Video(uri=there.uri, source=uri, video_id=name, size=there.size, stamp=there.stamp)
+    return public_uri(uri), there.size or 0, name, SameFile(seen, recipe.storage)
+
+
+@contextmanager
+def opened(uri: str, recipe: Recipe) -> Iterator[str | Any]:
+    """A source, as `scan` and `cut_clips` take it."""
+    source = storage.open_seekable(uri, recipe.storage)
+    try:
+        yield source
+    finally:
+        if not isinstance(source, str):
+            source.close()
+
+
+@contextmanager
+def taken_over(path: str) -> Iterator[BufferedRandom]:
+    """The parent's file, for writing. Its name goes at once: the parent has it open, and nothing is left when both end."""
+    with open(path, "r+b") as file:
+        os.unlink(path)
+        yield file
+
+
+WORK = {"scan": scan_video, "cut": cut_video}
+
+
+def do(job: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Does one job."""
+    found = quarantined(lambda: WORK[job["kind"]](job, progress))
+    return {"error": as_json(found)} if isinstance(found, Failure) else {"done": found}
+
+
+def as_json(failure: Failure) -> dict[str, Any]:
+    """A failure as it travels through the pipe."""
+    parts: dict[str, Any] = FAILURE.dump_python(failure, mode="json")
+    return parts
+
+
+def main() -> None:
+    """Entry of the child process: one thread each for libav and OpenCV."""
+    import av
+    import cv2
+
+    cv2.setNumThreads(1)
+    av.logging.set_level(av.logging.PANIC)
+    serve(do)
+
+
+if __name__ == "__main__":
+    main()
