@@ -225,7 +225,7 @@ def test_a_node_that_joins_in_mid_run_gets_work(films: Path, native: Path, tmp_p
 def deaf() -> Iterator[socket.socket]:
     """Takes connections and never says a word."""
     with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
+        listening.bind(("", 0))  # Ray's client turns a loopback address into that of the machine
         listening.listen()
         listening.settimeout(60)
         yield listening
