@@ -32,7 +32,7 @@ from rushes.scan.meters import all_columns
 from rushes.store.store import Store
 from rushes.store.tables import STAMPS, TABLES
 from rushes.store.views import duckdb_views
-from rushes.verdict.judge import check_columns
+from rushes.verdict.checks import check_columns
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

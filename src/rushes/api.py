@@ -67,7 +67,7 @@ def plan(footage: Sequence[str | Path], *, out: str | Path, recipe: Recipe | Non
     from rushes.engine.plan import make_plan
     from rushes.engine.wanted import RULE_COLUMNS
     from rushes.store.store import Store
-    from rushes.verdict.judge import check_columns
+    from rushes.verdict.checks import check_columns
 
     wanted = recipe or Recipe()
     check_columns(wanted.rules, RULE_COLUMNS)

@@ -324,7 +324,7 @@ def recipe(
     from rushes.engine.wanted import RULE_COLUMNS
     from rushes.progress import say
     from rushes.recipe_text import as_toml
-    from rushes.verdict.judge import check_columns
+    from rushes.verdict.checks import check_columns
 
     chosen = make_recipe(check, profile, set_)
     check_columns(chosen.rules, RULE_COLUMNS)

@@ -34,7 +34,7 @@ from rushes.media.guard import Stopped
 from rushes.recipe import Recipe
 from rushes.store.buffer import Buffer
 from rushes.store.store import Store, now
-from rushes.verdict.judge import check_columns
+from rushes.verdict.checks import check_columns
 
 Watch = Callable[[Tally], None]
 LOOK_EVERY_S = 0.2
