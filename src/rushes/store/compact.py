@@ -20,7 +20,7 @@ from rushes.store.compact_videos import merge_videos
 from rushes.store.partition import Partition
 from rushes.store.fold import folded
 from rushes.store.opened import Opened
-from rushes.store.parts import MAX_DIGITS, Part, is_settled, merged_part
+from rushes.store.parts import MAX_DIGITS, Part, digits_for, is_settled, merged_part
 from rushes.store.store import FEW_ROWS, Store, parquet_options
 from rushes.store.tables import FRAMES, RUNS, SEGMENTS, SIGNALS, TABLES, Table
 
@@ -109,11 +109,6 @@ def _without_others(store: Store, parts: Sequence[Part], keep: Collection[str] |
 def _n_rows(store: Store, part: Part) -> int:
     with Opened(part, store.options) as opened:
         return opened.n_rows
-
-
-def digits_for(n_bytes: float, part_bytes: float) -> int:
-    """Digits of the buckets of so many bytes, so that none is larger than a part should be."""
-    return next((n for n in range(MAX_DIGITS) if n_bytes <= part_bytes * 16**n), MAX_DIGITS)
 
 
 def _merge_rows(store: Store, table: Table, parts: Sequence[Part], keep: Collection[str] | None) -> int:
