@@ -142,8 +142,8 @@ class Opened:
 
     def report(self) -> str:
         """The run as one self-contained HTML page."""
+        from rushes.report.gather import report_data
         from rushes.report.page import render
-        from rushes.results.report_data import report_data
 
         return render(report_data(self._results))
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from rushes.records import Column
 from rushes.report import numbers
-from rushes.report.books import VERDICTS
+from rushes.report.funnel import VERDICTS
 from rushes.report.data import ReportData, cell
 
 if TYPE_CHECKING:

@@ -74,9 +74,23 @@ class Reader:
         return [found] if (found := self.prints.as_dict().get(stage)) is not None else []
 
     @cached_property
+    def _known(self) -> pa.Table:
+        """uri, video_id and status of every row of `videos` under the scan."""
+        return self.store.read(VIDEOS, columns=["status"], fingerprints=self._print("scan"))
+
+    @cached_property
     def current(self) -> pa.Table:
         """The newest row of each uri under the scan: uri, video_id, status and when it was written."""
-        return _newest(self.store.read(VIDEOS, columns=["status"], fingerprints=self._print("scan")), "uri")
+        return _newest(self._known, "uri")
+
+    @cached_property
+    def _replaced(self) -> dict[str, str | None]:
+        """uri -> video_id of its newest row, of uris that have several rows."""
+        import pyarrow.compute as pc
+
+        again = _repeated(self._known["uri"])
+        rows = self.current.filter(pc.is_in(self.current["uri"], value_set=again)) if len(again) else self.current.slice(0, 0)
+        return dict(zip(rows["uri"].to_pylist(), rows["video_id"].to_pylist(), strict=True))
 
     @cached_property
     def sources(self) -> pa.Table:
@@ -85,7 +99,28 @@ class Reader:
         import pyarrow.compute as pc
 
         done = self.current.filter(pc.equal(self.current["status"], pa.scalar("done")))
-        return _newest(done, "video_id").sort_by("video_id")
+        return _newest(done, "video_id").sort_by("video_id").combine_chunks()
+
+    @cached_property
+    def _starts(self) -> dict[str, tuple[int, int]]:
+        """Range -> place of its first row in `sources`, and number of its rows."""
+        import pyarrow.compute as pc
+
+        counts: Any = pc.value_counts(pc.utf8_slice_codeunits(self.sources["video_id"], 0, self.digits) if self.digits else _blank(self.sources))
+        found, start = {}, 0
+        for count in counts.to_pylist():
+            found[count["values"]] = (start, count["counts"])
+            start += count["counts"]
+        return found
+
+    def _sources_in(self, prefix: str) -> pa.Table:
+        return self.sources.slice(*self._starts.get(prefix, (0, 0)))
+
+    def _sources_of(self, videos: Collection[str]) -> pa.Table:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        return self.sources.filter(pc.is_in(self.sources["video_id"], value_set=pa.array(sorted(videos), pa.string())))
 
     def videos_of(self, uris: Collection[str]) -> list[str]:
         """The video_ids of scanned videos by uri."""
@@ -106,7 +141,7 @@ class Reader:
         Raises:
             StorageError: the store cannot be read.
         """
-        return self._joined(lambda name: self._range(name, names).rows(prefix), names)
+        return self._joined(lambda name: self._range(name, names).rows(prefix), self._sources_in(prefix), names)
 
     def clips_of(self, videos: Collection[str], names: Collection[str] | None = None) -> pa.Table:
         """The clips of a few videos, as `clips` gives them; only the row groups that may hold them are read."""
@@ -117,7 +152,7 @@ class Reader:
             prints = self._print(STAGES[name])
             return self.store.read(table, columns=columns, fingerprints=prints, extra=extra, only={"video_id": videos})
 
-        return self._joined(read, names)
+        return self._joined(read, self._sources_of(videos), names)
 
     def find_clips(self, beginning: str) -> list[tuple[str, str]]:
         """(clip_id, video_id) of the clips whose clip_id begins so. All clips are looked at, of each only its clip_id."""
@@ -161,12 +196,12 @@ class Reader:
             self._ranges[key] = Ranges(self.store, table, self.digits, columns=columns, fingerprints=prints, extra=extra)
         return self._ranges[key]
 
-    def _joined(self, read: Read, names: Collection[str] | None) -> pa.Table:
+    def _joined(self, read: Read, sources: pa.Table, names: Collection[str] | None) -> pa.Table:
         """Clips that have measures and whose video is seen, in order of uri and time, with what the other tables say of them."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        clips, measures, videos = read("clips"), read("measures"), self._seen(read("videos"))
+        clips, measures, videos = read("clips"), read("measures"), _seen(read("videos"), sources)
         measured = pc.index_in(clips["clip_id"], value_set=measures["clip_id"])
         video = pc.index_in(clips["video_id"], value_set=videos["video_id"])
         both = pc.and_(measured.is_valid(), video.is_valid())
@@ -193,14 +228,6 @@ class Reader:
         wanted = [field for field in joined_schema() if names is None or field.name in names]
         return pa.table([columns[field.name].cast(field.type) for field in wanted], schema=pa.schema(wanted))
 
-    def _seen(self, videos: pa.Table) -> pa.Table:
-        """Rows of scanned videos, each under the uri that it is seen under."""
-        import pyarrow.compute as pc
-
-        at = pc.index_in(videos["video_id"], value_set=self.sources["video_id"])
-        known = videos.filter(at.is_valid())
-        return known.filter(pc.equal(known["uri"], self.sources["uri"].take(at.drop_null())))
-
     def videos(self, prefix: str) -> pa.Table:
         """The newest row of each uri of one range, with the number of its shots and clips, by uri. See `columns.videos_schema`.
 
@@ -212,10 +239,11 @@ class Reader:
         rows = self._ranges_of(VIDEOS, [*VIDEOS_SEEN, "status"], "scan").rows(prefix)
         if prefix == self.ranges()[-1]:
             rows = pa.concat_tables([rows, self._unread()])
-        place = pc.index_in(rows["uri"], value_set=self.current["uri"])
-        newest_id = self.current["video_id"].take(place)
-        same: Any = pc.fill_null(pc.equal(rows["video_id"], newest_id), False)
-        rows = rows.filter(pc.or_(same, pc.and_(rows["video_id"].is_null(), newest_id.is_null())))
+        if self._replaced:  # of a uri whose file was replaced only the newest row is seen
+            at = pc.index_in(rows["uri"], value_set=pa.array(sorted(self._replaced), pa.string()))
+            newest_id = pa.array([self._replaced[uri] for uri in sorted(self._replaced)], pa.string()).take(at)
+            same: Any = pc.fill_null(pc.equal(rows["video_id"], newest_id), False)
+            rows = rows.filter(pc.or_(at.is_null(), pc.or_(same, pc.and_(rows["video_id"].is_null(), newest_id.is_null()))))
         clips = self._ranges_of(CLIPS, ["start_kind"], "shots").rows(prefix)
         is_shot = pc.cast(pc.not_equal(clips["start_kind"], pa.scalar("split")), pa.int64())
         sums = clips.select(["video_id"]).append_column("n_shots", is_shot).group_by("video_id").aggregate([("n_shots", "sum"), ([], "count_all")])
@@ -241,17 +269,37 @@ class Reader:
     def manifest_columns(self) -> Iterator[str | None]:
         """`extra` of each scanned video: the manifest's other columns as JSON texts."""
         for prefix in self.ranges():
-            yield from self._seen(self._ranges_of(VIDEOS, ["extra", "status"], "scan").rows(prefix))["extra"].to_pylist()
+            rows = self._ranges_of(VIDEOS, ["extra", "status"], "scan").rows(prefix)
+            yield from _seen(rows, self._sources_in(prefix))["extra"].to_pylist()
+
+
+def _seen(videos: pa.Table, sources: pa.Table) -> pa.Table:
+    """Of rows of `videos` those of `sources`: scanned videos, each under the uri that it is seen under."""
+    import pyarrow.compute as pc
+
+    at = pc.index_in(videos["video_id"], value_set=sources["video_id"])
+    known = videos.filter(at.is_valid())
+    return known.filter(pc.equal(known["uri"], sources["uri"].take(at.drop_null())))
+
+
+def _blank(rows: pa.Table) -> pa.StringArray:
+    import pyarrow as pa
+
+    return pa.array([""] * rows.num_rows, pa.string())
+
+
+def _repeated(values: Any) -> Any:
+    """The values that a column has more than once."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    counts: Any = pc.value_counts(values)
+    return counts.field("values").filter(pc.greater(counts.field("counts"), pa.scalar(1)))
 
 
 def _newest(rows: pa.Table, key: str) -> pa.Table:
     """The newest row of each value of a column; most have one only, and those are not sorted."""
-    import pyarrow.compute as pc
-
-    counts: Any = pc.value_counts(rows[key].combine_chunks())
-    if not counts or (pc.max(counts.field("counts")).as_py() or 0) < 2:
-        return rows
-    return newest(rows, [key])
+    return newest(rows, [key]) if len(_repeated(rows[key])) else rows
 
 
 def _hopeless(errors: pa.Table) -> pa.Table:

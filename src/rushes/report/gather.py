@@ -1,0 +1,202 @@
+"""The data of a report out of a store of any size: totals as Arrow columns, range by range, and samples of clips to show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from rushes.engine.wanted import ASPECT, DURATION
+from rushes.measures.clip import COLUMNS
+from rushes.recipe_text import as_toml
+from rushes.report.data import ReportData, Row, Totals
+from rushes.report.ledger import FAILURES
+from rushes.report.sheets import rule_key
+from rushes.report.strips import STRIPS
+from rushes.results.lines import clip_line, rows_of, video_line
+from rushes.results.results import Results
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CHARTED = 20_000
+"""Clips that the charts are drawn from: of a share of 1 % the standard error is then 0.07 %."""
+SHOWN = 1000
+"""Clips, or captions, of which those on one contact sheet are chosen."""
+
+
+class _Sample:
+    """The clips with the smallest clip_id, which is a hash, so that they are spread evenly over the store and the same each time."""
+
+    def __init__(self, n: int) -> None:
+        self._n = n
+        self._most: str | None = None
+        self._best: pa.Table | None = None
+
+    def add(self, clips: pa.Table) -> None:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if self._most is not None:
+            clips = clips.filter(pc.less(clips["clip_id"], pa.scalar(self._most)))
+        if clips.num_rows:
+            both = clips if self._best is None else pa.concat_tables([self._best, clips])
+            best = both.sort_by("clip_id").slice(0, self._n).combine_chunks()
+            self._best = best
+            self._most = best["clip_id"][-1].as_py() if best.num_rows == self._n else None
+
+    def rows(self) -> list[Row]:
+        """The clips as `clips --json` shows them, with all the container's facts, and what is known of their caption."""
+        return [] if self._best is None else list(rows_of(self._best, _shown))
+
+
+def _shown(clip: dict[str, Any]) -> dict[str, Any]:
+    return clip | clip_line(clip)
+
+
+class _Clips:
+    """What is counted and kept of all clips."""
+
+    def __init__(self, rules: list[str]) -> None:
+        self.clips: Counter[str] = Counter()
+        self.clip_s: Counter[str] = Counter()
+        self.broke: Counter[str] = Counter()
+        self.only: Counter[str] = Counter()
+        self.caption_errors: Counter[str] = Counter()
+        self.models: Counter[str] = Counter()
+        self.finishes: Counter[str] = Counter()
+        self.tokens: dict[str, int | None] = {"prompt_tokens": None, "completion_tokens": None}
+        self.made = self.pending = 0
+        self.charts, self.captions = _Sample(CHARTED), _Sample(SHOWN)
+        self.sheets = {key: _Sample(SHOWN) for key in ("kept", "failed", *map(rule_key, rules))}
+
+    def add(self, clips: pa.Table) -> None:
+        """Takes one range of judged clips."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        def those(verdict: str) -> pa.Table:
+            return clips.filter(pc.equal(clips["verdict"], pa.scalar(verdict)))
+
+        for verdict in ("kept", "dropped", "failed"):
+            some = those(verdict)
+            self.clips[verdict] += some.num_rows
+            self.clip_s[verdict] += pc.sum(some["duration_s"]).as_py() or 0.0
+            if verdict in self.sheets:
+                self.sheets[verdict].add(some)
+        self.charts.add(clips)
+        self._add_reasons(those("dropped"))
+        made = clips.filter(clips["caption"].is_valid())
+        self.made += made.num_rows
+        self.pending += those("kept")["caption"].null_count
+        self.captions.add(made)
+        _count(self.models, made["caption_model"])
+        _count(self.finishes, made["finish_reason"])
+        _count(self.caption_errors, those("failed")["error_type"])
+        for name in self.tokens:
+            found = pc.sum(made[name]).as_py()
+            self.tokens[name] = found if self.tokens[name] is None else (self.tokens[name] or 0) + (found or 0)
+
+    def _add_reasons(self, dropped: pa.Table) -> None:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        reasons: Any = dropped["reasons"].combine_chunks()
+        rules = pc.struct_field(pc.list_flatten(reasons), "rule")
+        clip = pc.list_parent_indices(reasons)
+        _count(self.broke, rules)
+        alone = pc.equal(pc.list_value_length(reasons), pa.scalar(1, pa.int32()))
+        _count(self.only, rules.filter(alone.take(clip)))
+        for rule in pc.unique(rules).to_pylist():
+            self.sheets[rule_key(rule)].add(dropped.take(clip.filter(pc.equal(rules, pa.scalar(rule)))))
+
+
+def _count(totals: Counter[str], values: Any) -> None:
+    import pyarrow.compute as pc
+
+    for row in pc.value_counts(values).to_pylist():
+        if row["values"] is not None:
+            totals[row["values"]] += row["counts"]
+
+
+class _Videos:
+    """What is counted and kept of all videos."""
+
+    def __init__(self) -> None:
+        self.status: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self.footage_s = 0.0
+        self.longest: pa.Table | None = None
+        self.failed: pa.Table | None = None
+
+    def add(self, videos: pa.Table) -> None:
+        """Takes one range of videos."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        _count(self.status, videos["status"])
+        done, failed = (videos.filter(pc.equal(videos["status"], pa.scalar(status))) for status in ("done", "failed"))
+        _count(self.errors, failed["error_type"])
+        self.footage_s += pc.sum(done["footage_s"]).as_py() or 0.0
+        by_length = [("footage_s", "descending"), ("uri", "ascending")]
+        self.longest = _first(self.longest, done, by_length, STRIPS)
+        self.failed = _first(self.failed, failed, [("uri", "ascending")], FAILURES)
+
+    def rows(self) -> list[Row]:
+        """The longest videos that were scanned, and the first that failed."""
+        return [row for table in (self.longest, self.failed) if table is not None for row in rows_of(table, video_line)]
+
+
+def _first(have: pa.Table | None, more: pa.Table, order: list[tuple[str, str]], n: int) -> pa.Table:
+    import pyarrow as pa
+
+    both = more if have is None else pa.concat_tables([have, more])
+    return both.sort_by(order).slice(0, n).combine_chunks()
+
+
+def report_data(results: Results) -> ReportData:
+    """What the report of a store under a recipe is made from. One range of clips and the samples are in memory."""
+    recipe, reader = results.recipe, results.reader
+    clips, videos = _Clips(list(recipe.rules)), _Videos()
+    for table in results.clip_tables():
+        clips.add(table)
+    for prefix in reader.ranges():
+        videos.add(reader.videos(prefix))
+    rows = videos.rows()
+    done = [str(video["video_id"]) for video in rows if video["status"] == "done"]
+    strips: dict[str, list[Row]] = {video: [] for video in done}
+    for table in results.clip_tables(done) if done else ():
+        names = ["video_id", "start_s", "end_s", "verdict"]
+        for row in table.select(names).to_pylist():
+            strips[row["video_id"]].append(row)
+    sheets = {key: sample.rows() for key, sample in clips.sheets.items()}
+    totals = Totals(
+        clips.clips, clips.clip_s, clips.broke, clips.only, videos.status, videos.footage_s, videos.errors, clips.caption_errors,
+        clips.models, clips.finishes, clips.made, clips.pending, clips.tokens["prompt_tokens"], clips.tokens["completion_tokens"],
+    )  # fmt: skip
+    return ReportData(
+        store=results.store.root,
+        run=results.runs()[-1] | {"recipe_toml": as_toml(recipe)},
+        totals=totals,
+        videos=rows,
+        clips=clips.charts.rows(),
+        sheets=sheets,
+        strips=strips,
+        captions=[_caption(row) for row in (*clips.captions.rows(), *sheets["failed"])],
+        columns={c.name: c for c in (DURATION, ASPECT, *COLUMNS)},
+        rules=recipe.rules,
+        frame=lambda video, start, end: _picture(results, video, start, end),
+    )
+
+
+def _caption(clip: Row) -> Row:
+    return dict(clip) | {"text": clip["caption"], "model": clip["caption_model"]}
+
+
+def _picture(results: Results, video_id: str, start_pts: int, end_pts: int) -> bytes | None:
+    """The frame in the middle of a span; None where the recipe keeps none, or there is none."""
+    store, fingerprint = results.store, results.prints.frames
+    if fingerprint is None:
+        return None
+    inside = [p for p in store.frame_pts(video_id, fingerprint) if start_pts <= p < end_pts]
+    chosen = inside[len(inside) // 2 : len(inside) // 2 + 1]
+    return next(iter(store.frames(video_id, fingerprint, chosen).values()), None) if chosen else None
