@@ -116,7 +116,7 @@ def _balanced(title: str, whole: float, parts: Sequence[Part]) -> Bar:
     total = sum(part.value for part in parts)
     equation = f"{numbers.count(whole)} = {' + '.join(part.text for part in parts)}"
     if total == whole:
-        return Bar(title, numbers.count(whole), whole, parts, f"{equation}: the books balance")
+        return Bar(title, numbers.count(whole), whole, parts, f"{equation}: the sums balance")
     return Bar(
         title,
         numbers.count(whole),
