@@ -308,11 +308,29 @@ def report(
 
 
 @app.command()
-def views(store: StoreArg, recipe: RecipeFile = None, set_: Settings = None) -> None:
-    """Print the DuckDB views that give one newest row for a key and fingerprint."""
-    from rushes.store.views import duckdb_views
+def views(store: StoreArg, recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None) -> None:
+    """Print DuckDB views: the newest rows of each table, and `curated`, the clips with verdicts under the recipe."""
+    from rushes.results.views import all_views
 
-    typer.echo(duckdb_views(_results(store, recipe, set_).store))
+    typer.echo(all_views(_results(store, recipe, set_, profile)))
+
+
+@app.command()
+def sql(
+    store: StoreArg, query: Annotated[str, typer.Argument(help="SQL of DuckDB over clips, videos ...", metavar="QUERY")],
+    as_json: Json = False, recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None,
+) -> None:  # fmt: skip
+    """Run a query in DuckDB over the store, with verdicts and reasons in `clips`."""
+    from itertools import chain
+
+    from rushes.progress import table
+    from rushes.results.query import query as answer
+
+    rows = answer(_results(store, recipe, set_, profile), query)
+    if as_json:
+        _lines(rows)
+    elif (first := next(rows, None)) is not None:
+        table(chain([first], rows), tuple(first))
 
 
 @app.command()
