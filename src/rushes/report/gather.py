@@ -14,6 +14,7 @@ from rushes.report.sheets import rule_key
 from rushes.report.strips import STRIPS
 from rushes.results.lines import clip_line, rows_of, video_line
 from rushes.results.results import Results
+from rushes.verdict.checks import KINDS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,14 +33,15 @@ class _Sample:
         self._most: str | None = None
         self._best: pa.Table | None = None
 
-    def add(self, clips: pa.Table) -> None:
+    def add(self, clips: pa.Table, at: Any) -> None:
+        """Takes the clips at some places of a table."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         if self._most is not None:
-            clips = clips.filter(pc.less(clips["clip_id"], pa.scalar(self._most)))
-        if clips.num_rows:
-            both = clips if self._best is None else pa.concat_tables([self._best, clips])
+            at = at.filter(pc.less(clips["clip_id"].take(at), pa.scalar(self._most)))
+        if len(at):
+            both = clips.take(at) if self._best is None else pa.concat_tables([self._best, clips.take(at)])
             best = both.sort_by("clip_id").slice(0, self._n).combine_chunks()
             self._best = best
             self._most = best["clip_id"][-1].as_py() if best.num_rows == self._n else None
@@ -74,40 +76,40 @@ class _Clips:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        def those(verdict: str) -> pa.Table:
-            return clips.filter(pc.equal(clips["verdict"], pa.scalar(verdict)))
+        def places(mask: Any) -> Any:
+            return pc.indices_nonzero(mask)
 
-        for verdict in ("kept", "dropped", "failed"):
-            some = those(verdict)
-            self.clips[verdict] += some.num_rows
-            self.clip_s[verdict] += pc.sum(some["duration_s"]).as_py() or 0.0
+        at = {verdict: places(pc.equal(clips["verdict"], pa.scalar(verdict))) for verdict in KINDS}
+        for verdict, some in at.items():
+            self.clips[verdict] += len(some)
+            self.clip_s[verdict] += pc.sum(clips["duration_s"].take(some)).as_py() or 0.0
             if verdict in self.sheets:
-                self.sheets[verdict].add(some)
-        self.charts.add(clips)
-        self._add_reasons(those("dropped"))
-        made = clips.filter(clips["caption"].is_valid())
-        self.made += made.num_rows
-        self.pending += those("kept")["caption"].null_count
-        self.captions.add(made)
-        _count(self.models, made["caption_model"])
-        _count(self.finishes, made["finish_reason"])
-        _count(self.caption_errors, those("failed")["error_type"])
-        for name in self.tokens:
-            found = pc.sum(made[name]).as_py()
-            self.tokens[name] = found if self.tokens[name] is None else (self.tokens[name] or 0) + (found or 0)
+                self.sheets[verdict].add(clips, some)
+        self.charts.add(clips, pa.array(range(clips.num_rows), pa.int64()))
+        self._add_reasons(clips)
+        made = places(clips["caption"].is_valid())
+        self.made += len(made)
+        self.pending += clips["caption"].take(at["kept"]).null_count
+        self.captions.add(clips, made)
+        _count(self.models, clips["caption_model"].take(made))
+        _count(self.finishes, clips["finish_reason"].take(made))
+        _count(self.caption_errors, clips["error_type"].take(at["failed"]))
+        for name, total in self.tokens.items():
+            found = pc.sum(clips[name].take(made)).as_py()
+            self.tokens[name] = found if total is None else total + (found or 0)
 
-    def _add_reasons(self, dropped: pa.Table) -> None:
+    def _add_reasons(self, clips: pa.Table) -> None:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        reasons: Any = dropped["reasons"].combine_chunks()
+        reasons: Any = clips["reasons"].combine_chunks()
         rules = pc.struct_field(pc.list_flatten(reasons), "rule")
         clip = pc.list_parent_indices(reasons)
         _count(self.broke, rules)
         alone = pc.equal(pc.list_value_length(reasons), pa.scalar(1, pa.int32()))
         _count(self.only, rules.filter(alone.take(clip)))
         for rule in pc.unique(rules).to_pylist():
-            self.sheets[rule_key(rule)].add(dropped.take(clip.filter(pc.equal(rules, pa.scalar(rule)))))
+            self.sheets[rule_key(rule)].add(clips, clip.filter(pc.equal(rules, pa.scalar(rule))))
 
 
 def _count(totals: Counter[str], values: Any) -> None:

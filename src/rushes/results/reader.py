@@ -23,8 +23,8 @@ from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, MEASURES, VIDEOS, Table
 if TYPE_CHECKING:
     import pyarrow as pa
 
-RANGE_BYTES = 8 << 20
-"""Compressed bytes of clips, measures and captions in a range: after `compact` some 57,000 clips, which take about 60 MB in memory."""
+RANGE_BYTES = 16 << 20
+"""Compressed bytes of clips, measures and captions in a range: after `compact` up to 115,000 clips."""
 STAGES = {"clips": "shots", "videos": "scan", "measures": "measures", "captions": "captions", "files": "files", "errors": "captions"}
 """The stage by whose fingerprint the rows of a joined table are chosen."""
 LOOKING = 2
