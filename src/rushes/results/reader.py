@@ -116,20 +116,25 @@ class Reader:
     def _sources_in(self, prefix: str) -> pa.Table:
         return self.sources.slice(*self._starts.get(prefix, (0, 0)))
 
+    def current_of(self, uris: Collection[str]) -> pa.Table:
+        """`current` of a few uris. The other columns of `videos` are read only where its column `uri` has one of them."""
+        return _newest(self.store.read(VIDEOS, columns=["status"], fingerprints=self._print("scan"), only={"uri": uris}), "uri")
+
     def _sources_of(self, videos: Collection[str]) -> pa.Table:
+        """`sources` of a few videos."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        return self.sources.filter(pc.is_in(self.sources["video_id"], value_set=pa.array(sorted(videos), pa.string())))
+        rows: Any = self.store.read(VIDEOS, columns=[], fingerprints=self._print("scan"), only={"video_id": videos})
+        current = self.current_of(rows["uri"].to_pylist())
+        own = pc.is_in(current["video_id"], value_set=pa.array(sorted(videos), pa.string()))
+        return _newest(current.filter(pc.and_(own, pc.equal(current["status"], pa.scalar("done")))), "video_id")
 
     def videos_of(self, uris: Collection[str]) -> list[str]:
-        """The video_ids of scanned videos by uri."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        at = pc.is_in(self.sources["uri"], value_set=pa.array(sorted(uris), pa.string()))
-        found: list[str] = self.sources.filter(at)["video_id"].to_pylist()
-        return found
+        """The video_ids of the scanned videos that are seen under some uris."""
+        current = self.current_of(uris).to_pylist()
+        sources = self._sources_of({row["video_id"] for row in current if row["status"] == "done"}).to_pylist()
+        return sorted(row["video_id"] for row in sources if row["uri"] in uris)
 
     def clips(self, prefix: str, names: Collection[str] | None = None) -> pa.Table:
         """The clips of one range, joined with all that is known of them, not judged. See `columns.joined_schema`.

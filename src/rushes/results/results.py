@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LEAST_DIGITS = 8
 """A clip is named by so many digits of its clip_id at least."""
+DIGITS = frozenset("0123456789abcdef")
 
 
 class Results:
@@ -145,10 +146,9 @@ class Results:
             StoreError: nothing by that name.
         """
         names = {what, os.path.abspath(what)}
-        videos, chosen = self.reader.videos_of(names), None
-        if not videos and len(what) >= LEAST_DIGITS and set(what) <= set("0123456789abcdef"):
-            found = self.reader.find_clips(what)
-            videos, chosen = sorted({video for _, video in found}), {clip for clip, _ in found}
+        found = self.reader.find_clips(what) if len(what) >= LEAST_DIGITS and set(what) <= DIGITS else []
+        videos = sorted({video for _, video in found}) or self.reader.videos_of(names)
+        chosen = {clip for clip, _ in found} or None
         out = self._explained(videos, chosen) if videos else []
         out = out or self._explained_videos(names)
         if not out:
@@ -170,11 +170,7 @@ class Results:
 
     def _explained_videos(self, names: set[str]) -> list[Row]:
         """What became of uris that show no clip of their own: they failed, are duplicates, or hold no shot."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        seen = self.reader.current.filter(pc.is_in(self.reader.current["uri"], value_set=pa.array(sorted(names), pa.string())))
-        now = {(row["uri"], row["video_id"]) for row in seen.to_pylist()}
+        now = {(row["uri"], row["video_id"]) for row in self.reader.current_of(names).to_pylist()}
         rows = self.store.read(VIDEOS, fingerprints=[self.prints.scan], only={"uri": names}).to_pylist()
         return [
             {"clip_id": None, "uri": row["uri"], "verdict": "failed" if row["status"] == "failed" else None, "status": row["status"]}
