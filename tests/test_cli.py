@@ -208,7 +208,9 @@ def test_sql_sees_judged_clips_and_all_tables(reel_store: Path) -> None:
     assert counted == {"verdict": "kept", "n": 4}
     loose = command("sql", reel_store, "SELECT count(*) AS n FROM clips WHERE verdict = 'kept'", "--json", "--set", "rules.too_short.min=0")
     assert loose.lines == [{"n": 6}]
-    other = "SELECT (SELECT count(*) FROM clip_rows) AS clips, (SELECT count(*) FROM videos) AS videos, (SELECT count(*) FROM files) AS files"
+    other = (
+        "SELECT (SELECT count(*) FROM clip_rows) AS clips, (SELECT count(*) FROM videos) AS videos, (SELECT count(*) FROM files) AS files"
+    )
     assert command("sql", reel_store, other, "--json").lines == [{"clips": 6, "videos": 4, "files": 0}]
     shown = command("sql", reel_store, "SELECT status, written_at FROM videos ORDER BY uri").out.splitlines()
     assert (len(shown), shown[0].split()) == (5, ["status", "written_at"])

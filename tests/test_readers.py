@@ -188,7 +188,10 @@ def test_clips_are_the_same_by_range_by_daft_and_by_duckdb(store: Store, merged:
 
 def joined_by_hand(store: Store) -> dict[str, tuple[Any, ...]]:
     """clip_id -> uri, verdict, caption, error and aspect."""
-    rows = {t.name: store.read(t, extra=MEASURE_COLUMNS if t is MEASURES else ()).to_pylist() for t in (VIDEOS, CLIPS, MEASURES, CAPTIONS, ERRORS)}
+    rows = {
+        t.name: store.read(t, extra=MEASURE_COLUMNS if t is MEASURES else ()).to_pylist()
+        for t in (VIDEOS, CLIPS, MEASURES, CAPTIONS, ERRORS)
+    }
     uris = {row["video_id"]: row for row in rows["videos"] if row["status"] == "done" and row["uri"] != "/footage/0/005.mp4"}
     texts = {row["clip_id"]: row["text"] for row in rows["captions"]}
     failed = {row["key"]: row["error"] for row in rows["errors"]}
@@ -222,7 +225,9 @@ def test_videos_count_their_clips(store: Store) -> None:
 def test_captions_are_those_of_clips_that_are_not_dropped(store: Store) -> None:
     clips = [clip for clip in Results(store).clips() if clip["verdict"] != "dropped" and (clip["caption"] or clip["error"])]
     rows = by_id(list(Results(store).captions()))
-    assert {n: (r["text"], r["error"], r["mend"]) for n, r in rows.items()} == {c["clip_id"]: (c["caption"], c["error"], c["mend"]) for c in clips}
+    assert {n: (r["text"], r["error"], r["mend"]) for n, r in rows.items()} == {
+        c["clip_id"]: (c["caption"], c["error"], c["mend"]) for c in clips
+    }
     assert {(r["error_type"], r["model"]) for r in rows.values()} == {(None, "m"), ("Refused", None)}
     assert by_id(rushes.open(store.root).captions().to_arrow().to_pylist()) == rows
 
@@ -413,11 +418,11 @@ def test_the_manifests_columns_travel_in_extra(reel: Reel, tmp_path: Path) -> No
     shutil.copyfile(reel.cuts.path, tmp_path / "a.mp4")
     shutil.copyfile(reel.uneven.path, tmp_path / "b.mkv")
     manifest = tmp_path / "list.jsonl"
-    manifest.write_text(json.dumps({"uri": str(tmp_path / "a.mp4")}) + "\n" + json.dumps({"uri": str(tmp_path / "b.mkv"), "route": 7}) + "\n")
+    manifest.write_text(
+        json.dumps({"uri": str(tmp_path / "a.mp4")}) + "\n" + json.dumps({"uri": str(tmp_path / "b.mkv"), "route": 7}) + "\n"
+    )
     go([manifest], tmp_path / "store")
     frame = rushes.open(tmp_path / "store", recipe=recipe()).clips()
     found = {(row["uri"][-5:], row["extra"]) for row in frame.select("uri", "extra").to_arrow().to_pylist()}
     assert found == {("a.mp4", None), ("b.mkv", '{"route": 7}')}
     assert len(list(chosen_clips(Results(Store.open(str(tmp_path / "store"), {}), recipe()), where="route = 7"))[0]) == 3
-
-

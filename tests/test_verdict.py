@@ -54,7 +54,9 @@ def test_bounds_are_inclusive_and_what_is_not_measured_never_drops(value: Any, b
 
 @pytest.mark.parametrize("value", [None, math.nan])
 def test_a_column_without_a_value_is_not_measured(value: float | None) -> None:
-    [outcome] = arrow.outcomes(checks_of({"blurred": Rule(column="sharpness", min=0.2)}), {"sharpness": pa.array([value], pa.float64())}.get, 0)
+    [outcome] = arrow.outcomes(
+        checks_of({"blurred": Rule(column="sharpness", min=0.2)}), {"sharpness": pa.array([value], pa.float64())}.get, 0
+    )
     expected = {"rule": "blurred", "column": "sharpness", "value": None, "min": 0.2, "max": None, "outcome": "not measured"}
     assert outcome == expected
 

@@ -81,4 +81,3 @@ def _by_video(clips: pa.Table, measures: pa.Table, batch: Batch, uris: Mapping[s
         for clip, measured in zip(clips.to_pylist(), measures.to_pylist(), strict=True)
     ]
     return {video: list(some) for video, some in groupby(rows, key=lambda row: row["video_id"])}
-

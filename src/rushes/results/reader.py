@@ -106,7 +106,9 @@ class Reader:
         """Range -> place of its first row in `sources`, and number of its rows."""
         import pyarrow.compute as pc
 
-        counts: Any = pc.value_counts(pc.utf8_slice_codeunits(self.sources["video_id"], 0, self.digits) if self.digits else _blank(self.sources))
+        counts: Any = pc.value_counts(
+            pc.utf8_slice_codeunits(self.sources["video_id"], 0, self.digits) if self.digits else _blank(self.sources)
+        )
         found, start = {}, 0
         for count in counts.to_pylist():
             found[count["values"]] = (start, count["counts"])
@@ -224,7 +226,9 @@ class Reader:
                 found = read(name)
                 found = _hopeless(found) if name == "errors" else found
                 rows[name] = found.take(pc.index_in(clips["clip_id"], value_set=found[key]))
-        columns: dict[str, Any] = {seen: rows[name][own] for name in rows for seen, own in JOINED[name][1] if names is None or seen in names}
+        columns: dict[str, Any] = {
+            seen: rows[name][own] for name in rows for seen, own in JOINED[name][1] if names is None or seen in names
+        }
         if names is None or ASPECT.name in names:
             sides = (pc.cast(rows["videos"][side], pa.float64()) for side in ("width", "height"))
             columns[ASPECT.name] = aspect_of(*sides)
@@ -251,7 +255,12 @@ class Reader:
             rows = rows.filter(pc.or_(at.is_null(), pc.or_(same, pc.and_(rows["video_id"].is_null(), newest_id.is_null()))))
         clips = self._ranges_of(CLIPS, ["start_kind"], "shots").rows(prefix)
         is_shot = pc.cast(pc.not_equal(clips["start_kind"], pa.scalar("split")), pa.int64())
-        sums = clips.select(["video_id"]).append_column("n_shots", is_shot).group_by("video_id").aggregate([("n_shots", "sum"), ([], "count_all")])
+        sums = (
+            clips.select(["video_id"])
+            .append_column("n_shots", is_shot)
+            .group_by("video_id")
+            .aggregate([("n_shots", "sum"), ([], "count_all")])
+        )
         at = pc.index_in(rows["video_id"], value_set=sums["video_id"].combine_chunks())
         own = pc.and_(pc.equal(rows["status"], pa.scalar("done")), rows["video_id"].is_valid())
         columns: dict[str, Any] = {name: rows[name] for name in VIDEOS_SEEN}

@@ -59,7 +59,9 @@ class _UsedOn:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(error, ValueError) or (error is not None and type(error).__name__ == "InvalidSQLException"):  # Daft does not export it
+        if isinstance(error, ValueError) or (
+            error is not None and type(error).__name__ == "InvalidSQLException"
+        ):  # Daft does not export it
             words = " ".join(str(error).split())[:300]
             mend = "use SQL over the columns of `rushes clips --json`"
             raise UsageError(f"--where {self._expression!r} cannot be used: {words}", step="clips", mend=mend) from error
