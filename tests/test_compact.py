@@ -137,7 +137,7 @@ def in_sql(column: Column) -> str:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of a few kilobytes, so that a small store has many buckets, and few rows in memory, so that rows are sorted through the disk."""
+    """Parts of a few kilobytes, so that a small store has many buckets, and few rows in memory, so that rows go through the disk."""
     monkeypatch.setattr(compaction, "PART_BYTES", 16_000)
     monkeypatch.setattr(compaction, "VIDEO_PART_BYTES", 24_000)
     monkeypatch.setattr("rushes.store.partition.MEMORY_BYTES", 20_000)

@@ -371,9 +371,8 @@ ray.shutdown()
 
 
 def test_a_data_frame_on_ray_has_the_same_rows(store: Store) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", RAY, store.root], capture_output=True, text=True, timeout=200, check=False, env={"PYTHONPATH": str(SRC), "PATH": "", "RAY_TMPDIR": "/tmp"},
-    )  # fmt: skip
+    environ = {"PYTHONPATH": str(SRC), "PATH": "", "RAY_TMPDIR": "/tmp"}
+    done = subprocess.run([sys.executable, "-c", RAY, store.root], capture_output=True, text=True, timeout=200, check=False, env=environ)
     assert done.returncode == 0, done.stderr[-2000:]
     [line] = [line for line in done.stdout.splitlines() if line.startswith("ROWS")]
     rows = rushes.open(store.root).clips().select("clip_id", "uri", "verdict", "caption").to_arrow().to_pylist()
@@ -425,4 +424,5 @@ def test_the_manifests_columns_travel_in_extra(reel: Reel, tmp_path: Path) -> No
     frame = rushes.open(tmp_path / "store", recipe=recipe()).clips()
     found = {(row["uri"][-5:], row["extra"]) for row in frame.select("uri", "extra").to_arrow().to_pylist()}
     assert found == {("a.mp4", None), ("b.mkv", '{"route": 7}')}
-    assert len(list(chosen_clips(Results(Store.open(str(tmp_path / "store"), {}), recipe()), where="route = 7"))[0]) == 3
+    [clips] = chosen_clips(Results(Store.open(str(tmp_path / "store"), {}), recipe()), where="route = 7")
+    assert clips.num_rows == 3

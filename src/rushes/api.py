@@ -101,7 +101,7 @@ def results(store: str | Path, *, recipe: Recipe | None = None, storage: Options
 
 
 class Opened:
-    """A store opened for reading. Each table is a lazy `daft.DataFrame`: nothing is read before a query runs (`.to_arrow()`, `.show()` ...).
+    """A store opened for reading. Each method gives a lazy `daft.DataFrame`: nothing is read before a query runs (`.to_arrow()` ...).
 
     The columns are declared: they are the same for every store, an empty one too (docs/tables.md). A data frame reads the store range by
     range, on Daft's native runner, or on Ray where `daft.set_runner_ray` was called before. A filter on `uri`, `video_id` or `clip_id`

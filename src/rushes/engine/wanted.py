@@ -87,11 +87,11 @@ def wanted_clips(recipe: Recipe, clips: Sequence[Row], measures: Sequence[Row], 
     """Judges a video's clips, with their measures as the store will hold them. The two sequences are in the same order."""
     import pyarrow as pa
 
-    tables = (
+    tables = [
         pa.Table.from_pylist(list(rows), schema=schema(table, extra))
         for rows, table, extra in ((clips, CLIPS, ()), (measures, MEASURES, MEASURE_COLUMNS), ([video], VIDEOS, ()))
-    )
-    column = rule_column(*tables, pa.array([0] * len(clips), pa.int64()))
+    ]
+    column = rule_column(tables[0], tables[1], tables[2], pa.array([0] * len(clips), pa.int64()))
     gone = dropped(checks_of(recipe.rules), column, len(clips))
     pairs = zip(clips, measures, gone, strict=True)
     kept = tuple(clip_columns(clip, measured, video) for clip, measured, is_dropped in pairs if not is_dropped)

@@ -63,7 +63,7 @@ class ReportData:
         run: the run's row as in `runs --json`, with `recipe_toml` (text), `profile` (text, optional) and `versions` (package -> version).
         totals: of all rows.
         videos: rows as in `videos --json`: the longest that were scanned, and some that failed.
-        clips: rows as in `clips --json`, with the container's facts beside them: all, or a sample that charts are drawn from.
+        clips: rows with measures and other columns, `verdict` and `reasons`: all, or a sample that charts are drawn from.
         sheets: "kept", "failed" or `rule_key` of a rule (sheets.py) -> clips to show under it: all, or a sample.
         strips: the clips of the longest videos, by video_id.
         captions: some captions that were made and some that failed: `clip_id`, `uri`, `start_pts`, `start_s`, `end_s`, `text`, `model`,

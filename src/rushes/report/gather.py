@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rushes.engine.wanted import ASPECT, DURATION
 from rushes.measures.clip import COLUMNS
@@ -12,7 +12,8 @@ from rushes.report.data import ReportData, Row, Totals
 from rushes.report.ledger import FAILURES
 from rushes.report.sheets import rule_key
 from rushes.report.strips import STRIPS
-from rushes.results.lines import clip_line, rows_of, video_line
+from rushes.results.columns import MEASURES_SEEN, OF_ERROR
+from rushes.results.lines import rows_of, video_line
 from rushes.results.results import Results
 from rushes.verdict.checks import KINDS
 
@@ -23,6 +24,14 @@ CHARTED = 20_000
 """Clips that the charts are drawn from: of a share of 1 % the standard error is then 0.07 %."""
 SHOWN = 1000
 """Clips, or captions, of which those on one contact sheet are chosen."""
+SHOWN_COLUMNS = (
+    "clip_id", "video_id", "uri", "start_pts", "end_pts", "start_s", "end_s", DURATION.name, ASPECT.name, *MEASURES_SEEN, "caption",
+    "caption_model", "prompt_id", "prompt_tokens", "completion_tokens", "seconds", "finish_reason", *OF_ERROR,
+)  # fmt: skip
+"""What the page shows of a clip, besides the columns that rules look at."""
+
+
+Order = list[tuple[str, Literal["ascending", "descending"]]]
 
 
 class _Sample:
@@ -47,12 +56,9 @@ class _Sample:
             self._most = best["clip_id"][-1].as_py() if best.num_rows == self._n else None
 
     def rows(self) -> list[Row]:
-        """The clips as `clips --json` shows them, with all the container's facts, and what is known of their caption."""
-        return [] if self._best is None else list(rows_of(self._best, _shown))
-
-
-def _shown(clip: dict[str, Any]) -> dict[str, Any]:
-    return clip | clip_line(clip)
+        """The clips with the columns `SHOWN_COLUMNS`, those that rules look at, verdict and reasons."""
+        rows: list[Row] = [] if self._best is None else list(self._best.to_pylist())
+        return rows
 
 
 class _Clips:
@@ -60,7 +66,7 @@ class _Clips:
 
     def __init__(self, rules: list[str]) -> None:
         self.clips: Counter[str] = Counter()
-        self.clip_s: Counter[str] = Counter()
+        self.clip_s: dict[str, float] = dict.fromkeys(KINDS, 0.0)
         self.broke: Counter[str] = Counter()
         self.only: Counter[str] = Counter()
         self.caption_errors: Counter[str] = Counter()
@@ -139,7 +145,7 @@ class _Videos:
         done, failed = (videos.filter(pc.equal(videos["status"], pa.scalar(status))) for status in ("done", "failed"))
         _count(self.errors, failed["error_type"])
         self.footage_s += pc.sum(done["footage_s"]).as_py() or 0.0
-        by_length = [("footage_s", "descending"), ("uri", "ascending")]
+        by_length: Order = [("footage_s", "descending"), ("uri", "ascending")]
         self.longest = _first(self.longest, done, by_length, STRIPS)
         self.failed = _first(self.failed, failed, [("uri", "ascending")], FAILURES)
 
@@ -148,7 +154,7 @@ class _Videos:
         return [row for table in (self.longest, self.failed) if table is not None for row in rows_of(table, video_line)]
 
 
-def _first(have: pa.Table | None, more: pa.Table, order: list[tuple[str, str]], n: int) -> pa.Table:
+def _first(have: pa.Table | None, more: pa.Table, order: Order, n: int) -> pa.Table:
     import pyarrow as pa
 
     both = more if have is None else pa.concat_tables([have, more])
@@ -159,16 +165,15 @@ def report_data(results: Results) -> ReportData:
     """What the report of a store under a recipe is made from. One range of clips and the samples are in memory."""
     recipe, reader = results.recipe, results.reader
     clips, videos = _Clips(list(recipe.rules)), _Videos()
-    for table in results.clip_tables():
+    for table in results.clip_tables(names=SHOWN_COLUMNS):
         clips.add(table)
     for prefix in reader.ranges():
         videos.add(reader.videos(prefix))
     rows = videos.rows()
     done = [str(video["video_id"]) for video in rows if video["status"] == "done"]
     strips: dict[str, list[Row]] = {video: [] for video in done}
-    for table in results.clip_tables(done) if done else ():
-        names = ["video_id", "start_s", "end_s", "verdict"]
-        for row in table.select(names).to_pylist():
+    for table in results.clip_tables(done, names=("video_id", "start_s", "end_s")) if done else ():
+        for row in table.select(["video_id", "start_s", "end_s", "verdict"]).to_pylist():
             strips[row["video_id"]].append(row)
     sheets = {key: sample.rows() for key, sample in clips.sheets.items()}
     totals = Totals(

@@ -7,8 +7,8 @@ import hashlib
 from typing import Any
 
 from rushes.report import numbers
-from rushes.report.funnel import decode_ratio, figures, funnel, headline
 from rushes.report.data import ReportData, base
+from rushes.report.funnel import decode_ratio, figures, funnel, headline
 from rushes.report.histogram import charts
 from rushes.report.ledger import captions, failures, slowest, stages
 from rushes.report.reasons import count_rules

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rushes.results.lines import LINE_COLUMNS
 from rushes.results.results import Results, sampled
 from rushes.results.where import clips_where
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 PILE_VIDEOS = 2048
 """Videos that are sorted together: with 25 clips each some 50,000 clips."""
-ORDER = [("uri", "ascending"), ("start_pts", "ascending"), ("clip_id", "ascending")]
+ORDER: Any = [("uri", "ascending"), ("start_pts", "ascending"), ("clip_id", "ascending")]
 
 
 def chosen_clips(
@@ -39,7 +40,7 @@ def chosen_clips(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    tables = clips_where(results, where) if where else results.clip_tables()
+    tables = clips_where(results, where) if where else results.clip_tables(names=LINE_COLUMNS)
     if verdict is not None:
         tables = (clips.filter(pc.equal(clips["verdict"], pa.scalar(verdict))) for clips in tables)
     if sample is not None:
@@ -49,7 +50,7 @@ def chosen_clips(
 
 
 def _sorted(results: Results, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
-    """The tables in order of uri and time: rows go to scratch files, each of `PILE_VIDEOS` neighbours by uri, which are sorted one by one."""
+    """The tables in order of uri and time, through scratch files of `PILE_VIDEOS` neighbours by uri each, which are sorted one by one."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -63,7 +64,7 @@ def _sorted(results: Results, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rushes-")))
         piles: dict[int, pa.RecordBatchFileWriter] = {}
         for clips in tables:
-            pile = np.asarray(pc.index_in(clips["uri"], value_set=uris).combine_chunks()) // PILE_VIDEOS
+            pile = pc.index_in(clips["uri"], value_set=uris).to_numpy() // PILE_VIDEOS
             for number in np.unique(pile).tolist():
                 if number not in piles:
                     piles[number] = stack.enter_context(pa.ipc.new_file(str(folder / f"{number}.arrow"), clips.schema))
@@ -71,5 +72,5 @@ def _sorted(results: Results, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         for writer in piles.values():
             writer.close()
         for number in sorted(piles):
-            with pa.OSFile(str(folder / f"{number}.arrow")) as file:
+            with pa.OSFile(str(folder / f"{number}.arrow"), "rb") as file:
                 yield pa.ipc.open_file(file).read_all().sort_by(ORDER)

@@ -38,7 +38,7 @@ def judged(clips: pa.Table, checks: Sequence[Check]) -> pa.Table:
 def judged_frame(clips: daft.DataFrame, checks: Sequence[Check]) -> daft.DataFrame:
     """The same of a data frame: the columns of `columns.CLIPS_SEEN`."""
     from daft import col, lit
-    from daft import functions as F  # noqa: N812
+    from daft import functions as F
 
     reasons = expressions.reasons(checks)
     verdict = expressions.verdict(reasons, col(CAPTION_FAILED))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from rushes.results.columns import MEASURES_SEEN
+from rushes.results.columns import MEASURES_SEEN, OF_CAPTION, OF_ERROR
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,6 +19,8 @@ CLIP_HEAD = (
     "clip_id", "video_id", "uri", "start_pts", "end_pts", "time_base", "start_s", "end_s", "duration_s", "n_frames", "width", "height",
     "mode", "fps", "aspect", "bit_rate", "codec", "container", "has_audio", "creation_time", "location", "verdict", "reasons",
 )  # fmt: skip
+LINE_COLUMNS = frozenset({*CLIP_HEAD, *MEASURES_SEEN, *OF_CAPTION, "clip_uri", *OF_ERROR, "extra"})
+"""The columns that `clip_line` looks at."""
 CAPTION = {
     "clip_id": "clip_id", "text": "caption", "model": "caption_model", "prompt_id": "prompt_id", "prompt_tokens": "prompt_tokens",
     "completion_tokens": "completion_tokens", "seconds": "seconds", "tries": "tries", "finish_reason": "finish_reason",

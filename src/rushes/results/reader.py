@@ -5,6 +5,7 @@ Of the whole store only one thing is in memory: which video each uri shows, some
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -27,8 +28,6 @@ RANGE_BYTES = 16 << 20
 """Compressed bytes of clips, measures and captions in a range: after `compact` up to 115,000 clips."""
 STAGES = {"clips": "shots", "videos": "scan", "measures": "measures", "captions": "captions", "files": "files", "errors": "captions"}
 """The stage by whose fingerprint the rows of a joined table are chosen."""
-LOOKING = 2
-"""Parts in which a clip_id is looked for at once."""
 
 Read = Callable[[str], "pa.Table"]
 """Name of a joined table -> its newest rows of some videos."""
@@ -85,12 +84,13 @@ class Reader:
 
     @cached_property
     def _replaced(self) -> dict[str, str | None]:
-        """uri -> video_id of its newest row, of uris that have several rows."""
+        """Uri -> video_id of its newest row, of uris that have several rows."""
         import pyarrow.compute as pc
 
         again = _repeated(self._known["uri"])
         rows = self.current.filter(pc.is_in(self.current["uri"], value_set=again)) if len(again) else self.current.slice(0, 0)
-        return dict(zip(rows["uri"].to_pylist(), rows["video_id"].to_pylist(), strict=True))
+        uris: Any = rows["uri"].to_pylist()
+        return dict(zip(uris, rows["video_id"].to_pylist(), strict=True))
 
     @cached_property
     def sources(self) -> pa.Table:
@@ -167,7 +167,7 @@ class Reader:
 
         def look() -> list[tuple[str, str]]:
             parts = self.store.parts(CLIPS, fingerprints=prints)
-            with ThreadPoolExecutor(LOOKING) as threads:
+            with ThreadPoolExecutor(max(2, os.cpu_count() or 1)) as threads:
                 return sorted({pair for some in threads.map(lambda part: self._find(part, beginning), parts) for pair in some})
 
         return steadily(look, self.store.path(CLIPS.name))
@@ -179,9 +179,11 @@ class Reader:
         names = pa.schema([("clip_id", pa.string()), ("video_id", pa.string())])
         found: set[str] = set()
         for rows in self.store.rows(part, pa.schema([names.field("clip_id")])):
-            found |= set(rows.filter(pc.starts_with(rows["clip_id"], beginning))["clip_id"].to_pylist())
+            matching: Any = rows.filter(pc.starts_with(rows["clip_id"], beginning))["clip_id"].to_pylist()
+            found |= set(matching)
         some = self.store.rows(part, names, self._print("shots"), {"clip_id": Asked(found)}) if found else ()
-        return [pair for rows in some for pair in zip(rows["clip_id"].to_pylist(), rows["video_id"].to_pylist(), strict=True)]
+        pairs: Any = (zip(rows["clip_id"].to_pylist(), rows["video_id"].to_pylist(), strict=True) for rows in some)
+        return [pair for pairs_of_group in pairs for pair in pairs_of_group]
 
     def _columns(self, name: str, names: Collection[str] | None) -> list[str]:
         """The columns of a joined table that are needed to give `names`."""
@@ -251,7 +253,8 @@ class Reader:
         if self._replaced:  # of a uri whose file was replaced only the newest row is seen
             at = pc.index_in(rows["uri"], value_set=pa.array(sorted(self._replaced), pa.string()))
             newest_id = pa.array([self._replaced[uri] for uri in sorted(self._replaced)], pa.string()).take(at)
-            same: Any = pc.fill_null(pc.equal(rows["video_id"], newest_id), False)
+            equal: Any = pc.equal(rows["video_id"], newest_id)
+            same: Any = pc.fill_null(equal, False)
             rows = rows.filter(pc.or_(at.is_null(), pc.or_(same, pc.and_(rows["video_id"].is_null(), newest_id.is_null()))))
         clips = self._ranges_of(CLIPS, ["start_kind"], "shots").rows(prefix)
         is_shot = pc.cast(pc.not_equal(clips["start_kind"], pa.scalar("split")), pa.int64())
@@ -265,12 +268,14 @@ class Reader:
         own = pc.and_(pc.equal(rows["status"], pa.scalar("done")), rows["video_id"].is_valid())
         columns: dict[str, Any] = {name: rows[name] for name in VIDEOS_SEEN}
         for name, sum_name in zip(COUNTED, ("n_shots_sum", "count_all"), strict=True):
-            columns[name] = pc.if_else(own, pc.fill_null(sums[sum_name].take(at), 0), 0)
+            number: Any = sums[sum_name].take(at)
+            columns[name] = pc.if_else(own, pc.fill_null(number, 0), 0)
         return pa.table([columns[f.name].cast(f.type) for f in videos_schema()], schema=videos_schema()).sort_by("uri")
 
     def _unread(self) -> pa.Table:
-        uris = self.current.filter(self.current["video_id"].is_null())["uri"].to_pylist()
-        rows: Any = self.store.read(VIDEOS, columns=[*VIDEOS_SEEN], fingerprints=self._print("scan"), only={"uri": uris})
+        """The newest rows of uris whose bytes could not be read."""
+        uris: Any = self.current.filter(self.current["video_id"].is_null())["uri"].to_pylist()
+        rows = self.store.read(VIDEOS, columns=[*VIDEOS_SEEN], fingerprints=self._print("scan"), only={"uri": uris})
         return rows.filter(rows["video_id"].is_null())
 
     def errors(self) -> pa.Table:
@@ -321,5 +326,6 @@ def _hopeless(errors: pa.Table) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    lasting = pc.and_(pc.equal(errors["stage"], pa.scalar("captions")), pc.fill_null(errors["permanent"], False))
+    permanent: Any = errors["permanent"]
+    lasting: Any = pc.and_(pc.equal(errors["stage"], pa.scalar("captions")), pc.fill_null(permanent, False))
     return newest(errors.filter(lasting), ["key"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,15 @@ from rushes.engine.lease import holder
 from rushes.engine.wanted import RULE_COLUMNS
 from rushes.errors import StoreError
 from rushes.recipe import Recipe
+from rushes.results.columns import CAPTION_FAILED
 from rushes.results.judged import judged
-from rushes.results.lines import caption_line, clip_line, error_line, rows_of, video_line
+from rushes.results.lines import LINE_COLUMNS, caption_line, clip_line, error_line, rows_of, video_line
 from rushes.results.reader import Reader
 from rushes.results.runs import Row, run_row
 from rushes.store.store import Store
 from rushes.store.tables import RUNS, VIDEOS
 from rushes.verdict.arrow import outcomes
-from rushes.verdict.checks import Check, check_columns, checks_of
+from rushes.verdict.checks import Check, check_columns, checks_of, columns_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,23 +83,25 @@ class Results:
                     mend="run first: rushes run with the same recipe; only rules can change without a run",
                 )  # fmt: skip
 
-    def clip_tables(self, videos: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    def clip_tables(self, videos: Sequence[str] | None = None, *, names: Collection[str] | None = None) -> Iterator[pa.Table]:
         """All clips with their verdicts as Arrow tables (`judged.judged`), one a range of videos; inside one by uri and time.
 
         Args:
             videos: only clips of these few, by video_id, as one table.
+            names: only these columns, those that rules look at, `verdict` and `reasons`; default: all.
         """
+        needed = None if names is None else {*names, *columns_of(self.checks), CAPTION_FAILED}
         if videos is not None:
-            yield judged(self.reader.clips_of(videos), self.checks)
+            yield judged(self.reader.clips_of(videos, needed), self.checks)
             return
         for prefix in self.reader.ranges():
-            found = self.reader.clips(prefix)
+            found = self.reader.clips(prefix, needed)
             if found.num_rows:
                 yield judged(found, self.checks)
 
     def clips(self) -> Iterator[Row]:
         """The contract's `clips --json`, in the order of `clip_tables`."""
-        for clips in self.clip_tables():
+        for clips in self.clip_tables(names=LINE_COLUMNS):
             yield from rows_of(clips, clip_line)
 
     def captions(self) -> Iterator[Row]:
@@ -191,4 +194,5 @@ def sampled(tables: Iterator[pa.Table], n: int) -> pa.Table | None:
     for clips in tables:
         both = clips if best is None else pa.concat_tables([best, clips])
         best = both.sort_by("clip_id").slice(0, n).combine_chunks()
-    return None if best is None else best.sort_by([("uri", "ascending"), ("start_pts", "ascending"), ("clip_id", "ascending")])
+    order: Any = [("uri", "ascending"), ("start_pts", "ascending"), ("clip_id", "ascending")]
+    return None if best is None else best.sort_by(order)

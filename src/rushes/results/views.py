@@ -34,7 +34,7 @@ def curated_view(results: Results, name: str, *, clips: str = "clips") -> str:
     of = {stage: sql.text(prints.get(stage, "")) for stage in ("scan", "shots", "measures", "captions", "files")}
     columns = [f"{short}.{sql.name(own)} AS {sql.name(seen)}" for table, short in SHORT.items() for seen, own in JOINED[table][1]]
     shown = [_shown(column) for column in CLIPS_SEEN]
-    sides = "CAST(v.width AS DOUBLE), CAST(v.height AS DOUBLE)".split(", ")
+    sides = ["CAST(v.width AS DOUBLE)", "CAST(v.height AS DOUBLE)"]
     return f"""CREATE OR REPLACE VIEW {sql.name(name)} AS
 WITH current AS (
   SELECT * FROM videos WHERE fingerprint = {of["scan"]} QUALIFY row_number() OVER (PARTITION BY uri {NEWEST}

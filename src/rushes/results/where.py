@@ -12,6 +12,7 @@ from rushes.errors import UsageError
 from rushes.recipe import Recipe
 from rushes.results.columns import CLIPS_SEEN
 from rushes.results.judged import judged
+from rushes.results.lines import LINE_COLUMNS
 from rushes.results.results import Results
 
 if TYPE_CHECKING:
@@ -37,12 +38,13 @@ def clips_where(results: Results, expression: str) -> Iterator[pa.Table]:
     used = _UsedOn(expression)
     with used:
         predicate = daft.sql_expr(expression)
-    unknown = Pushdowns(filters=predicate).filter_required_column_names() - set(CLIPS_SEEN)
+    looked_at = Pushdowns(filters=predicate).filter_required_column_names()
+    unknown = looked_at - set(CLIPS_SEEN)
     own = {name: kind for name, kind in results.manifest_names().items() if name in unknown} if unknown else {}
     with used:
         none = judged(results.reader.clips_of([]), results.checks)
         daft.from_arrow(_with_manifest(none, own)).where(predicate).to_arrow()
-    for clips in results.clip_tables(named_videos(results.reader, predicate)):
+    for clips in results.clip_tables(named_videos(results.reader, predicate), names=LINE_COLUMNS | looked_at):
         rows = _with_manifest(clips, own).append_column("row_", pa.array(range(clips.num_rows), pa.int64()))
         with used:
             chosen = daft.from_arrow(rows).where(predicate).select("row_").to_arrow()

@@ -7,9 +7,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rushes.records import Column
-from rushes.store.partition import Partition
 from rushes.store.fold import folded
 from rushes.store.opened import gathered
+from rushes.store.partition import Partition
 from rushes.store.parts import Asked, Part
 from rushes.store.store import Store, columns_read, steadily
 from rushes.store.tables import Table

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from rushes.media.address import local_path
 from rushes.store.compact_videos import merge_videos
-from rushes.store.partition import Partition
 from rushes.store.fold import folded
 from rushes.store.opened import Opened
+from rushes.store.partition import Partition
 from rushes.store.parts import MAX_DIGITS, Part, digits_for, is_settled, merged_part
 from rushes.store.store import FEW_ROWS, Store, parquet_options
 from rushes.store.tables import FRAMES, RUNS, SEGMENTS, SIGNALS, TABLES, Table

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rushes.records import Column
 from rushes.store.fold import folded
@@ -65,7 +65,6 @@ class Ranges:
         Raises:
             StorageError: parts cannot be read.
         """
-
         if not self._prints:
             return self._names.empty_table()
 
@@ -102,9 +101,6 @@ class Ranges:
 
     def _of_part(self, part: Part, prefix: str) -> Iterator[pa.Table]:
         """The rows of a merged part in a range; they are sorted by video_id there, and nulls come last."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         own, end = part.prefix or "", prefix + LAST
         if not (own.startswith(prefix) or prefix.startswith(own)):
             return
@@ -117,8 +113,7 @@ class Ranges:
             if rows is None or number != group:
                 rows = opened.group(group, self._names, self._prints)
                 self._last[part.uri] = (group, rows)
-            before = pc.sum(pc.less(rows["video_id"], pa.scalar(prefix))).as_py() or 0
-            until = pc.sum(pc.less(rows["video_id"], pa.scalar(end))).as_py() or 0
+            before, until = _n_before(rows["video_id"], prefix), _n_before(rows["video_id"], end)
             yield rows.slice(before, until - before)
 
     def _part(self, part: Part) -> Opened:
@@ -130,3 +125,12 @@ class Ranges:
                 old.__exit__()
                 self._last.pop(uri, None)
         return opened
+
+
+def _n_before(values: Any, bound: str) -> int:
+    """How many values of a column are less than a bound."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    less: Any = pc.less(values, pa.scalar(bound))
+    return pc.sum(less).as_py() or 0

@@ -74,13 +74,14 @@ def reasons(checks: Sequence[Check], column: Column, n: int) -> pa.ListArray[Any
         bounds.append(np.where(below[at], np.nan if check.low is None else check.low, np.nan if check.high is None else check.high))
     every = np.concatenate([*rows, np.zeros(0, np.int64)])
     order = np.argsort(every, kind="stable")
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(every, minlength=n))]).astype(np.int32)
-    fields = [
+    offsets: Any = np.concatenate([[0], np.cumsum(np.bincount(every, minlength=n))]).astype(np.int32)
+    kind: Any = reason_type()
+    fields: Any = [
         pa.array(rules, pa.string()), pa.array(looked_at, pa.string()),
         pa.array(np.concatenate([*found, np.zeros(0)]), pa.float64()), pa.array(np.concatenate([*bounds, np.zeros(0)]), pa.float64()),
     ]  # fmt: skip
-    each = pa.StructArray.from_arrays(fields, fields=list(reason_type())).take(pa.array(order))
-    return pa.ListArray.from_arrays(pa.array(offsets), each)
+    each = pa.StructArray.from_arrays(fields, fields=list(kind)).take(pa.array(order, pa.int64()))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), each)
 
 
 def verdicts(is_dropped: Bools, failed: Bools) -> pa.StringArray:
@@ -93,7 +94,8 @@ def verdicts(is_dropped: Bools, failed: Bools) -> pa.StringArray:
     import pyarrow as pa
 
     kinds = pa.array(["kept", "failed", "dropped"])
-    return kinds.take(pa.array(np.where(is_dropped, 2, np.where(failed, 1, 0))))
+    which: Any = np.where(is_dropped, 2, np.where(failed, 1, 0))
+    return kinds.take(pa.array(which, pa.int64()))
 
 
 def outcomes(checks: Sequence[Check], column: Column, row: int) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ def reasons(checks: Sequence[Check]) -> daft.Expression:
     """The broken checks of a clip, in order: a list of structs of rule, column, value and bound."""
     import daft
     from daft import DataType
-    from daft import functions as F  # noqa: N812 - as Daft's pages have it
+    from daft import functions as F
 
     text, number = DataType.string(), DataType.float64()
     kind = DataType.struct({"rule": text, "column": text, "value": number, "bound": number})
@@ -26,7 +26,7 @@ def reasons(checks: Sequence[Check]) -> daft.Expression:
 
 def _reason(check: Check, nothing: daft.Expression) -> daft.Expression:
     from daft import DataType, col, lit
-    from daft import functions as F  # noqa: N812
+    from daft import functions as F
 
     def number(name: str) -> daft.Expression:
         return col(name).cast(DataType.float64())
@@ -60,7 +60,7 @@ def verdict(reasons: daft.Expression, failed: daft.Expression) -> daft.Expressio
         reasons: the clip's reasons.
         failed: whether the clip's caption failed for good.
     """
+    from daft import functions as F
     from daft import lit
-    from daft import functions as F  # noqa: N812
 
-    return F.when(F.list_count(reasons, "all") > 0, lit("dropped")).when(failed, lit("failed")).otherwise(lit("kept"))
+    return F.when(F.list_count(reasons, "all") > lit(0), lit("dropped")).when(failed, lit("failed")).otherwise(lit("kept"))
