@@ -1,4 +1,4 @@
-"""What a store of millions of clips costs: the comparison of a run with it, its compaction, and reading one video's rows.
+"""What a store of millions of clips costs: the comparison of a run with it, its compaction, and reading it.
 
     python -m benchmarks.scale [--clips 1 3 10]      (millions)
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ import pyarrow.compute as pc
 
 from benchmarks.memory import peak_bytes
 from benchmarks.targets import Targets
+from rushes.api import results
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.plan.plan import compared
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
@@ -34,7 +36,7 @@ from rushes.recipe import Recipe
 from rushes.sources.found import Footage, Found
 from rushes.store.compact import compact
 from rushes.store.store import Store
-from rushes.store.tables import CAPTIONS, CLIPS, MARKS, MEASURES, VIDEOS, schema
+from rushes.store.tables import CAPTIONS, CLIPS, MARKS, MEASURES, RUNS, VIDEOS, schema
 
 ROOT = Path(__file__).resolve().parent.parent
 CLIPS_A_VIDEO = 25
@@ -130,12 +132,21 @@ def make(root: str, n_clips: int) -> Store:
     for number in range(max(1, n_clips // (VIDEOS_A_PART * CLIPS_A_VIDEO))):
         for table, rows in part(rng, number, prints):
             store.write_table(table, rows, f"{rows['fingerprint'][0].as_py()[:8]}-{number:020d}")
+    ended = {"run_id": "run-000000", "status": "finished", "started_at": NOON, "ended_at": NOON, "recipe": Recipe().model_dump_json()}
+    counts = json.dumps({"fingerprints": prints})
+    store.write_rows(RUNS, [{**ended, "counts": counts, "versions": "{}", "fingerprint": "0" * 32, "written_at": NOON}])
     return store
 
 
 def cpu_s() -> float:
     """CPU-seconds of this process, all its threads."""
     return time.process_time()
+
+
+def children_s() -> float:
+    """CPU-seconds of the processes that this one has started and that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def peak_mib() -> float:
@@ -200,7 +211,76 @@ def make_of(root: str, n_clips: str) -> dict[str, float]:
     return {"seconds": cpu_s() - began, "mib": peak_mib(), "before_mib": 0.0}
 
 
-WORKS: dict[str, Callable[..., dict[str, float]]] = {"make": make_of, "plan": plan_of, "compact": compact_of, "read": read_of}
+def first_of(root: str) -> dict[str, float]:
+    """`rushes clips --json | head -1`: seconds of the command until it has ended, which its reader makes it do after one line."""
+    began, used = time.perf_counter(), children_s()
+    with subprocess.Popen([sys.executable, "-m", "rushes.cli", "clips", root, "--json"], stdout=subprocess.PIPE, cwd=ROOT) as command:
+        assert command.stdout is not None
+        line = command.stdout.readline()
+        wall, mib = time.perf_counter() - began, peak_bytes(command.pid) / 2**20
+        command.stdout.close()
+        if command.wait() or not line:
+            raise RuntimeError(f"clips --json ended with {command.returncode} when its reader had read enough")
+    clip = json.loads(line)
+    Path(root).with_name("clip.json").write_text(json.dumps({"clip_id": clip["clip_id"], "uri": clip["uri"]}))
+    return {"seconds": children_s() - used, "mib": mib, "before_mib": 0.0, "wall s": wall}
+
+
+def lines_of(root: str) -> dict[str, float]:
+    """All of `rushes clips --json`, written to nowhere."""
+    found, before, began, n = results(root), peak_mib(), cpu_s(), 0
+    with open(os.devnull, "w", encoding="utf-8") as sink:
+        for row in found.clips():
+            sink.write(json.dumps(row, ensure_ascii=False) + "\n")
+            n += 1
+    return {"seconds": cpu_s() - began, "mib": peak_mib(), "before_mib": before, "clips": n}
+
+
+def command_of(root: str, what: str) -> dict[str, float]:
+    """A command about one clip or one video."""
+    clip = json.loads(Path(root).with_name("clip.json").read_text())
+    where = ["clips", root, "--json", "--where", f"uri = '{clip['uri']}'"]
+    args = {"clip": ["explain", root, clip["clip_id"], "--json"], "video": ["explain", root, clip["uri"], "--json"], "where": where}[what]
+    began, used = time.perf_counter(), children_s()
+    done = subprocess.run([sys.executable, "-m", "rushes.cli", *args], capture_output=True, text=True, check=True, cwd=ROOT)
+    wall, lines = time.perf_counter() - began, len(done.stdout.splitlines())
+    if lines != (1 if what == "clip" else CLIPS_A_VIDEO):
+        raise RuntimeError(f"{args} gave {lines} lines")
+    return {"seconds": children_s() - used, "mib": 0.0, "before_mib": 0.0, "wall s": wall}
+
+
+def frame_of(root: str) -> dict[str, float]:
+    """`rushes.open(...).clips()` in Daft: clips and seconds by verdict, over all clips."""
+    import rushes
+
+    before, began = peak_mib(), cpu_s()
+    frame = rushes.open(root).clips()
+    rows = frame.groupby("verdict").agg(frame["duration_s"].sum()).to_pydict()
+    if not rows["verdict"]:
+        raise RuntimeError("no clip was counted")
+    return {"seconds": cpu_s() - began, "mib": peak_mib(), "before_mib": before}
+
+
+def report_of(root: str) -> dict[str, float]:
+    """The report."""
+    from rushes.report.gather import report_data
+    from rushes.report.page import render
+
+    before, began, used = peak_mib(), time.perf_counter(), cpu_s()
+    page = render(report_data(results(root)))
+    figures = {"wall s": time.perf_counter() - began, "page MB": len(page) / 1e6}
+    return {"seconds": cpu_s() - used, "mib": peak_mib(), "before_mib": before, **figures}
+
+
+WORKS: dict[str, Callable[..., dict[str, float]]] = {
+    "make": make_of, "plan": plan_of, "compact": compact_of, "read": read_of, "first": first_of, "lines": lines_of,
+    "command": command_of, "frame": frame_of, "report": report_of,
+}  # fmt: skip
+READERS: list[tuple[str, tuple[str, ...]]] = [
+    ("first line of clips --json", ("first",)), ("explain CLIP_ID", ("command", "clip")), ("explain URI", ("command", "video")),
+    ("clips --where uri", ("command", "where")), ("report", ("report",)), ("Daft, by verdict", ("frame",)), ("clips --json", ("lines",)),
+]  # fmt: skip
+"""What is read of a compacted store, and how; `first` notes the clip that the commands ask for."""
 
 
 def in_own_process(work: str, *args: str) -> dict[str, float]:
@@ -232,8 +312,9 @@ def measure(n_clips: int) -> dict[str, dict[str, float]]:
         found["compact"] = in_own_process("compact", root)
         for name, args in steps:
             found[f"compacted: {name}"] = in_own_process(*args)
+        found |= {name: in_own_process(args[0], root, *args[1:]) for name, args in READERS}
     for name, figures in found.items():
-        more = "  ".join(f"{k} {v:.0f}" for k, v in figures.items() if k.endswith((" MB", " parts")) and v)
+        more = "  ".join(f"{k} {v:.0f}" for k, v in figures.items() if k.endswith((" MB", " parts", "wall s")) and v)
         print(
             f"{n_clips:>10} clips  {name:26} {figures['seconds']:8.2f} s {figures['mib']:6.0f} MiB ({figures['before_mib']:.0f})  {more}",
             flush=True,
@@ -263,6 +344,16 @@ def main() -> int:
         targets.at_most(f"growth of time, {name}", found[most][name]["seconds"] / found[least][name]["seconds"], 1.3 * most / least)
         targets.at_most(f"memory beyond the footage list, {name}", own[1] / 1024, 2.0, "GiB")
     targets.at_most("one video read from the largest", found[most]["compacted: read one"]["seconds"], 1.0, "s")
+    for name, seconds in (
+        ("first line of clips --json", 3),
+        ("explain CLIP_ID", 2),
+        ("explain URI", 2),
+        ("clips --where uri", 2),
+        ("report", 120),
+    ):
+        targets.at_most(f"{name}, of the largest", found[most][name]["seconds"], seconds, "s")
+    for name in ("clips --json", "report", "Daft, by verdict"):
+        targets.at_most(f"memory, {name}", found[most][name]["mib"] / 1024, 1.5, "GiB")
     return targets.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from typing import Any
@@ -14,7 +15,8 @@ import numpy as np
 
 from rushes.recipe import Rule
 from rushes.records import Column
-from rushes.report.data import ReportData
+from rushes.report.data import ReportData, Totals
+from rushes.report.sheets import rule_key
 
 RULES = {
     "too_short": Rule(column="duration_s", min=4.0),
@@ -150,19 +152,53 @@ def run_row(**more: Any) -> dict[str, Any]:
 
 def caption(row: Mapping[str, Any], text: str | None, **more: Any) -> dict[str, Any]:
     keys = {"model": "m", "prompt_id": "dense", "prompt_tokens": 900, "completion_tokens": 40, "seconds": 1.5, "finish_reason": "stop"}
-    return {"clip_id": row["clip_id"], "text": text, "error_type": None, "error": None} | keys | more
+    place = {name: row.get(name) for name in ("clip_id", "uri", "start_pts", "start_s", "end_s")}
+    return place | {"text": text, "error_type": None, "error": None} | keys | more
+
+
+def counted(clips: Sequence[Mapping[str, Any]], videos: Sequence[Mapping[str, Any]], captions: Sequence[Mapping[str, Any]]) -> Totals:
+    """Totals of rows by plain counting."""
+    broken = [{reason["rule"] for reason in row["reasons"]} for row in clips if row["verdict"] == "dropped"]
+    made = [row for row in captions if not row["error_type"]]
+    tried = {row["clip_id"] for row in captions}
+    return Totals(
+        clips=Counter(row["verdict"] for row in clips),
+        clip_s={v: sum(row["duration_s"] for row in clips if row["verdict"] == v) for v in ("kept", "dropped", "failed")},
+        broke=Counter(rule for rules in broken for rule in rules),
+        only=Counter(rule for rules in broken if len(rules) == 1 for rule in rules),
+        videos=Counter(row["status"] for row in videos),
+        footage_s=sum(row["footage_s"] for row in videos if row["status"] == "done"),
+        video_errors=Counter(row["error_type"] for row in videos if row["status"] == "failed"),
+        caption_errors=Counter(row["error_type"] for row in captions if row["error_type"]),
+        models=Counter(row["model"] for row in made),
+        finishes=Counter(row["finish_reason"] for row in made),
+        made=len(made),
+        pending=sum(row["verdict"] == "kept" and row["clip_id"] not in tried and row["caption"] is None for row in clips),
+        prompt_tokens=sum(row["prompt_tokens"] for row in made) if made else None,
+        completion_tokens=sum(row["completion_tokens"] for row in made) if made else None,
+    )
 
 
 def report(clips: Sequence[Mapping[str, Any]], **more: Any) -> ReportData:
     """A store of four uris: one scanned, one reused, one duplicate, one failed."""
-    videos = [
+    own = [
         video("v0", "/footage/a.mp4", footage_s=1200.0),
         video("v1", "/footage/b.mp4", footage_s=600.0),
         video("v0", "/footage/c.mp4", "duplicate"),
-        video(None, "/footage/d.mp4", "failed", error_type="ProbeError", error="scan on d.mp4: no index. Mend: copy it again"),
+        video(None, "/footage/d.mp4", "failed", error_type="ProbeError", error="scan on d.mp4: no index", mend="copy it again"),
     ]
-    base_data = ReportData("/stores/one", run_row(), videos, clips, [], COLUMNS, RULES, lambda v, a, b: SMALL)
-    return dataclasses.replace(base_data, **more)
+    videos, captions = more.pop("videos", own), more.pop("captions", [])
+    sheets = {verdict: [row for row in clips if row["verdict"] == verdict] for verdict in ("kept", "failed")}
+    strips: dict[str, list[Any]] = {}
+    for row in clips:
+        strips.setdefault(row["video_id"], []).append(row)
+        for reason in row["reasons"] if row["verdict"] == "dropped" else ():
+            sheets.setdefault(rule_key(reason["rule"]), []).append(row)
+    data = ReportData(
+        "/stores/one", run_row(), counted(clips, videos, captions), videos, clips, sheets, strips, captions, COLUMNS, RULES,
+        lambda v, a, b: SMALL,
+    )  # fmt: skip
+    return dataclasses.replace(data, **more)
 
 
 def drawn(number: int, seed: int = 7) -> list[dict[str, Any]]:

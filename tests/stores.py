@@ -82,9 +82,28 @@ def go(footage: Path | Sequence[Path | str], out: Path, *settings: str, limit: i
     return run_engine([str(f) for f in named], str(out), recipe(*settings), limit=limit)
 
 
-def seen(out: Path, *settings: str) -> Results:
+class Seen:
+    """What readers see of a store, each as a list: `Results` gives clips, videos, captions and errors one after the other."""
+
+    def __init__(self, results: Results) -> None:
+        self.results, self.prints, self.runs, self.explain = results, results.prints, results.runs, results.explain
+
+    def clips(self) -> list[dict[str, Any]]:
+        return list(self.results.clips())
+
+    def videos(self) -> list[dict[str, Any]]:
+        return list(self.results.videos())
+
+    def captions(self) -> list[dict[str, Any]]:
+        return list(self.results.captions())
+
+    def errors(self) -> list[dict[str, Any]]:
+        return list(self.results.errors())
+
+
+def seen(out: Path, *settings: str) -> Seen:
     """What readers see under the tests' recipe with further settings."""
-    return Results(Store.open(str(out), {}), recipe(*settings))
+    return Seen(Results(Store.open(str(out), {}), recipe(*settings)))
 
 
 def rows_of(out: Path, *tables: str) -> dict[str, list[dict[str, Any]]]:

@@ -15,7 +15,7 @@ import pytest
 
 from footage import render
 from pictures import still
-from stores import SRC, Reel, command, parts_of, rows_of, seen, settings_of
+from stores import SRC, Reel, command, parts_of, rows_of, seen, settings_of, start
 
 CLIP_KEYS = [
     "clip_id",
@@ -183,6 +183,57 @@ def test_the_printed_views_work_in_duckdb(reel_store: Path) -> None:
         assert base.execute(f"SELECT count(*) FROM {table}").fetchone() == (len(rows_of(reel_store, table)[table]),)
     joined = base.execute("SELECT count(*) FROM clips JOIN measures USING (clip_id) JOIN captions USING (clip_id)").fetchone()
     assert joined == (4,)
+
+
+def test_a_plain_duckdb_user_sees_the_clips_that_rushes_shows(reel_store: Path) -> None:
+    """The view `curated` carries the rules and fingerprints of the recipe asked for; no Rushes is needed to query it."""
+    for settings in ((), ("rules.too_short.min=2.4", "rules.small.column=width", "rules.small.max=191", "rules.dark.min=0.5")):
+        options = [word for setting in settings for word in ("--set", setting)]
+        base = duckdb.connect()
+        base.execute(command("views", reel_store, *options).out)
+        names = ["clip_id", "uri", "start_s", "aspect", "fps", "verdict", "reasons", "caption", "caption_model", "clip_uri", "error"]
+        rows = base.execute(f"SELECT {', '.join(names)}, sharpness FROM curated ORDER BY uri, start_pts").fetchall()
+        clips = command("clips", reel_store, "--json", *options).lines
+        assert [dict(zip(names, row, strict=False)) for row in rows] == [{name: clip[name] for name in names} for clip in clips]
+        assert [row[-1] for row in rows] == [clip["measures"]["sharpness"] for clip in clips]
+        assert {clip["verdict"] for clip in clips} == ({"dropped"} if settings else {"kept", "dropped"})
+
+
+def test_sql_sees_judged_clips_and_all_tables(reel_store: Path) -> None:
+    clips = command("clips", reel_store, "--json").lines
+    query = "SELECT clip_id, verdict, reasons, caption FROM clips ORDER BY uri, start_pts"
+    rows = command("sql", reel_store, query, "--json").lines
+    assert rows == [{name: clip[name] for name in ("clip_id", "verdict", "reasons", "caption")} for clip in clips]
+    [counted] = command("sql", reel_store, "SELECT verdict, count(*) AS n FROM clips GROUP BY 1 HAVING n = 4", "--json").lines
+    assert counted == {"verdict": "kept", "n": 4}
+    loose = command("sql", reel_store, "SELECT count(*) AS n FROM clips WHERE verdict = 'kept'", "--json", "--set", "rules.too_short.min=0")
+    assert loose.lines == [{"n": 6}]
+    other = (
+        "SELECT (SELECT count(*) FROM clip_rows) AS clips, (SELECT count(*) FROM videos) AS videos, (SELECT count(*) FROM files) AS files"
+    )
+    assert command("sql", reel_store, other, "--json").lines == [{"clips": 6, "videos": 4, "files": 0}]
+    shown = command("sql", reel_store, "SELECT status, written_at FROM videos ORDER BY uri").out.splitlines()
+    assert (len(shown), shown[0].split()) == (5, ["status", "written_at"])
+    wrong = command("sql", reel_store, "SELECT sharpnes FROM clips")
+    assert (wrong.code, "sharpnes" in wrong.err, "Traceback" in wrong.err) == (2, True, False)
+
+
+def test_who_has_read_enough_may_close_the_pipe(reel_store: Path) -> None:
+    """The rows are far more than a pipe holds, so that the command is still writing when its reader goes."""
+    many = "SELECT c.* FROM clips c, range(20000)"
+    for args in (["sql", str(reel_store), many, "--json"], ["sql", str(reel_store), many]):
+        with start(*args) as process:
+            assert process.stdout is not None and process.stderr is not None
+            assert process.stdout.readline()
+            process.stdout.close()
+            assert process.stderr.read() == ""
+            assert process.wait(60) == 0
+
+
+def test_clips_in_order_of_uri_and_time(reel_store: Path) -> None:
+    clips = command("clips", reel_store, "--json", "--sort").lines
+    assert [(c["uri"], c["start_pts"]) for c in clips] == sorted((c["uri"], c["start_pts"]) for c in clips)
+    assert len(clips) == 6
 
 
 def test_recipe_prints_itself_and_checks_another(tmp_path: Path) -> None:

@@ -137,10 +137,10 @@ def in_sql(column: Column) -> str:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of a few kilobytes, so that a small store has many buckets, and few rows in memory, so that rows are dealt through the disk."""
+    """Parts of a few kilobytes, so that a small store has many buckets, and few rows in memory, so that rows go through the disk."""
     monkeypatch.setattr(compaction, "PART_BYTES", 16_000)
     monkeypatch.setattr(compaction, "VIDEO_PART_BYTES", 24_000)
-    monkeypatch.setattr("rushes.store.dealt.HAND_BYTES", 20_000)
+    monkeypatch.setattr("rushes.store.partition.MEMORY_BYTES", 20_000)
     monkeypatch.setattr(compact_videos, "GROUP_BYTES", 500)
 
 
@@ -360,9 +360,9 @@ def test_stopped_between_changes_it_loses_no_row(tmp_path: Path, small: None, mo
 
 PROGRAM = """
 import sys
-from rushes.store import compact, compact_videos, dealt
+from rushes.store import compact, compact_videos, partition
 from rushes.store.store import Store
-compact.PART_BYTES, compact.VIDEO_PART_BYTES, dealt.HAND_BYTES, compact_videos.GROUP_BYTES = 16_000, 24_000, 20_000, 500
+compact.PART_BYTES, compact.VIDEO_PART_BYTES, partition.MEMORY_BYTES, compact_videos.GROUP_BYTES = 16_000, 24_000, 20_000, 500
 print("ready", flush=True)
 compact.compact(Store.open(sys.argv[1], {}))
 """

@@ -28,11 +28,10 @@ from rushes.engine.fingerprints import Fingerprints, fingerprints
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import PROFILES, RULES, Recipe, Rule, ScanSettings
 from rushes.records import Column
+from rushes.results.views import all_views
 from rushes.scan.meters import all_columns
-from rushes.store.store import Store
 from rushes.store.tables import STAMPS, TABLES
-from rushes.store.views import duckdb_views
-from rushes.verdict.judge import check_columns
+from rushes.verdict.checks import check_columns
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -403,8 +402,9 @@ def named(text: str, start: str) -> set[str]:
 
 def test_the_contract_has_every_field_of_json(store: Path) -> None:
     found, text = rushes.api.results(store), section(page("contract.md"), "## JSON Lines")
-    kinds = {"clips": found.clips(), "videos": found.videos(), "runs": found.runs(), "errors": found.errors()}
-    kinds["explain"] = found.explain(found.clips()[0]["clip_id"])
+    clips, captions = list(found.clips()), list(found.captions())
+    kinds = {"clips": clips, "videos": list(found.videos()), "runs": found.runs(), "errors": list(found.errors()), "captions": captions}
+    kinds["explain"] = found.explain(clips[0]["clip_id"])
     for name, lines in kinds.items():
         assert lines, name
         assert named(text, f"`{name} --json`") == set(lines[0]), name
@@ -416,7 +416,7 @@ def test_the_contract_has_every_field_of_json(store: Path) -> None:
 def test_queries_run(store: Path) -> None:
     duckdb = pytest.importorskip("duckdb")
     with duckdb.connect() as db:
-        db.execute(duckdb_views(Store.open(str(store), {})))
+        db.execute(all_views(rushes.api.results(store)))
         queries = blocks(page("duckdb.md"), "sql")
         assert len(queries) >= 8
         for query in queries:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import math
 import random
 import re
@@ -14,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from report_rows import COLUMNS, RULES, SMALL, Page, caption, clip, drawn, jpeg, report, run_row
+from report_rows import COLUMNS, RULES, SMALL, Page, caption, clip, drawn, jpeg, report, run_row, video
 from rushes.recipe import Rule
 from rushes.report import numbers
 from rushes.report.page import render
@@ -58,8 +59,8 @@ def test_headline_numbers_are_those_counted_from_the_rows() -> None:
         "captions 5 0 failed",
         "decode ratio 1.01 decoded / footage seconds",
         "wall time 1 min 00 s 2 video-hours per hour",
-        "4 = 1 + 1 + 1 + 1: the books balance",
-        f"300 = {kept} + {300 - kept} + 0: the books balance",
+        "4 = 1 + 1 + 1 + 1: the sums balance",
+        f"300 = {kept} + {300 - kept} + 0: the sums balance",
         f"kept clips without one {kept - 5}",
         "tokens in 4,500",
         "The bottleneck was scan .",
@@ -212,6 +213,27 @@ def test_page_is_sound_with_little_or_odd_data(case: Mapping[str, Any]) -> None:
     assert f"of {len(case['clips'])} clip" in page.words
     places = [value for tag, name, value in page.attributes if name == "style" or (tag in ("rect", "line") and name != "class")]
     assert not [value for value in places if re.search(r"nan|inf|None|-0\.", value)]
+
+
+def test_failures_show_how_to_mend_them_and_old_rows_as_they_are() -> None:
+    old = video(None, "/footage/old.mp4", "failed", error_type="ProbeError", error="scan on old.mp4: no index. Mend: copy it again")
+    new = video(None, "/footage/new.mp4", "failed", error_type="ProbeError", error="scan on new.mp4: no index", mend="copy it again")
+    html = section(render(report([], videos=[old, new])), '<section id="failures">', "</section>")
+    assert "<p>scan on old.mp4: no index. Mend: copy it again</p>" in html
+    assert '<p>scan on new.mp4: no index</p><p class="mend"><b>Mend</b> copy it again</p>' in html
+    assert html.count('class="mend"') == 1
+    assert "2 ProbeError" in html
+
+
+def test_a_sample_is_said_to_be_one() -> None:
+    """Totals are of all clips; charts and sheets show those that they were given, and the page says of how many."""
+    rows = drawn(300)
+    part = dataclasses.replace(report(rows), clips=rows[:100], sheets={"kept": [r for r in rows[:100] if r["verdict"] == "kept"]})
+    words = Page(render(part)).words
+    kept = sum(row["verdict"] == "kept" for row in rows)
+    assert f"{kept} of 300 clips kept" in words
+    assert "A sample of 100 of 300 clips, stacked by verdict" in words
+    assert f"24 of {kept} clips, evenly spread over the footage" in words
 
 
 def test_order_of_rows_does_not_change_the_page() -> None:

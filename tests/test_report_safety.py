@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,8 +45,8 @@ def hostile(texts: Sequence[str]) -> ReportData:
             reason["rule"] = rules.setdefault(reason["rule"], bad())
     rows[-1] |= {"verdict": "failed", "caption": None}
     said = [caption(row, bad(), model=bad(), prompt_id=bad(), finish_reason=bad()) for row in rows[:-1]]
-    said.append(caption(rows[-1], None, error_type=bad(), error=f"{bad()} Mend: {bad()}"))
-    videos = [video("v0", f"/footage/{bad()}", footage_s=100.0), video(None, bad(), "failed", error_type=bad(), error=bad())]
+    said.append(caption(rows[-1], None, error_type=bad(), error=bad(), mend=bad()))
+    videos = [video("v0", f"/footage/{bad()}", footage_s=100.0), video(None, bad(), "failed", error_type=bad(), error=bad(), mend=bad())]
     names = ("run_id", "status", "started_at", "ended_at", "runner", "profile", "recipe_toml")
     run = run_row(**{name: bad() for name in names}, busy_s={bad(): 2.0}, fingerprints={bad(): bad()}, versions={bad(): bad()})
     own = bad()
@@ -53,7 +54,9 @@ def hostile(texts: Sequence[str]) -> ReportData:
     for row in rows:
         row["measures"][own] = 1.0
     kept_rules = {rules.get(name, name): rule for name, rule in RULES.items()} | {bad(): Rule(column=own, min=0.5)}
-    return ReportData(bad(), run, videos, rows, said, columns, kept_rules, lambda v, a, b: None)
+    return dataclasses.replace(
+        report(rows, videos=videos, captions=said, run=run, columns=columns, rules=kept_rules, frame=lambda v, a, b: None), store=bad()
+    )
 
 
 def test_hostile_text_stays_text() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rushes.engine.tally import Tally
     from rushes.media.storage import Options
     from rushes.results import Results
+    from rushes.results.source import What
 
 Row = dict[str, Any]
 
@@ -67,7 +68,7 @@ def plan(footage: Sequence[str | Path], *, out: str | Path, recipe: Recipe | Non
     from rushes.engine.clip_columns import RULE_COLUMNS
     from rushes.engine.plan.plan import make_plan
     from rushes.store.store import Store
-    from rushes.verdict.judge import check_columns
+    from rushes.verdict.checks import check_columns
 
     wanted = recipe or Recipe()
     check_columns(wanted.rules, RULE_COLUMNS)
@@ -91,7 +92,7 @@ def open(store: str | Path, *, recipe: Recipe | None = None, storage: Options | 
 
 
 def results(store: str | Path, *, recipe: Recipe | None = None, storage: Options | None = None) -> Results:
-    """A store's rows as plain Python objects, in the shapes of the commands' JSON."""
+    """A store's rows one after the other, in the shapes of the commands' JSON."""
     from rushes.results import Results
     from rushes.store.store import Store
 
@@ -100,29 +101,48 @@ def results(store: str | Path, *, recipe: Recipe | None = None, storage: Options
 
 
 class Opened:
-    """A store opened for reading; every method gives a `daft.DataFrame` (`.to_arrow()` for everything else)."""
+    """A store opened for reading. Each method gives a lazy `daft.DataFrame`: nothing is read before a query runs (`.to_arrow()` ...).
+
+    The columns are declared: they are the same for every store, an empty one too (docs/tables.md). A data frame reads the store range by
+    range, on Daft's native runner, or on Ray where `daft.set_runner_ray` was called before. A filter on `uri`, `video_id` or `clip_id`
+    leaves only the parts and row groups of the videos that it names.
+    """
 
     def __init__(self, results: Results) -> None:
         self._results = results
 
     def clips(self) -> daft.DataFrame:
-        """All clips, one row each, measures as columns, with verdict and reasons."""
-        return frame(flat(self._results.clips()))
+        """All clips, one row each: container facts, measures, verdict and reasons, caption, file."""
+        from rushes.results.judged import judged_frame
+
+        return judged_frame(self._frame("clips"), self._results.checks)
 
     def videos(self) -> daft.DataFrame:
         """The source videos, one row a uri."""
-        return frame([{k: v for k, v in row.items() if k != "extra"} | row["extra"] for row in self._results.videos()])
+        return self._frame("videos")
 
     def captions(self) -> daft.DataFrame:
-        """Captions, one row each, failed ones too."""
-        return frame(self._results.captions())
+        """Captions of the clips that are not dropped, one row each, failed ones too."""
+        from rushes.results.judged import captions_frame
+
+        return captions_frame(self._frame("clips"), self._results.checks)
 
     def errors(self) -> daft.DataFrame:
         """Failed attempts."""
-        return frame(self._results.errors())
+        return self._frame("errors")
+
+    def _frame(self, what: What) -> daft.DataFrame:
+        from rushes.results.daft_runner import start_daft
+
+        start_daft()
+        from rushes.results.source import Place, Source
+
+        store = self._results.store
+        return Source(Place(store.root, store.options, self._results.prints), what).read()
 
     def report(self) -> str:
         """The run as one self-contained HTML page."""
+        from rushes.report.gather import report_data
         from rushes.report.page import render
 
         return render(report_data(self._results))
@@ -156,81 +176,3 @@ def compact(
         rows = [asdict(done) for done in merging.compact(found.store, keep=keep)]
         merging.sweep(found.store)
     return rows
-
-
-def flat(clips: Iterable[Row]) -> list[Row]:
-    """Rows of clips with measures, scores and manifest columns beside the rest; what the clip has already wins."""
-    nested = ("measures", "scores", "extra")
-    return [row["extra"] | row["scores"] | row["measures"] | {k: v for k, v in row.items() if k not in nested} for row in clips]
-
-
-def frame(rows: Sequence[Row]) -> daft.DataFrame:
-    """Rows as a Daft data frame."""
-    import contextlib
-    import os
-
-    import pyarrow as pa
-
-    from rushes.engine.ray_cluster import QUIET
-
-    os.environ.update(QUIET)
-    import daft
-
-    with contextlib.suppress(daft.exceptions.DaftCoreException):  # chosen before, in this process
-        daft.set_runner_native()
-
-    return daft.from_arrow(pa.Table.from_pylist(list(rows)))
-
-
-def where(clips: Sequence[Row], expression: str) -> list[Row]:
-    """The clips for which a SQL expression over their columns holds, such as "sharpness > 0.3 and verdict = 'kept'".
-
-    Raises:
-        UsageError: the expression cannot be read, or names a column that is not there.
-    """
-    from rushes.engine.quarantine import quarantined
-    from rushes.errors import Failure, UsageError
-
-    if not clips:
-        return []
-    data = frame([row | {"row_": i} for i, row in enumerate(flat(clips))])
-    import daft
-
-    answer = quarantined(lambda: data.where(daft.sql_expr(expression)).select("row_").to_pydict())  # Daft hides its class of SQL errors
-    if isinstance(answer, Failure):
-        words = " ".join(answer.what.split())[:300]
-        raise UsageError(
-            f"--where {expression!r} cannot be used: {words}", step="clips", mend="use SQL over the columns of `rushes clips --json`"
-        )
-    return [clips[i] for i in sorted(answer["row_"])]
-
-
-def report_data(found: Results) -> Any:
-    """What the report is made from."""
-    from rushes.engine.clip_columns import ASPECT, DURATION
-    from rushes.measures.clip import COLUMNS
-    from rushes.recipe_text import as_toml
-    from rushes.report.data import ReportData
-
-    recipe, store, prints = found.recipe, found.store, found.prints
-
-    def picture(video_id: str, start_pts: int, end_pts: int) -> bytes | None:
-        if prints.frames is None:
-            return None
-        inside = [p for p in store.frame_pts(video_id, prints.frames) if start_pts <= p < end_pts]
-        chosen = inside[len(inside) // 2 : len(inside) // 2 + 1]
-        return next(iter(store.frames(video_id, prints.frames, chosen).values()), None) if chosen else None
-
-    runs = found.runs()
-    row = runs[-1] | {"recipe_toml": as_toml(recipe)}
-    columns = {c.name: c for c in (DURATION, ASPECT, *COLUMNS)}
-    return ReportData(
-        store=store.root,
-        run=row,
-        videos=found.videos(),
-        clips=found.clips(),
-        captions=found.captions(),
-        columns=columns,
-        rules=recipe.rules,
-        frame=picture,
-    )

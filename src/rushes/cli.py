@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -26,6 +27,16 @@ class Commands(TyperGroup):
         if args and not args[0].startswith("-") and args[0] not in self.commands:
             ctx.fail(f"there is no command {args[0]!r}; there are {', '.join(self.list_commands(ctx))}")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command. When the reader of its output has closed the pipe (`| head`), it has read enough: exit 0, nothing is said."""
+        try:
+            found = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what is left when it ends
+            _leave(0)
+        return found
 
 
 app = typer.Typer(
@@ -68,15 +79,13 @@ def _results(store: str, file: str | None = None, settings: Sequence[str] | None
     return results(store, recipe=newest.recipe.with_overrides(settings), storage=storage) if settings else newest
 
 
-def _lines(rows: Sequence[dict[str, Any]]) -> None:
+def _lines(rows: Iterable[dict[str, Any]]) -> None:
     for row in rows:
-        typer.echo(json.dumps(row, ensure_ascii=False))
+        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _leave(code: int) -> NoReturn:
     """Ends the process at once: Daft's threads may not end by themselves when a run was stopped."""
-    import os
-
     if "ray" in sys.modules and code != RushesError.exit_code:  # saying goodbye to a dead cluster ends the process with exit 1
         from rushes.engine import ray_cluster
 
@@ -180,29 +189,41 @@ def clips(
     verdict: Annotated[str | None, typer.Option(help="kept, dropped or failed")] = None,
     where: Annotated[str | None, typer.Option(help="SQL over the columns, such as \"sharpness > 0.3\"", metavar="EXPR")] = None,
     sample: Annotated[int | None, typer.Option(help="only N clips, the same each time", min=1)] = None,
+    sort: Annotated[bool, typer.Option("--sort", help="all in order of uri and time; needs scratch space")] = False,
     recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None,
 ) -> None:  # fmt: skip
     """The clips with measures, verdicts, reasons and captions."""
-    from rushes import api
     from rushes.progress import table
-    from rushes.results import sampled
+    from rushes.results.choose import chosen_clips
+    from rushes.results.lines import clip_line, rows_of
 
     if verdict not in (None, "kept", "dropped", "failed"):
         raise UsageError(f"--verdict {verdict!r}", step="clips", mend="use kept, dropped or failed")
-    rows = [c for c in _results(store, recipe, set_, profile).clips() if verdict in (None, c["verdict"])]
-    rows = api.where(rows, where) if where else rows
-    rows = sampled(rows, sample) if sample else rows
+    tables = chosen_clips(_results(store, recipe, set_, profile), verdict=verdict, where=where, sample=sample, sort=sort)
+    rows = (row for some in tables for row in rows_of(some, clip_line))
     if as_json:
         _lines(rows)
         return
-    short = [
+    short = (
         {
             **c, "clip": c["clip_id"][:8], "video": Path(c["uri"]).name, "from": f"{c['start_s']:.2f}", "to": f"{c['end_s']:.2f}",
             "why": ", ".join(r["rule"] for r in c["reasons"]), "caption": (c["caption"] or "")[:80],
         }
         for c in rows
-    ]  # fmt: skip
+    )  # fmt: skip
     table(short, ("clip", "video", "from", "to", "verdict", "why", "caption"))
+
+
+@app.command()
+def captions(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, set_: Settings = None) -> None:
+    """The captions of clips that are not dropped, those that were made and those that failed."""
+    from rushes.progress import table
+
+    rows = _results(store, recipe, set_).captions()
+    if as_json:
+        _lines(rows)
+    else:
+        table(rows, ("clip_id", "text", "model", "error_type", "error"))
 
 
 @app.command()
@@ -252,7 +273,7 @@ def errors(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, se
     if as_json:
         _lines(rows)
     else:
-        table(rows, ("stage", "uri", "error_type", "error"))
+        table(rows, ("stage", "uri", "error_type", "error", "mend"))
 
 
 @app.command()
@@ -287,11 +308,29 @@ def report(
 
 
 @app.command()
-def views(store: StoreArg, recipe: RecipeFile = None, set_: Settings = None) -> None:
-    """Print the DuckDB views that give one newest row for a key and fingerprint."""
-    from rushes.store.views import duckdb_views
+def views(store: StoreArg, recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None) -> None:
+    """Print DuckDB views: the newest rows of each table, and `curated`, the clips with verdicts under the recipe."""
+    from rushes.results.views import all_views
 
-    typer.echo(duckdb_views(_results(store, recipe, set_).store))
+    typer.echo(all_views(_results(store, recipe, set_, profile)))
+
+
+@app.command()
+def sql(
+    store: StoreArg, query: Annotated[str, typer.Argument(help="SQL of DuckDB over clips, videos ...", metavar="QUERY")],
+    as_json: Json = False, recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None,
+) -> None:  # fmt: skip
+    """Run a query in DuckDB over the store, with verdicts and reasons in `clips`."""
+    from itertools import chain
+
+    from rushes.progress import table
+    from rushes.results.query import query as answer
+
+    rows = answer(_results(store, recipe, set_, profile), query)
+    if as_json:
+        _lines(rows)
+    elif (first := next(rows, None)) is not None:
+        table(chain([first], rows), tuple(first))
 
 
 @app.command()
@@ -325,7 +364,7 @@ def recipe(
     from rushes.engine.stages import check_resources
     from rushes.progress import say
     from rushes.recipe_text import as_toml
-    from rushes.verdict.judge import check_columns
+    from rushes.verdict.checks import check_columns
 
     chosen = make_recipe(check, profile, set_)
     check_columns(chosen.rules, RULE_COLUMNS)

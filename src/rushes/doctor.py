@@ -37,10 +37,9 @@ EXTRAS = {
 DISK_FREE_GIB = 2.0
 """About 100 hours of signals and frames at 480 px, one a second."""
 SERVER_TIMEOUT_S = 3.0
-START_ENGINE = """
-from rushes.engine.stages import start_engine
-from rushes.recipe import Recipe
-start_engine(Recipe())
+START_DAFT = """
+from rushes.results.daft_runner import start_daft
+start_daft()
 from daft.scarf_telemetry import opted_out
 print(opted_out())
 """
@@ -211,7 +210,7 @@ def _asked(shown: str, request: urllib.request.Request, mend: str) -> Finding:
 
 def _engine() -> Finding:
     """Daft reports its use to its makers unless a variable forbids it. A child starts the engine as a run does, and asks Daft itself."""
-    asked = subprocess.run([sys.executable, "-c", START_ENGINE], capture_output=True, text=True, check=False)
+    asked = subprocess.run([sys.executable, "-c", START_DAFT], capture_output=True, text=True, check=False)
     if asked.returncode:
         last = (asked.stderr.strip().splitlines() or ["no message"])[-1]
         return Finding("engine", False, f"Daft does not start: {last}", "pip install --force-reinstall rushes")

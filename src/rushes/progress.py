@@ -6,7 +6,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 LINE_EVERY_S = 10.0
 """How often a quiet line is written where stderr is no terminal."""
+
+
+ALIGNED = 1000
+"""Rows of a table that are looked at before the first is printed."""
 
 
 def say(text: str) -> None:
@@ -177,11 +182,12 @@ def status_lines(row: Mapping[str, Any]) -> list[str]:
     return lines + ([row["message"]] if row["message"] else [])
 
 
-def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Rows as an aligned table on stdout; plain text, so that any name can be shown."""
-    cells = [[_cell(row.get(c)) for c in columns] for row in rows]
-    widths = [max(len(c), *(len(r[i]) for r in cells)) if cells else len(c) for i, c in enumerate(columns)]
-    for line in [list(columns), *cells]:
+def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Rows as an aligned table on stdout; plain text, so that any name can be shown. The first `ALIGNED` rows say how wide columns are."""
+    cells = ([_cell(row.get(c)) for c in columns] for row in rows)
+    first = list(islice(cells, ALIGNED))
+    widths = [max(len(c), *(len(r[i]) for r in first)) if first else len(c) for i, c in enumerate(columns)]
+    for line in chain([list(columns)], first, cells):
         sys.stdout.write("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() + "\n")
 
 

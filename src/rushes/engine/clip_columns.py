@@ -1,17 +1,22 @@
-"""From rows to the clips that the costly stages want: one clip's columns, and the verdict before scores and captions exist."""
+"""Which clips the costly stages want: one clip's columns, and the verdict before scores and captions exist."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import Recipe
 from rushes.records import Column
-from rushes.store.tables import FACTS
-from rushes.verdict.judge import judge
+from rushes.store.tables import CLIPS, FACTS, MEASURES, VIDEOS, schema
+from rushes.verdict.arrow import Column as ColumnOf
+from rushes.verdict.arrow import reasons
+from rushes.verdict.checks import checks_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 CLIP_COLUMNS = (
     "clip_id", "video_id", "start_pts", "end_pts", "time_base", "start_s", "end_s", "duration_s", "n_frames", "start_kind",
@@ -36,9 +41,38 @@ def clip_columns(clip: Row, measures: Row, video: Row) -> dict[str, Any]:
     return columns
 
 
-def frame_s(columns: Row) -> float:
-    """Mean length of a clip's frames in seconds."""
-    return float(columns["duration_s"]) / max(1, int(columns["n_frames"]))
+def rule_column(clips: pa.Table, measures: pa.Table, videos: pa.Table, at: Any) -> ColumnOf:
+    """The columns that a rule may look at, by name, one value a clip.
+
+    Args:
+        clips: rows of `clips`.
+        measures: rows of `measures`, in the same order.
+        videos: rows of `videos`.
+        at: for each clip the place of its video's row in `videos`, as an Arrow array of integers.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    measured = {c.name for c in MEASURE_COLUMNS}
+
+    def column(name: str) -> Any:
+        if name == ASPECT.name:
+            width, height = (pc.cast(videos[side].take(at), pa.float64()) for side in ("width", "height"))
+            return aspect_of(width, height)
+        if name in measured:
+            return measures[name]
+        return clips[name] if name in CLIP_COLUMNS else videos[name].take(at)
+
+    return column
+
+
+def aspect_of(width: Any, height: Any) -> Any:
+    """Width over height, as Arrow columns of float64; null where either is unknown or 0."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    unknown: Any = pc.equal(pc.multiply(width, height), pa.scalar(0.0))
+    return pc.if_else(unknown, pa.scalar(None, pa.float64()), pc.divide(width, height))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +83,26 @@ class Wanted:
     n_dropped: int
 
 
+def clip_reasons(recipe: Recipe, clips: Sequence[Row], measures: Sequence[Row], video: Row) -> list[list[dict[str, Any]]]:
+    """Why the rules drop each of a video's clips (no reason: they keep it), by their measures as the store will hold them.
+
+    The two sequences are in the same order; a reason has rule, column, value and bound.
+    """
+    import pyarrow as pa
+
+    tables = [
+        pa.Table.from_pylist(list(rows), schema=schema(table, extra))
+        for rows, table, extra in ((clips, CLIPS, ()), (measures, MEASURES, MEASURE_COLUMNS), ([video], VIDEOS, ()))
+    ]
+    column = rule_column(tables[0], tables[1], tables[2], pa.array([0] * len(clips), pa.int64()))
+    return [list(of_clip or ()) for of_clip in reasons(checks_of(recipe.rules), column, len(clips)).to_pylist()]
+
+
 def wanted_clips(recipe: Recipe, clips: Sequence[Row], measures: Sequence[Row], video: Row) -> Wanted:
     """Judges a video's clips. The two sequences are in the same order."""
-    kept = []
-    for clip, measured in zip(clips, measures, strict=True):
-        columns = clip_columns(clip, measured, video)
-        if judge(columns, recipe.rules, frame_s=frame_s(columns)).kind == "kept":
-            kept.append(columns)
-    return Wanted(tuple(kept), len(clips) - len(kept))
+    judged = zip(clips, measures, clip_reasons(recipe, clips, measures, video), strict=True)
+    kept = tuple(clip_columns(clip, measured, video) for clip, measured, broken in judged if not broken)
+    return Wanted(kept, len(clips) - len(kept))
 
 
 def even_pts(pts: Sequence[int], start_pts: int, end_pts: int, n: int) -> list[int]:

@@ -35,7 +35,7 @@ from rushes.recipe import Recipe
 from rushes.store.buffer import Buffer
 from rushes.store.store import Store, now
 from rushes.store.tables import ERRORS, VIDEOS
-from rushes.verdict.judge import check_columns
+from rushes.verdict.checks import check_columns
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,17 +32,16 @@ from rushes.operators.from_engine import (
     Stamp,
     Video,
     clip_columns,
+    clip_reasons,
     clip_rows,
     even_pts,
     facts_row,
     fingerprints,
-    frame_s,
     quarantined,
 )
 from rushes.recipe import Recipe
 from rushes.records import Span
 from rushes.scan.one_pass import SampledFrame, Scan, scan
-from rushes.verdict.judge import judge
 
 Progress = Callable[[float], None]
 
@@ -111,12 +110,12 @@ def clips(found: Scan, name: str, shown: str, recipe: Recipe, frames: Frames | N
     """
     rows = clip_rows(Series.of(name, found), recipe, fingerprints(recipe).by_stage, Stamp("", datetime.now(UTC)))
     video = {**facts_row(found.facts), "uri": shown, "first_pts": int(found.pts[0])}
-    for clip, measured in zip(rows["clips"], rows["measures"], strict=True):
+    reasons = clip_reasons(recipe, rows["clips"], rows["measures"], video)
+    for clip, measured, broken in zip(rows["clips"], rows["measures"], reasons, strict=True):
         columns = clip_columns(clip, measured, video)
-        verdict = judge(columns, recipe.rules, frame_s=frame_s(columns))
-        wanted = frames is not None and (recipe.frames.keep == "all" or verdict.kind == "kept")
+        wanted = frames is not None and (recipe.frames.keep == "all" or not broken)
         chosen = frames.chosen(clip["start_pts"], clip["end_pts"], recipe.frames.per_clip) if frames and wanted else []
-        yield {**columns, "verdict": verdict.kind, "reasons": [asdict(reason) for reason in verdict.reasons], "frames": chosen}
+        yield {**columns, "verdict": "dropped" if broken else "kept", "reasons": broken, "frames": chosen}
 
 
 def cut_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:

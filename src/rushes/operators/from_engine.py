@@ -1,6 +1,6 @@
 """What the operators take from the engine. No other file of this folder imports from it."""
 
-from rushes.engine.clip_columns import ASPECT, RULE_COLUMNS, clip_columns, even_pts, frame_s, second
+from rushes.engine.clip_columns import ASPECT, RULE_COLUMNS, clip_columns, clip_reasons, even_pts, second
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import FAILURE, Video
 from rushes.engine.quarantine import quarantined
@@ -16,11 +16,11 @@ __all__ = [
     "Stamp",
     "Video",
     "clip_columns",
+    "clip_reasons",
     "clip_rows",
     "even_pts",
     "facts_row",
     "fingerprints",
-    "frame_s",
     "quarantined",
     "second",
 ]

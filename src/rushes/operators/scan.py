@@ -19,7 +19,7 @@ from rushes.operators.from_engine import RULE_COLUMNS
 from rushes.operators.operator import Operator, Values
 from rushes.operators.problem import Problem, problem
 from rushes.recipe import Recipe
-from rushes.verdict.judge import check_columns
+from rushes.verdict.checks import check_columns
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""What a report is made from: plain rows, independent of how they are stored."""
+"""What a report is made from: exact totals of all clips, and a bounded choice of rows to show, independent of how they are stored."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,19 +11,64 @@ if TYPE_CHECKING:
     from rushes.records import Column
 
 Row = Mapping[str, Any]
+Counts = Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over all rows of a store under one recipe.
+
+    Attributes:
+        clips, clip_s: verdict -> clips, and their seconds.
+        broke: rule -> dropped clips that broke it; `only`: those that broke no other.
+        videos: status -> uris. `footage_s`: seconds of the scanned ones.
+        video_errors, caption_errors: type of error -> failed videos, failed captions.
+        models, finishes: of the captions that were made, how many by model and by finish reason.
+        made: captions that were made. `pending`: kept clips without one.
+        prompt_tokens, completion_tokens: None where no caption tells.
+    """
+
+    clips: Counts = field(default_factory=dict)
+    clip_s: Mapping[str, float] = field(default_factory=dict)
+    broke: Counts = field(default_factory=dict)
+    only: Counts = field(default_factory=dict)
+    videos: Counts = field(default_factory=dict)
+    footage_s: float = 0.0
+    video_errors: Counts = field(default_factory=dict)
+    caption_errors: Counts = field(default_factory=dict)
+    models: Counts = field(default_factory=dict)
+    finishes: Counts = field(default_factory=dict)
+    made: int = 0
+    pending: int = 0
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+    @property
+    def n_clips(self) -> int:
+        """All clips."""
+        return sum(self.clips.values())
+
+    @property
+    def n_videos(self) -> int:
+        """All uris."""
+        return sum(self.videos.values())
 
 
 @dataclass(frozen=True)
 class ReportData:
-    """The rows of one store under one recipe.
+    """One store under one recipe.
 
     Attributes:
         store: the store's path or URL, as given.
         run: the run's row as in `runs --json`, with `recipe_toml` (text), `profile` (text, optional) and `versions` (package -> version).
-        videos: rows as in `videos --json`, one for each uri; `mend` is optional.
-        clips: rows as in `clips --json`, all verdicts, with the container's facts beside them.
-        captions: `clip_id`, `text`, `model`, `prompt_id`, `prompt_tokens`, `completion_tokens`, `seconds`, `finish_reason`,
-            `error_type`, `error`; `error_type` is null for a caption that was made.
+        totals: of all rows.
+        videos: rows as in `videos --json`: the longest that were scanned, and some that failed.
+        clips: rows with measures and other columns, `verdict` and `reasons`: all, or a sample that charts are drawn from.
+        sheets: "kept", "failed" or `rule_key` of a rule (sheets.py) -> clips to show under it: all, or a sample.
+        strips: the clips of the longest videos, by video_id.
+        captions: some captions that were made and some that failed: `clip_id`, `uri`, `start_pts`, `start_s`, `end_s`, `text`, `model`,
+            `prompt_id`, `prompt_tokens`, `completion_tokens`, `seconds`, `finish_reason`, `error_type`, `error`, `mend`; `error_type` is
+            null for a caption that was made.
         columns: what each measure means, by name.
         rules: the recipe's rules, by name.
         frame: (video_id, start_pts, end_pts) -> JPEG of an upright frame of that half-open span, best its middle; None if there is none.
@@ -31,8 +76,11 @@ class ReportData:
 
     store: str
     run: Row
+    totals: Totals
     videos: Sequence[Row]
     clips: Sequence[Row]
+    sheets: Mapping[str, Sequence[Row]]
+    strips: Mapping[str, Sequence[Row]]
     captions: Sequence[Row]
     columns: Mapping[str, Column]
     rules: Mapping[str, Rule]

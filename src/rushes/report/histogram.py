@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from rushes.records import Column
 from rushes.report import numbers
-from rushes.report.books import VERDICTS
 from rushes.report.data import ReportData, cell
+from rushes.report.funnel import VERDICTS
 
 if TYPE_CHECKING:
     from rushes.recipe import Rule

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -73,36 +72,32 @@ class Stage:
 
 
 def captions(data: ReportData) -> Captions:
-    """Totals of all captions and an evenly spread sample of those that were made."""
-    clips = {clip["clip_id"]: clip for clip in data.clips}
-    good = [row for row in data.captions if not row.get("error_type")]
-    tried = {row["clip_id"] for row in data.captions}
-    in_order = sorted(good, key=lambda row: _place(clips.get(row["clip_id"]), row))
+    """Totals of all captions, and an evenly spread sample of those that were made. The median time is that of the rows given."""
+    totals = data.totals
+    good = sorted((row for row in data.captions if not row.get("error_type")), key=_place)
     took = [float(row["seconds"]) for row in good if row.get("seconds") is not None]
     return Captions(
-        made=len(good),
-        failed=len(data.captions) - len(good),
-        pending=sum(1 for clip in data.clips if clip["verdict"] == "kept" and clip["clip_id"] not in tried and clip.get("caption") is None),
-        models=_ranked(row.get("model") for row in good),
-        finishes=_ranked(row.get("finish_reason") for row in good),
-        prompt_tokens=_total(good, "prompt_tokens"),
-        completion_tokens=_total(good, "completion_tokens"),
+        made=totals.made,
+        failed=sum(totals.caption_errors.values()),
+        pending=totals.pending,
+        models=_ranked(totals.models),
+        finishes=_ranked(totals.finishes),
+        prompt_tokens=numbers.count(totals.prompt_tokens),
+        completion_tokens=numbers.count(totals.completion_tokens),
         median_s=numbers.seconds(median(took)) if took else numbers.NONE,
-        sample=[_caption_row(clips.get(row["clip_id"]), row) for row in spread(in_order, CAPTIONS)],
+        sample=[_caption_row(row) for row in spread(good, CAPTIONS)],
     )
 
 
 def failures(data: ReportData) -> list[Failures]:
     """Failed videos and failed captions; a kind without a failure is left out."""
-    clips = {clip["clip_id"]: clip for clip in data.clips}
-    videos = [_failure(str(row["uri"]), "", row) for row in data.videos if row["status"] == "failed"]
-    texts = []
-    for row in data.captions:
-        if row.get("error_type"):
-            shown = _caption_row(clips.get(row["clip_id"]), row)
-            texts.append(_failure(shown.name or str(row["clip_id"]), shown.span, row))
-    kinds = (("Videos", videos), ("Captions", texts))
-    return [Failures(title, len(rows), _ranked(row.error_type for row in rows), rows[:FAILURES]) for title, rows in kinds if rows]
+    videos = sorted((row for row in data.videos if row["status"] == "failed"), key=lambda row: str(row["uri"]))
+    texts = sorted((row for row in data.captions if row.get("error_type")), key=_place)
+    shown = (
+        ("Videos", data.totals.video_errors, [_failure(str(row["uri"]), "", row) for row in videos[:FAILURES]]),
+        ("Captions", data.totals.caption_errors, [_failed_caption(row) for row in texts[:FAILURES]]),
+    )
+    return [Failures(title, sum(types.values()), _ranked(types), rows) for title, types, rows in shown if types]
 
 
 def stages(data: ReportData) -> list[Stage]:
@@ -128,27 +123,25 @@ def _speed(data: ReportData) -> dict[str, Any]:
     return {"wall_s": float(data.run.get("wall_s") or 0.0), "busy_s": busy, "capacity": data.run.get("capacity") or {}}
 
 
-def _place(clip: Row | None, row: Row) -> tuple[str, int, str]:
-    return (str(clip["uri"]) if clip else "", int(clip["start_pts"]) if clip else 0, str(row["clip_id"]))
+def _place(row: Row) -> tuple[str, int, str]:
+    return (str(row.get("uri") or ""), int(row.get("start_pts") or 0), str(row["clip_id"]))
 
 
-def _caption_row(clip: Row | None, row: Row) -> CaptionRow:
-    if clip is None:
+def _caption_row(row: Row) -> CaptionRow:
+    if not row.get("uri"):
         return CaptionRow("", "", row)
-    return CaptionRow(base(clip["uri"]), f"{numbers.clock(clip.get('start_s'))} to {numbers.clock(clip.get('end_s'))}", row)
+    return CaptionRow(base(row["uri"]), f"{numbers.clock(row.get('start_s'))} to {numbers.clock(row.get('end_s'))}", row)
+
+
+def _failed_caption(row: Row) -> Failure:
+    shown = _caption_row(row)
+    return _failure(shown.name or str(row["clip_id"]), shown.span, row)
 
 
 def _failure(what: str, where: str, row: Row) -> Failure:
-    """Errors of Rushes end in "Mend: ..." (see `RushesError`), unless the row has a `mend` of its own."""
-    message, _, mend = str(row.get("error") or "").partition(" Mend: ")
-    return Failure(what, where, str(row.get("error_type") or numbers.NONE), message, str(row.get("mend") or mend))
+    """Rows of older versions have no `mend`: their `error` says it, and is shown as it is."""
+    return Failure(what, where, str(row.get("error_type") or numbers.NONE), str(row.get("error") or ""), str(row.get("mend") or ""))
 
 
-def _ranked(values: Any) -> list[tuple[str, int]]:
-    totals = Counter(str(value) for value in values if value is not None)
+def _ranked(totals: Mapping[str, int]) -> list[tuple[str, int]]:
     return sorted(totals.items(), key=lambda item: (-item[1], item[0]))
-
-
-def _total(rows: Sequence[Row], key: str) -> str:
-    known = [row[key] for row in rows if row.get(key) is not None]
-    return numbers.count(sum(known)) if known else numbers.NONE

@@ -7,8 +7,8 @@ import hashlib
 from typing import Any
 
 from rushes.report import numbers
-from rushes.report.books import count_books, figures, funnel, headline
 from rushes.report.data import ReportData, base
+from rushes.report.funnel import decode_ratio, figures, funnel, headline
 from rushes.report.histogram import charts
 from rushes.report.ledger import captions, failures, slowest, stages
 from rushes.report.reasons import count_rules
@@ -36,21 +36,23 @@ def render(data: ReportData) -> str:
 
 
 def _context(data: ReportData) -> dict[str, Any]:
-    books, rules, frames = count_books(data), count_rules(data), Frames(data)
+    rules, frames = count_rules(data), Frames(data)
     made = sheets(data, rules, frames)
     drawn = charts(data)
     return {
         "data": data,
         "run": data.run,
-        "books": books,
-        "headline": headline(data, books),
-        "figures": figures(data, books),
-        "funnel": funnel(data, books),
+        "decode_ratio": decode_ratio(data),
+        "headline": headline(data),
+        "figures": figures(data),
+        "funnel": funnel(data),
         "rules": rules,
         "most_broken": max((rule.broke for rule in rules), default=0),
         "strips": strips(data),
-        "scanned": sum(1 for video in data.videos if video["status"] == "done"),
+        "scanned": data.totals.videos.get("done", 0),
         "cells": CELLS,
+        "charted": len(data.clips),
+        "all_clips": data.totals.n_clips,
         "ruled_charts": [chart for chart in drawn if chart.rules],
         "other_charts": [chart for chart in drawn if not chart.rules],
         "kept_sheet": made[0],

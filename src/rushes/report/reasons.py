@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,21 +25,18 @@ class RuleCount:
 
 
 def count_rules(data: ReportData) -> list[RuleCount]:
-    """Every rule of the recipe, and any other rule named in a reason, most broken first. Only dropped clips count."""
-    broke: Counter[str] = Counter()
-    only: Counter[str] = Counter()
-    columns: dict[str, str] = {name: rule.column or name for name, rule in data.rules.items()}
-    for clip in data.clips:
-        if clip["verdict"] != "dropped":
-            continue
-        names = {str(reason["rule"]) for reason in clip["reasons"]}
-        broke.update(names)
-        if len(names) == 1:
-            only.update(names)
-        for reason in clip["reasons"]:
-            columns.setdefault(str(reason["rule"]), str(reason["column"]))
-    rows = [RuleCount(name, column, bound_text(data.rules.get(name)), broke[name], only[name]) for name, column in columns.items()]
+    """Every rule of the recipe, and any other rule that dropped a clip, most broken first."""
+    totals, names = data.totals, dict.fromkeys([*data.rules, *data.totals.broke])
+    rows = [
+        RuleCount(name, _column(data, name), bound_text(data.rules.get(name)), totals.broke.get(name, 0), totals.only.get(name, 0))
+        for name in names
+    ]
     return sorted(rows, key=lambda row: (-row.broke, row.rule))
+
+
+def _column(data: ReportData, name: str) -> str:
+    rule = data.rules.get(name)
+    return (rule.column if rule else None) or name
 
 
 def bound_text(rule: Rule | None) -> str:

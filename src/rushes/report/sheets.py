@@ -116,17 +116,18 @@ class Cards:
 
 def sheets(data: ReportData, rules: Sequence[RuleCount], frames: Frames) -> list[Sheet]:
     """Kept clips evenly spread over the footage; each rule's from nearest its bound to farthest; failed ones."""
-    kept, failed = (sorted((c for c in data.clips if c["verdict"] == verdict), key=_place) for verdict in ("kept", "failed"))
+    kept, failed = (sorted(data.sheets.get(verdict, ()), key=_place) for verdict in ("kept", "failed"))
+    totals = data.totals.clips
     columns = list(dict.fromkeys([*(rule.column or name for name, rule in data.rules.items()), *data.columns]))
     errors = {str(c["clip_id"]): (str(c["error_type"]), str(c.get("error") or "")) for c in data.captions if c.get("error_type")}
     cards = Cards(columns, errors, frames)
-    made = [Sheet("kept", "Kept", len(kept), cards.of(spread(kept, KEPT)))]
+    made = [Sheet("kept", "Kept", totals.get("kept", 0), cards.of(spread(kept, KEPT)))]
     for index, rule in enumerate(rules):
         if rule.broke:
             clips = _dropped_by(data, rule.rule)
-            made.append(Sheet(f"rule-{index}", rule.rule, len(clips), cards.of(spread(clips, PER_RULE)), rule))
+            made.append(Sheet(f"rule-{index}", rule.rule, rule.broke, cards.of(spread(clips, PER_RULE)), rule))
     if failed:
-        made.append(Sheet("failed", "Failed", len(failed), cards.of(spread(failed, FAILED))))
+        made.append(Sheet("failed", "Failed", totals.get("failed", 0), cards.of(spread(failed, FAILED))))
     return made
 
 
@@ -137,14 +138,17 @@ def spread(clips: Sequence[Row], number: int) -> list[Row]:
     return [clips[round(i * (len(clips) - 1) / (number - 1))] for i in range(number)]
 
 
+def rule_key(rule: str) -> str:
+    """The key of a rule's clips in `ReportData.sheets`."""
+    return f"rule {rule}"
+
+
 def _dropped_by(data: ReportData, rule: str) -> list[Row]:
     """Dropped clips that broke the rule, nearest its bound first."""
     near: list[tuple[float, str, Row]] = []
-    for clip in data.clips:
-        if clip["verdict"] == "dropped":
-            gaps = [_gap(reason) for reason in clip["reasons"] if reason["rule"] == rule]
-            if gaps:
-                near.append((min(gaps), str(clip["clip_id"]), clip))
+    for clip in data.sheets.get(rule_key(rule), ()):
+        gaps = [_gap(reason) for reason in clip["reasons"] if reason["rule"] == rule]
+        near.append((min(gaps, default=0.0), str(clip["clip_id"]), clip))
     return [clip for _, _, clip in sorted(near, key=lambda item: item[:2])]
 
 

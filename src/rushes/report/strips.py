@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,15 +39,14 @@ class Strip:
 
 def strips(data: ReportData) -> list[Strip]:
     """The longest videos that were scanned, longest first."""
-    done = [video for video in data.videos if video["status"] == "done"]
-    shown = sorted(done, key=lambda v: (-float(v.get("footage_s") or 0), str(v["uri"])))[:STRIPS]
-    wanted = {video["video_id"] for video in shown}
-    clips: dict[str, list[Row]] = defaultdict(list)
-    for clip in data.clips:
-        if clip["video_id"] in wanted:
-            clips[clip["video_id"]].append(clip)
-    longest = max((float(v.get("footage_s") or 0) for v in shown), default=0.0)
-    return [_strip(video, clips[video["video_id"]], longest) for video in shown]
+    shown = longest([video for video in data.videos if video["status"] == "done"])
+    length_s = max((float(v.get("footage_s") or 0) for v in shown), default=0.0)
+    return [_strip(video, data.strips.get(video["video_id"], ()), length_s) for video in shown]
+
+
+def longest(videos: Sequence[Row]) -> list[Row]:
+    """The `STRIPS` videos of most footage, longest first."""
+    return sorted(videos, key=lambda v: (-float(v.get("footage_s") or 0), str(v["uri"])))[:STRIPS]
 
 
 def _strip(video: Row, clips: Sequence[Row], longest: float) -> Strip:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from rushes.media.address import local_path
 from rushes.store.compact_videos import merge_videos
-from rushes.store.dealt import Dealt
 from rushes.store.fold import folded
 from rushes.store.opened import Opened
-from rushes.store.parts import MAX_DIGITS, Part, is_settled, merged_part
+from rushes.store.partition import Partition
+from rushes.store.parts import MAX_DIGITS, Part, digits_for, is_settled, merged_part
 from rushes.store.store import FEW_ROWS, Store, parquet_options
 from rushes.store.tables import FRAMES, RUNS, SEGMENTS, SIGNALS, TABLES, Table
 
@@ -111,11 +111,6 @@ def _n_rows(store: Store, part: Part) -> int:
         return opened.n_rows
 
 
-def digits_for(n_bytes: float, part_bytes: float) -> int:
-    """Digits of the buckets of so many bytes, so that none is larger than a part should be."""
-    return next((n for n in range(MAX_DIGITS) if n_bytes <= part_bytes * 16**n), MAX_DIGITS)
-
-
 def _merge_rows(store: Store, table: Table, parts: Sequence[Part], keep: Collection[str] | None) -> int:
     """Merges the parts of a table whose loose parts hold rows of many videos; gives the number of rows dropped."""
     loose, merged = [p for p in parts if not p.merged], defaultdict(list)
@@ -125,29 +120,29 @@ def _merge_rows(store: Store, table: Table, parts: Sequence[Part], keep: Collect
     if not loose and all(is_settled(some) for some in merged.values()):
         return 0
     deepest = max((len(p.prefix or "") for p in parts), default=0)
-    # rows are dealt finer than they may be merged: how large they will be is known when they are dealt
+    # rows are sorted into finer buckets than they may be merged in: how large they will be is known only then
     finest = min(MAX_DIGITS, max(deepest + bool(loose), digits_for(sum(p.size for p in parts), PART_BYTES)))
-    with Dealt(finest, by_fingerprint=True) as dealt:
-        dropped = sum(_deal(store, part, dealt, keep) for part in loose)
-        a_row = _bytes_a_row(table, dealt) if finest else 0.0
+    with Partition(finest, by_fingerprint=True) as partition:
+        dropped = sum(_sort(store, part, partition, keep) for part in loose)
+        a_row = _bytes_a_row(table, partition) if finest else 0.0
         part_bytes = min(PART_BYTES, a_row * PART_ROWS) if a_row else PART_BYTES
         coarse: list[Part] = []
         digits: dict[str, int] = {}
-        for name in sorted({bucket.partition("/")[0] for bucket in dealt.buckets()} | {str(f) for f in merged}):
-            n_rows = sum(n for bucket, n in dealt.buckets().items() if bucket.startswith(name + "/"))
+        for name in sorted({bucket.partition("/")[0] for bucket in partition.buckets()} | {str(f) for f in merged}):
+            n_rows = sum(n for bucket, n in partition.buckets().items() if bucket.startswith(name + "/"))
             n_bytes = a_row * (n_rows + sum(_n_rows(store, part) for part in merged[name]))
             digits[name] = max([digits_for(n_bytes, part_bytes), *(len(p.prefix or "") for p in merged[name])])
             digits[name] = min(digits[name], finest)
             coarse += [p for p in merged[name] if len(p.prefix or "") < digits[name]]
         for part in coarse:
-            _deal(store, part, dealt, None)
+            _sort(store, part, partition, None)
         for name, n in digits.items():
-            dropped += _merge_buckets(store, table, name, n, [p for p in merged[name] if p not in coarse], dealt)
+            dropped += _merge_buckets(store, table, name, n, [p for p in merged[name] if p not in coarse], partition)
     store.remove([*coarse, *loose])
     return dropped
 
 
-def _deal(store: Store, part: Part, dealt: Dealt, keep: Collection[str] | None) -> int:
+def _sort(store: Store, part: Part, partition: Partition, keep: Collection[str] | None) -> int:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -156,24 +151,24 @@ def _deal(store: Store, part: Part, dealt: Dealt, keep: Collection[str] | None) 
         wanted = rows if keep is None else rows.filter(pc.is_in(rows["fingerprint"], value_set=pa.array(sorted(keep), pa.string())))
         dropped += rows.num_rows - wanted.num_rows
         if wanted.num_rows:
-            dealt.add(wanted)
+            partition.add(wanted)
     return dropped
 
 
-def _merge_buckets(store: Store, table: Table, fingerprint: str, digits: int, merged: Sequence[Part], dealt: Dealt) -> int:
-    """Merges what was dealt out of one fingerprint with the merged parts there are, bucket by bucket; gives the rows dropped."""
+def _merge_buckets(store: Store, table: Table, fingerprint: str, digits: int, merged: Sequence[Part], partition: Partition) -> int:
+    """Merges the loose rows of one fingerprint with the merged parts there are, bucket by bucket; gives the rows dropped."""
     old: dict[str, list[Part]] = defaultdict(list)
     new: dict[str, list[str]] = defaultdict(list)
     for part in merged:
         old[part.prefix or ""].append(part)
-    for bucket in dealt.buckets():
+    for bucket in partition.buckets():
         if bucket.startswith(fingerprint + "/"):
             new[bucket.partition("/")[2][:digits]].append(bucket)
     dropped = 0
     for prefix in sorted(old.keys() | new.keys()):
         if prefix not in new and len(old[prefix]) == 1:
             continue
-        rows = [t for bucket in sorted(new[prefix]) for t in dealt.rows(bucket)]
+        rows = [t for bucket in sorted(new[prefix]) for t in partition.rows(bucket)]
         rows += [t for part in old[prefix] for t in store.rows(part, None)]
         data = _sorted(table, rows)
         dropped += sum(t.num_rows for t in rows) - data.num_rows
@@ -209,11 +204,11 @@ def write_merged(store: Store, table: Table, data: pa.Table, fingerprint: str, p
     return uri
 
 
-def _bytes_a_row(table: Table, dealt: Dealt) -> float:
+def _bytes_a_row(table: Table, partition: Partition) -> float:
     """Bytes of a merged row, from a sample: loose parts of a few rows are mostly footers, and their sizes say little."""
     sample: list[pa.Table] = []
-    for bucket in sorted(dealt.buckets()):
-        sample += dealt.rows(bucket)
+    for bucket in sorted(partition.buckets()):
+        sample += partition.rows(bucket)
         if sum(t.num_rows for t in sample) >= SAMPLE_ROWS:
             break
     rows: Any = _sorted(table, sample).slice(0, SAMPLE_ROWS) if sample else None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rushes.store.fold import folded
 from rushes.store.opened import Opened
-from rushes.store.parts import MAX_DIGITS, Part, is_settled, merged_part
+from rushes.store.parts import Part, digits_for, is_settled, merged_part
 from rushes.store.store import Store, parquet_options
 from rushes.store.tables import Table
 
@@ -52,8 +52,7 @@ def _merge(store: Store, table: Table, fingerprint: str, loose: Sequence[Part], 
     if not loose and is_settled(merged):
         return 0
     total = sum(p.size for p in (*loose, *merged))
-    digits = next((n for n in range(MAX_DIGITS) if total <= part_bytes * 16**n), MAX_DIGITS)
-    digits = max([digits, *(len(p.prefix or "") for p in merged)])
+    digits = max([digits_for(total, part_bytes), *(len(p.prefix or "") for p in merged)])
     coarse = [p for p in merged if len(p.prefix or "") < digits]
     old, new = _grouped(merged, digits, coarse), _grouped(loose, digits)
     prefixes = old.keys() | new.keys() | {video[:digits] for part in coarse for video in _videos(store, part)}

@@ -91,6 +91,21 @@ class Opened:
                 if rows is not None:
                     yield rows
 
+    @property
+    def n_groups(self) -> int:
+        """Number of row groups."""
+        return int(self._file.num_row_groups)
+
+    def between(self, group: int, column: str) -> tuple[Any, Any]:
+        """Least and greatest value of a column in a row group, nulls aside; (None, None) where there is none, or it is not known."""
+        stats = self._file.metadata.row_group(group).column(self._places[column]).statistics
+        return (None, None) if stats is None or not stats.has_min_max else (stats.min, stats.max)
+
+    def group(self, group: int, schema: pa.Schema, fingerprints: Sequence[str]) -> pa.Table:
+        """The rows of one row group that are of these fingerprints, with the columns of `schema`."""
+        with self._as_listed():
+            return self._matching(group, [("fingerprint", Asked(fingerprints))], schema) or schema.empty_table()
+
     def _matching(self, group: int, tests: Sequence[tuple[str, Asked]], schema: pa.Schema) -> pa.Table | None:
         mask: Any = True
         for column, asked in tests:

@@ -80,6 +80,10 @@ def is_settled(merged: Collection[Part]) -> bool:
     return len(prefixes) == len(merged) and len({len(prefix) for prefix in prefixes}) <= 1
 
 
+LAST = "\U0010ffff"
+"""Comes after every character of a name."""
+
+
 class Asked:
     """The values of a column that a reader asks for."""
 
@@ -89,7 +93,7 @@ class Asked:
 
     def any_under(self, prefix: str) -> bool:
         """Whether one of them begins so."""
-        return self.any_between(prefix, prefix + "\U0010ffff")
+        return self.any_between(prefix, prefix + LAST)
 
     def any_between(self, low: Any, high: Any) -> bool:
         """Whether one of them lies in [low, high]."""
@@ -121,6 +125,16 @@ def merged_folder(fingerprint: str, digits: int, prefix: str) -> str:
 def merged_part(fingerprint: str, prefix: str, digest: str) -> str:
     """Name of a merged part whose bytes have this SHA-256: the same rows merged again are the same file."""
     return f"{merged_folder(fingerprint, len(prefix), prefix)}/{prefix or ALL}-{digest[:20]}"
+
+
+def digits_for(n_bytes: float, part_bytes: float) -> int:
+    """Digits of the buckets of so many bytes, so that none is larger than a part should be."""
+    return next((n for n in range(MAX_DIGITS) if n_bytes <= part_bytes * 16**n), MAX_DIGITS)
+
+
+def prefixes(digits: int) -> list[str]:
+    """All first digits that a video_id can have, in order."""
+    return [f"{n:0{digits}x}" for n in range(16**digits)] if digits else [""]
 
 
 def digits_of(video_id: str | None, uri: str | None) -> str:

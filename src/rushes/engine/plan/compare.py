@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from rushes.engine.clip_columns import CLIP_COLUMNS, clip_columns
+from rushes.engine.clip_columns import clip_columns, rule_column
 from rushes.engine.plan.known import Batch
-from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import Recipe
-from rushes.store.tables import FACTS
-from rushes.verdict.many import dropped
+from rushes.verdict.arrow import dropped
+from rushes.verdict.checks import checks_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,8 +57,9 @@ def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Colle
         return out
     videos = list(uris)
     clips, measures = batch.clips(videos)
-    gone = dropped(_columns(clips, measures, batch), recipe.rules, _frame_s(clips))
-    keep = pc.invert(gone)
+    at = pc.index_in(clips["video_id"], value_set=batch.done["video_id"])
+    gone = dropped(checks_of(recipe.rules), rule_column(clips, measures, batch.done, at), clips.num_rows)
+    keep = pa.array(~gone)
     clips, measures = clips.filter(keep), measures.filter(keep)
     out.kept, out.dropped = clips.num_rows, len(gone) - clips.num_rows
     if batch.failed_clips("captions"):
@@ -81,32 +81,3 @@ def _by_video(clips: pa.Table, measures: pa.Table, batch: Batch, uris: Mapping[s
         for clip, measured in zip(clips.to_pylist(), measures.to_pylist(), strict=True)
     ]
     return {video: list(some) for video, some in groupby(rows, key=lambda row: row["video_id"])}
-
-
-def _frame_s(clips: pa.Table) -> Any:
-    """`wanted.frame_s` of many clips."""
-    import pyarrow.compute as pc
-
-    return pc.divide(clips["duration_s"], pc.max_element_wise(clips["n_frames"], 1))
-
-
-def _columns(clips: pa.Table, measures: pa.Table, batch: Batch) -> Any:
-    """What `wanted.clip_columns` gives a rule to look at, as columns: numbers and bools, None for anything else."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    done = batch.done
-    at = pc.index_in(clips["video_id"], value_set=done["video_id"])
-    measured, facts = {c.name for c in MEASURE_COLUMNS}, {c.name for c in FACTS}
-
-    def column(name: str) -> Any:
-        if name == "aspect":
-            width, height = (pc.cast(done[side].take(at), pa.float64()) for side in ("width", "height"))
-            unknown: Any = pc.equal(pc.multiply(width, height), pa.scalar(0.0))
-            return pc.if_else(unknown, pa.scalar(None, pa.float64()), pc.divide(width, height))
-        table = measures if name in measured else clips if name in CLIP_COLUMNS else done if name in facts else None
-        if table is None or pa.types.is_string(table.schema.field(name).type):
-            return None
-        return table[name].take(at) if table is done else table[name]
-
-    return column

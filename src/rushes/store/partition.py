@@ -1,4 +1,7 @@
-"""Rows of many parts, dealt into buckets through scratch files: as many rows as there are, in the memory of one hand."""
+"""Rows of many parts, sorted into buckets through scratch files.
+
+Only `MEMORY_BYTES` of rows are in memory while they are taken, and one bucket of them when they are given back.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,11 @@ from rushes.store.parts import digits_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-HAND_BYTES = 128 << 20
-"""Rows that are held in memory before they are dealt, as Arrow bytes. Sorting them takes as much again."""
+MEMORY_BYTES = 128 << 20
+"""Rows that are held in memory before they are sorted by bucket, as Arrow bytes. Sorting them takes as much again."""
 
 
-class Dealt:
+class Partition:
     """Takes tables of rows; gives them back by bucket. The rows of one bucket are to fit in memory.
 
     Args:
@@ -31,13 +34,13 @@ class Dealt:
         self.digits = digits
         self._n_rows: dict[str, int] = defaultdict(int)
         self._by_fingerprint = by_fingerprint
-        self._hand: list[pa.Table] = []
-        self._hand_bytes = 0
+        self._held: list[pa.Table] = []
+        self._held_bytes = 0
         self._places: dict[str, list[Callable[[], pa.Table]]] = defaultdict(list)
         self._stack = ExitStack()
         self._folder: Path | None = None
 
-    def __enter__(self) -> Dealt:
+    def __enter__(self) -> Partition:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -49,10 +52,10 @@ class Dealt:
 
     def add(self, rows: pa.Table) -> None:
         """Takes rows with `fingerprint` and `video_id` (and `uri` where that may be null)."""
-        self._hand.append(rows)
-        self._hand_bytes += rows.nbytes
-        if self._hand_bytes >= HAND_BYTES:
-            self._deal()
+        self._held.append(rows)
+        self._held_bytes += rows.nbytes
+        if self._held_bytes >= MEMORY_BYTES:
+            self._sort()
 
     def buckets(self) -> dict[str, int]:
         """Bucket -> number of rows, of what was taken until now."""
@@ -60,21 +63,21 @@ class Dealt:
         return self._n_rows
 
     def _settle(self) -> None:
-        if self._hand:
-            self._deal(to_disk=self._folder is not None)
+        if self._held:
+            self._sort(to_disk=self._folder is not None)
 
     def rows(self, bucket: str) -> list[pa.Table]:
         """The rows of one bucket: `ab`, or `1a2b3c4d/ab` by fingerprint."""
         self._settle()
         return [place() for place in self._places.get(bucket, ())]
 
-    def _deal(self, *, to_disk: bool = True) -> None:
-        """Sorts the hand by bucket; into a scratch file with one batch a bucket unless it is the only hand."""
+    def _sort(self, *, to_disk: bool = True) -> None:
+        """Sorts the rows in memory by bucket; writes them to a scratch file, one batch a bucket, unless all rows fit in memory."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        rows = pa.concat_tables(self._hand, promote_options="default")
-        self._hand, self._hand_bytes = [], 0
+        rows = pa.concat_tables(self._held, promote_options="default")
+        self._held, self._held_bytes = [], 0
         rows = rows.append_column("bucket", self._buckets(rows))
         rows = rows.take(pc.sort_indices(rows, sort_keys=[("bucket", "ascending")])).combine_chunks()
         counts: Any = pc.value_counts(rows["bucket"])

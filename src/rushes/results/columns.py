@@ -1,0 +1,83 @@
+"""The declared columns of what readers see: the same for every store, empty ones too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rushes.engine.clip_columns import ASPECT, CLIP_COLUMNS
+from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
+from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, FACTS, FILES, MEASURES, VIDEOS, Table, schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Names = tuple[tuple[str, str], ...]
+"""Pairs: the name that readers see, the column of the table."""
+
+
+def _same(*names: str) -> Names:
+    return tuple((name, name) for name in names)
+
+
+MEASURES_SEEN = tuple(c.name for c in MEASURE_COLUMNS)
+FACTS_SEEN = tuple(c.name for c in FACTS if c.name not in CLIP_COLUMNS)
+"""What the container says of a clip's video. Its `duration_s` and `time_base` give way to the clip's own."""
+JOINED: dict[str, tuple[Table, Names]] = {
+    "clips": (CLIPS, _same(*CLIP_COLUMNS)),
+    "videos": (VIDEOS, _same("uri", *FACTS_SEEN, "extra")),
+    "measures": (MEASURES, _same(*MEASURES_SEEN)),
+    "captions": (
+        CAPTIONS,
+        (
+            ("caption", "text"), ("caption_fields", "fields"), ("caption_model", "model"),
+            *_same("prompt_id", "prompt_tokens", "completion_tokens", "seconds", "tries", "finish_reason"),
+        ),
+    ),
+    "files": (FILES, _same("clip_uri")),
+    "errors": (ERRORS, _same("error_type", "error", "mend")),
+}  # fmt: skip
+"""The tables that a clip is joined from, and the columns that each gives. `errors` are those of captions that failed for good."""
+CAPTION_FAILED = "caption_failed"
+OF_CAPTION = ("caption", "caption_fields", "caption_model")
+OF_ERROR = ("error_type", "error", "mend")
+CLIPS_SEEN = (
+    "clip_id", "video_id", "uri", "start_pts", "end_pts", "time_base", "start_s", "end_s", "duration_s", "n_frames", "start_kind",
+    "end_kind", "mode", *FACTS_SEEN, ASPECT.name, "verdict", "reasons", *MEASURES_SEEN, *OF_CAPTION, "clip_uri", *OF_ERROR, "extra",
+)  # fmt: skip
+"""The columns of `rushes.open(store).clips()`; `extra` is the manifest's other columns as a JSON object."""
+CAPTIONS_SEEN = (
+    "clip_id", "text", "model", "prompt_id", "prompt_tokens", "completion_tokens", "seconds", "tries", "finish_reason", *OF_ERROR,
+)  # fmt: skip
+VIDEOS_SEEN = (
+    "video_id", "uri", "status", "error_type", "error", "mend", "container", "codec", "width", "height", "fps", "footage_s", "decoded_s",
+    "n_frames", "n_corrupt", "mode", "size_bytes", "has_audio", "creation_time", "location", "extra",
+)  # fmt: skip
+COUNTED = ("n_shots", "n_clips")
+ERRORS_SEEN = ("stage", "key", "video_id", "uri", "start_s", "end_s", "error_type", "error", "mend", "attempt", "permanent")
+
+
+def joined_schema() -> pa.Schema:
+    """Arrow schema of clips before they are judged."""
+    import pyarrow as pa
+
+    fields = []
+    for name, (table, names) in JOINED.items():
+        full = schema(table, MEASURE_COLUMNS if name == "measures" else ())
+        fields += [pa.field(seen, full.field(own).type) for seen, own in names]
+    return pa.schema([*fields, pa.field(ASPECT.name, pa.float64()), pa.field(CAPTION_FAILED, pa.bool_())])
+
+
+def videos_schema() -> pa.Schema:
+    """Arrow schema of videos with the number of their shots and clips."""
+    import pyarrow as pa
+
+    full = schema(VIDEOS)
+    return pa.schema([full.field(name) for name in VIDEOS_SEEN] + [pa.field(name, pa.int64()) for name in COUNTED])
+
+
+def errors_schema() -> pa.Schema:
+    """Arrow schema of failed attempts; `at` is when the row was written."""
+    import pyarrow as pa
+
+    full = schema(ERRORS)
+    return pa.schema([full.field(name) for name in ERRORS_SEEN] + [pa.field("at", full.field("written_at").type)])

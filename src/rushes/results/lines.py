@@ -1,0 +1,68 @@
+"""Rows of the commands' JSON, made from Arrow tables a batch at a time. The shapes are those of docs/contract.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from rushes.results.columns import MEASURES_SEEN, OF_CAPTION, OF_ERROR
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Row = dict[str, Any]
+
+BATCH_ROWS = 1024
+"""Rows that are Python objects at once."""
+CLIP_HEAD = (
+    "clip_id", "video_id", "uri", "start_pts", "end_pts", "time_base", "start_s", "end_s", "duration_s", "n_frames", "width", "height",
+    "mode", "fps", "aspect", "bit_rate", "codec", "container", "has_audio", "creation_time", "location", "verdict", "reasons",
+)  # fmt: skip
+LINE_COLUMNS = frozenset({*CLIP_HEAD, *MEASURES_SEEN, *OF_CAPTION, "clip_uri", *OF_ERROR, "extra"})
+"""The columns that `clip_line` looks at."""
+CAPTION = {
+    "clip_id": "clip_id", "text": "caption", "model": "caption_model", "prompt_id": "prompt_id", "prompt_tokens": "prompt_tokens",
+    "completion_tokens": "completion_tokens", "seconds": "seconds", "tries": "tries", "finish_reason": "finish_reason",
+    "error_type": "error_type", "error": "error", "mend": "mend",
+}  # fmt: skip
+"""Name in a row of captions -> column of the judged clips."""
+
+
+def rows_of(table: pa.Table, line: Callable[[Row], Row]) -> Iterator[Row]:
+    """The rows of a table as Python objects in a shape, `BATCH_ROWS` at a time."""
+    for batch in table.to_batches(max_chunksize=BATCH_ROWS):
+        yield from map(line, batch.to_pylist())
+
+
+def clip_line(clip: Row) -> Row:
+    """A judged clip as `clips --json` shows it."""
+    fields, extra = clip["caption_fields"], clip["extra"]
+    return {name: clip[name] for name in CLIP_HEAD} | {
+        "measures": {name: clip[name] for name in MEASURES_SEEN},
+        "scores": {},
+        "caption": clip["caption"],
+        "caption_fields": json.loads(fields) if fields else None,
+        "caption_model": clip["caption_model"],
+        "clip_uri": clip["clip_uri"],
+        "error": clip["error"],
+        "mend": clip["mend"],
+        "extra": json.loads(extra) if extra else {},
+    }
+
+
+def caption_line(clip: Row) -> Row:
+    """A judged clip as a row of captions; of a failed one only the clip and the error."""
+    if clip["verdict"] == "failed":
+        return {name: clip[own] if name in ("clip_id", "error_type", "error", "mend") else None for name, own in CAPTION.items()}
+    return {name: clip[own] for name, own in CAPTION.items()}
+
+
+def video_line(video: Row) -> Row:
+    """A video as `videos --json` shows it."""
+    return video | {"extra": json.loads(video["extra"]) if video["extra"] else {}}
+
+
+def error_line(error: Row) -> Row:
+    """A failed attempt as `errors --json` shows it."""
+    return error | {"at": error["at"].isoformat()}

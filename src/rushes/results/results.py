@@ -1,0 +1,197 @@
+"""A store under one recipe, as the commands show it. Pure reading; rows come batch by batch, and verdicts are computed on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from rushes.engine.clip_columns import RULE_COLUMNS
+from rushes.engine.fingerprints import Fingerprints, fingerprints
+from rushes.engine.lease import holder
+from rushes.errors import StoreError
+from rushes.recipe import Recipe
+from rushes.results.columns import CAPTION_FAILED
+from rushes.results.judged import judged
+from rushes.results.lines import LINE_COLUMNS, caption_line, clip_line, error_line, rows_of, video_line
+from rushes.results.reader import Reader
+from rushes.results.runs import Row, run_row
+from rushes.store.store import Store
+from rushes.store.tables import RUNS, VIDEOS
+from rushes.verdict.arrow import outcomes
+from rushes.verdict.checks import Check, check_columns, checks_of, columns_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LEAST_DIGITS = 8
+"""A clip is named by so many digits of its clip_id at least."""
+DIGITS = frozenset("0123456789abcdef")
+
+
+class Results:
+    """A store under one recipe.
+
+    Args:
+        store: the store.
+        recipe: None: the newest run's.
+
+    Raises:
+        StoreError: no run has written here, or the recipe needs rows that no run has made.
+        RecipeError: a rule looks at a column that nothing makes.
+    """
+
+    def __init__(self, store: Store, recipe: Recipe | None = None) -> None:
+        self.store = store
+        if recipe is None:
+            if not self._run_rows:
+                raise StoreError(f"no run has written to {store.root} yet", step="store", mend=f"rushes run FOOTAGE --out {store.root}")
+            recipe = Recipe.model_validate_json(self._run_rows[-1]["recipe"])
+        self.recipe = recipe
+        check_columns(recipe.rules, RULE_COLUMNS)
+        self.checks: tuple[Check, ...] = checks_of(recipe.rules)
+        self.prints = self._as_made(recipe)
+        self._demand_rows()
+        self.reader = Reader(store, self.prints)
+
+    @cached_property
+    def _run_rows(self) -> list[Row]:
+        rows: list[Row] = self.store.read(RUNS).to_pylist()
+        return sorted(rows, key=lambda row: (row["started_at"], row["run_id"]))
+
+    def _as_made(self, recipe: Recipe) -> Fingerprints:
+        """The fingerprints of a recipe. Of stages in which it is like the newest run's, those under which that run made its rows: another
+        release may have made them, and they are there to be seen until the next run makes them anew.
+        """
+        prints = fingerprints(recipe)
+        if not self._run_rows:
+            return prints
+        newest, ours = self._run_rows[-1], prints.as_dict()
+        alike = fingerprints(Recipe.model_validate_json(newest["recipe"])).as_dict()
+        recorded = json.loads(newest["counts"])["fingerprints"]
+        return Fingerprints({stage: recorded[stage] if alike.get(stage) == value else value for stage, value in ours.items()})
+
+    def _demand_rows(self) -> None:
+        made = {f for row in self._run_rows for f in json.loads(row["counts"])["fingerprints"].values()}
+        for stage, fingerprint in self.prints.as_dict().items():
+            if fingerprint not in made and stage not in ("frames", "files"):  # clips and verdicts are made from neither
+                raise StoreError(
+                    f"{self.store.root} holds no rows of {stage} under this recipe (fingerprint {fingerprint})", step="store",
+                    mend="run first: rushes run with the same recipe; only rules can change without a run",
+                )  # fmt: skip
+
+    def clip_tables(self, videos: Sequence[str] | None = None, *, names: Collection[str] | None = None) -> Iterator[pa.Table]:
+        """All clips with their verdicts as Arrow tables (`judged.judged`), one a range of videos; inside one by uri and time.
+
+        Args:
+            videos: only clips of these few, by video_id, as one table.
+            names: only these columns, those that rules look at, `verdict` and `reasons`; default: all.
+        """
+        needed = None if names is None else {*names, *columns_of(self.checks), CAPTION_FAILED}
+        if videos is not None:
+            yield judged(self.reader.clips_of(videos, needed), self.checks)
+            return
+        for prefix in self.reader.ranges():
+            found = self.reader.clips(prefix, needed)
+            if found.num_rows:
+                yield judged(found, self.checks)
+
+    def clips(self) -> Iterator[Row]:
+        """The contract's `clips --json`, in the order of `clip_tables`."""
+        for clips in self.clip_tables(names=LINE_COLUMNS):
+            yield from rows_of(clips, clip_line)
+
+    def captions(self) -> Iterator[Row]:
+        """Captions of the clips that are not dropped, those that were made and those that failed for good."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        for clips in self.clip_tables():
+            told = pc.or_(clips["caption"].is_valid(), pc.equal(clips["verdict"], pa.scalar("failed")))
+            yield from rows_of(clips.filter(told), caption_line)
+
+    def videos(self) -> Iterator[Row]:
+        """The contract's `videos --json`: one row a uri, range by range, inside one by uri."""
+        for prefix in self.reader.ranges():
+            yield from rows_of(self.reader.videos(prefix), video_line)
+
+    def errors(self) -> Iterator[Row]:
+        """Failed attempts under the recipe, newest last."""
+        yield from rows_of(self.reader.errors(), error_line)
+
+    def runs(self) -> list[Row]:
+        """The contract's `runs --json`, oldest first."""
+        lease = holder(self.store) if any(row["status"] == "running" for row in self._run_rows) else None
+        return [run_row(row, lease) for row in self._run_rows]
+
+    def manifest_names(self) -> dict[str, str]:
+        """The manifest's other columns, by name: "number" where all values are numbers or bools, else "text"."""
+        kinds: dict[str, str] = {}
+        seen: set[str | None] = {None}
+        for extra in self.reader.manifest_columns():
+            if extra not in seen:
+                seen.add(extra)
+                for name, value in json.loads(str(extra)).items():
+                    number = value is None or isinstance(value, int | float)
+                    kinds[name] = "number" if number and kinds.get(name, "number") == "number" else "text"
+        return kinds
+
+    def explain(self, what: str) -> list[Row]:
+        """Why a clip, or each clip of a video, is kept, dropped or failed: every rule with value and bounds.
+
+        Args:
+            what: a clip_id (or its first 8 digits or more), or a uri.
+
+        Raises:
+            StoreError: nothing by that name.
+        """
+        names = {what, os.path.abspath(what)}
+        found = self.reader.find_clips(what) if len(what) >= LEAST_DIGITS and set(what) <= DIGITS else []
+        videos = sorted({video for _, video in found}) or self.reader.videos_of(names)
+        chosen = {clip for clip, _ in found} or None
+        out = self._explained(videos, chosen) if videos else []
+        out = out or self._explained_videos(names)
+        if not out:
+            raise StoreError(
+                f"{self.store.root} knows no clip or video {what!r}",
+                step="explain",
+                mend="`rushes videos` and `rushes clips` list what there is",
+            )
+        return out
+
+    def _explained(self, videos: Sequence[str], chosen: set[str] | None) -> list[Row]:
+        out = []
+        for clips in self.clip_tables(videos):
+            keys = ("clip_id", "uri", "start_s", "end_s", "verdict", "error", "mend")
+            for at, row in enumerate(clips.select(keys).to_pylist()):
+                if chosen is None or row["clip_id"] in chosen:
+                    out.append(row | {"rules": outcomes(self.checks, clips.slice(at, 1).column, 0)})
+        return out
+
+    def _explained_videos(self, names: set[str]) -> list[Row]:
+        """What became of uris that show no clip of their own: they failed, are duplicates, or hold no shot."""
+        now = {(row["uri"], row["video_id"]) for row in self.reader.current_of(names).to_pylist()}
+        rows = self.store.read(VIDEOS, fingerprints=[self.prints.scan], only={"uri": names}).to_pylist()
+        return [
+            {"clip_id": None, "uri": row["uri"], "verdict": "failed" if row["status"] == "failed" else None, "status": row["status"]}
+            | {"error": row["error"], "mend": row["mend"], "rules": []}
+            for row in rows
+            if (row["uri"], row["video_id"]) in now
+        ]
+
+
+def sampled(tables: Iterator[pa.Table], n: int) -> pa.Table | None:
+    """As many as `n` clips, the same ones each time, spread over the store: those of the smallest clip_id, which is a hash.
+
+    Only they and one range of clips are in memory. None where there is no clip.
+    """
+    import pyarrow as pa
+
+    best: pa.Table | None = None
+    for clips in tables:
+        both = clips if best is None else pa.concat_tables([best, clips])
+        best = both.sort_by("clip_id").slice(0, n).combine_chunks()
+    order: Any = [("uri", "ascending"), ("start_pts", "ascending"), ("clip_id", "ascending")]
+    return None if best is None else best.sort_by(order)

@@ -1,0 +1,73 @@
+"""The view `curated`: clips as readers of Rushes see them under a recipe, verdicts and reasons among them, in DuckDB's SQL alone."""
+
+from __future__ import annotations
+
+from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
+from rushes.results.columns import CLIPS_SEEN, JOINED, OF_CAPTION, OF_ERROR
+from rushes.results.results import Results
+from rushes.scan.one_pass import signal_columns
+from rushes.store.views import Extra, duckdb_views
+from rushes.verdict import sql
+
+NEWEST = "ORDER BY written_at DESC, run_id DESC) = 1"
+
+
+def all_views(results: Results) -> str:
+    """SQL that creates one view a table, and `curated`."""
+    return f"{duckdb_views(results.store, declared(results))}\n{curated_view(results, 'curated')}"
+
+
+def declared(results: Results) -> Extra:
+    """The declared columns of open-ended tables under the recipe."""
+    return {"measures": MEASURE_COLUMNS, "signals": signal_columns(results.recipe)}
+
+
+def curated_view(results: Results, name: str, *, clips: str = "clips") -> str:
+    """SQL that creates the view of judged clips, over the views of the tables.
+
+    Args:
+        results: the store under the recipe whose fingerprints and rules the view carries.
+        name: of the view.
+        clips: name of the view of the table `clips`.
+    """
+    prints = results.prints.as_dict()
+    of = {stage: sql.text(prints.get(stage, "")) for stage in ("scan", "shots", "measures", "captions", "files")}
+    columns = [f"{short}.{sql.name(own)} AS {sql.name(seen)}" for table, short in SHORT.items() for seen, own in JOINED[table][1]]
+    shown = [_shown(column) for column in CLIPS_SEEN]
+    sides = ["CAST(v.width AS DOUBLE)", "CAST(v.height AS DOUBLE)"]
+    return f"""CREATE OR REPLACE VIEW {sql.name(name)} AS
+WITH current AS (
+  SELECT * FROM videos WHERE fingerprint = {of["scan"]} QUALIFY row_number() OVER (PARTITION BY uri {NEWEST}
+), source AS (
+  SELECT * FROM current WHERE status = 'done' QUALIFY row_number() OVER (PARTITION BY video_id {NEWEST}
+), failure AS (
+  SELECT * FROM errors WHERE stage = 'captions' AND permanent AND fingerprint = {of["captions"]}
+  QUALIFY row_number() OVER (PARTITION BY key {NEWEST}
+), joined AS (
+  SELECT {", ".join(columns)},
+    CASE WHEN v.width * v.height <> 0 THEN {sides[0]} / {sides[1]} END AS aspect,
+    e.key IS NOT NULL AND t.clip_id IS NULL AS caption_failed
+  FROM {sql.name(clips)} c
+  JOIN measures m ON m.clip_id = c.clip_id AND m.fingerprint = {of["measures"]}
+  JOIN source v ON v.video_id = c.video_id
+  LEFT JOIN captions t ON t.clip_id = c.clip_id AND t.fingerprint = {of["captions"]}
+  LEFT JOIN files f ON f.clip_id = c.clip_id AND f.fingerprint = {of["files"]}
+  LEFT JOIN failure e ON e.key = c.clip_id
+  WHERE c.fingerprint = {of["shots"]}
+), reasoned AS (
+  SELECT *, {sql.reasons(results.checks)} AS reasons FROM joined
+), judged AS (
+  SELECT *, {sql.verdict("reasons", "caption_failed")} AS verdict FROM reasoned
+)
+SELECT {", ".join(shown)} FROM judged;"""
+
+
+SHORT = {"clips": "c", "videos": "v", "measures": "m", "captions": "t", "files": "f", "errors": "e"}
+"""What a joined table is called inside the view."""
+
+
+def _shown(column: str) -> str:
+    name = sql.name(column)
+    if column in (*OF_CAPTION, "clip_uri"):
+        return f"CASE WHEN verdict <> 'dropped' THEN {name} END AS {name}"
+    return f"CASE WHEN verdict = 'failed' THEN {name} END AS {name}" if column in OF_ERROR else name
