@@ -109,7 +109,7 @@ def test_the_verdict_of_a_store_follows_the_rules_asked_for(reel_store: Path) ->
 def test_a_store_of_an_older_release_is_seen_as_it_was_made(reel_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A release that raises the code version of the scan changes all fingerprints; what is there stays readable until the next run."""
     before, rules = seen(reel_store).clips(), "rules.too_short.min=100"
-    monkeypatch.setattr("rushes.engine.fingerprints.SCAN_VERSION", 10**6)
+    monkeypatch.setattr("rushes.engine.stages.SCAN_VERSION", 10**6)
     assert seen(reel_store).clips() == before
     assert list(Results(Store.open(str(reel_store), {})).videos()) == seen(reel_store).videos() != []
     assert all(c["verdict"] == "dropped" for c in seen(reel_store, rules).clips()), "rules apply as ever"

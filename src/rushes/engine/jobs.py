@@ -216,6 +216,11 @@ def error_stage(job: VideoJob) -> str:
     return "recut" if isinstance(job, Recut) else stage_of(job)
 
 
+def log_stage(job: VideoJob) -> str:
+    """What the log calls a job: the stage for work on clips, else its kind."""
+    return job.stage if isinstance(job, Clips) else job.kind
+
+
 def before(job: VideoJob) -> int:
     """Failed attempts at a job by earlier runs."""
     attempts = job.scan.attempts if isinstance(job, Segment | Stitch) else job.attempts

@@ -63,7 +63,8 @@ class Local:
         """See `Executor`."""
         if stage == "captions":
             return AHEAD * self.slots(stage)
-        return SUBMITTED * self.slots(stage)
+        limit = 0 if stage in ("scan", "identify") else resources(self._recipe, stage).concurrency
+        return min(SUBMITTED * self.slots(stage), limit or SUBMITTED * self.slots(stage))
 
     def slots(self, stage: str) -> int:
         """See `Executor`."""

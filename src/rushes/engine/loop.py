@@ -163,7 +163,7 @@ class Loop:
         self._executor.check()
         self._tally.under_way = dict(self._executor.decoding())
         self._tally.scans_submitted = min(self._flying.get("scan", 0), self._executor.slots("scan"))
-        self._tally.capacity = {name: self._executor.slots(name) for name in ("scan", *(s.name for s in self._stages))}
+        self._tally.capacity = {name: self._executor.slots(name) for name in ("scan", "shots", *(s.name for s in self._stages))}
         self._executor.show(self._tally)
         self._watch()
 
@@ -248,7 +248,8 @@ class Loop:
                 raise CannotGoOn(f"the engine failed: {words}", step="run", mend=mend) from error
 
     def _of_dead(self, tried: _Try, died: WorkerDied) -> Outcome | None:
-        tried.losses += not died.blame
+        of_no_video = isinstance(tried.job, Caption | Identify)
+        tried.losses += of_no_video or not died.blame
         too_often = tried.losses > LOSSES
         if isinstance(tried.job, Caption | Identify):
             if too_often:

@@ -8,6 +8,7 @@ child.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -37,6 +38,8 @@ LOOK_EVERY_S = 1.0
 IDLE_S = 5.0
 """How long a worker process keeps its child without a job, and how often a job looks whether its run still holds the store: when the head
 of a cluster is gone, nobody tells the processes of other nodes that the driver has ended."""
+GPUS = "CUDA_VISIBLE_DEVICES"
+"""Environment variable by which Ray tells a task which GPUs it has."""
 STOP_WITHIN_S = 3.0
 """How long a cancelled task may take to end by itself before its process is ended."""
 
@@ -80,7 +83,10 @@ class OnRay:
 
     def room(self, stage: str) -> int:
         """See `Executor`."""
-        return (AHEAD if stage == "captions" else SUBMITTED) * self.slots(stage)
+        limit = resources(self._recipe, stage).concurrency
+        if stage == "captions":
+            return AHEAD * limit
+        return min(SUBMITTED * self.slots(stage), limit or SUBMITTED * self.slots(stage))
 
     def slots(self, stage: str) -> int:
         """See `Executor`. One where the cluster has not what a job takes: a task that waits is what an autoscaler sees."""
@@ -222,18 +228,23 @@ class _Held:
         self._collector = collect()
         self._worker = Worker(setup, Failures(setup, store), threading.Event())
         self._working = threading.Lock()
+        self._gpus = os.environ.get(GPUS)
         self._idle: threading.Timer | None = None
 
     def do(self, job: VideoJob, attempt: Attempt) -> Outcome:
         """One attempt. The child ends with it where the attempt is cut short, and when there is no other job for `IDLE_S`."""
         if self._idle is not None:
             self._idle.cancel()
+        if self._gpus != os.environ.get(GPUS):  # Ray gave this process another GPU than its child was started with
+            self._worker.kill()
+            self._gpus = os.environ.get(GPUS)
         with self._working:
+            outcome = None
             try:
                 outcome = self._worker.do(job, attempt, lambda _seconds: self._run_holds_the_store())
-            except BaseException:  # cancelled (KeyboardInterrupt), or the run has lost the store
-                self._worker.kill()
-                raise
+            finally:
+                if outcome is None:  # cancelled (KeyboardInterrupt), or the run has lost the store
+                    self._worker.kill()
         self._idle = threading.Timer(IDLE_S, self._end_child)
         self._idle.daemon = True
         self._idle.start()

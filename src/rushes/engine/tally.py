@@ -67,7 +67,7 @@ class Tally:
         """Counts as the contract's `runs --json` has them."""
         names = (
             "videos_found", "videos_scanned", "videos_reused", "videos_failed", "videos_duplicate", "clips_kept", "clips_dropped",
-            "clips_failed", "frames_encoded", "captions_made", "captions_pending", "caption_requests", "bytes_read",
+            "clips_failed", "frames_encoded", "files_made", "captions_made", "captions_pending", "caption_requests", "bytes_read",
         )  # fmt: skip
         with self._lock:
             found: dict[str, Any] = {name: int(self.counts[name]) for name in names}

@@ -27,6 +27,7 @@ from rushes.engine.jobs import (
     VideoJob,
     error_stage,
     key_of,
+    log_stage,
     video_of,
 )
 from rushes.engine.machine import cores, memory_bytes
@@ -90,9 +91,9 @@ class Failures:
         self._write(job, failure, attempt, permanent=permanent, final=not again)
         who = {"key": video.video_id, "uri": video.uri, "error_type": failure.error_type, "attempt": attempt.number}
         if again:
-            note("video tried again", run_id=self._run_id, stage=job.kind, level="warning", **who)
+            note("video tried again", run_id=self._run_id, stage=log_stage(job), level="warning", **who)
             return Outcome(failure=failure, again=True)
-        note("video failed", run_id=self._run_id, stage=job.kind, level="warning", error=failure.what, permanent=permanent, **who)
+        note("video failed", run_id=self._run_id, stage=log_stage(job), level="warning", error=failure.what, permanent=permanent, **who)
         counts = {"footage_s": decoded_s, "decoded_s": decoded_s, "videos_failed": 1.0, "bytes_read": float(video.size or 0)}
         if isinstance(job, Recut | Clips):  # it was counted before
             counts["videos_scanned" if isinstance(job, Clips) and job.scanned else "videos_reused"] = -1.0
@@ -153,10 +154,10 @@ class Worker:
         if isinstance(job, Segment) or answer.division is not None:
             return answer
         if answer.note:
-            note("scanned whole", run_id=self._run_id, stage=job.kind, key=video.video_id, uri=video.uri, note=answer.note)
+            note("scanned whole", run_id=self._run_id, stage=log_stage(job), key=video.video_id, uri=video.uri, note=answer.note)
         decoded_s, kept, dropped = (answer.counts.get(name) for name in ("decoded_s", "clips_kept", "clips_dropped"))
         note(
-            "video done", run_id=self._run_id, stage=job.kind, key=video.video_id, uri=video.uri,
+            "video done", run_id=self._run_id, stage=log_stage(job), key=video.video_id, uri=video.uri,
             decoded_s=decoded_s, clips_kept=kept, clips_dropped=dropped,
         )  # fmt: skip
         return answer
@@ -171,7 +172,7 @@ class Worker:
             answer = self._child.do({"job": IN_CHILD.dump_python(job, mode="json")}, uri=uri, progress=progress)
         except (HangError, MemoryError_, CrashError) as error:
             kind = type(error).__name__.rstrip("_")
-            note("child ended", run_id=self._run_id, stage=job.kind, level="warning", uri=uri, error_type=kind)
+            note("child ended", run_id=self._run_id, stage=log_stage(job), level="warning", key=key_of(job), uri=uri, error_type=kind)
             return Failure.of(error)
         return FAILURE.validate_python(answer["error"]) if "error" in answer else OUTCOME.validate_python(answer["done"])
 
