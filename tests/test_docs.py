@@ -24,9 +24,10 @@ from rushes.captions.prompts import BUILT_IN
 from rushes.captions.request import Fault
 from rushes.cli import app
 from rushes.engine.clip_columns import RULE_COLUMNS
-from rushes.engine.fingerprints import Fingerprints, fingerprints
+from rushes.engine.fingerprints import fingerprints
+from rushes.engine.stages import STAGES
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
-from rushes.recipe import PROFILES, RULES, Recipe, Rule, ScanSettings
+from rushes.recipe import PROFILES, RESOURCES, RULES, Recipe, Rule, ScanSettings, StageResources
 from rushes.records import Column
 from rushes.results.views import all_views
 from rushes.scan.meters import all_columns
@@ -138,13 +139,14 @@ def test_every_error_and_its_exit_code_are_told() -> None:
 
 def sections_of_the_recipe() -> dict[str, type[BaseModel]]:
     found = {name: field.annotation for name, field in Recipe.model_fields.items()}
-    return {name: kind for name, kind in found.items() if isinstance(kind, type) and issubclass(kind, BaseModel)} | {"rules.NAME": Rule}
+    sections = {name: kind for name, kind in found.items() if isinstance(kind, type) and issubclass(kind, BaseModel)}
+    return sections | {"rules.NAME": Rule, "resources.STAGE": StageResources}
 
 
 def keys_told(name: str) -> list[Row]:
     """The lines of a section's first table: key, type, default, meaning, made anew."""
     text = section(page("recipe.md"), f"## `[{name}]`")
-    return rows(text.split("\n\nDefault rules.")[0])
+    return rows(re.split(r"\n\nDefaults? (?:rules|of each stage)\.", text)[0])
 
 
 def default_of(cell: str) -> object:
@@ -200,7 +202,7 @@ def test_what_a_key_makes_anew(name: str) -> None:
     before = fingerprints(WANTS_ALL)
     told = {row[0]: row[4] for row in keys_told(name)}
     data = WANTS_ALL.model_dump()
-    there = data["rules"]["too_short"] if name == "rules.NAME" else data[name]
+    there = {"rules.NAME": data["rules"]["too_short"], "resources.STAGE": data["resources"]["scan"]}.get(name) or data[name]
     for key, field in sections_of_the_recipe()[name].model_fields.items():
         kept = there[key]
         if (value := other(key, kept, field.annotation)) is None:
@@ -208,7 +210,7 @@ def test_what_a_key_makes_anew(name: str) -> None:
         there[key] = value
         after = fingerprints(Recipe.parse(data))
         there[key] = kept
-        changed = [stage for stage in Fingerprints.__slots__ if getattr(before, stage) != getattr(after, stage)]
+        changed = [stage.name for stage in STAGES if before.of(stage.name) != after.of(stage.name)]
         assert told[key] == (", ".join(changed) or "nothing"), key
 
 
@@ -222,6 +224,13 @@ def test_default_rules_and_profiles_are_as_told() -> None:
     assert told == there
     settings = [[row[0], row[1].strip("`"), default_of(row[2])] for row in rows(section(page("recipe.md"), "## Profiles"))]
     assert settings == [[p, f"{s}.{k}", v] for p, table in PROFILES.items() for s, keys in table.items() for k, v in keys.items()]
+
+
+def test_default_resources_are_as_told() -> None:
+    text = section(page("recipe.md"), "## `[resources.STAGE]`")
+    told = {row[0]: [float(cell) for cell in row[1:]] for row in rows(text) if row[0] in RESOURCES}
+    keys = list(StageResources.model_fields)
+    assert told == {stage: [needs[key] for key in keys] for stage, needs in RESOURCES.items()}
 
 
 @pytest.mark.parametrize("path", PAGES, ids=IDS)
@@ -243,9 +252,8 @@ def test_prompts_and_failures_of_captions_are_all_told() -> None:
 
 
 def test_every_fingerprint_is_told() -> None:
-    assert [row[0] for row in rows(section(page("resume.md"), "## Fingerprints"))[: len(Fingerprints.__slots__)]] == list(
-        Fingerprints.__slots__
-    )
+    told = [row[0] for row in rows(section(page("resume.md"), "## Fingerprints"))[: len(STAGES)]]
+    assert told == [stage.name for stage in STAGES]
 
 
 # Tables and numbers

@@ -89,9 +89,9 @@ class ClipSettings(_Section):
 
 
 class EngineSettings(_Section):
-    """Where the plan runs."""
+    """Where jobs are done."""
 
-    runner: Literal["native", "ray"] = Field("native", description="native: Daft's runner on this machine; ray: Daft on a Ray cluster")
+    runner: Literal["native", "ray"] = Field("native", description="native: jobs are done by processes of this machine; ray: jobs are tasks of a Ray cluster")
     ray_address: str = Field("auto", description="the cluster: auto (the one this process is on), local (a cluster of this machine alone), or host:port")
     metrics_port: int = Field(0, ge=0, le=65535, description="the run answers Prometheus at this port; 0: none; needs the extra rushes[metrics]")
     segment_s: float = Field(60.0, ge=0, description="footage longer than twice this is scanned in segments of about this length, in parallel; 0: never; seconds")

@@ -1,4 +1,6 @@
-"""What runs jobs: this machine (`local.py`) or a Ray cluster (`ray.py`). The loop in `loop.py` knows no more of it than this."""
+"""What an executor promises. It runs jobs, on this machine (`local.py`) or on a Ray cluster (`ray.py`); the loop in `loop.py` uses nothing
+else of it.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,12 @@ from rushes.engine.tally import Tally
 
 
 class WorkerDied(Exception):
-    """The process that worked on a job is gone, and nobody knows what came of the job.
+    """The process that worked on a job has died before it gave an outcome. Rows of the job may be durable or not.
 
     Args:
         why: what is known of its end.
-        blame: the job may be the cause, such as by taking all memory: the end counts as an attempt. Not so where the whole machine went, or
-            where the process had not begun with the job.
+        blame: the job may be the cause, such as by taking all memory, so the death counts as an attempt. False where the whole machine was
+            lost, or where the process had not begun with the job.
     """
 
     def __init__(self, why: str, *, blame: bool) -> None:
@@ -41,7 +43,7 @@ class Executor(Protocol):
         ...
 
     def room(self, stage: str) -> int:
-        """Jobs of a stage that may be in the executor's hands at once: more than can be at work, so that no worker waits for the next."""
+        """Jobs of a stage that may be submitted and not ended at once: more than can be at work, so that no worker waits for the next."""
         ...
 
     def slots(self, stage: str) -> int:
@@ -53,10 +55,10 @@ class Executor(Protocol):
         ...
 
     def check(self) -> None:
-        """Looks whether what the executor runs on is there.
+        """Checks that the machine or the cluster on which the jobs run can be reached.
 
         Raises:
-            CannotGoOn: it is not.
+            CannotGoOn: it cannot.
         """
         ...
 
@@ -65,7 +67,7 @@ class Executor(Protocol):
         ...
 
     def stop(self) -> None:
-        """Gives up everything: jobs that wait do not begin, and those at work end soon, by their own choice or not."""
+        """Gives up all jobs: those that wait do not begin, and those at work are ended within seconds."""
         ...
 
     def close(self) -> None:

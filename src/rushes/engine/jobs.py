@@ -65,7 +65,8 @@ class Scan:
     Attributes:
         present: stages of videos whose rows are there already: they are not written again.
         attempts: failed attempts by earlier runs: key of the video or of one of its segments (`errors.key`) -> number.
-        settled: stage of clips -> clips of this video that have its row, or never will, however they were cut.
+        settled: stage of clips -> ids of clips of this video for which the stage has nothing to do: their row is in the store, or the stage
+            failed for good on them. They may come from other shots: the id of a clip depends on its span alone.
         failed_captions: of these, clips whose caption failed for good.
     """
 
@@ -79,7 +80,7 @@ class Scan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recut:
-    """Shots and measures anew from stored signals; the video is not opened. `facts`: its row of `videos`. Else as `Scan`."""
+    """Shots and measures anew from stored signals; the video is not opened. `facts`: its row of `videos`. The rest: see `Scan`."""
 
     kind: Literal["recut"] = "recut"
     video: Video
@@ -146,7 +147,8 @@ class Caption:
 
     Attributes:
         clip: its columns, so that the captioner reads nothing but frames.
-        round: 0; in each later round of a run, after the server was away, one more: the server is then asked anew whether it is there.
+        round: how often this run has planned captions again because the server was away, from 0. At each new number the captioner asks at
+            once whether the server is there.
     """
 
     kind: Literal["caption"] = "caption"
@@ -156,7 +158,7 @@ class Caption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A file whose content is not known yet; `place`: its number among those asked for."""
+    """A file whose `video_id` is not known yet; `place`: its index in the list that `Identifier.read` was given."""
 
     place: int
     address: str
@@ -165,7 +167,7 @@ class File:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identify:
-    """Reads who some files are: their `video_id`."""
+    """Computes the `video_id` of some files, from up to 4 MiB of each."""
 
     kind: Literal["identify"] = "identify"
     files: tuple[File, ...]
@@ -182,8 +184,8 @@ def video_of(job: VideoJob) -> Video:
 
 
 def key_of(job: VideoJob) -> str:
-    """What an attempt at a job is recorded under, in the column `key` of `errors`. Segments, and their joining, are tried each for
-    itself.
+    """The column `key` of a job's rows of `errors`. Attempts are counted by key, so those at each segment of a video, and at joining the
+    segments, have numbers of their own.
     """
     video_id = video_of(job).video_id
     match job:
@@ -212,7 +214,7 @@ def stage_of(job: Job) -> str:
 
 
 def error_stage(job: VideoJob) -> str:
-    """What an attempt at a job is recorded under, in the column `stage` of `errors`."""
+    """The column `stage` of a job's rows of `errors`."""
     return "recut" if isinstance(job, Recut) else stage_of(job)
 
 
@@ -243,14 +245,14 @@ class Outcome:
         counts: what the attempt adds to the run's counts, see `tally.Tally`.
         busy: stage -> seconds that it was busy.
         failure: why it failed; None where it did not.
-        again: the failure may be tried again in this run: it is no last attempt, and the worker died of it.
+        again: the job is to be submitted again in this run: a process died during this attempt, and it was not the last one.
         kept: columns of the video's clips that the rules keep, for the stages of clips; empty where no such stage is wanted.
         facts: the video's row of `videos`, for stages that open it again.
         division: the video is long: nothing was decoded, and its segments are to be scanned instead.
         refused: a segment that cannot be joined to its neighbours: the video is to be scanned whole.
-        pending: a clip that is left without a caption, since the server is away.
+        pending: the clip is left without a caption, since the server is away.
         identities: of `Identify`: place -> video_id, or why the file could not be read.
-        note: something to be told of in the log, such as why a video is scanned whole.
+        note: something for the log, such as why a video is scanned whole.
         events: log events of the process that did it, where that is not the driver.
     """
 

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SUBMITTED = 2
-"""Jobs in the hands of the threads, as a multiple of the children: a child that ends a job finds the next one."""
+"""Jobs that the threads have at once, as a multiple of the children, so that a child that ends a job finds the next one."""
 
 
 class Local:
-    """The executor of this machine. What it needs of threads, children and loops it makes when the first job wants it.
+    """The executor of this machine. It starts threads, children and the event loop of captions when a job first needs them.
 
     Args:
         setup: the run.

@@ -1,8 +1,8 @@
 """The one loop of a run: it keeps a bounded window of jobs with the executor, counts what came of each, and submits what follows from it.
 
-A job is counted when its outcome arrives, which is when its rows are durable. A worker that dies is an attempt at the job that it held,
-recorded, and the job is submitted again; a machine that goes is none. The loop ends when nothing is wanted any more, or when it is told to
-stop.
+A job is counted when its outcome arrives, which is when its rows are durable. When a worker dies, this counts as an attempt at the job that
+it held: it is recorded, and the job is submitted again. When a whole machine is lost, it does not count. The loop ends when no job is left,
+or when the run is to stop.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from rushes.media.guard import Stopped
 LOOK_EVERY_S = 0.2
 """How often the loop looks whether it is to stop, and shows how far the run has come."""
 WAITING = 1024
-"""Clips that may wait for later stages while videos are decoded: as columns, about 2 kB each. With fewer, the bursts in which a video's
-clips come would make decoding and captioning wait for each other."""
+"""Jobs of later stages that may wait while further videos are begun; the columns of a clip take about 2 kB. All clips of a video come at
+once, so with a much smaller number decoding and captioning would wait for each other."""
 LOSSES = 10
 """Times that a job may lose the machine it is on before it is failed: a job that takes whole machines with it must end, too."""
 WORDS = 400
@@ -117,7 +117,7 @@ class Loop:
         """Does the jobs, and all that follows from them; gives how many captions are left pending.
 
         Args:
-            sources: jobs of the plan, made as they are asked for. Jobs of one source are begun in order; sources do not wait for each
+            sources: jobs of the plan, each made when the loop takes it. Jobs of one source are begun in order; sources do not wait for each
             other.
 
         Raises:

@@ -17,7 +17,7 @@ PROC = Path("/proc")
 
 
 def myself() -> dict[str, Any]:
-    """The present process as plain data: host, place (boot and namespaces; "" where the system does not tell), pid, started."""
+    """The present process as plain data: host, place (boot and namespaces; "" where the system does not say), pid, started."""
     pid = os.getpid()
     return {"host": platform.node(), "place": place(), "pid": pid, "started": _started(pid)}
 

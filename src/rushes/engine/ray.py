@@ -1,9 +1,8 @@
-"""Jobs on a Ray cluster, and nothing else of the project knows Ray.
+"""Jobs on a Ray cluster. Only this file and `ray_cluster.py` import Ray.
 
 Each job is a task of its own with `max_retries=0`, named after what it does (`scan`, `segment`, `cut` ...), or a call of the one captioner,
-an actor (`caption`). Ray places it by the CPUs, GPUs and memory that its stage states, asks an autoscaler for nodes while tasks wait, tells
-when a worker or a node died, and ends everything when the driver dies. What a worker process of Ray keeps between tasks is one guarded
-child.
+an actor (`caption`). Ray places it by the CPUs, GPUs and memory that its stage states, asks an autoscaler for nodes while tasks wait,
+reports when a worker or a node died, and ends all tasks when the driver dies. A worker process of Ray keeps a guarded child between tasks.
 """
 
 from __future__ import annotations
@@ -32,12 +31,13 @@ from rushes.recipe import Recipe, StageResources
 from rushes.store.store import Store
 
 SUBMITTED = 2
-"""Jobs in Ray's hands, as a multiple of what the cluster can do at once: nodes never wait, and an autoscaler sees that more would help."""
+"""Tasks submitted and not ended, as a multiple of what the cluster can do at once: no node waits for the driver, and an autoscaler sees
+that more nodes would help."""
 LOOK_EVERY_S = 1.0
 """How often the driver asks what the cluster has: a node that joins gets work within this time."""
 IDLE_S = 5.0
 """How long a worker process keeps its child without a job, and how often a job looks whether its run still holds the store: when the head
-of a cluster is gone, nobody tells the processes of other nodes that the driver has ended."""
+of a cluster is gone, the processes of other nodes do not learn from Ray that the driver has ended."""
 GPUS = "CUDA_VISIBLE_DEVICES"
 """Environment variable by which Ray tells a task which GPUs it has."""
 STOP_WITHIN_S = 3.0
@@ -100,7 +100,7 @@ class OnRay:
         return min(n, needs.concurrency or n)
 
     def decoding(self) -> Mapping[str, float]:
-        """See `Executor`: a task says nothing before it ends."""
+        """See `Executor`: nothing is known of a task before it ends."""
         return {}
 
     def check(self) -> None:
@@ -124,7 +124,7 @@ class OnRay:
         self._stopped = True
 
     def _is_there(self) -> bool:
-        """Whether the cluster is; calls of Ray would wait for one that is gone."""
+        """Whether the cluster can be reached. If not, calls of Ray would block."""
         try:
             check()
         except CannotGoOn:
@@ -150,7 +150,7 @@ class OnRay:
             ray.kill(self._captioner)
 
     def _look(self) -> None:
-        """Asks again and again what the cluster has, from a thread of its own: the call waits for a head that is gone."""
+        """Asks every `LOOK_EVERY_S` what the cluster has; in a thread of its own, since the call blocks when the head is away."""
         import ray
 
         while not self._over.wait(LOOK_EVERY_S):
@@ -166,7 +166,7 @@ class OnRay:
         return self._captioner
 
     def _future(self, ref: Any, actor: Any = None) -> Future[Outcome]:
-        """A task's outcome to come, with Ray's ways to die in our words."""
+        """The future of a task or call, in which Ray's errors about dead processes have become `WorkerDied` or `Stopped`."""
         out: Future[Outcome] = Future()
 
         def take(theirs: Future[Any]) -> None:
@@ -190,7 +190,7 @@ class OnRay:
 
 
 def name_of(job: Job) -> str:
-    """The name that a job bears on Ray's dashboard: the stage's for clips, else its kind."""
+    """The name of a job on Ray's dashboard: for stages of clips the one in the list of stages, else the kind of job."""
     stage = stage_of(job)
     return next((s.job for s in STAGES if s.name == stage and s.row == "clip"), job.kind)
 
@@ -257,7 +257,7 @@ class _Held:
 
 
 _HELD: dict[str, _Held] = {}
-"""By run; a process of Ray's serves one."""
+"""What this process keeps, by run id. A worker process of Ray serves one driver, so it has one entry at most."""
 
 
 def do_job(setup: Setup, job: VideoJob, attempt: Attempt) -> Outcome:
@@ -267,7 +267,7 @@ def do_job(setup: Setup, job: VideoJob, attempt: Attempt) -> Outcome:
 
 
 def read_identities(job: Identify, options: dict[str, Any]) -> Outcome:
-    """One task: who some files are."""
+    """One task: computes the `video_id` of some files."""
     return identify(job, options)
 
 

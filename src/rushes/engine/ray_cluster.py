@@ -29,16 +29,17 @@ HEAD_S = 30.0
 """How long the head may be out of reach, which a restarted one with a store of its own for its state is not. After 60 s Ray's client would
 end the driver itself, with exit code 1 (`gcs_rpc_server_reconnect_timeout_s`)."""
 RAYLET_S = 3.0
-"""The same of the raylet of the driver's node, which never comes back: Ray ends its driver, with exit code 1, when the head has noticed,
-after some 10 s; and decoding children 4 s later (measured)."""
+"""How long the raylet of the driver's node may be out of reach. It never comes back: Ray ends the driver, with exit code 1, when the head
+has noticed, after some 10 s; and decoding children 4 s later (measured)."""
 GRACE_S = 5.0
 """How long a run may then take to end in good order."""
 LOOK_EVERY_S = 1.0
 """How often the driver looks whether they are there, and how long it waits for a connection."""
 NAMESPACE = "rushes"
 _FORSAKEN = threading.Event()
-"""Set when a task did not end with its run, such as one on a node that is dead but not yet called so: Ray's client would end the process
-with exit code 1 when it is asked after it was disconnected. So the process ends connected, which for the cluster comes to the same."""
+"""Set when a task has not ended with its run, such as one on a node that is dead and that Ray does not call dead yet. This process must
+then not disconnect, since Ray's client ends a process with exit code 1 when a thread uses it after that. It ends while connected, which is
+the same for the cluster."""
 _JOINING = ThreadPoolExecutor(1, thread_name_prefix="ray")
 """A thread that lives as long as this process: the kernel ends the processes of a local cluster with the thread that started them."""
 QUIET = {"DAFT_ANALYTICS_ENABLED": "0", "DO_NOT_TRACK": "true", "DAFT_PROGRESS_BAR": "0", "RAY_USAGE_STATS_ENABLED": "0"}
@@ -218,7 +219,7 @@ class Watch:
         return None
 
     def check(self) -> None:
-        """Says what the thread has seen.
+        """Checks that the thread has reached both lately.
 
         Raises:
             CannotGoOn: one of the two takes no connection any more.

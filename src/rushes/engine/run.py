@@ -1,4 +1,4 @@
-"""A run: plan, then do what is missing until nothing is wanted that is not present, and keep count."""
+"""A run: it plans, does the jobs that are missing, counts what came of them, and writes the row of the table `runs`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from rushes.verdict.checks import check_columns
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a run came to.
+    """The result of a run.
 
     `status` is "finished" or "interrupted"; a run that could not go on raises instead.
     """
@@ -118,7 +118,7 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a run was asked for; see `run`."""
+    """The arguments of a run; see `run`."""
 
     args: tuple[str, ...]
     recipe: Recipe

@@ -1,4 +1,4 @@
-"""The caption server as the driver sees it: is it there?"""
+"""Whether the caption server of a recipe is there, as the driver asks it before and during a run."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def busy_shares(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 def bottleneck(row: Mapping[str, Any]) -> str | None:
-    """The stage that holds the run up, as far as shares tell: children (their stages together) or captions; None before any work."""
+    """The stage with the largest busy share, which holds the run up: children (their stages together) or captions; None before any work."""
     shares = busy_shares(row)
     inside = {stage: share for stage, share in shares.items() if stage in IN_CHILDREN}
     groups = {stage: share for stage, share in shares.items() if stage not in IN_CHILDREN}

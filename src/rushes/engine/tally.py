@@ -14,12 +14,13 @@ class Tally:
 
     Attributes:
         counts: videos_found, videos_scanned, videos_reused, videos_failed, videos_duplicate, clips_kept, clips_dropped, clips_failed,
-            captions_made, caption_requests, captions_pending, frames_encoded, footage_s, decoded_s, bytes_read.
+            captions_made, files_made, caption_requests, captions_pending, frames_encoded, footage_s, decoded_s, bytes_read; and NAME_made
+            of any other stage of clips.
         busy_s: stage -> busy seconds: CPU time of scan, shots and files, time in flight of captions.
         under_way: job -> seconds decoded so far, of the videos and segments that are being decoded, where that is known.
         scans_submitted: videos and segments that the cluster may be decoding, where `under_way` is not known.
         errors: type of error -> failed videos and captions.
-        capacity: stage -> how many rows of it can be under way at once, so that busy_s / (wall_s x capacity) is its busy share.
+        capacity: stage -> how many jobs of it can be at work at once, so that busy_s / (wall_s x capacity) is its busy share.
     """
 
     def __init__(self) -> None:

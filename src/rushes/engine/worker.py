@@ -44,7 +44,7 @@ from rushes.store.tables import ERRORS, VIDEOS
 
 MODULE = "rushes.engine.work.child"
 MAY_PASS = (CrashError.__name__, WorkerLost.__name__)
-"""Failures that are tried again in the same run: what died of a file once may not die of it twice."""
+"""Types of failure after which the same run tries again: a process that died while it worked on a file may live through the next try."""
 
 
 def worker_count(recipe: Recipe) -> int:
@@ -70,7 +70,7 @@ class Failures:
         self._buffer = Buffer(store, [(VIDEOS, ()), (ERRORS, ())])
 
     def record(self, job: VideoJob, failure: Failure, attempt: Attempt, *, decoded_s: float = 0.0) -> Outcome:
-        """What came of a failed attempt; its rows are durable when this returns.
+        """Records a failed attempt and gives its outcome. The rows are durable when this returns.
 
         Args:
             job: what was tried.

@@ -1,7 +1,7 @@
-"""Who new files are: up to 4 MiB of each are read, by jobs like any other, and what was learnt is kept while reading goes on.
+"""Identities of new files: their `video_id` is computed from up to 4 MiB of each, by jobs like any other, and recorded meanwhile.
 
-A million files are terabytes to read. So a run on Ray shares them among the nodes, and a run that takes long over it writes what it knows
-into the table `identities`: one that is killed meanwhile, or before these videos are scanned, does not read them again.
+A million files are terabytes to read. So a run on Ray shares them among the nodes, and a run that reads for long writes the identities into
+the table `identities`: if it is killed meanwhile, or before these videos are scanned, the next run does not read them again.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from rushes.store.store import Store, now
 from rushes.store.tables import IDENTITIES
 
 KEEP_EVERY_S = 10.0
-"""Seconds of reading after which what was learnt is written, and again after each such time. A run that takes less over it writes none."""
+"""Seconds of reading after which the identities are written, and again after each such time. A run that reads for less writes none."""
 TELL_EVERY_S = 10.0
-"""How often a person is shown how far reading has come, as often as of the run after it."""
+"""How often a line for people says how far reading has come, seconds: as often as lines about the run that follows."""
 SPREAD_ABOVE = 1000
 """More new files than these are shared among the nodes of a cluster; so few are 4 GB at most, 43 s at 100 MB/s."""
 
 
 class Keeper:
-    """Writes what a run learns of files into the table `identities`, every `KEEP_EVERY_S`.
+    """Writes the identities that a run has read into the table `identities`, every `KEEP_EVERY_S`.
 
     It writes before the run holds the lease, and needs none: each part has a name of its own and is never written anew, its rows say what
     was read and nothing of what is done, and two runs that read one file say the same of it. The store is made by the first write.
@@ -59,7 +59,7 @@ class Keeper:
         self._since, self._begun = time.monotonic(), False
 
     def take(self, item: Footage, video: str) -> None:
-        """Takes what was learnt of a file, for the next write. Without a stamp nobody could tell whether the file is still the same."""
+        """Takes a file's identity for the next write. A file without a stamp is left out: no run could see whether it has changed."""
         if item.stamp:
             row = {"uri": item.uri, "video_id": video, "size_bytes": item.size, "stamp": item.stamp}
             self._rows.append(Stamp(self._run_id, now()).on(row, identity_fingerprint()))
@@ -93,7 +93,7 @@ class Keeper:
 
 
 class Identifier:
-    """Reads who files are.
+    """Reads the identities of files.
 
     Args:
         recipe: the recipe.

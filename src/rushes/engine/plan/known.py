@@ -235,7 +235,7 @@ class Batch:
         return {key for s, key, fingerprint in self.permanent if (s, fingerprint) == (stage, self._prints.get(stage))}
 
     def clip_ids(self, stage: str, videos: Sequence[str]) -> pa.Table:
-        """`clip_id` and `video_id` of the videos' clips that have a caption or a file, or of which that failed for good."""
+        """`clip_id` and `video_id` of the videos' clips that have the row of a stage, or on which the stage failed for good."""
         import pyarrow as pa
 
         have = self._read(stage, videos).select(["clip_id", "video_id"])

@@ -30,7 +30,7 @@ ASSUMED_JPEG_BYTES = 0.12
 
 @dataclass(slots=True)
 class Source:
-    """One uri of a run: who it is, and what there is to do about it.
+    """One uri of a run: its file, its `video_id`, and what there is to do about it.
 
     `status` is "todo" (some stage lacks rows), "reused", "duplicate" or "failed"; `failure` is why it failed, and `known` that an earlier
     run found so.

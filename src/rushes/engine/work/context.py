@@ -31,7 +31,7 @@ class Context:
 
     Attributes:
         recipe, prints, store, run_id: of the run. The store lets this process write only while the run holds its lease.
-        tick: tells the guard that the job is alive, where no footage is decoded.
+        tick: shows the guard that the job is alive, where no footage is decoded.
     """
 
     def __init__(self, setup: Setup) -> None:

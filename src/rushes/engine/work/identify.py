@@ -1,4 +1,4 @@
-"""Who files are: up to 4 MiB of each are read."""
+"""Identities of files: up to 4 MiB of each are read."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def facts_row(facts: VideoFacts) -> dict[str, Any]:
 
 
 def scanned_row(scan: Scan, cpu_s: float) -> dict[str, Any]:
-    """What `videos` says of a scanned video, besides who it is."""
+    """What `videos` says of a scanned video, besides uri and identity."""
     return {
         **facts_row(scan.facts), "status": "done", "mode": scan.mode, "footage_s": scan.footage_s, "decoded_s": scan.footage_s,
         "n_frames": len(scan.pts), "n_packets": scan.n_packets, "n_corrupt": scan.n_corrupt, "n_repaired_pts": scan.n_repaired_pts,

@@ -118,8 +118,8 @@ def segment(context: Context, job: Segment, progress: Progress) -> Outcome:
 
 @dataclass(slots=True)
 class _Read:
-    """What reading the segments of a video brought up: their CPU time, the seconds of footage that this run decoded of them, and why the
-    last one read cannot be used.
+    """What was found while the segments of a video were read: their CPU time, the seconds of footage that this run decoded of them, and why
+    the last one read cannot be used.
     """
 
     cpu_s: float = 0.0
