@@ -247,21 +247,8 @@ def runs(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, set_
     if as_json:
         _lines(rows)
     else:
-        table(
-            rows,
-            (
-                "run_id",
-                "status",
-                "wall_s",
-                "videos_found",
-                "videos_scanned",
-                "videos_failed",
-                "clips_kept",
-                "clips_dropped",
-                "captions_made",
-                "decoded_s",
-            ),
-        )
+        counts = ("videos_found", "videos_scanned", "videos_failed", "clips_kept", "clips_dropped", "captions_made", "decoded_s")
+        table(rows, ("run_id", "status", "wall_s", *counts))
 
 
 @app.command()

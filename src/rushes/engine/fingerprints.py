@@ -20,6 +20,9 @@ class Fingerprints:
 
     by_stage: Mapping[str, str]
 
+    def __hash__(self) -> int:
+        return hash(tuple(self.by_stage.items()))
+
     def of(self, stage: str) -> str | None:
         """The fingerprint of a stage; None where it is not wanted."""
         return self.by_stage.get(stage)
