@@ -58,6 +58,9 @@ class Results:
 
     @cached_property
     def _run_rows(self) -> list[Row]:
+        return self._read_runs()
+
+    def _read_runs(self) -> list[Row]:
         rows: list[Row] = self.store.read(RUNS).to_pylist()
         return sorted(rows, key=lambda row: (row["started_at"], row["run_id"]))
 
@@ -123,8 +126,10 @@ class Results:
 
     def runs(self) -> list[Row]:
         """The contract's `runs --json`, oldest first."""
-        lease = holder(self.store) if any(row["status"] == "running" for row in self._run_rows) else None
-        return [run_row(row, lease) for row in self._run_rows]
+        rows, lease = self._run_rows, None
+        if any(row["status"] == "running" for row in rows):
+            lease, rows = holder(self.store), self._read_runs()  # in this order: one that ends meanwhile has not crashed
+        return [run_row(row, lease) for row in rows]
 
     def manifest_names(self) -> dict[str, str]:
         """The manifest's other columns, by name: "number" where all values are numbers or bools, else "text"."""
