@@ -20,7 +20,6 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
-from rushes.engine.lease import Lease
 from rushes.errors import StorageError, StoreBusy
 from rushes.media import storage
 from rushes.records import Column
@@ -29,6 +28,7 @@ from rushes.store import compact_videos
 from rushes.store.buckets import Buckets
 from rushes.store.compact import compact, digits_for, sweep
 from rushes.store.frames import FrameWriter
+from rushes.store.lease import Lease
 from rushes.store.opened import Opened
 from rushes.store.parts import Asked, Part, merged_folder, merged_part, video_part
 from rushes.store.store import LOOKS, Store, steadily

@@ -18,10 +18,10 @@ import pytest
 from footage import render
 from object_server import object_server
 from pictures import film
-from rushes.engine import process
-from rushes.engine.lease import Lease, holder
 from rushes.errors import StoreBusy
 from rushes.media.guard import Stopped
+from rushes.store import process
+from rushes.store.lease import Lease, holder
 from rushes.store.store import Store, now
 from stores import SRC, command, go, rows_of, seen, settings_of, start
 from test_conditional import options_of
@@ -142,7 +142,7 @@ def test_a_store_taken_over_is_written_no_more(films: Path, tmp_path: Path) -> N
     """Another's lease over the run's own, as after a sleep of the machine: the run ends with 3 at its next write or heartbeat."""
     out = tmp_path / "store"
     program = (
-        "import sys; from rushes.engine import lease; lease.BEAT_S, lease.EXPIRY_S = 0.2, 30;"
+        "import sys; from rushes.store import lease; lease.BEAT_S, lease.EXPIRY_S = 0.2, 30;"
         "lease.Lease.__init__.__kwdefaults__.update(beat_s=0.2, expiry_s=30); from rushes.cli import main; main()"
     )
     words = [sys.executable, "-W", "ignore", "-c", program, "run", str(films), "--out", str(out), *settings_of(*QUICK)]
@@ -288,7 +288,7 @@ def test_a_process_that_slept_finds_its_lease_lost_before_it_writes(store: Store
 
 RACER = """
 import sys, threading, time
-from rushes.engine.lease import Lease
+from rushes.store.lease import Lease
 from rushes.errors import StoreBusy
 from rushes.store.store import Store
 options = eval(sys.argv[2])

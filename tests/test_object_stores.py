@@ -27,7 +27,6 @@ from typer.testing import CliRunner
 from footage import render
 from pictures import film
 from rushes.cli import app
-from rushes.engine.quarantine import quarantined
 from rushes.errors import Failure, FootageError, ProbeError, StorageError, StoreError, VideoError
 from rushes.media import faults, remote, storage
 from rushes.media.cut import ClipSpan, cut_clips
@@ -35,6 +34,7 @@ from rushes.media.decode import Decoder
 from rushes.media.guard import resident_bytes
 from rushes.media.identity import video_id
 from rushes.media.probe import facts_of, open_container, video_stream
+from rushes.quarantine import quarantined
 from rushes.recipe import Recipe
 from rushes.records import Span
 from rushes.scan.one_pass import scan

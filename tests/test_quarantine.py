@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from rushes.engine.jobs import FAILURE
-from rushes.engine.quarantine import quarantined
 from rushes.errors import _CLASSES, CannotGoOn, DecodeError, Failure, RushesError, StorageError, VideoError
+from rushes.quarantine import quarantined
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from footage import Clip, render
 from pictures import film
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Attempt, Division, Outcome, Scan, Segment, Setup, Stitch, Video, VideoJob
-from rushes.engine.lease import Lease, holder
 from rushes.engine.work.child import perform
 from rushes.engine.work.context import Context
 from rushes.engine.work.segments import forget, present
@@ -24,6 +23,7 @@ from rushes.measures.clip import COLUMNS
 from rushes.media.identity import video_id
 from rushes.recipe import Recipe
 from rushes.scan.one_pass import signal_columns
+from rushes.store.lease import Lease, holder
 from rushes.store.store import Store
 from rushes.store.tables import CLIPS, FRAMES, MARKS, MEASURES, SEGMENTS, SIGNALS, VIDEOS
 

@@ -164,8 +164,8 @@ def compact(
         StoreBusy: a run, or another `compact`, is writing to it.
     """
     from rushes.engine.fingerprints import identity_fingerprint
-    from rushes.engine.lease import Lease
     from rushes.store import compact as merging
+    from rushes.store.lease import Lease
     from rushes.store.store import now
 
     found = results(store, recipe=recipe, storage=storage)

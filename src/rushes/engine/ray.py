@@ -17,7 +17,6 @@ from typing import Any
 
 from rushes.engine.executor import WorkerDied
 from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Setup, VideoJob, stage_of
-from rushes.engine.lease import OwnerCheck
 from rushes.engine.ray_cluster import NAMESPACE, check, forsake
 from rushes.engine.stages import STAGES, resources
 from rushes.engine.tally import Tally
@@ -28,6 +27,7 @@ from rushes.errors import CannotGoOn
 from rushes.log import collect
 from rushes.media.guard import Stopped
 from rushes.recipe import Recipe, StageResources
+from rushes.store.lease import OwnerCheck
 from rushes.store.store import Store
 
 SUBMITTED = 2

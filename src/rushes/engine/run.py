@@ -15,7 +15,6 @@ from rushes.engine.clip_columns import RULE_COLUMNS
 from rushes.engine.executor import Executor
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Caption, Setup
-from rushes.engine.lease import Lease
 from rushes.engine.local import Local
 from rushes.engine.loop import Loop
 from rushes.engine.metrics import served
@@ -33,6 +32,7 @@ from rushes.log import note
 from rushes.media.guard import Stopped
 from rushes.recipe import Recipe
 from rushes.store.buffer import Buffer
+from rushes.store.lease import Lease
 from rushes.store.store import Store, now
 from rushes.store.tables import ERRORS, VIDEOS
 from rushes.verdict.checks import check_columns

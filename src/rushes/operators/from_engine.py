@@ -3,9 +3,9 @@
 from rushes.engine.clip_columns import ASPECT, RULE_COLUMNS, clip_columns, clip_reasons, even_pts, second
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import FAILURE, Video
-from rushes.engine.quarantine import quarantined
 from rushes.engine.work.rows import Series, Stamp, clip_rows, facts_row
 from rushes.engine.work.same_file import SameFile
+from rushes.quarantine import quarantined
 
 __all__ = [
     "ASPECT",

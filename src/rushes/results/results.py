@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from rushes.engine.clip_columns import RULE_COLUMNS
 from rushes.engine.fingerprints import Fingerprints, fingerprints
-from rushes.engine.lease import holder
 from rushes.errors import StoreError
 from rushes.recipe import Recipe
 from rushes.results.columns import CAPTION_FAILED
@@ -18,6 +17,7 @@ from rushes.results.judged import judged
 from rushes.results.lines import LINE_COLUMNS, caption_line, clip_line, error_line, rows_of, video_line
 from rushes.results.reader import Reader
 from rushes.results.runs import Row, run_row
+from rushes.store.lease import holder
 from rushes.store.store import Store
 from rushes.store.tables import RUNS, VIDEOS
 from rushes.verdict.arrow import outcomes

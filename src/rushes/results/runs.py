@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from rushes.engine.lease import EXPIRY_S
+from rushes.store.lease import EXPIRY_S
 from rushes.store.store import now
 
 Row = dict[str, Any]

@@ -14,13 +14,13 @@ from collections import OrderedDict
 from rushes.captions import Answer, Request, make_engine, needs
 from rushes.engine.clip_columns import even_pts, second
 from rushes.engine.jobs import Caption, Columns, Outcome, Setup
-from rushes.engine.lease import OwnerCheck
 from rushes.engine.stages import resources
 from rushes.engine.work.rows import Stamp, attempt_row
 from rushes.errors import Failure, ServerError
 from rushes.log import note
 from rushes.recipe import Recipe
 from rushes.store.buffer import Buffer
+from rushes.store.lease import OwnerCheck
 from rushes.store.store import Store, now
 from rushes.store.tables import CAPTIONS, ERRORS
 

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from rushes.engine.jobs import FAILURE, IN_CHILD, OUTCOME, SETUP, Clips, Outcome, Recut, Scan, Segment, VideoJob
-from rushes.engine.quarantine import quarantined
 from rushes.engine.work.context import Context, Progress
 from rushes.engine.work.scan import recut
 from rushes.engine.work.segments import join, scan_or_divide, segment
 from rushes.errors import Failure
 from rushes.media.guard import serve
+from rushes.quarantine import quarantined
 
 
 class Jobs:

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 from rushes.engine.jobs import Setup, Video
-from rushes.engine.lease import OwnerCheck
 from rushes.engine.stages import STAGES
 from rushes.engine.work.rows import Rows, Stamp
 from rushes.engine.work.same_file import SameFile
@@ -19,6 +18,7 @@ from rushes.records import Column
 from rushes.scan.one_pass import signal_columns
 from rushes.store.buffer import Buffer
 from rushes.store.frames import FrameWriter
+from rushes.store.lease import OwnerCheck
 from rushes.store.store import Store, now
 from rushes.store.tables import CLIPS, ERRORS, MARKS, MEASURES, VIDEOS, Table
 

@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from rushes.engine.jobs import File, Identify, Outcome
 from rushes.engine.machine import cores
-from rushes.engine.quarantine import quarantined
 from rushes.errors import Failure
 from rushes.media.identity import video_id
 from rushes.media.storage import Options
+from rushes.quarantine import quarantined
 
 THREADS_PER_CORE = 4
 """Files that are read at once: reading is mostly waiting for a disk or a server."""

@@ -19,13 +19,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from rushes.engine.process import dead, myself
-from rushes.engine.quarantine import quarantined
 from rushes.errors import Failure, StoreBusy
 from rushes.log import note
 from rushes.media.conditional import Version, conditional
 from rushes.media.error_translation import write_error
 from rushes.media.guard import Stopped
+from rushes.quarantine import quarantined
+from rushes.store.process import dead, myself
 from rushes.store.store import Store, now
 
 FILE = "lease.json"
