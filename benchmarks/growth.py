@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -44,19 +44,21 @@ WORK_S = 10.0
 """From the joining of a node to its first decoding child, at most: the run asks every second what the cluster has; then Ray starts a Python
 process there, and that one a child, each of which imports its libraries."""
 LOOK_EVERY_S = 0.1
-STARTED_S = 60.0
+STARTED_S = 120.0
+RUN_S = 400.0
+"""Longest that Ray may take to start, and a run to end."""
 SIDE = (640, 360)
 VIDEO_S = 10
-SETTINGS = ("scan.workers=0", "captions.engine=none")
+SETTINGS = ("scan.workers=0", "captions.engine=none", "resources.scan.memory_gib=0")
+"""Tasks state a CPU and no memory: the fake provider's nodes cannot state how much memory they have."""
 DISABLED = {"AUTOSCALER_UPDATE_INTERVAL_S": "1", "RAY_FAKE_CLUSTER": "1", "RAY_AUTH_MODE": "disabled"}
 """Ray's variables for the fake provider, which hands no token to its nodes."""
-NODE_GIB = 4
 
 
 def config(port: int) -> dict[str, object]:
     """The autoscaler's configuration: up to `NODES` nodes of one CPU."""
     kinds = {
-        "worker": {"resources": {"CPU": 1, "memory": NODE_GIB << 30}, "node_config": {}, "min_workers": 0, "max_workers": NODES},
+        "worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": NODES},
         "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
     }
     commands = ("setup", "initialization", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
@@ -145,20 +147,32 @@ def listens(port: int) -> bool:
     return False
 
 
-def run_of(footage: Path, out: Path, address: str, **env: str) -> subprocess.Popen[str]:
-    """Starts a run on a cluster."""
-    return start("run", footage, "--out", out, "--ray", address, *settings_of(*SETTINGS), **env)
-
-
-def finished(run: subprocess.Popen[str]) -> None:
-    """Waits for a run.
+@contextmanager
+def running(footage: Path, out: Path, address: str) -> Iterator[Callable[[], bool]]:
+    """A run on a cluster, for the length of a block, which asks with what it is given whether the run goes on.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: the run failed, or took longer than `RUN_S`.
     """
-    _, words = run.communicate()
-    if run.returncode:
-        raise RuntimeError(f"the run ended with {run.returncode}: {words}")
+    deadline = time.monotonic() + RUN_S
+    with start("run", footage, "--out", out, "--ray", address, *settings_of(*SETTINGS)) as run:
+
+        def goes_on() -> bool:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the run did not end within {RUN_S:g} s")
+            time.sleep(LOOK_EVERY_S)
+            return run.poll() is None
+
+        try:
+            yield goes_on
+            while goes_on():
+                pass
+            if run.returncode:
+                raise RuntimeError(f"the run ended with {run.returncode}: {run.communicate()[1]}")
+        finally:
+            if run.poll() is None:
+                run.kill()
+            run.communicate()
 
 
 def nodes_of(address: str) -> Iterator[list[dict[str, object]]]:
@@ -183,17 +197,15 @@ def grow(footage: Path, out: Path) -> tuple[list[float], list[float]]:
         if next(nodes):
             raise RuntimeError("the cluster has CPUs before there is a task")
         head = {*held.raylets()}
-        run = run_of(footage, out, held.address)
         waits, joined, at_work = None, list[float](), dict[int, float]()
-        while run.poll() is None:
-            now = time.monotonic()
-            waits = waits or (now if any((out / "runs").glob("*.parquet")) else None)
-            joined += [now] * (len(next(nodes)) - len(joined))
-            for raylet in held.busy() - head - at_work.keys():
-                at_work[raylet] = now
-            time.sleep(LOOK_EVERY_S)
+        with running(footage, out, held.address) as goes_on:
+            while goes_on():
+                now = time.monotonic()
+                waits = waits or (now if any((out / "runs").glob("*.parquet")) else None)
+                joined += [now] * (len(next(nodes)) - len(joined))
+                for raylet in held.busy() - head - at_work.keys():
+                    at_work[raylet] = now
         nodes.close()
-        finished(run)
     if waits is None:
         raise RuntimeError("the run wrote no row of its own")
     return [at - waits for at in joined], [busy - at for at, busy in zip(joined, sorted(at_work.values()), strict=False)]
@@ -205,19 +217,16 @@ def join(footage: Path, out: Path) -> float:
     Raises:
         RuntimeError: it got no work.
     """
-    with cluster() as nodes:
-        run = run_of(footage, out, nodes.address)
+    with cluster() as nodes, running(footage, out, nodes.address) as goes_on:
         before = {*nodes.raylets.values()}
-        while run.poll() is None and not any((out / "marks").glob("*.parquet")):
-            time.sleep(LOOK_EVERY_S)
+        while goes_on() and not any((out / "marks").glob("*.parquet")):
+            pass
         nodes.add_node()
         joined, seconds = time.monotonic(), None
         [new] = {*nodes.raylets.values()} - before
-        while run.poll() is None and seconds is None:
+        while goes_on() and seconds is None:
             if any(parent_of(worker) == new for worker in nodes.workers()):
                 seconds = time.monotonic() - joined
-            time.sleep(LOOK_EVERY_S)
-        finished(run)
     if seconds is None:
         raise RuntimeError("the node that joined got no work before the run ended: name more --videos")
     return seconds
