@@ -22,6 +22,8 @@ BENCHMARKS: dict[str, list[str | Path]] = {
     "backpressure": [],
     "memory": [],
     "longvideo": [],
+    "overhead": [],
+    "growth": [],
     "scale": [],
     "cuts": [DATA / "cuts"],
     "survival": [],

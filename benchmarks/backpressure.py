@@ -3,7 +3,7 @@
     python -m benchmarks.backpressure [--videos 12] [--ray]
 
 Two real runs by the command: over so many small videos, and over ten times as many. Every half second of a video is a clip, and the caption
-server of the tests is slow, so that clips pile up behind it: in the long run more than may wait (`rushes.engine.stages.WAITING`).
+server of the tests is slow, so that clips pile up behind it: in the long run more than may wait (`rushes.engine.loop.WAITING`).
 Resident memory of the whole run is summed over its processes several times a second: the driver and its decoding children; with `--ray`
 also every process that works for it on the two nodes of a cluster (tests/ray_cluster.py). What processes share is counted in each.
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 
 from benchmarks import render
 from benchmarks.targets import Targets
-from rushes.engine.stages import WAITING
+from rushes.engine.loop import WAITING
 from rushes.engine.worker import MODULE
 from rushes.media.guard import resident_bytes
 from rushes.store.store import Store
@@ -85,7 +85,7 @@ def below(parents: dict[int, int], root: int) -> Iterator[int]:
 
 
 def role(pid: int) -> str:
-    """What a process is in a run: "decoding", "ray NAME" of an actor, or blank for one that does not work for it (Ray's own)."""
+    """What a process is in a run: "decoding", "ray NAME" of a task or an actor, or blank for one that does not work for it."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").replace("\0", " ")
     except OSError:
@@ -158,7 +158,7 @@ def main() -> int:
             peaks.append(seen.mib)
             parts = ", ".join(f"{name} {size / 2**20:.0f}" for name, size in seen.peak.most_common())
             print(f"{n} videos, {seen.clips} clips, {seen.wall_s:.0f} s: {seen.mib:.0f} MiB at most ({parts})", flush=True)
-            print(f"    at most {seen.waiting} clips waited; {WAITING} may for each process", flush=True)
+            print(f"    at most {seen.waiting} clips waited; {WAITING} may, and those of the videos then under way", flush=True)
     short, long = peaks
     targets.at_most("memory the longer run takes more", long - short, max(FIXED_MIB, (SHARE - 1) * short), "MiB")
     return targets.close()

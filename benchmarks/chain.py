@@ -121,7 +121,7 @@ def one_pass(path: Path, mode: Mode) -> int:
     """Scan with everything on, shots and measures; gives the number of clips."""
     recipe = Recipe.parse({"scan": {"mode": mode}})
     found = scan(str(path), recipe, on_frame=lambda _frame: None)
-    return len(clip_rows(Series.of("0" * 64, found), recipe, fingerprints(recipe), Stamp("bench", now()))["clips"])
+    return len(clip_rows(Series.of("0" * 64, found), recipe, fingerprints(recipe).as_dict(), Stamp("bench", now()))["clips"])
 
 
 def costs(path: Path, rounds: int) -> dict[str, Cost]:

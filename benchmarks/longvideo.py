@@ -2,7 +2,7 @@
 
     python -m benchmarks.longvideo [--minutes 30] [--height 360] [--rounds 1]
 
-The video is scanned in segments by guarded children and stitched, as in a run, but without the engine around it. The yardstick is empty
+The video is scanned in segments by guarded children and stitched, as in a run, but without its plan. The yardstick is empty
 decodes with PyAV and nothing else, in the same run: one process decodes an equal video, then two processes decode one each. Two cores of
 one machine share caches, memory and clock, so their scaling is below 2; ours is compared with theirs.
 
@@ -14,23 +14,27 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import queue
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
-
-from rushes.engine.workers import Workers
 
 from benchmarks import render
 from benchmarks.scan import floor
 from benchmarks.targets import Targets
 from benchmarks.threads import as_in_a_child
 from rushes import api
+from rushes.engine.fingerprints import fingerprints
+from rushes.engine.jobs import Attempt, Job, Outcome, Scan, Segment, Setup, Stitch, Video
+from rushes.engine.lease import Lease
+from rushes.engine.local import Local
+from rushes.engine.loop import Loop
+from rushes.engine.tally import Tally
+from rushes.engine.worker import Failures
 from rushes.recipe import Recipe
 from rushes.store.store import Store
 
@@ -39,50 +43,42 @@ SHARE = 0.9
 """Our scaling from one worker to two, as a share of that of the empty decodes, at least."""
 
 
+class Timed(Local):
+    """The executor of this machine; notes the segments, and when their joining is submitted."""
+
+    segments = 0
+    stitching = 0.0
+
+    def submit(self, job: Job, attempt: Attempt) -> Future[Outcome]:
+        """See `Local`."""
+        self.segments += isinstance(job, Segment)
+        if isinstance(job, Stitch):
+            self.stitching = time.perf_counter()
+        return super().submit(job, attempt)
+
+
 def in_segments(video: Path, workers: int, out: Path) -> float:
     """Seconds on the wall from the first job to the joined scan."""
-    recipe = Recipe()
-    Store.create(str(out), {})
-    setup = {"store": str(out), "recipe": recipe.model_dump(mode="json"), "run_id": "bench"}
-    children = Workers(recipe.scan, workers, setup, threading.Event())
-    job: dict[str, Any] = {
-        "uri": str(video), "source": str(video), "video_id": "0" * 64, "size": video.stat().st_size,
-        "stamp": str(video.stat().st_mtime_ns), "extra": None, "present": [], "filed": [],
-    }  # fmt: skip
-
-    def do(kind: str, **more: Any) -> dict[str, Any]:
-        with children.lent() as child:
-            answer = children.do(child, {**job, "kind": kind, **more}, lambda _s: None)
-        if "error" in answer or (answer["done"].get("note")):
-            raise RuntimeError(f"{kind}: {answer}")
-        return dict(answer["done"])
-
-    def work() -> None:
-        while True:
-            try:
-                index = todo.get_nowait()
-            except queue.Empty:
-                return
-            do("segment", cuts=cuts, index=index)
-
-    try:
-        begin = time.perf_counter()
-        cuts = do("scan")["cuts"]
-        todo: queue.SimpleQueue[int] = queue.SimpleQueue()
-        for index in range(len(cuts["segments"])):
-            todo.put(index)
-        threads = [threading.Thread(target=work) for _ in range(workers)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        stitching = time.perf_counter()
-        do("stitch", cuts=cuts)
-        end = time.perf_counter()
-    finally:
-        children.close()
-    print(f"{workers} workers: {end - begin:7.2f} s, {len(cuts['segments'])} segments, of it stitching {end - stitching:.2f} s", flush=True)
-    return end - begin
+    recipe, tally = Recipe().with_overrides([f"resources.scan.concurrency={workers}", "captions.engine=none"]), Tally()
+    store, prints, stop = Store.create(str(out), {}), fingerprints(recipe), threading.Event()
+    lease, stat = Lease(store, "bench"), video.stat()
+    options = recipe.model_dump(mode="json")
+    setup = Setup(run_id="bench", store=store.root, owner=lease.owner, recipe=options, prints=prints.as_dict())
+    scan = Scan(video=Video(uri=str(video), source=str(video), video_id="0" * 64, size=stat.st_size, stamp=str(stat.st_mtime_ns)))
+    failures = Failures(setup, store)
+    executor = Timed(setup, failures)
+    with lease.held(wait=False, interrupted=stop):
+        try:
+            begin = time.perf_counter()
+            Loop(executor, tally, prints, 1, failures, lambda: None, stop.is_set).run(iter([scan]))
+            end = time.perf_counter()
+        finally:
+            executor.close()
+    if tally.counts["videos_scanned"] != 1 or not executor.stitching:
+        raise RuntimeError(f"{video} was not scanned in segments: {tally.as_dict()}")
+    seconds, stitching = end - begin, end - executor.stitching
+    print(f"{workers} workers: {seconds:7.2f} s, {executor.segments} segments, of it stitching {stitching:.2f} s", flush=True)
+    return seconds
 
 
 def empty(video: Path, processes: int) -> float:
@@ -101,7 +97,7 @@ def busy_share(long: Path, shorts: int, folder: Path) -> float:
     """Share of the time, from the first decoding to the last, in which all workers decode: one long video among short ones, a real run."""
     footage = [long, *render.copies(render.trimmed(long, 10.0), folder / "short", shorts)]
     seen: list[int] = []
-    recipe = Recipe().with_overrides(["captions.engine=none", "scan.workers=2"])
+    recipe = Recipe().with_overrides(["captions.engine=none", "resources.scan.concurrency=2"])
     api.run(footage, out=folder / "mix", recipe=recipe, watch=lambda tally: seen.append(tally.in_flight))
     while seen and not seen[0]:
         seen.pop(0)

@@ -58,7 +58,7 @@ def peak_of_run(video: Path) -> tuple[int, int, int]:
         peaks.update({pid: peak_bytes(pid) for pid in decoding_children()})
 
     with tempfile.TemporaryDirectory(prefix="rushes-bench-") as folder:
-        recipe = Recipe.parse({"captions": {"engine": "none"}, "scan": {"workers": 1}})
+        recipe = Recipe.parse({"captions": {"engine": "none"}, "resources": {"scan": {"concurrency": 1}}})
         result = api.run([video], out=Path(folder) / "store", recipe=recipe, watch=look)
         [done] = api.results(Path(folder) / "store", recipe=recipe).videos()
     if result.counts["videos_scanned"] != 1 or not peaks:

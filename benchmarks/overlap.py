@@ -9,7 +9,7 @@ and the writing of its last row. The only rule is a length of 1.1 s.
 
 With `--clips encode` the kept clips are encoded too, by the same children: "decoding" then is all that is done with a CPU. With `--ray`
 the runs go to a cluster of two nodes with one CPU each on this machine (tests/ray_cluster.py). A run over two videos comes first and is not
-counted: imports, the connection to the cluster and Daft's processes on its nodes are in none of the figures.
+counted: imports, the connection to the cluster and the first processes on its nodes are in none of the figures.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rushes.engine.cluster import leave
-
 from benchmarks import render
 from benchmarks.targets import Targets
 from rushes import api
+from rushes.engine.ray_cluster import leave
 from rushes.recipe import Recipe, Rule
 
 sys.path.insert(0, str(render.ROOT / "tests"))

@@ -175,8 +175,8 @@ def plan_of(root: str, share: str) -> dict[str, float]:
     plan = compared(Found(items, 0, []), items, store, Recipe())
     seconds = cpu_s() - began
     n_clips = plan.kept + plan.dropped
-    if plan.jobs or n_clips != CLIPS_A_VIDEO * len(items) or plan.count("reused") != len(items):
-        raise RuntimeError(f"the plan is wrong: {len(plan.jobs)} jobs, {n_clips} clips of {len(items)} videos")
+    if plan.has_jobs or n_clips != CLIPS_A_VIDEO * len(items) or plan.count("reused") != len(items):
+        raise RuntimeError(f"the plan is wrong: jobs of {len(plan.of_videos)} videos, {n_clips} clips of {len(items)} videos")
     return {"seconds": seconds, "mib": peak_mib(), "before_mib": before, "videos": len(items)}
 
 

@@ -134,7 +134,7 @@ def added(source: Path, n: int, rounds: int) -> tuple[float, dict[str, float]]:
 
 def run(footage: Path, store: Path) -> None:
     """`rushes run` without captions, one worker."""
-    settings = ["--set", "captions.engine=none", "--set", "scan.workers=1"]
+    settings = ["--set", "captions.engine=none", "--set", "resources.scan.concurrency=1"]
     command = [RUSHES, "run", footage, "--out", store, *settings]
     subprocess.run(command, check=True, env=as_at_the_prompt(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 

@@ -23,13 +23,13 @@ from benchmarks.clock import Cost, cost
 from benchmarks.memory import decoding_children
 from benchmarks.targets import Targets
 from rushes import api
-from rushes.engine import workers
+from rushes.engine import worker
 from rushes.engine.machine import cores
 from rushes.media import guard
 from rushes.recipe import Recipe
 
 VIDEO_S = 10.0
-KINDS = {"one thread": (workers.MODULE, guard.CHILD_ENV), "defaults": (default_child.__name__, guard.ALLOCATOR)}
+KINDS = {"one thread": (worker.MODULE, guard.CHILD_ENV), "defaults": (default_child.__name__, guard.ALLOCATOR)}
 """What is compared -> the child's module and environment. Both have the allocator's settings."""
 
 
@@ -37,7 +37,7 @@ KINDS = {"one thread": (workers.MODULE, guard.CHILD_ENV), "defaults": (default_c
 def children(kind: str) -> Iterator[str]:
     """Runs of this process start children of this kind; gives their module."""
     module, env = KINDS[kind]
-    with patch.object(workers, "MODULE", module), patch.object(guard, "CHILD_ENV", env), patch.dict(os.environ):
+    with patch.object(worker, "MODULE", module), patch.object(guard, "CHILD_ENV", env), patch.dict(os.environ):
         for name in guard.THREADS:
             os.environ.pop(name, None)
         yield module
@@ -54,7 +54,7 @@ def one_run(videos: Sequence[Path], store: Path, kind: str) -> tuple[Cost, int, 
     def work() -> None:
         counts.update(api.run(videos, out=store, recipe=recipe, watch=look).counts)
 
-    recipe = Recipe.parse({"captions": {"engine": "none"}, "scan": {"workers": cores()}})
+    recipe = Recipe.parse({"captions": {"engine": "none"}, "resources": {"scan": {"concurrency": cores()}}})
     counts: dict[str, int] = {}
     with children(kind) as module:
         spent = cost(work)

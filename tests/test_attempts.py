@@ -14,7 +14,13 @@ import pytest
 from footage import render
 from pictures import film
 from processes import descendants, open_files
-from stores import command, go, seen, settings_of, start
+from rushes.engine.fingerprints import fingerprints
+from rushes.engine.jobs import Attempt, Scan, Setup, Video
+from rushes.engine.lease import Lease
+from rushes.engine.worker import MODULE, Failures, Worker
+from rushes.media.identity import video_id
+from rushes.store.store import Store
+from stores import command, go, recipe, rows_of, seen, settings_of, start
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +117,26 @@ def test_a_child_that_dies_once_is_no_failure(footage: Path, tmp_path: Path) -> 
     assert (process.returncode, len(killed)) == (0, 1), err
     assert {v["status"] for v in seen(out).videos()} == {"done"}
     assert [(e["attempt"], e["error_type"], e["permanent"]) for e in seen(out).errors()] == [(1, "CrashError", False)]
+
+
+def test_a_child_that_dies_between_two_jobs_costs_nothing(footage: Path, tmp_path: Path) -> None:
+    """The next job gets a new child, which is told of the run first; no job was under way, so there is no attempt to record."""
+    store, stop = Store.create(str(tmp_path / "store"), {}), threading.Event()
+    lease, prints = Lease(store, "run"), fingerprints(recipe()).as_dict()
+    setup = Setup(run_id="run", store=store.root, owner=lease.owner, recipe=recipe().model_dump(mode="json"), prints=prints)
+    worker, found = Worker(setup, Failures(setup, store), stop), []
+    with lease.held(wait=False, interrupted=stop):
+        for path in (footage / "poison.mp4", footage / "good.mp4"):
+            stat = path.stat()
+            digest = video_id(str(path), stat.st_size, {})
+            video = Video(uri=str(path), source=str(path), video_id=digest, size=stat.st_size, stamp=str(stat.st_mtime_ns))
+            found.append(worker.do(Scan(video=video), Attempt()))
+            [child] = [pid for pid, words in descendants(os.getpid()).items() if MODULE in words]
+            os.kill(child, signal.SIGKILL)
+            os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # it has ended; the guard itself waits for it
+        worker.kill()
+    assert [(outcome.failure, outcome.counts.get("videos_scanned")) for outcome in found] == [(None, 1.0)] * 2
+    assert rows_of(tmp_path / "store", "errors") == {"errors": []}
 
 
 def test_what_may_pass_is_tried_by_so_many_runs(footage: Path, tmp_path: Path) -> None:

@@ -137,6 +137,14 @@ def test_memory_is_that_of_all_processes_of_a_run_and_clips_wait(bench: object, 
     assert seen.wall_s > 0.3 * seen.clips
 
 
+def test_empty_jobs_go_the_whole_way(bench: object, tmp_path: Path) -> None:
+    """`measure` itself checks that each job was done once; the children tell what they counted."""
+    overhead = module(bench, "overhead")
+    wall_ms, cpu_ms = overhead.measure(tmp_path, 20)
+    assert 0 < cpu_ms and 0 < wall_ms < 10_000
+    assert overhead.STAGE not in overhead.stages.STAGES, "the stage is there for the benchmark alone"
+
+
 @pytest.mark.parametrize(("value", "code"), [(1.0, 0), (1.3, 1)])
 def test_a_missed_target_is_exit_code_1(bench: object, value: float, code: int, capsys: pytest.CaptureFixture[str]) -> None:
     targets = module(bench, "targets").Targets()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import random
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.survival.campaign import PARALLEL, Blow, Campaign, Struck
@@ -23,6 +24,20 @@ SERVICE_S = 0.15
 """A caption of the server takes so long: all together about as long as the scan of the films."""
 AGAIN = 2
 """Blows of one campaign that may count as attempts: at `scan.attempts` of one video, over all runs, it is failed."""
+BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    pass"
+"""A process that keeps a core busy, as long as the process that started it lives."""
+
+
+@contextmanager
+def load(n: int) -> Iterator[None]:
+    """So many processes that do nothing but keep cores busy, for the length of a block."""
+    busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(n)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 def drawn(scenes: Sequence[Scene], chance: random.Random, shares: Mapping[str, int]) -> Iterator[tuple[Scene, list[Blow]]]:
@@ -79,6 +94,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--scene", action="append", help="only scenes whose name begins so")
     parser.add_argument("--victim", action="append", help="only victims whose name begins so")
+    parser.add_argument("--load", type=int, default=0, help="processes that keep the cores busy meanwhile")
     args = parser.parse_args()
     scenes = [s for s in SCENES if s.name.startswith(tuple(args.scene or ("",)))]
     all_shares = SHARES if args.runner == "native" else RAY_SHARES
@@ -91,6 +107,7 @@ def main() -> int:
         where = stack.enter_context(place(args.runner, folder))
         footage = folder / "footage"
         make_footage(footage)
+        stack.enter_context(load(args.load))
         campaigns = {}
         for k, (scene, blows) in enumerate(drawn(scenes, chance, shares)):
             if scene.name not in campaigns:

@@ -20,20 +20,15 @@ from typing import Any
 
 from benchmarks.survival import readers
 from benchmarks.survival.moments import MOMENTS, Watch
-from benchmarks.survival.places import Machine, kill
+from benchmarks.survival.places import COUNT, Machine, kill
 from benchmarks.survival.scenes import WORKERS, Scene
 from benchmarks.survival.server import Server, text_of
-from benchmarks.survival.victims import NODE, VICTIMS, WORKER, remount
+from benchmarks.survival.victims import ATTEMPTS, NODE, VICTIMS, WORKER, remount
+from rushes.engine.work.captions import AHEAD
 from rushes.recipe import Recipe
 
-OUTLIVE_S = 2.0
-"""How long a child may live after its driver."""
 UNDER_WAY_S = 1.0
 """An answer younger than this may be on its way from the server to the store: the driver has not seen it, or is writing it down."""
-CHILDS = ("frames/", "signals/", "clip_files/")
-"""Folders that children write to."""
-RUNS_ROWS = 2
-"""The row of a run is written when it begins and when it ends, under one name, and in a longer run a few times more."""
 HANG_S = 120.0
 LOOK_EVERY_S = 0.001
 PARALLEL = 3
@@ -57,7 +52,7 @@ class Struck:
     Attributes:
         ended: the run ended of it.
         outlived_s: how long the last process of the run lived after the driver.
-        scans: scans of this run that had ended and are to be done again; in flight are as many as there are workers.
+        scans: scans of this run that had come to their end and are to be done again, since a child writes the marks of a video last.
         answers: captions that the server had given this run and that are to be asked for again.
         at: when it fell, in seconds since the epoch.
         oldest_s: how long before that the oldest of these was given.
@@ -91,7 +86,7 @@ class Reference:
     usual_s: float
     captions: int
     files: dict[str, int]
-    """How many files each process that commits rows ("driver"), and each of the children, puts in their places."""
+    """How many files each of the children, and the driver, put in their places."""
 
 
 class Run:
@@ -167,9 +162,9 @@ class Campaign:
     def _settings(self, settings: Iterable[str]) -> list[str]:
         return [*settings, f"captions.base_url={self.server.url}"]
 
-    def _undisturbed(self, out: Path, settings: Iterable[str], place: Machine) -> float:
+    def _undisturbed(self, out: Path, settings: Iterable[str], place: Machine, stop: str = "") -> float:
         began = time.monotonic()
-        run = Run(self.footage, out, self._settings(settings), place)
+        run = Run(self.footage, out, self._settings(settings), place, stop)
         try:
             if (code := run.end(self.server)) != 0:
                 raise RuntimeError(f"the undisturbed run of {self.scene.name!r} ended with {code}: {run.words()}")
@@ -191,13 +186,13 @@ class Campaign:
             self._undisturbed(base, self.scene.before, here)
             shutil.copytree(base, out)
         self.server.forget()
-        usual_s = self._undisturbed(out, self.scene.settings, here)
+        usual_s = self._undisturbed(out, self.scene.settings, here, stop=COUNT)
         seen = readers.view(out)
         lines, asked = tuple(readers.listed(out, self.recipe)), len(self.server.asked)
         if not any(seen.rows.values()) or (wrong := readers.broken_promises(out)):
             raise RuntimeError(f"the undisturbed run of {self.scene.name!r} is no measure: {wrong or 'it made no rows'}")
-        made = Counter("child" if name.startswith(CHILDS) else "driver" for name in {*readers.files_of(out)} - {*readers.files_of(base)})
-        files = {"driver": -(-made["driver"] // self.place.sessions) + RUNS_ROWS, "child": -(-made["child"] // WORKERS)}
+        made = here.counted()
+        files = {"driver": made["driver"], "child": -(-made["child"] // WORKERS)}
         self.reference = Reference(base if base.exists() else None, seen, lines, _hashes(out), usual_s, asked, files)
         if self.place.runner != here.runner:
             self._compare_runners(self.reference)
@@ -261,7 +256,7 @@ class Campaign:
                 if code == 0 or (code not in expected and not (code == 3 and self._stopped_by_server(struck[n:]))):
                     self._finished(run, code, out, struck)
                     return struck
-                self._after(run, out, struck[-1])
+                self._after(run, out, struck[n:])
             finally:
                 run.stop()
                 remount(out.parent)
@@ -308,12 +303,13 @@ class Campaign:
         time.sleep(moment.within_s * self.chance.random())
         return run.process.poll() is None
 
-    def _after(self, run: Run, out: Path, struck: Struck) -> None:
-        """What must hold as soon as a run has ended of a blow."""
+    def _after(self, run: Run, out: Path, blows: list[Struck]) -> None:
+        """What must hold as soon as a run has ended of its last blow."""
         assert self.reference is not None
+        struck = blows[-1]
         ended_at, struck.ended = time.time(), True
         struck.outlived_s = run.outlived_s()
-        if struck.outlived_s > OUTLIVE_S:
+        if struck.outlived_s > self.place.outlive_s:
             struck.problems.append(f"a process lived {struck.outlived_s:.1f} s longer than its driver")
         if "Traceback" in (said := run.words()):
             struck.problems.append(f"it ended with a traceback: {said}")
@@ -324,13 +320,17 @@ class Campaign:
         struck.problems += seen.beyond(self.reference.view)
         struck.problems += readers.broken_promises(out)
         struck.scans = readers.scanned_in_vain(out, run.began)
-        self._lost(run, out, struck, ended_at)
+        self._lost(run, out, blows, ended_at)
         if readers.files_of(out) != before:
             struck.problems.append("the store changed after the last process of the run was gone")
 
-    def _lost(self, run: Run, out: Path, struck: Struck, ended_at: float) -> None:
-        """Compares the answers that the server gave this run with the captions of the store."""
-        asked = self._asked(run)
+    def _lost(self, run: Run, out: Path, blows: list[Struck], ended_at: float) -> None:
+        """Compares the answers that the server gave this run with the captions of the store, and the scans that had ended with the marks.
+
+        A child does one scan at a time and writes its rows, marks last, so each child loses one at most; and each that was killed while the
+        run went on one more, which waits to be done again.
+        """
+        struck, asked = blows[-1], self._asked(run)
         given = {text_of(r): r["answered"] for r in asked if r["answered"] and r["answered"] < ended_at}
         struck.under_way = sum(not r["answered"] or r["answered"] >= ended_at for r in asked)
         stored = self._stored(out)
@@ -338,7 +338,7 @@ class Campaign:
         struck.answers, struck.oldest_s = len(ages), max([0.0, *ages])
         if struck.oldest_s > UNDER_WAY_S:
             struck.problems.append(f"{len(ages)} captions are lost, the oldest {struck.oldest_s:.1f} s old")
-        if struck.scans > self.place.scans_in_flight:
+        if struck.scans > WORKERS + sum(s.blow.victim in (*ATTEMPTS, NODE) for s in blows):
             struck.problems.append(f"{struck.scans} scans that had ended are lost")
 
     def _asked(self, run: Run) -> list[dict[str, Any]]:
@@ -350,15 +350,16 @@ class Campaign:
     def _asked_in_vain(self, run: Run, had: set[str], struck: list[Struck]) -> list[str]:
         """Requests of a run for captions that the store had before it, or that it had been given already.
 
-        What was under way may be asked for again in the same run: with all sessions when the server died, with one that died itself.
+        What was under way may be asked for again in the same run when the server died, or, on Ray, the captioner with its process or its
+        node: then also answers that it was writing.
         """
         asked = self._asked(run)
-        died = Counter(s.blow.victim in (WORKER, NODE) for s in struck)[True] + self.place.sessions * self._stopped_by_server(struck)
+        allowed = PARALLEL * self._stopped_by_server(struck) + AHEAD * PARALLEL * sum(s.blow.victim in (WORKER, NODE) for s in struck)
         found = []
         if known := sum(text_of(r) in had for r in asked):
             found.append(f"{known} captions were asked for that the store had")
         twice = sum(n - 1 for n in Counter(text_of(r) for r in asked).values())
-        if twice > PARALLEL * died:
+        if twice > allowed:
             found.append(f"{twice} requests were made twice in one run")
         return found
 
@@ -366,13 +367,16 @@ class Campaign:
         """Compares a finished store with the undisturbed one; what is wrong is put down to the last blow."""
         assert self.reference is not None
         problems, outlived_s = [], run.outlived_s()
-        if outlived_s > OUTLIVE_S:
+        if outlived_s > self.place.outlive_s:
             problems.append(f"a process lived {outlived_s:.1f} s longer than its driver, which ended with {code}")
         if code != 0:
             problems.append("it hung: " + run.words() if code is None else f"exit code {code}: " + run.words())
         else:
             problems += readers.view(out).unlike(self.reference.view)
             problems += readers.broken_promises(out)
+            blamed, died = sum(s.blow.victim in ATTEMPTS for s in struck), readers.lost_workers(out)
+            if died > blamed:
+                problems.append(f"{died} attempts are recorded of children and workers that died, {blamed} were killed")
             if (lines := readers.listed(out, self.recipe)) != [*self.reference.lines]:
                 wrong = [f"{a} for {b}" for a, b in zip(lines, self.reference.lines, strict=False) if a != b]
                 problems.append(f"clips and videos are not those of the undisturbed run: {wrong[:1]}")

@@ -11,10 +11,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from rushes.engine.session import COMMITTING
-
 from benchmarks.render import ROOT
-from benchmarks.survival.scenes import WORKERS
+from rushes.engine.ray import IDLE_S
 from rushes.engine.worker import MODULE
 
 sys.path.insert(0, str(ROOT / "tests"))
@@ -23,8 +21,16 @@ from ray_cluster import RunningCluster, cluster
 
 STOPPING = Path(__file__).resolve().parent / "stopping"
 STOP_FILE = "RUSHES_SURVIVAL_STOP"
-OF_RAY = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::ShownDesk", "ray::RemoteFlotillaRunner")
-"""Processes of Ray's that hold no children and write nothing. `ray::ShownDesk` is the desk."""
+COUNT = "count"
+"""In place of where a process is to stop: the processes count the files that they put in place."""
+OF_RAY = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""Names of Ray's processes while they work for no run. A task's process is called by its name (`ray::scan`), that of the actor by its
+class or by the call it is doing (`ray::CaptionActor`, `ray::caption`)."""
+OUTLIVE_S = 2.0
+"""How long a process of a run may live after the driver."""
+WITHOUT_HEAD_S = IDLE_S + 2.0
+"""The same when the head of the cluster is gone: a worker process of another node looks every `IDLE_S` whether its run holds the store, and
+ends a child that has had no job for so long."""
 
 
 def kill(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> None:
@@ -35,41 +41,39 @@ def kill(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> None:
 
 
 class Machine:
-    """The native runner: the driver itself decodes, with children of its own, and commits.
+    """The native runner: the driver has children, which scan and write the rows of what they do; it writes captions, runs and failures.
 
     Attributes:
         runner: its name.
-        sessions: processes of a run that hold children and commit rows.
+        words: last words of the command.
+        outlive_s: how long a process of a run may live after the driver.
     """
 
     runner = "native"
-    sessions = 1
+    words: tuple[str, ...] = ()
+    outlive_s = OUTLIVE_S
 
     def __init__(self, folder: Path) -> None:
         self._stop = folder / "stop"
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """Last words of the command."""
-        return ("--set", f"scan.workers={WORKERS // self.sessions}")
 
     @property
     def env(self) -> dict[str, str]:
         """Environment of the processes of a run, so that they stop by themselves where `stop_at` says."""
         return {"PYTHONPATH": os.pathsep.join([str(STOPPING), str(ROOT / "src")]), STOP_FILE: str(self._stop)}
 
-    @property
-    def scans_in_flight(self) -> int:
-        """Most scans that can have ended and are not yet durable."""
-        return WORKERS + self.sessions * COMMITTING
-
     def stop_at(self, where: str) -> None:
         """Tells the processes of the next run where one of them is to stop by itself; see `stopping/sitecustomize.py`. Empty: nowhere."""
-        Path(f"{self._stop}.taken").unlink(missing_ok=True)
+        for mark in ("taken", "counted"):
+            Path(f"{self._stop}.{mark}").unlink(missing_ok=True)
         self._stop.write_text(where)
 
+    def counted(self) -> dict[str, int]:
+        """How many files the last run put in place, by "child" and "driver", which is every other process. It was to count them."""
+        letters = Path(f"{self._stop}.counted").read_text()
+        return {who: letters.count(who[0]) for who in ("child", "driver")}
+
     def holders(self, driver: int) -> list[int]:
-        """Processes that hold children and commit."""
+        """Processes that hold children or the captioner."""
         return [driver]
 
     def children(self, driver: int) -> list[int]:
@@ -89,10 +93,9 @@ class Machine:
 
 
 class Nodes(Machine):
-    """A Ray cluster of a head and two nodes of one CPU each: one process a node holds a child and commits."""
+    """A Ray cluster of a head and two nodes of one CPU each: a process of each node holds a child, and one process is the captioner."""
 
     runner = "ray"
-    sessions = 2
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -104,15 +107,12 @@ class Nodes(Machine):
         self._mark, self._is_whole = f"{name}={value}", True
         env = {STOP_FILE: str(self._stop), name: value}
         self._cluster: RunningCluster = self._life.enter_context(cluster(path=[str(STOPPING)], **env))
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        """See `Machine`."""
-        return (*super().words, "--ray", self._cluster.address)
+        self.words = ("--ray", self._cluster.address)
+        self.outlive_s = OUTLIVE_S
 
     def holders(self, driver: int) -> list[int]:
         """See `Machine`."""
-        return [*self._cluster.workers()]
+        return sorted({*self._cluster.workers(), *self._at_work()})
 
     def children(self, driver: int) -> list[int]:
         """See `Machine`."""
@@ -123,8 +123,10 @@ class Nodes(Machine):
 
     def working(self, mark: str) -> list[int]:
         """See `Machine`; also what works for it on the nodes, of which there is one run at a time."""
-        holders = (pid for pid, words in self._nodes().items() if words.startswith("ray::") and not words.startswith(OF_RAY))
-        return [*super().working(mark), *self._children(), *holders]
+        return [*super().working(mark), *self._children(), *self._at_work()]
+
+    def _at_work(self) -> list[int]:
+        return [pid for pid, words in self._nodes().items() if words.startswith("ray::") and not words.startswith(OF_RAY)]
 
     def _children(self) -> list[int]:
         return [pid for pid, words in self._nodes().items() if MODULE in words]
@@ -141,7 +143,7 @@ class Nodes(Machine):
     def kill_head(self, chance: random.Random) -> None:
         """Ends a process of the head, its state service or its raylet."""
         kill([chance.choice(self._cluster.head)])
-        self._is_whole = False
+        self._is_whole, self.outlive_s = False, WITHOUT_HEAD_S
 
     def mend(self) -> None:
         """See `Machine`: a cluster without its head is made anew."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.render import ROOT
 from rushes.engine.fingerprints import fingerprints
+from rushes.engine.worker import MAY_PASS
 from rushes.measures.clip import COLUMNS
 from rushes.recipe import Recipe
 from rushes.results import Results
@@ -125,6 +126,12 @@ def scanned_in_vain(out: Path, since: float) -> int:
     signals, marks = (store.read(TABLES[name], columns=[]).to_pylist() for name in ("signals", "marks"))
     ended = {(r["video_id"], r["fingerprint"]) for r in signals if r["written_at"].timestamp() > since}
     return len(ended - {(r["video_id"], r["fingerprint"]) for r in marks if r["stage"] == "scan"})
+
+
+def lost_workers(out: Path) -> int:
+    """Attempts that were recorded since a child or a worker process died."""
+    rows = Store.open(str(out), {}).read(TABLES["errors"], columns=["error_type"]).to_pylist()
+    return sum(row["error_type"] in MAY_PASS for row in rows)
 
 
 def captions_of(out: Path, recipe: Recipe) -> Counter[str]:

@@ -113,8 +113,8 @@ def _head(watch: Watch, chance: random.Random) -> bool:
 
 
 DRIVER, CHILD, WORKER, NODE = "driver, SIGKILL", "child, SIGKILL", "Ray worker, SIGKILL", "Ray node, SIGKILL"
-ATTEMPTS = (CHILD, WORKER, NODE)
-"""Blows that count as an attempt at what they hit."""
+ATTEMPTS = (CHILD, WORKER)
+"""Blows that may count as an attempt at what they hit. The end of a node does not."""
 VICTIMS = {
     v.name: v
     for v in (

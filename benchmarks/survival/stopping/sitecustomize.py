@@ -1,8 +1,9 @@
 """Lets a process of a run stop before it puts a given file in its place, or when it has just done so: the moments between two parts.
 
 Python imports this by itself where this folder is on its path. The file that RUSHES_SURVIVAL_STOP names says `driver N before` or `child
-N after`, anew for each run; nothing else of the run is changed. "driver" is whoever commits rows: on Ray the process of a node. The process
-stops as by SIGSTOP, and the harness strikes it then.
+N after`, anew for each run; nothing else of the run is changed. "driver" is every process but a decoding child: on Ray also a worker
+process of a node, and the captioner. The process stops as by SIGSTOP, and the harness strikes it then. Where the file says `count`, a
+letter for each file that is put in place is added to a file beside it: `c` of a child, `d` of others.
 """
 
 import os
@@ -18,7 +19,11 @@ done, put = 0, os.replace
 def stop(when: str) -> None:
     """Stops this process if it is to stop here and none has before: one stop a run, or a second one would look like a hang."""
     try:
-        if WHERE.read_text().split() == [THIS, str(done), when]:
+        where = WHERE.read_text().split()
+        if where == ["count"] and when == "after":
+            with open(f"{WHERE}.counted", "a") as letters:
+                letters.write(THIS[0])
+        elif where == [THIS, str(done), when]:
             os.close(os.open(f"{WHERE}.taken", os.O_CREAT | os.O_EXCL))
             os.kill(os.getpid(), signal.SIGSTOP)
     except (FileNotFoundError, FileExistsError):

@@ -122,11 +122,10 @@ class Worker:
     def __init__(self, setup: Setup, failures: Failures, stop: threading.Event) -> None:
         recipe = Recipe.model_validate(setup.recipe)
         self._run_id = setup.run_id
-        self._setup = SETUP.dump_python(setup, mode="json")
         self._failures = failures
         limit = int(recipe.scan.memory_gib * 2**30)
-        self._child = Child(MODULE, hang_s=recipe.scan.hang_s, memory_bytes=limit, stop=stop)
-        self._ready: int | None = None
+        first = {"setup": SETUP.dump_python(setup, mode="json")}
+        self._child = Child(MODULE, hang_s=recipe.scan.hang_s, memory_bytes=limit, stop=stop, first=first)
 
     def do(self, job: VideoJob, attempt: Attempt, progress: Callable[[float], object] = lambda _s: None) -> Outcome:
         """One attempt at a job. Its rows are durable when this returns, those of a failure too.
@@ -164,11 +163,6 @@ class Worker:
 
     def _answer(self, job: VideoJob, uri: str, progress: Callable[[float], object]) -> Outcome | Failure:
         try:
-            if self._child.pid is None or self._ready != self._child.pid:
-                answer = self._child.do({"setup": self._setup}, uri=uri)
-                if "error" in answer:
-                    return FAILURE.validate_python(answer["error"])
-                self._ready = self._child.pid
             answer = self._child.do({"job": IN_CHILD.dump_python(job, mode="json")}, uri=uri, progress=progress)
         except (HangError, MemoryError_, CrashError) as error:
             kind = type(error).__name__.rstrip("_")

@@ -67,13 +67,17 @@ class Child:
         hang_s: seconds without a progress message after which a job is given up.
         memory_bytes: resident memory at which a job is given up (looked at on Linux).
         stop: set when the run is to stop.
+        first: the message that each new process is sent before its first job; None where it needs none.
     """
 
-    def __init__(self, module: str, *, hang_s: float, memory_bytes: int, stop: threading.Event) -> None:
+    def __init__(
+        self, module: str, *, hang_s: float, memory_bytes: int, stop: threading.Event, first: dict[str, Any] | None = None
+    ) -> None:
         self._module = module
         self._hang_s = hang_s
         self._memory_bytes = memory_bytes
         self._stop = stop
+        self._first = first
         self._process: subprocess.Popen[bytes] | None = None
         self._replies: IO[bytes] | None = None
         self._parent_end: IO[bytes] | None = None
@@ -107,7 +111,8 @@ class Child:
         return self._process.pid if self._process else None
 
     def do(self, job: dict[str, Any], *, uri: str, progress: Callable[[float], object] | None = None) -> dict[str, Any]:
-        """Sends one job to the child and returns its last message, which has the key `done` or `error`. Starts a child if none runs.
+        """Sends one job to the child and returns its last message, which has the key `done` or `error`. Starts a child if none runs, also
+        where the last one ended between two jobs; where that one answers `first` with an error, this is the answer.
 
         Raises:
             HangError, MemoryError_, CrashError: the child was ended or died; the next job gets a new one.
@@ -116,14 +121,22 @@ class Child:
         if self._process is None or self._process.poll() is not None:
             self.close()
             self._start()
+            if self._first is not None and "error" in (answer := self._ask(self._first, uri, lambda _s: None)):
+                self.kill()
+                return answer
+        return self._ask(job, uri, progress or (lambda _s: None))
+
+    def _ask(self, message: dict[str, Any], uri: str, progress: Callable[[float], object]) -> dict[str, Any]:
         process = self._process
-        assert process is not None and process.stdin is not None
+        if process is None:  # another thread ended the child, as it does when the run is stopping
+            raise Stopped
+        assert process.stdin is not None
         try:
-            process.stdin.write(json.dumps(job).encode() + b"\n")
+            process.stdin.write(json.dumps(message).encode() + b"\n")
             process.stdin.flush()
         except BrokenPipeError:
             raise self._crash(uri) from None
-        return self._listen(uri, progress or (lambda _s: None))
+        return self._listen(uri, progress)
 
     def _listen(self, uri: str, progress: Callable[[float], object]) -> dict[str, Any]:
         assert self._replies is not None
