@@ -17,7 +17,7 @@ from footage import render
 from pictures import film
 from rushes.engine.run_row import without_secrets
 from rushes.recipe import Recipe
-from stores import Reel, command, parts_of, rows_of, seen, settings_of, start
+from stores import Reel, command, inline, parts_of, rows_of, seen, settings_of, start
 
 SETTINGS = ("captions.engine=openai", "captions.model=tiny-vlm", "frames.per_clip=3", "rules.too_short.min=0.5")
 STRIDE = ("shots.detector=stride", "shots.stride_s=1.2")
@@ -83,7 +83,7 @@ def test_another_prompt_makes_captions_only_and_a_run_with_nothing_to_ask_needs_
     out, prompt = tmp_path / "store", "captions.prompt=short"
     assert run(reel.folder, out, server).code == 0
     before = rows_of(out)
-    planned = command("plan", reel.folder, "--out", out, "--json", *asked(server.base_url, prompt)).lines[0]
+    planned = inline("plan", reel.folder, "--out", out, "--json", *asked(server.base_url, prompt)).lines[0]
     assert [planned[s]["missing"] for s in ("scan", "frames", "shots", "measures", "captions")] == [0, 0, 0, 0, 6]
     assert run(reel.folder, out, server, "--set", prompt).code == 0
     row = seen(out, *SETTINGS, prompt).runs()[-1]

@@ -6,8 +6,10 @@ import json
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -15,7 +17,7 @@ import pytest
 
 from footage import render
 from pictures import still
-from stores import SRC, Reel, command, parts_of, rows_of, seen, settings_of, start
+from stores import SRC, Reel, command, inline, parts_of, rows_of, seen, settings_of, start
 
 CLIP_KEYS = [
     "clip_id",
@@ -81,6 +83,15 @@ RUN_KEYS = [
 ]
 
 
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """A run handles SIGINT and SIGTERM: in this process, only as long as it is there."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def test_a_run_speaks_on_stderr_alone_and_ends_with_0(reel: Reel, tmp_path: Path) -> None:
     done = command("run", reel.folder, "--out", tmp_path / "store", *settings_of())
     assert (done.code, done.out) == (0, "")
@@ -116,13 +127,13 @@ def test_a_run_speaks_on_stderr_alone_and_ends_with_0(reel: Reel, tmp_path: Path
     ],
 )
 def test_a_wrong_request_is_exit_2_in_words_and_writes_nothing(
-    reel: Reel, reel_store: Path, tmp_path: Path, args: list[str], words: str
+    reel: Reel, reel_store: Path, tmp_path: Path, own_signals: None, args: list[str], words: str
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("no video")
     places = {"FOOTAGE": str(reel.folder), "OUT": str(tmp_path / "out"), "EMPTY": str(tmp_path / "empty"), "STORE": str(reel_store)}
     footage = parts_of(reel.folder)
-    done = command(*[re.sub("|".join(places), lambda m: places[m[0]], a) for a in args])
+    done = inline(*[re.sub("|".join(places), lambda m: places[m[0]], a) for a in args])
     assert done.code == 2, done.err
     assert words in done.err
     assert "Traceback" not in done.err
@@ -130,55 +141,68 @@ def test_a_wrong_request_is_exit_2_in_words_and_writes_nothing(
     assert parts_of(reel.folder) == footage
 
 
+@pytest.mark.parametrize(("args", "words"), [(["runn"], "there is no command 'runn'"), (["clips", "OUT"], "is no store")])
+def test_a_process_with_a_wrong_request_ends_with_2_and_no_traceback(tmp_path: Path, args: list[str], words: str) -> None:
+    done = command(*[str(tmp_path / "out") if a == "OUT" else a for a in args])
+    assert (done.code, done.out, words in done.err, "Traceback" in done.err) == (2, "", True, False), done.err
+
+
+def test_a_process_says_what_its_command_says_here(reel_store: Path) -> None:
+    """Most tests below run a command in this process (`inline`), which must come to the same."""
+    for args in (["clips", reel_store, "--json"], ["status", reel_store]):
+        done = command(*args)
+        assert (done.code, done.out, done.err) == (0, inline(*args).out, "")
+
+
 def test_json_has_the_keys_of_the_contract(reel: Reel, reel_store: Path) -> None:
     for verb, keys, n in (("clips", CLIP_KEYS, 6), ("videos", VIDEO_KEYS, 4), ("runs", RUN_KEYS, 1)):
-        done = command(verb, reel_store, "--json")
+        done = inline(verb, reel_store, "--json")
         assert done.code == 0, done.err
         assert len(done.lines) == n
         for row in done.lines:
             assert set(keys) <= set(row), (verb, set(keys) - set(row))
-    planned = command("plan", reel.folder, "--out", reel_store, "--json", *settings_of()).lines[0]
+    planned = inline("plan", reel.folder, "--out", reel_store, "--json", *settings_of()).lines[0]
     assert {"decode_s", "expected_bytes", "scan", "frames", "shots", "measures", "captions"} <= set(planned)
     assert all(set(planned[s]) == {"wanted", "present", "missing", "fingerprint"} for s in ("scan", "captions"))
-    [run] = command("runs", reel_store, "--json").lines
+    [run] = inline("runs", reel_store, "--json").lines
     assert {s: planned[s]["fingerprint"] for s in ("scan", "frames", "shots", "measures", "captions")} == run["fingerprints"]
-    [status] = command("status", reel_store, "--json").lines
+    [status] = inline("status", reel_store, "--json").lines
     assert status == run
-    [error] = command("errors", reel_store, "--json").lines
+    [error] = inline("errors", reel_store, "--json").lines
     assert (error["stage"], error["error_type"], Path(error["uri"]).name) == ("scan", "ProbeError", "broken.mp4")
 
 
 def test_clips_can_be_chosen(reel_store: Path) -> None:
-    clips = command("clips", reel_store, "--json").lines
-    kept = command("clips", reel_store, "--json", "--verdict", "kept").lines
+    clips = inline("clips", reel_store, "--json").lines
+    kept = inline("clips", reel_store, "--json", "--verdict", "kept").lines
     assert [c["clip_id"] for c in kept] == [c["clip_id"] for c in clips if c["verdict"] == "kept"]
-    wide = command("clips", reel_store, "--json", "--where", "duration_s > 2 and codec = 'h264' and sharpness is not null").lines
+    wide = inline("clips", reel_store, "--json", "--where", "duration_s > 2 and codec = 'h264' and sharpness is not null").lines
     assert [c["clip_id"] for c in wide] == [c["clip_id"] for c in clips if c["duration_s"] > 2]
-    some = [command("clips", reel_store, "--json", "--sample", "2").lines for _ in range(2)]
+    some = [inline("clips", reel_store, "--json", "--sample", "2").lines for _ in range(2)]
     assert len(some[0]) == 2
     assert some[0] == some[1]
-    none = command("clips", reel_store, "--json", "--set", "rules.too_short.min=99", "--verdict", "kept")
+    none = inline("clips", reel_store, "--json", "--set", "rules.too_short.min=99", "--verdict", "kept")
     assert (none.code, none.lines) == (0, [])
-    shown = command("clips", reel_store).out.splitlines()
+    shown = inline("clips", reel_store).out.splitlines()
     assert (len(shown), shown[0].split()[:3]) == (7, ["clip", "video", "from"])
 
 
 def test_explain_names_every_rule_with_value_and_bounds(reel: Reel, reel_store: Path) -> None:
     short = next(c for c in seen(reel_store).clips() if c["verdict"] == "dropped")
-    [row] = command("explain", reel_store, short["clip_id"][:8], "--json").lines
+    [row] = inline("explain", reel_store, short["clip_id"][:8], "--json").lines
     assert row["verdict"] == "dropped"
     [rule] = [r for r in row["rules"] if r["rule"] == "too_short"]
     assert {r["outcome"] for r in row["rules"] if r != rule} <= {"holds", "not measured"}
     assert rule == {"rule": "too_short", "column": "duration_s", "value": short["duration_s"], "min": 1.5, "max": None, "outcome": "broken"}
-    [failed] = command("explain", reel_store, reel.folder / "broken.mp4", "--json").lines
+    [failed] = inline("explain", reel_store, reel.folder / "broken.mp4", "--json").lines
     assert failed["verdict"] == "failed"
     assert "not a readable video" in failed["error"]
-    assert "too_short" in command("explain", reel_store, reel.cuts.path).out
+    assert "too_short" in inline("explain", reel_store, reel.cuts.path).out
 
 
 def test_the_printed_views_work_in_duckdb(reel_store: Path) -> None:
     base = duckdb.connect()
-    base.execute(command("views", reel_store).out)
+    base.execute(inline("views", reel_store).out)
     for table in ("videos", "clips", "measures", "frames", "captions", "marks", "signals", "errors"):
         assert base.execute(f"SELECT count(*) FROM {table}").fetchone() == (len(rows_of(reel_store, table)[table]),)
     joined = base.execute("SELECT count(*) FROM clips JOIN measures USING (clip_id) JOIN captions USING (clip_id)").fetchone()
@@ -190,31 +214,31 @@ def test_a_plain_duckdb_user_sees_the_clips_that_rushes_shows(reel_store: Path) 
     for settings in ((), ("rules.too_short.min=2.4", "rules.small.column=width", "rules.small.max=191", "rules.dark.min=0.5")):
         options = [word for setting in settings for word in ("--set", setting)]
         base = duckdb.connect()
-        base.execute(command("views", reel_store, *options).out)
+        base.execute(inline("views", reel_store, *options).out)
         names = ["clip_id", "uri", "start_s", "aspect", "fps", "verdict", "reasons", "caption", "caption_model", "clip_uri", "error"]
         rows = base.execute(f"SELECT {', '.join(names)}, sharpness FROM curated ORDER BY uri, start_pts").fetchall()
-        clips = command("clips", reel_store, "--json", *options).lines
+        clips = inline("clips", reel_store, "--json", *options).lines
         assert [dict(zip(names, row, strict=False)) for row in rows] == [{name: clip[name] for name in names} for clip in clips]
         assert [row[-1] for row in rows] == [clip["measures"]["sharpness"] for clip in clips]
         assert {clip["verdict"] for clip in clips} == ({"dropped"} if settings else {"kept", "dropped"})
 
 
 def test_sql_sees_judged_clips_and_all_tables(reel_store: Path) -> None:
-    clips = command("clips", reel_store, "--json").lines
+    clips = inline("clips", reel_store, "--json").lines
     query = "SELECT clip_id, verdict, reasons, caption FROM clips ORDER BY uri, start_pts"
-    rows = command("sql", reel_store, query, "--json").lines
+    rows = inline("sql", reel_store, query, "--json").lines
     assert rows == [{name: clip[name] for name in ("clip_id", "verdict", "reasons", "caption")} for clip in clips]
-    [counted] = command("sql", reel_store, "SELECT verdict, count(*) AS n FROM clips GROUP BY 1 HAVING n = 4", "--json").lines
+    [counted] = inline("sql", reel_store, "SELECT verdict, count(*) AS n FROM clips GROUP BY 1 HAVING n = 4", "--json").lines
     assert counted == {"verdict": "kept", "n": 4}
-    loose = command("sql", reel_store, "SELECT count(*) AS n FROM clips WHERE verdict = 'kept'", "--json", "--set", "rules.too_short.min=0")
+    loose = inline("sql", reel_store, "SELECT count(*) AS n FROM clips WHERE verdict = 'kept'", "--json", "--set", "rules.too_short.min=0")
     assert loose.lines == [{"n": 6}]
     other = (
         "SELECT (SELECT count(*) FROM clip_rows) AS clips, (SELECT count(*) FROM videos) AS videos, (SELECT count(*) FROM files) AS files"
     )
-    assert command("sql", reel_store, other, "--json").lines == [{"clips": 6, "videos": 4, "files": 0}]
-    shown = command("sql", reel_store, "SELECT status, written_at FROM videos ORDER BY uri").out.splitlines()
+    assert inline("sql", reel_store, other, "--json").lines == [{"clips": 6, "videos": 4, "files": 0}]
+    shown = inline("sql", reel_store, "SELECT status, written_at FROM videos ORDER BY uri").out.splitlines()
     assert (len(shown), shown[0].split()) == (5, ["status", "written_at"])
-    wrong = command("sql", reel_store, "SELECT sharpnes FROM clips")
+    wrong = inline("sql", reel_store, "SELECT sharpnes FROM clips")
     assert (wrong.code, "sharpnes" in wrong.err, "Traceback" in wrong.err) == (2, True, False)
 
 
@@ -231,26 +255,26 @@ def test_who_has_read_enough_may_close_the_pipe(reel_store: Path) -> None:
 
 
 def test_clips_in_order_of_uri_and_time(reel_store: Path) -> None:
-    clips = command("clips", reel_store, "--json", "--sort").lines
+    clips = inline("clips", reel_store, "--json", "--sort").lines
     assert [(c["uri"], c["start_pts"]) for c in clips] == sorted((c["uri"], c["start_pts"]) for c in clips)
     assert len(clips) == 6
 
 
 def test_recipe_prints_itself_and_checks_another(tmp_path: Path) -> None:
-    printed = command("recipe", "--profile", "inspection")
+    printed = inline("recipe", "--profile", "inspection")
     assert printed.code == 0
     file = tmp_path / "mine.toml"
     file.write_text(printed.out)
-    assert command("recipe", "--check", file).code == 0
+    assert inline("recipe", "--check", file).code == 0
     file.write_text(printed.out.replace("quality", "qualty"))
-    wrong = command("recipe", "--check", file)
+    wrong = inline("recipe", "--check", file)
     assert (wrong.code, "did you mean frames.quality?" in wrong.err) == (2, True)
 
 
 def test_reading_commands_change_nothing(reel: Reel, reel_store: Path, tmp_path: Path) -> None:
     before = parts_of(reel_store)
     for args in (["status"], ["videos"], ["runs"], ["errors"], ["report", "--out", str(tmp_path / "r.html")]):
-        done = command(args[0], reel_store, *args[1:])
+        done = inline(args[0], reel_store, *args[1:])
         assert done.code == 0, done.err
     assert (tmp_path / "r.html").stat().st_size > 5000
     assert parts_of(reel_store) == before
@@ -282,7 +306,7 @@ def test_starting_a_run_costs_little(tmp_path: Path) -> None:
     (tmp_path / "costs.json").write_text(json.dumps(costs))
 
 
-def test_the_python_door_has_the_same_verbs(reel: Reel, reel_store: Path) -> None:
+def test_the_python_functions_are_the_same_verbs(reel: Reel, reel_store: Path) -> None:
     import rushes
 
     opened = rushes.open(reel_store)

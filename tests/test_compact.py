@@ -34,7 +34,7 @@ from rushes.store.parts import Asked, Part, merged_folder, merged_part, video_pa
 from rushes.store.store import LOOKS, Store, steadily
 from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, FRAMES, MARKS, MEASURES, RUNS, SEGMENTS, SIGNALS, TABLES, VIDEOS, Table
 from rushes.store.views import duckdb_views
-from stores import SRC, command, rows_of, seen
+from stores import SRC, inline, rows_of, seen
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PRINTS = ["a" * 32, "b" * 32]
@@ -233,7 +233,7 @@ def test_a_real_store_looks_the_same(reel_store: Path, tmp_path: Path) -> None:
     shutil.copytree(reel_store, out)
     rows, results = rows_of(out), seen(out)
     before = (results.clips(), results.videos(), results.captions(), results.errors())
-    done = command("compact", out, "--json")
+    done = inline("compact", out, "--json")
     assert done.code == 0, done.err
     told = {line["table"]: line for line in done.lines}
     assert told["signals"]["parts_before"] == 2
@@ -269,9 +269,9 @@ def test_the_command_keeps_what_the_recipe_wants(reel_store: Path, tmp_path: Pat
     store, before = Store.open(str(out), {}), rows_of(out)
     other = {"clip_id": "c", "video_id": name(1), "text": "of another prompt", "fingerprint": "0" * 32, "run_id": "r", "written_at": NOON}
     store.write_rows(CAPTIONS, [other])
-    assert command("compact", out).code == 0
+    assert inline("compact", out).code == 0
     assert "of another prompt" in store.read(CAPTIONS)["text"].to_pylist()
-    assert command("compact", out, "--drop-other-fingerprints").code == 0
+    assert inline("compact", out, "--drop-other-fingerprints").code == 0
     assert rows_of(out) == before
 
 
@@ -285,7 +285,7 @@ def test_it_refuses_while_a_run_writes(reel_store: Path, tmp_path: Path) -> None
     with Lease(store, "z").held(wait=False, interrupted=threading.Event()):
         with pytest.raises(StoreBusy, match="is held by run z"):
             api.compact(out)
-        assert command("compact", out).code == 3
+        assert inline("compact", out).code == 3
         assert files(store) == before
     assert api.compact(out)
     assert files(store) != before

@@ -31,7 +31,7 @@ from ray_cluster import RunningCluster, cluster
 from rushes.measures.clip import COLUMNS as MEASURES
 from rushes.operators import Caption, CutClips, Scan
 from rushes.recipe_text import as_toml
-from stores import SRC, command, go, recipe, settings_of
+from stores import SRC, go, inline, recipe, settings_of
 from test_docs import blocks, section
 from test_docs import rows as page_rows
 
@@ -66,7 +66,7 @@ def of_run(films: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
     """The clips that `rushes run` keeps of the films, but for the poison: clip_id -> caption."""
     out = tmp_path_factory.mktemp("run") / "store"
     go([p for p in films.iterdir() if p.name != POISON], out)
-    found = {c["clip_id"]: c["caption"] for c in command("clips", out, "--json", "--verdict", "kept", *settings_of()).lines}
+    found = {c["clip_id"]: c["caption"] for c in inline("clips", out, "--json", "--verdict", "kept", *settings_of()).lines}
     assert len(found) == 6
     return found
 

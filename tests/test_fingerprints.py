@@ -17,7 +17,7 @@ from rushes.engine import stages as engine_stages
 from rushes.engine.fingerprints import Fingerprints, fingerprints
 from rushes.engine.stages import STAGES
 from rushes.recipe import Recipe
-from stores import command, go, recipe, seen, settings_of
+from stores import go, inline, recipe, seen, settings_of
 
 OPENAI = {"engine": "openai", "model": "m", "base_url": "http://127.0.0.1:9/v1"}
 WORDS = {
@@ -136,11 +136,11 @@ def test_recipes_that_share_a_store_see_what_each_would_see_alone(one_film: Path
         assert [counts[f"clips_{v}"] for v in ("kept", "dropped", "failed")] == [verdicts.count(v) for v in ("kept", "dropped", "failed")]
         assert (counts["decoded_s"], counts["captions_made"]) == (0, 0)
     assert Census.of(shared) == before
-    newest = command("clips", shared, "--json").lines
+    newest = inline("clips", shared, "--json").lines
     assert newest == alone["first"][0], "the newest run's recipe is the default"
-    own = command("clips", shared, "--json", *settings_of(*RECIPES["own rules"])).lines
+    own = inline("clips", shared, "--json", *settings_of(*RECIPES["own rules"])).lines
     assert own == alone["own rules"][0]
-    looser = command("clips", shared, "--json", "--set", "rules.too_short.min=0.1").lines
+    looser = inline("clips", shared, "--json", "--set", "rules.too_short.min=0.1").lines
     assert {c["verdict"] for c in looser} == {"kept"}
 
 
@@ -150,7 +150,7 @@ def test_the_views_give_one_row_for_a_key_and_fingerprint_of_any_recipe(one_film
     out = Path(shutil.copytree(one_store, tmp_path / "store"))
     go(one_film, out, *RECIPES["fast"])
     with duckdb.connect() as base:
-        base.execute(command("views", out).out)
+        base.execute(inline("views", out).out)
         for settings in ((), RECIPES["fast"]):
             wanted = seen(out, *settings)
             rows = base.execute("SELECT clip_id FROM clips WHERE fingerprint = ? ORDER BY 1", [wanted.prints.shots]).fetchall()

@@ -78,6 +78,12 @@ def test_pts_numbers_and_sizes_are_as_stated(name: str, tmp_path: Path) -> None:
     assert clip.n_frames == len(frames) == (33 if name.startswith("trimmed") else 40)
 
 
+def test_rendering_leaves_the_scheduling_of_this_process_as_it_was(tmp_path: Path) -> None:
+    before = os.sched_getscheduler(0)
+    render(tmp_path / "a.mp4", film(*SIZE, [5], seed=1), codec="av1")
+    assert {os.sched_getscheduler(int(task)) for task in os.listdir("/proc/self/task")} == {before} == {os.SCHED_OTHER}
+
+
 def test_the_cut_is_where_it_is_said_to_be(tmp_path: Path) -> None:
     clip = render(tmp_path / "a.mp4", film(*SIZE, [16, 24, 12], seed=3), numbered=False)
     images = [luma(f).astype(float) for f in read(clip.path)]

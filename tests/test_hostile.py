@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from footage import damaged, truncated
-from stores import Reel, command, go, seen, settings_of
+from stores import Reel, command, go, inline, seen, settings_of
 
 HANG_S = 10.0
 QUIET = ("captions.engine=none", "scan.workers=2", f"scan.hang_s={HANG_S:g}", "scan.memory_gib=1")
@@ -84,12 +84,12 @@ def test_names_of_every_kind_travel_to_the_clips(reel: Reel, tmp_path: Path) -> 
     uris = {c["uri"] for c in seen(out, *QUIET).clips()}
     assert uris >= {str(folder / name) for name in names}
     assert len(uris) == 6
-    shown = command("clips", out, "--json", "--set", "captions.engine=none")
+    shown = inline("clips", out, "--json", "--set", "captions.engine=none")
     assert shown.code == 0, shown.err
     assert {c["uri"] for c in shown.lines} == uris
-    explained = command("explain", out, str(folder / names[0]), "--json")
+    explained = inline("explain", out, str(folder / names[0]), "--json")
     assert (explained.code, len(explained.lines)) == (0, 3)
-    table = command("videos", out)
+    table = inline("videos", out)
     assert len(table.out.splitlines()) == 7, "a line break in a name breaks no table"
 
 

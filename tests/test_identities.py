@@ -31,7 +31,7 @@ from rushes.sources.found import Footage
 from rushes.store.compact import compact
 from rushes.store.store import Store
 from rushes.store.tables import IDENTITIES
-from stores import SRC, command, go, recipe, rows_of, settings_of
+from stores import SRC, go, inline, recipe, rows_of, settings_of
 
 QUICK = ("frames.keep=none", "captions.engine=none", "rules.too_short.min=0.1")
 LAST = "late"
@@ -227,7 +227,7 @@ def test_compaction_keeps_them_under_any_recipe(films: Path, tmp_path: Path) -> 
     go(films, out, *QUICK)
     before = kept(out)
     assert before == truth(films)
-    assert command("compact", out, "--drop-other-fingerprints").code == 0
+    assert inline("compact", out, "--drop-other-fingerprints").code == 0
     assert kept(out) == before
 
 

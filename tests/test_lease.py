@@ -23,7 +23,7 @@ from rushes.media.guard import Stopped
 from rushes.store import process
 from rushes.store.lease import Lease, holder
 from rushes.store.store import Store, now
-from stores import SRC, command, go, rows_of, seen, settings_of, start
+from stores import SRC, command, go, inline, rows_of, seen, settings_of, start
 from test_conditional import options_of
 
 QUICK = ("frames.per_s=10",)
@@ -91,7 +91,7 @@ def test_the_second_run_refuses_and_the_first_is_unharmed(films: Path, tmp_path:
         for word in (str(out), held["run_id"], str(first.pid), held["host"], held["since"], "--wait"):
             assert word in second.err
         assert "Traceback" not in second.err
-        assert command("plan", films, "--out", out, "--json", *settings_of(*QUICK)).code == 0
+        assert inline("plan", films, "--out", out, "--json", *settings_of(*QUICK)).code == 0
     finally:
         code, err = stopped(first)
     assert code == 0, err

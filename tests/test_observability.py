@@ -26,7 +26,7 @@ from rushes.errors import CannotGoOn, MissingExtra
 from rushes.progress import status_lines
 from rushes.results import alive
 from rushes.store.store import now
-from stores import SRC, Reel, command, recipe, settings_of, start
+from stores import SRC, Reel, command, inline, recipe, settings_of, start
 from test_caption_run import wait_for_requests
 
 SECRET = "0123456789abcdefSECRET"
@@ -80,11 +80,11 @@ def test_status_follows_a_run_from_another_terminal(films: Path, tmp_path: Path)
         while run.poll() is None and len(rows) < 2:
             if any(out.glob("runs/*.parquet")):
                 run.send_signal(signal.SIGSTOP)  # else it may be over before the second command has been imported
-                done = command("status", out, "--json")
+                done = inline("status", out, "--json")
                 assert done.code == 0, done.err
                 far = rows[-1]["decoded_now_s"] if rows else 0
                 rows += [r for r in done.lines if r["status"] == "running" and r["decoded_now_s"] > far]
-                shown = shown or (command("status", out).out if rows else "")
+                shown = shown or (inline("status", out).out if rows else "")
                 run.send_signal(signal.SIGCONT)
             time.sleep(0.1)
         assert f"process {run.pid} on {socket.gethostname()}" in shown
@@ -94,7 +94,7 @@ def test_status_follows_a_run_from_another_terminal(films: Path, tmp_path: Path)
     assert run.returncode == 0, err
     assert {(r["pid"], r["videos_found"], r["videos_todo"]) for r in rows} == {(run.pid, 7, 7)}
     assert rows[0]["capacity"]["scan"] == 1 and rows[0]["in_flight"] <= 1
-    [last] = command("status", out, "--json").lines
+    [last] = inline("status", out, "--json").lines
     assert (last["status"], last["errors"], last["in_flight"]) == ("finished", {"ProbeError": 1}, 0)
     assert last["decoded_now_s"] == pytest.approx(last["decoded_s"], abs=0.01)
 
@@ -102,14 +102,14 @@ def test_status_follows_a_run_from_another_terminal(films: Path, tmp_path: Path)
 def test_status_reads_nothing_but_the_runs(reel_store: Path, tmp_path: Path) -> None:
     """Every part of every other table is unreadable, and one is half written: status does not notice."""
     out = Path(shutil.copytree(reel_store, tmp_path / "store"))
-    before = command("status", out, "--json")
+    before = inline("status", out, "--json")
     for part in out.rglob("*.parquet"):
         if part.parent.name != "runs":
             part.write_bytes(b"PAR1 no more")
     (out / "runs" / ".half.parquet.99.tmp").write_bytes(b"PAR1 half")
-    after = command("status", out, "--json")
+    after = inline("status", out, "--json")
     assert (after.code, after.out) == (0, before.out)
-    assert command("clips", out).code != 0, "the damage must be there for this test to mean anything"
+    assert inline("clips", out).code != 0, "the damage must be there for this test to mean anything"
 
 
 def test_a_run_that_says_it_runs_is_believed_by_the_lease() -> None:
@@ -133,12 +133,12 @@ def test_the_log_tells_each_event_with_run_stage_and_key(reel: Reel, tmp_path: P
     done = command("run", reel.folder, "--out", out, "--log", log, *settings_of())
     assert done.code == 0, done.err
     rows = events(log)
-    [run] = command("runs", out, "--json").lines
+    [run] = inline("runs", out, "--json").lines
     assert {row["run_id"] for row in rows} == {run["run_id"]}
     assert [row["at"] for row in rows] == sorted(row["at"] for row in rows)
     order = [row["event"] for row in rows]
     assert order[:2] == ["lease taken", "run started"] and order[-2:] == ["run ended", "lease freed"]
-    videos = {v["video_id"]: v for v in command("videos", out, "--json").lines if v["status"] != "duplicate"}
+    videos = {v["video_id"]: v for v in inline("videos", out, "--json").lines if v["status"] != "duplicate"}
     told = {row["key"]: row for row in rows if row["event"] in ("video done", "video failed")}
     assert {k: (v["uri"], v["event"], v["level"], v["stage"]) for k, v in told.items()} == {
         k: (v["uri"], "video done" if v["status"] == "done" else "video failed", "info" if v["status"] == "done" else "warning", "scan")

@@ -34,7 +34,7 @@ from processes import descendants, open_files
 from rushes.errors import MissingExtra, RecipeError, ServerError, StorageError, UsageError
 from rushes.operators import Caption, CutClips, Operator, Scan
 from rushes.recipe import Recipe
-from stores import SRC, Reel, command, recipe, settings_of
+from stores import SRC, Reel, inline, recipe, settings_of
 
 CHILD = "rushes.operators.child"
 
@@ -113,7 +113,7 @@ def test_clips_tile_the_film_between_its_cuts(reel: Reel, scanned: dict[str, dic
 
 
 def test_a_clip_is_the_clip_of_a_run(reel: Reel, reel_store: Path, scanned: dict[str, dict[str, Any]]) -> None:
-    shown = command("clips", reel_store, "--json", *settings_of())
+    shown = inline("clips", reel_store, "--json", *settings_of())
     of_run = {clip["clip_id"]: clip for clip in shown.lines}
     for uri in reel.clips:
         for clip in scanned[uri]["clips"]:
@@ -333,7 +333,7 @@ def test_a_process_that_is_killed_leaves_no_child_and_no_file(long_film: Path, t
 
 
 def test_captions_are_those_of_a_run(reel: Reel, reel_store: Path, scanned: dict[str, dict[str, Any]]) -> None:
-    of_run = {c["clip_id"]: c["caption"] for c in command("clips", reel_store, "--json", *settings_of()).lines if c["caption"]}
+    of_run = {c["clip_id"]: c["caption"] for c in inline("clips", reel_store, "--json", *settings_of()).lines if c["caption"]}
     clips = clips_of({uri: scanned[uri] for uri in reel.clips})
     kept = clips.filter(pc.equal(pc.struct_field(clips["clip"], "verdict"), "kept"))
     with Caption(recipe()) as caption:

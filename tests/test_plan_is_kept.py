@@ -17,7 +17,7 @@ from pictures import film
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.stages import STAGES
 from rushes.recipe import Recipe, Rule, StageResources
-from stores import command, recipe, seen, settings_of
+from stores import inline, recipe, seen, settings_of
 
 NOTHING = ""
 
@@ -216,8 +216,8 @@ def test_what_changes_no_row_costs_nothing(shelf: Path, out: Path, server: Runni
 
 
 def test_the_commands_say_the_same(shelf: Path, out: Path, server: Running, wish: tuple[str, ...]) -> None:
-    told = command("plan", shelf, "--out", out, "--json", *settings_of(*wish, "rules.too_short.min=0.5")).lines[0]
+    told = inline("plan", shelf, "--out", out, "--json", *settings_of(*wish, "rules.too_short.min=0.5")).lines[0]
     made = attempt(shelf, out, server, *wish, "rules.too_short.min=0.5")
     assert told == made.planned
     assert {stage: told[stage]["missing"] for stage in ("captions", "files")} == {"captions": 1, "files": 1}
-    assert command("runs", out, "--json").lines[-1]["caption_requests"] == 1
+    assert inline("runs", out, "--json").lines[-1]["caption_requests"] == 1

@@ -31,7 +31,7 @@ from rushes.store.opened import Opened
 from rushes.store.parts import part_name
 from rushes.store.store import Store
 from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, MEASURES, RUNS, TABLES, VIDEOS
-from stores import SRC, Reel, command, recipe
+from stores import SRC, Reel, inline, recipe
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PRINTS = fingerprints(Recipe()).as_dict()
@@ -127,7 +127,7 @@ def test_every_table_of_an_empty_store_is_a_typed_view(tmp_path: Path, store: St
     described = {}
     for name, one in (("empty", empty_store(tmp_path / "empty")), ("full", store)):
         base = duckdb.connect()
-        base.execute(command("views", one.root).out)
+        base.execute(inline("views", one.root).out)
         described[name] = {
             table: {row[0]: row[1] for row in base.execute(f"DESCRIBE {table}").fetchall()} for table in (*TABLES, "curated")
         }
@@ -151,7 +151,7 @@ def test_a_store_whose_tables_lack_a_column_opens_and_shows_null(store: Store) -
     assert {row["mend"] for row in results.videos()} == {None}
     assert {row["error"] for row in results.errors()} == {"no words"}
     base = duckdb.connect()
-    base.execute(command("views", store.root).out)
+    base.execute(inline("views", store.root).out)
     assert base.execute("SELECT DISTINCT error, mend FROM errors").fetchall() == [("no words", None)]
 
 
@@ -173,7 +173,7 @@ def test_clips_are_the_same_by_range_by_daft_and_by_duckdb(store: Store, merged:
     assert {c["clip_id"]: (c["uri"], c["verdict"], c["caption"], c["error"], c["aspect"]) for c in clips} == expected
     frame = by_id(rushes.open(store.root).clips().to_arrow().to_pylist())
     base = duckdb.connect()
-    base.execute(command("views", store.root).out)
+    base.execute(inline("views", store.root).out)
     curated = by_id(base.sql("SELECT * FROM curated").to_arrow_table().to_pylist())
     assert frame == curated
     for clip in clips:

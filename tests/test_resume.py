@@ -18,7 +18,7 @@ from footage import render
 from pictures import film
 from rushes.engine.plan.plan import make_plan
 from rushes.store.store import Store
-from stores import SRC, command, go, recipe, rows_of, seen, settings_of, start
+from stores import SRC, command, go, inline, recipe, rows_of, seen, settings_of, start
 
 N_FILMS = 8
 QUICK = ("scan.workers=2", "rules.too_short.min=0.5", "frames.per_s=10")
@@ -111,11 +111,11 @@ def test_status_tells_a_running_run_from_a_crashed_one(films: Path, tmp_path: Pa
     out = tmp_path / "store"
     process = begun(films, out)
     wait_for(out, "frames/**/*.parquet", process)
-    [row] = command("status", out, "--json").lines
+    [row] = inline("status", out, "--json").lines
     assert (row["status"], row["videos_found"]) == ("running", N_FILMS)
     process.kill()
     process.communicate()
-    assert [r["status"] for r in command("runs", out, "--json").lines] == ["crashed"]
+    assert [r["status"] for r in inline("runs", out, "--json").lines] == ["crashed"]
 
 
 @pytest.fixture
