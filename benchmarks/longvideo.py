@@ -23,6 +23,8 @@ import time
 from concurrent.futures import Future
 from pathlib import Path
 
+from rushes.engine.lease import Lease
+
 from benchmarks import render
 from benchmarks.scan import floor
 from benchmarks.targets import Targets
@@ -30,7 +32,6 @@ from benchmarks.threads import as_in_a_child
 from rushes import api
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Attempt, Job, Outcome, Scan, Segment, Setup, Stitch, Video
-from rushes.engine.lease import Lease
 from rushes.engine.local import Local
 from rushes.engine.loop import Loop
 from rushes.engine.tally import Tally

@@ -22,13 +22,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rushes.engine.lease import Lease
+
 from benchmarks import render
 from benchmarks.targets import Targets
 from rushes.engine import ray_cluster, stages
 from rushes.engine.executor import Executor
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Clips, Outcome, Setup, Video
-from rushes.engine.lease import Lease
 from rushes.engine.local import Local
 from rushes.engine.loop import Loop
 from rushes.engine.tally import Tally

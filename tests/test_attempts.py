@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from rushes.engine.lease import Lease
 
 from footage import render
 from pictures import film
 from processes import descendants, open_files
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Attempt, Scan, Setup, Video
-from rushes.engine.lease import Lease
 from rushes.engine.worker import MODULE, Failures, Worker
 from rushes.media.identity import video_id
 from rushes.store.store import Store
