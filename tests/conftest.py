@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 import ray_cluster
-from footage import Clip
+from footage import Clip, render
+from pictures import film
 from processes import environment_of, marked, parent_of
+from ray_runs import N_FILMS, QUICK
 from stores import Reel, go, make_reel
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,7 +24,7 @@ HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 """Python's own children, which live until the interpreter ends."""
 CLUSTER = f"{ray_cluster.MARK}="
 """Ray's own processes of a test's cluster live as long as the cluster; decoding children below them do not."""
-GRACE_S = 3.0
+GRACE_S = 10.0
 """A child must die within 2 s of its parent; the rest is for a busy machine."""
 
 
@@ -62,6 +64,33 @@ def demo_footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo_footage")
     render_footage(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def films_of_14_s(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Eight films of two shots, rendered once a session. Read only."""
+    folder = tmp_path_factory.mktemp("films_of_14_s")
+    for k in range(8):
+        render(folder / f"{k}.mp4", film(320, 180, [150, 200], seed=40 + k), options={"preset": "ultrafast"})
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="session")
+def ray_films(films_of_14_s: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of `ray_runs.N_FILMS` films of 14 s, and one that is none. Read only."""
+    folder = tmp_path_factory.mktemp("ray_films")
+    for path in films_of_14_s[:N_FILMS]:
+        os.link(path, folder / path.name)
+    (folder / "broken.mp4").write_bytes(bytes(range(256)) * 40)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ray_native(ray_films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the native runner makes of these films under `ray_runs.QUICK`. Read only."""
+    out = tmp_path_factory.mktemp("natively") / "store"
+    go(ray_films, out, *QUICK)
+    return out
 
 
 @pytest.fixture(scope="session")

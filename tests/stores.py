@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -164,12 +165,15 @@ def command(*args: str | Path, timeout_s: float = 120, **env: str) -> Done:
 
 
 def inline(*args: str | Path) -> Done:
-    """A command that only reads or plans, in this process: as `command`, but for the start of a process and the imports (1 to 2 s)."""
+    """A command that reads, plans or refuses, in this process: as `command`, but for the start of a process and the imports (1 to 2 s)."""
     from typer.testing import CliRunner
 
     from rushes.cli import app
 
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}  # a run puts its own
     done = CliRunner().invoke(app, [str(arg) for arg in args])
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     if isinstance(done.exception, RushesError):  # what `rushes.cli.main` makes of it
         return Done(done.exception.exit_code, done.stdout, f"{done.stderr}rushes: {done.exception}\n")
     if done.exception is not None and not isinstance(done.exception, SystemExit):

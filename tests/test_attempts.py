@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,12 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+SLOW = ("frames.per_s=10", "frames.quality=100")
+"""With these the poison takes a second or two to scan: long enough to be seen at work, also on a busy machine."""
+SLOW_SEGMENTS = ("frames.per_s=25", "frames.quality=100")
+"""With these a segment of 6 s takes a second."""
+
+
 @contextmanager
 def killed_by(poison: Path, parent: int, times: int = 10**6) -> Iterator[list[int]]:
     """Whichever process below `parent` opens the poison is killed, so many times."""
@@ -55,41 +62,41 @@ def killed_by(poison: Path, parent: int, times: int = 10**6) -> Iterator[list[in
 
 def test_a_child_that_always_dies_of_a_video_fails_it_after_three_attempts_and_the_run_goes_on(footage: Path, tmp_path: Path) -> None:
     out, poison = tmp_path / "store", footage / "poison.mp4"
-    process = start("run", footage, "--out", out, *settings_of())
+    process = start("run", footage, "--out", out, *settings_of(*SLOW))
     with killed_by(poison, process.pid) as killed:
         _, err = process.communicate(timeout=120)
     assert (process.returncode, len(killed)) == (0, 3), err
-    found = seen(out)
+    found = seen(out, *SLOW)
     assert {Path(v["uri"]).name: (v["status"], v["error_type"]) for v in found.videos()} == {
         "good.mp4": ("done", None), "poison.mp4": ("failed", "CrashError"),
     }  # fmt: skip
-    told = [(e["attempt"], e["permanent"]) for e in found.errors()]
-    assert sorted(told) == [(1, False), (2, False), (3, True)]
+    attempts = [(e["attempt"], e["permanent"]) for e in found.errors()]
+    assert sorted(attempts) == [(1, False), (2, False), (3, True)]
     [row] = found.runs()
     assert (row["videos_scanned"], row["videos_failed"], row["clips_failed"]) == (1, 1, 0)
-    again = go(footage, out)
+    again = go(footage, out, *SLOW)
     assert (again.counts["decoded_s"], again.counts["videos_failed"]) == (0, 1), "what failed for good is not tried by itself"
-    asked = command("run", footage, "--out", out, "--retry-failed", *settings_of())
+    asked = command("run", footage, "--out", out, "--retry-failed", *settings_of(*SLOW))
     assert asked.code == 0, asked.err
-    assert {v["status"] for v in seen(out).videos()} == {"done"}
-    assert seen(out).runs()[-1]["videos_failed"] == 0
+    assert {v["status"] for v in seen(out, *SLOW).videos()} == {"done"}
+    assert seen(out, *SLOW).runs()[-1]["videos_failed"] == 0
 
 
 def test_a_segment_that_cannot_be_scanned_fails_its_video_once(footage: Path, tmp_path: Path) -> None:
-    """Segments are dealt out to both workers; a fourth of the video is enough to fail it, and nobody waits for the rest."""
+    """Both workers have segments of it; a fourth of the video is enough to fail it, and nobody waits for the rest."""
     out, poison = tmp_path / "store", footage / "poison.mp4"
-    process = start("run", footage, "--out", out, *settings_of("engine.segment_s=6", "scan.workers=2"))
+    process = start("run", footage, "--out", out, *settings_of("engine.segment_s=6", "scan.workers=2", *SLOW_SEGMENTS))
     with killed_by(poison, process.pid):
         _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    status = {Path(v["uri"]).name: (v["status"], v["error_type"]) for v in seen(out).videos()}
+    status = {Path(v["uri"]).name: (v["status"], v["error_type"]) for v in seen(out, *SLOW_SEGMENTS).videos()}
     assert status == {"good.mp4": ("done", None), "poison.mp4": ("failed", "CrashError")}
-    [row] = seen(out).runs()
+    [row] = seen(out, *SLOW_SEGMENTS).runs()
     assert (row["videos_found"], row["videos_scanned"], row["videos_failed"]) == (2, 1, 1)
 
 
 def test_segments_are_tried_each_for_itself(footage: Path, tmp_path: Path) -> None:
-    """Two segments of one video under way die at the same moment: each is told, by its start, and neither is the other's second attempt."""
+    """Two segments of one video under way die at the same moment: each is recorded by its start, neither is a second attempt."""
     out, poison = tmp_path / "store", footage / "poison.mp4"
     process = start("run", poison, "--out", out, *settings_of("engine.segment_s=3", "scan.workers=2", "scan.attempts=2"))
     held: list[int] = []
@@ -99,24 +106,25 @@ def test_segments_are_tried_each_for_itself(footage: Path, tmp_path: Path) -> No
             if pid not in held and str(poison) in open_files(pid):
                 os.kill(pid, signal.SIGSTOP)
                 held.append(pid)
+        time.sleep(0.002)
     for pid in held:
         os.kill(pid, signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert {v["status"] for v in seen(out).videos()} == {"done"}
-    told = seen(out).errors()
-    assert [(e["stage"], e["attempt"], e["error_type"], e["permanent"]) for e in told] == [("scan", 1, "CrashError", False)] * 2
-    assert len({int(e["key"].removeprefix(f"{e['video_id']}@")) for e in told}) == 2
+    errors = seen(out).errors()
+    assert [(e["stage"], e["attempt"], e["error_type"], e["permanent"]) for e in errors] == [("scan", 1, "CrashError", False)] * 2
+    assert len({int(e["key"].removeprefix(f"{e['video_id']}@")) for e in errors}) == 2
 
 
 def test_a_child_that_dies_once_is_no_failure(footage: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
-    process = start("run", footage, "--out", out, *settings_of())
+    process = start("run", footage, "--out", out, *settings_of(*SLOW))
     with killed_by(footage / "poison.mp4", process.pid, times=1) as killed:
         _, err = process.communicate(timeout=120)
     assert (process.returncode, len(killed)) == (0, 1), err
-    assert {v["status"] for v in seen(out).videos()} == {"done"}
-    assert [(e["attempt"], e["error_type"], e["permanent"]) for e in seen(out).errors()] == [(1, "CrashError", False)]
+    assert {v["status"] for v in seen(out, *SLOW).videos()} == {"done"}
+    assert [(e["attempt"], e["error_type"], e["permanent"]) for e in seen(out, *SLOW).errors()] == [(1, "CrashError", False)]
 
 
 def test_a_child_that_dies_between_two_jobs_costs_nothing(footage: Path, tmp_path: Path) -> None:
@@ -154,12 +162,13 @@ def test_what_may_pass_is_tried_by_so_many_runs(footage: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("attempts", [1, 2])
 def test_a_child_that_dies_of_a_clip_file_leaves_the_scan(footage: Path, tmp_path: Path, attempts: int) -> None:
-    """Files are made when what the scan found is durable, so nothing of it is done again; the books balance also when they fail."""
+    """Files are made when what the scan found is durable, so nothing of it is done again; the counts add up also when they fail."""
     out, poison = tmp_path / "store", footage / "poison.mp4"
     settings = settings_of("clips.mode=encode", "rules.too_short.min=0", f"scan.attempts={attempts}")
     process = start("run", poison, "--out", out, *settings)
     while not list(out.glob("clip_files/**/*.tmp")):
         assert process.poll() is None
+        time.sleep(0.002)
     assert list(out.glob("marks/*.parquet")) and list(out.glob("clips/*.parquet"))
     for pid, words in descendants(process.pid).items():
         if "rushes.engine.work.child" in words:

@@ -6,10 +6,8 @@ import json
 import os
 import re
 import resource
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -83,20 +81,12 @@ RUN_KEYS = [
 ]
 
 
-@pytest.fixture
-def own_signals() -> Iterator[None]:
-    """A run handles SIGINT and SIGTERM: in this process, only as long as it is there."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
 def test_a_run_speaks_on_stderr_alone_and_ends_with_0(reel: Reel, tmp_path: Path) -> None:
     done = command("run", reel.folder, "--out", tmp_path / "store", *settings_of())
     assert (done.code, done.out) == (0, "")
     assert "4 videos = 2 scanned + 0 reused + 1 failed + 1 duplicate" in done.err
     assert "6 clips = 4 kept + 2 dropped + 0 failed" in done.err
+    assert not [line for line in done.err.splitlines() if line.startswith("{") or "video failed" in line], "no log without --log"
     strict = command("run", reel.folder, "--out", tmp_path / "store", "--strict", *settings_of())
     assert strict.code == 1
 
@@ -127,7 +117,7 @@ def test_a_run_speaks_on_stderr_alone_and_ends_with_0(reel: Reel, tmp_path: Path
     ],
 )
 def test_a_wrong_request_is_exit_2_in_words_and_writes_nothing(
-    reel: Reel, reel_store: Path, tmp_path: Path, own_signals: None, args: list[str], words: str
+    reel: Reel, reel_store: Path, tmp_path: Path, args: list[str], words: str
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("no video")

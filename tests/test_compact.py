@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -359,37 +360,40 @@ def test_stopped_between_changes_it_loses_no_row(tmp_path: Path, small: None, mo
 
 
 PROGRAM = """
-import sys
+import os, signal, sys, threading
+from rushes.media import storage
 from rushes.store import compact, compact_videos, partition
 from rushes.store.store import Store
 compact.PART_BYTES, compact.VIDEO_PART_BYTES, partition.MEMORY_BYTES, compact_videos.GROUP_BYTES = 16_000, 24_000, 20_000, 500
-print("ready", flush=True)
+left, after_s = int(sys.argv[2]), float(sys.argv[3])
+def counted(change):
+    def step(*args):
+        global left
+        left -= 1
+        if left == 0:
+            threading.Timer(after_s, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        return change(*args)
+    return step
+storage.put_atomic, storage.remove = counted(storage.put_atomic), counted(storage.remove)
 compact.compact(Store.open(sys.argv[1], {}))
 """
+"""Compacts a store, and is killed so many seconds after it began its n-th write or removal."""
 
 
 def test_killed_anywhere_it_loses_no_row_and_the_next_ends_at_the_same_files(tmp_path: Path, small: None) -> None:
     calm, rough = (Store.create(str(tmp_path / kind), {}) for kind in ("calm", "rough"))
     truth = expected(fill(calm, 5))
     fill(rough, 5)
-    began = time.monotonic()
     compact(calm)
-    takes, rng, killed_midway = time.monotonic() - began, random.Random(1), 0
-    for attempt in range(6):
-        process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, rough.root], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(SRC)}
-        )
-        assert process.stdout
-        process.stdout.readline()
-        time.sleep(takes * (0.1 + rng.random()) / 2)
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    rng, killed_midway = random.Random(1), 0
+    for attempt in range(5):
+        words = [rough.root, str(rng.randint(1, 20)), str(rng.random() / 100)]
+        done = subprocess.run([sys.executable, "-c", PROGRAM, *words], env={**os.environ, "PYTHONPATH": str(SRC)}, check=False)
         parts = [p for t in MIXED for p in rough.parts(t)] + rough.parts(FRAMES)
-        killed_midway += len({p.merged for p in parts}) == 2
+        killed_midway += done.returncode == -signal.SIGKILL and len({p.merged for p in parts}) == 2
         assert read(rough) == truth, f"after kill {attempt}"
         assert viewed(rough) == truth, f"after kill {attempt}"
-    assert killed_midway, "no kill hit the middle"
+    assert killed_midway >= 2, "the kills must hit the middle for this test to mean anything"
     compact(rough)
     assert set(files(rough)) == set(files(calm))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -10,34 +11,36 @@ import socket
 import sys
 import time
 import urllib.request
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from caption_server import start_server
-from footage import render
-from pictures import film
 from rushes.api import run as run_here
+from rushes.engine.run import RunResult
 from rushes.engine.shares import bottleneck, busy_shares, left_s
 from rushes.errors import CannotGoOn, MissingExtra
+from rushes.log import logged
 from rushes.progress import status_lines
 from rushes.results import alive
 from rushes.store.store import now
-from stores import SRC, Reel, command, inline, recipe, settings_of, start
+from stores import SRC, Reel, command, go, inline, recipe, settings_of, start
 from test_caption_run import wait_for_requests
 
 SECRET = "0123456789abcdefSECRET"
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def films(films_of_14_s: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six films of 14 s, and one that is broken."""
     folder = tmp_path_factory.mktemp("films")
-    for k in range(6):
-        render(folder / f"{k}.mp4", film(320, 180, [150, 200], seed=60 + k), options={"preset": "ultrafast"})
+    for path in films_of_14_s[:6]:
+        os.link(path, folder / path.name)
     (folder / "0broken.mp4").write_bytes(bytes(range(256)) * 40)
     return folder
 
@@ -109,7 +112,8 @@ def test_status_reads_nothing_but_the_runs(reel_store: Path, tmp_path: Path) -> 
     (out / "runs" / ".half.parquet.99.tmp").write_bytes(b"PAR1 half")
     after = inline("status", out, "--json")
     assert (after.code, after.out) == (0, before.out)
-    assert inline("clips", out).code != 0, "the damage must be there for this test to mean anything"
+    with pytest.raises(pa.ArrowInvalid, match="Parquet"):  # the damage must be there for this test to mean anything
+        inline("clips", out)
 
 
 def test_a_run_that_says_it_runs_is_believed_by_the_lease() -> None:
@@ -128,7 +132,7 @@ def events(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_the_log_tells_each_event_with_run_stage_and_key(reel: Reel, tmp_path: Path) -> None:
+def test_the_log_has_each_event_with_run_stage_and_key(reel: Reel, tmp_path: Path) -> None:
     out, log = tmp_path / "store", tmp_path / "run.jsonl"
     done = command("run", reel.folder, "--out", out, "--log", log, *settings_of())
     assert done.code == 0, done.err
@@ -139,8 +143,8 @@ def test_the_log_tells_each_event_with_run_stage_and_key(reel: Reel, tmp_path: P
     order = [row["event"] for row in rows]
     assert order[:2] == ["lease taken", "run started"] and order[-2:] == ["run ended", "lease freed"]
     videos = {v["video_id"]: v for v in inline("videos", out, "--json").lines if v["status"] != "duplicate"}
-    told = {row["key"]: row for row in rows if row["event"] in ("video done", "video failed")}
-    assert {k: (v["uri"], v["event"], v["level"], v["stage"]) for k, v in told.items()} == {
+    ended = {row["key"]: row for row in rows if row["event"] in ("video done", "video failed")}
+    assert {k: (v["uri"], v["event"], v["level"], v["stage"]) for k, v in ended.items()} == {
         k: (v["uri"], "video done" if v["status"] == "done" else "video failed", "info" if v["status"] == "done" else "warning", "scan")
         for k, v in videos.items()
     }
@@ -152,16 +156,13 @@ def test_the_log_tells_each_event_with_run_stage_and_key(reel: Reel, tmp_path: P
     assert lines[-2]["videos_reused"] == 2
 
 
-def test_without_the_option_there_is_no_log_and_a_wrong_one_is_exit_2(reel: Reel, tmp_path: Path) -> None:
-    done = command("run", reel.folder, "--out", tmp_path / "store", *settings_of())
-    assert done.code == 0
-    assert not [line for line in done.err.splitlines() if line.startswith("{") or "video failed" in line]
-    wrong = command("run", reel.folder, "--out", tmp_path / "other", "--log", tmp_path / "no" / "folder.jsonl", *settings_of())
+def test_a_log_that_cannot_be_opened_is_exit_2(reel: Reel, tmp_path: Path) -> None:
+    wrong = inline("run", reel.folder, "--out", tmp_path / "other", "--log", tmp_path / "no" / "folder.jsonl", *settings_of())
     assert (wrong.code, "cannot be opened" in wrong.err, (tmp_path / "other").exists()) == (2, True, False)
 
 
 def test_no_secret_is_in_the_log(reel: Reel, tmp_path: Path) -> None:
-    """A signed address that cannot be reached, and a caption server with a key: neither the signature nor the key is told."""
+    """A signed address that cannot be reached, and a caption server with a key: neither the signature nor the key is in it."""
     address = f"http://user:{SECRET}@127.0.0.1:1/film.mp4?X-Amz-Signature={SECRET}&part=1"
     (tmp_path / "list.txt").write_text(f"{reel.cuts.path}\n{address}\n")
     log = tmp_path / "run.jsonl"
@@ -171,16 +172,17 @@ def test_no_secret_is_in_the_log(reel: Reel, tmp_path: Path) -> None:
     assert SECRET not in log.read_text() + done.err
 
 
-def test_the_log_tells_of_a_child_that_died(films: Path, tmp_path: Path) -> None:
+def test_the_log_has_a_child_that_died(films: Path, tmp_path: Path) -> None:
     """A memory limit that no child meets."""
     log = tmp_path / "run.jsonl"
-    command("run", films / "1.mp4", "--out", tmp_path / "store", "--log", log, *settings_of("scan.memory_gib=0.01"))
-    told = {row["event"]: row for row in events(log)}
-    assert told["child ended"]["error_type"] == "MemoryError" == told["video failed"]["error_type"]
-    assert told["child ended"]["uri"] == str(films / "1.mp4")
+    with logged(str(log)):
+        go([films / "1.mp4"], tmp_path / "store", "scan.memory_gib=0.01")
+    last = {row["event"]: row for row in events(log)}
+    assert last["child ended"]["error_type"] == "MemoryError" == last["video failed"]["error_type"]
+    assert last["child ended"]["uri"] == str(films / "1.mp4")
 
 
-def test_the_log_tells_of_a_caption_server_that_goes_and_comes(films: Path, tmp_path: Path) -> None:
+def test_the_log_has_a_caption_server_that_goes_and_comes(films: Path, tmp_path: Path) -> None:
     log = tmp_path / "run.jsonl"
     with start_server(service_s=0.2) as server:
         words = settings_of(
@@ -222,11 +224,25 @@ def scraped(port: int) -> dict[str, dict[str, float]]:
     return found
 
 
-def test_metrics_are_the_books_of_the_run(reel: Reel, tmp_path: Path) -> None:
-    port, seen = free_port(), []
-    wanted = recipe(f"engine.metrics_port={port}")
-    result = run_here([reel.folder], out=tmp_path / "store", recipe=wanted, watch=lambda _tally: seen.append(scraped(port)))
-    last = seen[-1]
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A run of the reel whose metrics were scraped each time that it called its watcher."""
+
+    result: RunResult
+    port: int
+    scrapes: list[dict[str, dict[str, float]]]
+
+
+@pytest.fixture(scope="module")
+def watched(reel: Reel, tmp_path_factory: pytest.TempPathFactory) -> Watched:
+    port, scrapes = free_port(), []
+    wanted, out = recipe(f"engine.metrics_port={port}"), tmp_path_factory.mktemp("watched") / "store"
+    result = run_here([reel.folder], out=out, recipe=wanted, watch=lambda _tally: scrapes.append(scraped(port)))
+    return Watched(result, port, scrapes)
+
+
+def test_metrics_are_the_counts_of_the_run(reel: Reel, watched: Watched) -> None:
+    last = watched.scrapes[-1]
     assert last["rushes_videos"] == {"scanned": 2, "reused": 0, "failed": 1, "duplicate": 1}
     assert last["rushes_clips"] == {"kept": 4, "dropped": 2, "failed": 0}
     assert last["rushes_captions_total"] == {"": 4}
@@ -236,26 +252,22 @@ def test_metrics_are_the_books_of_the_run(reel: Reel, tmp_path: Path) -> None:
     assert last["rushes_bytes_read_total"][""] == sum(c.path.stat().st_size for c in reel.clips.values()) + 30_000
     assert set(last["rushes_busy_seconds_total"]) >= {"scan", "shots", "captions"} and last["rushes_busy_seconds_total"]["scan"] > 0
     assert last["rushes_videos_in_flight"] == {"": 0}
-    decoded = [s["rushes_decoded_now_seconds"][""] for s in seen]
+    decoded = [s["rushes_decoded_now_seconds"][""] for s in watched.scrapes]
     assert decoded == sorted(decoded) and decoded[0] < decoded[-1]
-    assert result.counts["videos_scanned"] == 2
+    assert watched.result.counts["videos_scanned"] == 2
     with pytest.raises(OSError):
-        scraped(port)
+        scraped(watched.port)
 
 
-def test_every_metric_and_event_is_on_the_page(reel: Reel, tmp_path: Path) -> None:
+def test_every_metric_and_event_is_on_the_page(watched: Watched) -> None:
     """The page against a scrape and against the source."""
     page = (Path(__file__).parent.parent / "docs" / "observability.md").read_text()
-    port, seen = free_port(), []
-    run_here(
-        [reel.folder], out=tmp_path / "store", recipe=recipe(f"engine.metrics_port={port}"), watch=lambda _t: seen.append(scraped(port))
-    )
-    assert set(re.findall(r"^\| `(rushes_\w+)`", page, re.MULTILINE)) == set(seen[-1])
+    assert set(re.findall(r"^\| `(rushes_\w+)`", page, re.MULTILINE)) == set(watched.scrapes[-1])
     calls = [call for path in (SRC / "rushes").rglob("*.py") for call in re.findall(r"\b_?note\(\s*\"([^\"]+)\"", path.read_text())]
     assert set(calls) == set(re.findall(r"^\| `([a-z ]+)` \| (?:info|warning|error) \|", page, re.MULTILINE))
 
 
-def test_a_port_in_use_and_a_missing_package_are_told_in_words(reel: Reel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_port_in_use_and_a_missing_package_are_errors_in_words(reel: Reel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:
         taken.bind(("0.0.0.0", 0))
         taken.listen()

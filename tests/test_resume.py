@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 
 from conftest import ours
-from footage import render
-from pictures import film
 from rushes.engine.plan.plan import make_plan
 from rushes.store.store import Store
 from stores import SRC, command, go, inline, recipe, rows_of, seen, settings_of, start
@@ -25,11 +23,11 @@ QUICK = ("scan.workers=2", "rules.too_short.min=0.5", "frames.per_s=10")
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def films(films_of_14_s: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Eight films of 14 s and two shots, three of them one content under other names and one broken."""
     folder = tmp_path_factory.mktemp("films")
-    for k in range(N_FILMS - 2):
-        render(folder / f"{k}.mp4", film(320, 180, [150, 200], seed=20 + k), options={"preset": "ultrafast"})
+    for path in films_of_14_s[: N_FILMS - 2]:
+        os.link(path, folder / path.name)
     shutil.copyfile(folder / "3.mp4", folder / "copy.mp4")
     (folder / "broken.mp4").write_bytes(bytes(range(256)) * 40)
     return folder
@@ -80,10 +78,10 @@ def test_asked_to_stop_it_stops_in_seconds_and_says_how_to_go_on(
     process = begun(films, out)
     wait_for(out, "signals/**/*.parquet", process)
     process.send_signal(number)
-    code, err = ended(process, within_s=8)
+    code, err = ended(process, within_s=30)
     assert code == 130
     assert "run the same command again to go on" in err
-    assert orphans_gone(before, 2.0)
+    assert orphans_gone(before, 10.0)
     [row] = seen(out, *QUICK).runs()
     assert (row["status"], row["videos_found"]) == ("interrupted", N_FILMS)
     have = {v["uri"] for v in seen(out, *QUICK).videos() if v["status"] == "done"}
@@ -102,9 +100,9 @@ def test_a_second_ctrl_c_ends_it_at_once(films: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    code, _ = ended(process, within_s=4)
+    code, _ = ended(process, within_s=15)
     assert code == 130
-    assert orphans_gone(before, 2.0)
+    assert orphans_gone(before, 10.0)
 
 
 def test_status_tells_a_running_run_from_a_crashed_one(films: Path, tmp_path: Path) -> None:
