@@ -23,8 +23,6 @@ import time
 from concurrent.futures import Future
 from pathlib import Path
 
-from rushes.engine.lease import Lease
-
 from benchmarks import render
 from benchmarks.scan import floor
 from benchmarks.targets import Targets
@@ -37,6 +35,7 @@ from rushes.engine.loop import Loop
 from rushes.engine.tally import Tally
 from rushes.engine.worker import Failures
 from rushes.recipe import Recipe
+from rushes.store.lease import Lease
 from rushes.store.store import Store
 
 BUSY = 0.9

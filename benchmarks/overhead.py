@@ -22,8 +22,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rushes.engine.lease import Lease
-
 from benchmarks import render
 from benchmarks.targets import Targets
 from rushes.engine import ray_cluster, stages
@@ -36,6 +34,7 @@ from rushes.engine.tally import Tally
 from rushes.engine.work.context import Context, Progress
 from rushes.engine.worker import Failures
 from rushes.recipe import Recipe
+from rushes.store.lease import Lease
 from rushes.store.store import Store
 from rushes.store.tables import FILES
 

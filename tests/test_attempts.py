@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from rushes.engine.lease import Lease
 
 from footage import render
 from pictures import film
@@ -20,6 +19,7 @@ from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Attempt, Scan, Setup, Video
 from rushes.engine.worker import MODULE, Failures, Worker
 from rushes.media.identity import video_id
+from rushes.store.lease import Lease
 from rushes.store.store import Store
 from stores import command, go, recipe, rows_of, seen, settings_of, start
 
