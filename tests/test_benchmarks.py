@@ -164,7 +164,9 @@ def test_numeric_libraries_get_the_threads_of_a_child(bench: object) -> None:
 
 def test_a_small_synthetic_store_is_measured(bench: object) -> None:
     """`plan_of`, `compact_of` and `read_of` check themselves that all rows are found; a compacted store has fewer parts."""
-    found = module(bench, "scale").measure(20_000)
-    assert {name.partition(":")[0] for name in found} == {"fresh", "compact", "compacted"}
+    scale = module(bench, "scale")
+    found = scale.measure(20_000)
+    assert {name.partition(":")[0] for name in found} == {"fresh", "compact", "compacted", *(name for name, _ in scale.READERS)}
     assert found["compact"]["clips parts"] == 1
-    assert all(figures["seconds"] > 0 and figures["mib"] > 50 for figures in found.values())
+    commands = {name for name, (work, *_) in scale.READERS if work == "command"}  # their memory is that of another process
+    assert all(figures["seconds"] > 0 and (figures["mib"] > 50 or name in commands) for name, figures in found.items())
