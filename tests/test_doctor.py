@@ -28,7 +28,7 @@ def asking(base_url: str | None) -> Recipe:
 def _engine_is_asked_for_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Starting Daft costs two CPU-seconds: only the tests about it do."""
     if "engine" not in request.node.name and "machine" not in request.node.name:
-        monkeypatch.setattr(doctor, "START_ENGINE", "print(True)")
+        monkeypatch.setattr(doctor, "START_DAFT", "print(True)")
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_the_engine_starts_with_telemetry_off_whatever_the_environment_says(monk
 
 @pytest.mark.parametrize(("code", "words"), [("print(False)", "telemetry is on"), ("import no_such_engine", "no_such_engine")])
 def test_an_engine_that_reports_or_does_not_start_is_a_fault(code: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "START_ENGINE", code)
+    monkeypatch.setattr(doctor, "START_DAFT", code)
     found = doctor._engine()
     assert found.ok is False
     assert words in found.what

@@ -89,7 +89,7 @@ def in_segments(path: Path, cuts: Cuts, recipe: Recipe = RECIPE) -> tuple[Stitch
 
 def rows(found: Scan, recipe: Recipe) -> Any:
     """Shots and measures of a scan."""
-    made = clip_rows(Series.of("v" * 64, found), recipe, fingerprints(recipe), Stamp("run", now()))
+    made = clip_rows(Series.of("v" * 64, found), recipe, fingerprints(recipe).by_stage, Stamp("run", now()))
     return [[{k: v for k, v in row.items() if k != "written_at"} for row in made[name]] for name in ("clips", "measures")]
 
 
