@@ -77,7 +77,7 @@ def test_another_version_of_the_engine_is_a_fault(monkeypatch: pytest.MonkeyPatc
 
 
 def test_more_workers_than_cores_is_a_fault(tmp_path: Path) -> None:
-    assert named(examine(Recipe(scan=ScanSettings(workers=999)), tmp_path), "cores").ok is False
+    assert named(examine(Recipe().with_overrides(["resources.scan.concurrency=999"]), tmp_path), "cores").ok is False
 
 
 def test_an_extra_is_missed_only_by_a_recipe_that_needs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

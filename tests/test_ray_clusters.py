@@ -14,6 +14,7 @@ import pytest
 from caption_server import start_server
 from ray_cluster import cluster
 from ray_runs import QUICK, on_ray, until
+from rushes.engine import ray_cluster
 from stores import rows_of, seen, settings_of, start
 
 
@@ -81,6 +82,7 @@ def test_an_address_without_a_cluster_is_one_line_and_exit_3(ray_films: Path, tm
             assert process.returncode == 3, err
             assert err.count("\n") == 1 and f"no Ray cluster at {address}: " in err and "Mend: " in err
     assert not (tmp_path / "store").exists()
+    assert ray_cluster.CONNECT_S + ray_cluster.JOIN_S <= 30, "the time that the pages state"
 
 
 def test_a_run_that_waits_for_a_wrong_address_obeys_the_first_signal(ray_films: Path, tmp_path: Path, deaf: socket.socket) -> None:
