@@ -148,14 +148,14 @@ def listens(port: int) -> bool:
 
 
 @contextmanager
-def running(footage: Path, out: Path, address: str) -> Iterator[Callable[[], bool]]:
+def running(footage: Path, out: Path, address: str, **env: str) -> Iterator[Callable[[], bool]]:
     """A run on a cluster, for the length of a block, which asks with what it is given whether the run goes on.
 
     Raises:
         RuntimeError: the run failed, or took longer than `RUN_S`.
     """
     deadline = time.monotonic() + RUN_S
-    with start("run", footage, "--out", out, "--ray", address, *settings_of(*SETTINGS)) as run:
+    with start("run", footage, "--out", out, "--ray", address, *settings_of(*SETTINGS), **env) as run:
 
         def goes_on() -> bool:
             if time.monotonic() > deadline:
@@ -175,16 +175,21 @@ def running(footage: Path, out: Path, address: str) -> Iterator[Callable[[], boo
             run.communicate()
 
 
-def nodes_of(address: str) -> Iterator[list[dict[str, object]]]:
-    """What Ray lists as nodes with CPUs that are alive, each time that it is asked."""
+def look(address: str) -> None:
+    """Prints the time (`time.monotonic`) at which Ray first lists each node with CPUs as alive. In a process of its own, which Ray's client
+    ends when the cluster is gone.
+    """
     import ray
 
     ray.init(address, log_to_driver=False, logging_level="error", namespace="growth")
-    try:
-        while True:
-            yield [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
-    finally:
-        ray.shutdown()
+    seen = 0
+    print("ready", flush=True)
+    while True:
+        n = sum(node["Alive"] and bool(node["Resources"].get("CPU")) for node in ray.nodes())
+        for _ in range(seen, n):
+            print(time.monotonic(), flush=True)
+        seen = max(seen, n)
+        time.sleep(LOOK_EVERY_S)
 
 
 def grow(footage: Path, out: Path) -> tuple[list[float], list[float]]:
@@ -192,22 +197,25 @@ def grow(footage: Path, out: Path) -> tuple[list[float], list[float]]:
     to the node's first decoding child.
     """
     with autoscaled() as held:
-        os.environ.update(DISABLED)
-        nodes = nodes_of(held.address)
-        if next(nodes):
-            raise RuntimeError("the cluster has CPUs before there is a task")
         head = {*held.raylets()}
-        waits, joined, at_work = None, list[float](), dict[int, float]()
-        with running(footage, out, held.address) as goes_on:
-            while goes_on():
-                now = time.monotonic()
-                waits = waits or (now if any((out / "runs").glob("*.parquet")) else None)
-                joined += [now] * (len(next(nodes)) - len(joined))
-                for raylet in held.busy() - head - at_work.keys():
-                    at_work[raylet] = now
-        nodes.close()
+        command = [sys.executable, "-m", "benchmarks.growth", "--look", held.address]
+        looking = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=render.ROOT, env={**os.environ, **DISABLED})
+        assert looking.stdout is not None
+        try:
+            if looking.stdout.readline() != "ready\n":
+                raise RuntimeError("Ray does not say which nodes there are")
+            waits, at_work = None, dict[int, float]()
+            with running(footage, out, held.address, **DISABLED) as goes_on:
+                while goes_on():
+                    waits = waits or (time.monotonic() if any((out / "runs").glob("*.parquet")) else None)
+                    for raylet in held.busy() - head - at_work.keys():
+                        at_work[raylet] = time.monotonic()
+        finally:
+            looking.kill()
+            words, _ = looking.communicate()
     if waits is None:
         raise RuntimeError("the run wrote no row of its own")
+    joined = [float(word) for word in words.split()]
     return [at - waits for at in joined], [busy - at for at, busy in zip(joined, sorted(at_work.values()), strict=False)]
 
 
@@ -236,7 +244,11 @@ def main() -> int:
     """Run the benchmark; 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=60)
-    n = parser.parse_args().videos
+    parser.add_argument("--look", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.look:
+        look(args.look)
+    n = args.videos
     source = render.tiny(VIDEO_S * render.FPS, *SIDE)
     print(f"drawn footage, {n} videos of {VIDEO_S} s, {SIDE[0]} x {SIDE[1]}")
     targets = Targets()
