@@ -17,7 +17,7 @@ from typing import Any
 
 from rushes.engine.executor import WorkerDied
 from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Setup, VideoJob, stage_of
-from rushes.engine.ray_cluster import NAMESPACE, check, forsake
+from rushes.engine.ray_cluster import NAMESPACE, check, stay_connected
 from rushes.engine.stages import STAGES, resources
 from rushes.engine.tally import Tally
 from rushes.engine.work.captions import AHEAD, Captioner
@@ -128,7 +128,7 @@ class OnRay:
         try:
             check()
         except CannotGoOn:
-            forsake()
+            stay_connected()
             return False
         return True
 
@@ -145,7 +145,7 @@ class OnRay:
         for ref in list(self._under_way):
             ray.cancel(ref, force=True, recursive=False)
         if self._under_way:
-            forsake()
+            stay_connected()
         if self._captioner is not None:
             ray.kill(self._captioner)
 

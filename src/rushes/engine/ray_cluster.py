@@ -36,7 +36,7 @@ GRACE_S = 5.0
 LOOK_EVERY_S = 1.0
 """How often the driver looks whether they are there, and how long it waits for a connection."""
 NAMESPACE = "rushes"
-_FORSAKEN = threading.Event()
+_STAY_CONNECTED = threading.Event()
 """Set when a task has not ended with its run, such as one on a node that is dead and that Ray does not call dead yet. This process must
 then not disconnect, since Ray's client ends a process with exit code 1 when a thread uses it after that. It ends while connected, which is
 the same for the cluster."""
@@ -117,10 +117,10 @@ def _init(interrupted: threading.Event, **options: Any) -> None:
         joined: Future[Any] = _JOINING.submit(ray.init, **options)
         while not joined.done():
             if interrupted.wait(0.05):
-                _FORSAKEN.set()
+                _STAY_CONNECTED.set()
                 raise Stopped
             if time.monotonic() > deadline:
-                _FORSAKEN.set()
+                _STAY_CONNECTED.set()
                 raise TimeoutError(f"it does not answer as Ray does within {JOIN_S:g} s")
     joined.result()
     if threading.current_thread() is threading.main_thread():
@@ -149,16 +149,16 @@ def _native_stderr_hidden() -> Iterator[None]:
             sys.stderr = python_stderr
 
 
-def forsake() -> None:
+def stay_connected() -> None:
     """Says that a task of this process did not end, so that the process must not disconnect before it ends."""
-    _FORSAKEN.set()
+    _STAY_CONNECTED.set()
 
 
 def leave() -> None:
     """Disconnects this process, if no task is left behind; a cluster that it started ends."""
     import ray
 
-    if ray.is_initialized() and not _FORSAKEN.is_set():
+    if ray.is_initialized() and not _STAY_CONNECTED.is_set():
         _watch().leave()
         _watch.cache_clear()
         ray.shutdown()

@@ -112,8 +112,8 @@ class Results:
         import pyarrow.compute as pc
 
         for clips in self.clip_tables():
-            told = pc.or_(clips["caption"].is_valid(), pc.equal(clips["verdict"], pa.scalar("failed")))
-            yield from rows_of(clips.filter(told), caption_line)
+            answered = pc.or_(clips["caption"].is_valid(), pc.equal(clips["verdict"], pa.scalar("failed")))
+            yield from rows_of(clips.filter(answered), caption_line)
 
     def videos(self) -> Iterator[Row]:
         """The contract's `videos --json`: one row a uri, range by range, inside one by uri."""
