@@ -315,26 +315,29 @@ class Campaign:
             struck.problems.append(f"it ended with a traceback: {said}")
         if not (out / "rushes.json").is_file():
             return
+        time.sleep(self.place.settles_s)
         before = readers.files_of(out)
         seen = readers.view(out)
         struck.problems += seen.beyond(self.reference.view)
         struck.problems += readers.broken_promises(out)
         struck.scans = readers.scanned_in_vain(out, run.began)
         self._lost(run, out, blows, ended_at)
-        if readers.files_of(out) != before:
-            struck.problems.append("the store changed after the last process of the run was gone")
+        if changed := {*readers.files_of(out).items()} ^ {*before.items()}:
+            struck.problems.append(f"the store changed after the last process of the run was gone: {min(changed)[0]}")
 
     def _lost(self, run: Run, out: Path, blows: list[Struck], ended_at: float) -> None:
         """Compares the answers that the server gave this run with the captions of the store, and the scans that had ended with the marks.
 
         A child does one scan at a time and writes its rows, marks last, so each child loses one at most; and each that was killed while the
-        run went on one more, which waits to be done again.
+        run went on one more, which waits to be done again. An answer may be lost with what it was given to, if that was struck just after:
+        the driver, or, on Ray, the captioner with its process or its node, and then the run went on.
         """
         struck, asked = blows[-1], self._asked(run)
         given = {text_of(r): r["answered"] for r in asked if r["answered"] and r["answered"] < ended_at}
         struck.under_way = sum(not r["answered"] or r["answered"] >= ended_at for r in asked)
         stored = self._stored(out)
-        ages = [struck.at - at for text, at in given.items() if text not in stored]
+        ends = [s.at for s in blows if s.blow.victim in (WORKER, NODE)]
+        ages = [next((end - at for end in (*ends, struck.at) if end >= at), 0.0) for text, at in given.items() if text not in stored]
         struck.answers, struck.oldest_s = len(ages), max([0.0, *ages])
         if struck.oldest_s > UNDER_WAY_S:
             struck.problems.append(f"{len(ages)} captions are lost, the oldest {struck.oldest_s:.1f} s old")

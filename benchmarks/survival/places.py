@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.render import ROOT
 from rushes.engine.ray import IDLE_S
 from rushes.engine.worker import MODULE
+from rushes.store.lease import OWNER_S
 
 sys.path.insert(0, str(ROOT / "tests"))
 from processes import descendants, marked
@@ -31,6 +32,8 @@ OUTLIVE_S = 2.0
 WITHOUT_HEAD_S = IDLE_S + 2.0
 """The same when the head of the cluster is gone: a worker process of another node looks every `IDLE_S` whether its run holds the store, and
 ends a child that has had no job for so long."""
+SETTLES_S = OWNER_S + 1.0
+"""Without a head the captioner may live on: it writes what it is answered as long as it believes what it read of the lease."""
 
 
 def kill(pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> None:
@@ -47,11 +50,13 @@ class Machine:
         runner: its name.
         words: last words of the command.
         outlive_s: how long a process of a run may live after the driver.
+        settles_s: how long after that files may still come, from processes that do not know yet that the run has ended.
     """
 
     runner = "native"
     words: tuple[str, ...] = ()
     outlive_s = OUTLIVE_S
+    settles_s = 0.0
 
     def __init__(self, folder: Path) -> None:
         self._stop = folder / "stop"
@@ -108,7 +113,7 @@ class Nodes(Machine):
         env = {STOP_FILE: str(self._stop), name: value}
         self._cluster: RunningCluster = self._life.enter_context(cluster(path=[str(STOPPING)], **env))
         self.words = ("--ray", self._cluster.address)
-        self.outlive_s = OUTLIVE_S
+        self.outlive_s, self.settles_s = OUTLIVE_S, 0.0
 
     def holders(self, driver: int) -> list[int]:
         """See `Machine`."""
@@ -143,7 +148,7 @@ class Nodes(Machine):
     def kill_head(self, chance: random.Random) -> None:
         """Ends a process of the head, its state service or its raylet."""
         kill([chance.choice(self._cluster.head)])
-        self._is_whole, self.outlive_s = False, WITHOUT_HEAD_S
+        self._is_whole, self.outlive_s, self.settles_s = False, WITHOUT_HEAD_S, SETTLES_S
 
     def mend(self) -> None:
         """See `Machine`: a cluster without its head is made anew."""
