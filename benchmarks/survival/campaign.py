@@ -56,7 +56,6 @@ class Struck:
         answers: captions that the server had given this run and that are to be asked for again.
         at: when it fell, in seconds since the epoch.
         oldest_s: how long before that the oldest of these was given.
-        under_way: requests without an answer.
         litter: temporary files in the finished store, put down to its last blow.
         problems: what is wrong.
     """
@@ -70,7 +69,6 @@ class Struck:
     answers: int = 0
     at: float = field(default_factory=time.time)
     oldest_s: float = 0.0
-    under_way: int = 0
     litter: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -332,13 +330,14 @@ class Campaign:
         run went on one more, which waits to be done again. An answer may be lost with what it was given to, if that was struck just after:
         the driver, or, on Ray, the captioner with its process or its node, and then the run went on.
         """
-        struck, asked = blows[-1], self._asked(run)
-        given = {text_of(r): r["answered"] for r in asked if r["answered"] and r["answered"] < ended_at}
-        struck.under_way = sum(not r["answered"] or r["answered"] >= ended_at for r in asked)
-        stored = self._stored(out)
-        ends = [s.at for s in blows if s.blow.victim in (WORKER, NODE)]
-        ages = [next((end - at for end in (*ends, struck.at) if end >= at), 0.0) for text, at in given.items() if text not in stored]
-        struck.answers, struck.oldest_s = len(ages), max([0.0, *ages])
+        struck, asked = blows[-1], [r for r in self._asked(run) if r["at"] < ended_at]
+        stored, ends = self._stored(out), [*(s.at for s in blows if s.blow.victim in (WORKER, NODE)), ended_at]
+        ages = {}
+        for request in asked:
+            end, answered = next(e for e in ends if e >= request["at"]), request["answered"]  # of whoever asked, if that was struck
+            if answered and answered < end and text_of(request) not in stored:
+                ages[text_of(request)] = min(end, struck.at) - answered
+        struck.answers, struck.oldest_s = len(ages), max([0.0, *ages.values()])
         if struck.oldest_s > UNDER_WAY_S:
             struck.problems.append(f"{len(ages)} captions are lost, the oldest {struck.oldest_s:.1f} s old")
         if struck.scans > WORKERS + sum(s.blow.victim in (*ATTEMPTS, NODE) for s in blows):
