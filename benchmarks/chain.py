@@ -29,9 +29,10 @@ from benchmarks.clock import Cost, cost
 from benchmarks.targets import Targets
 from benchmarks.threads import as_in_a_child
 from rushes.engine.fingerprints import fingerprints
-from rushes.engine.work.rows import Series, Stamp, clip_rows
 from rushes.recipe import Recipe
 from rushes.records import Mode
+from rushes.rows.scanned import Stamp, clip_rows
+from rushes.rows.signals import Series
 from rushes.scan.one_pass import scan
 from rushes.store.store import now
 
@@ -121,7 +122,7 @@ def one_pass(path: Path, mode: Mode) -> int:
     """Scan with everything on, shots and measures; gives the number of clips."""
     recipe = Recipe.parse({"scan": {"mode": mode}})
     found = scan(str(path), recipe, on_frame=lambda _frame: None)
-    return len(clip_rows(Series.of("0" * 64, found), recipe, fingerprints(recipe).as_dict(), Stamp("bench", now()))["clips"])
+    return len(clip_rows(Series.of("0" * 64, found), recipe, fingerprints(recipe), Stamp("bench", now()))["clips"])
 
 
 def costs(path: Path, rounds: int) -> dict[str, Cost]:

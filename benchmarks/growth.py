@@ -28,8 +28,8 @@ from pathlib import Path
 
 from benchmarks import render
 from benchmarks.targets import Targets
-from rushes.engine.ray_cluster import QUIET
 from rushes.engine.worker import MODULE
+from rushes.ray_cluster import QUIET
 
 sys.path.insert(0, str(render.ROOT / "tests"))
 from processes import command_of, descendants, marked, parent_of

@@ -28,11 +28,11 @@ from benchmarks.scan import floor
 from benchmarks.targets import Targets
 from benchmarks.threads import as_in_a_child
 from rushes import api
+from rushes.counts.tally import Tally
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Attempt, Job, Outcome, Scan, Segment, Setup, Stitch, Video
 from rushes.engine.local import Local
 from rushes.engine.loop import Loop
-from rushes.engine.tally import Tally
 from rushes.engine.worker import Failures
 from rushes.recipe import Recipe
 from rushes.store.lease import Lease
@@ -63,7 +63,7 @@ def in_segments(video: Path, workers: int, out: Path) -> float:
     store, prints, stop = Store.create(str(out), {}), fingerprints(recipe), threading.Event()
     lease, stat = Lease(store, "bench"), video.stat()
     options = recipe.model_dump(mode="json")
-    setup = Setup(run_id="bench", store=store.root, owner=lease.owner, recipe=options, prints=prints.as_dict())
+    setup = Setup(run_id="bench", store=store.root, owner=lease.owner, recipe=options, prints=prints)
     scan = Scan(video=Video(uri=str(video), source=str(video), video_id="0" * 64, size=stat.st_size, stamp=str(stat.st_mtime_ns)))
     failures = Failures(setup, store)
     executor = Timed(setup, failures)

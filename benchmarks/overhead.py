@@ -24,13 +24,13 @@ from pathlib import Path
 
 from benchmarks import render
 from benchmarks.targets import Targets
-from rushes.engine import ray_cluster, stages
+from rushes import ray_cluster, stages
+from rushes.counts.tally import Tally
 from rushes.engine.executor import Executor
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Clips, Outcome, Setup, Video
 from rushes.engine.local import Local
 from rushes.engine.loop import Loop
-from rushes.engine.tally import Tally
 from rushes.engine.work.context import Context, Progress
 from rushes.engine.worker import Failures
 from rushes.recipe import Recipe
@@ -82,7 +82,7 @@ def engine(folder: Path, address: str | None) -> Iterator[tuple[Executor, Setup,
     recipe = Recipe().with_overrides([f"resources.scan.concurrency={WORKERS}", "captions.engine=none"])
     store, stop = Store.create(str(folder), {}), threading.Event()
     lease = Lease(store, "bench")
-    prints = {**fingerprints(recipe).as_dict(), STAGE.name: "0" * 32}
+    prints = {**fingerprints(recipe), STAGE.name: "0" * 32}
     setup = Setup(run_id="bench", store=store.root, owner=lease.owner, recipe=recipe.model_dump(mode="json"), prints=prints)
     failures = Failures(setup, store)
     with added(), lease.held(wait=False, interrupted=stop):

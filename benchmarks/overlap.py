@@ -30,7 +30,7 @@ from typing import Any
 from benchmarks import render
 from benchmarks.targets import Targets
 from rushes import api
-from rushes.engine.ray_cluster import leave
+from rushes.ray_cluster import leave
 from rushes.recipe import Recipe, Rule
 
 sys.path.insert(0, str(render.ROOT / "tests"))

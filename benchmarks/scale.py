@@ -127,7 +127,7 @@ def part(rng: np.random.Generator, number: int, prints: dict[str, str]) -> Itera
 
 def make(root: str, n_clips: int) -> Store:
     """A store of fresh parts."""
-    store, prints = Store.create(root, {}), fingerprints(Recipe()).as_dict()
+    store, prints = Store.create(root, {}), fingerprints(Recipe())
     rng = np.random.default_rng(1)
     for number in range(max(1, n_clips // (VIDEOS_A_PART * CLIPS_A_VIDEO))):
         for table, rows in part(rng, number, prints):

@@ -24,7 +24,7 @@ from benchmarks.memory import decoding_children
 from benchmarks.targets import Targets
 from rushes import api
 from rushes.engine import worker
-from rushes.engine.machine import cores
+from rushes.machine import cores
 from rushes.media import guard
 from rushes.recipe import Recipe
 

@@ -37,7 +37,7 @@ def recipe(engine: str, *settings: str) -> Recipe:
 
 
 def captions_print(engine: str, *settings: str) -> str | None:
-    return fingerprints(recipe(engine, *settings)).captions
+    return fingerprints(recipe(engine, *settings)).get("captions")
 
 
 def test_the_recipe_names_the_engines_of_the_table() -> None:

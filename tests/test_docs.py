@@ -23,13 +23,13 @@ import rushes.errors
 from rushes.captions.prompts import BUILT_IN
 from rushes.captions.request import Fault
 from rushes.cli import app
-from rushes.engine.clip_columns import RULE_COLUMNS
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.stages import STAGES
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import PROFILES, RESOURCES, RULES, Recipe, Rule, ScanSettings, StageResources
 from rushes.records import Column
 from rushes.results.views import all_views
+from rushes.rows.clip_columns import RULE_COLUMNS
 from rushes.scan.meters import all_columns
 from rushes.store.tables import STAMPS, TABLES
 from rushes.verdict.checks import check_columns

@@ -14,7 +14,7 @@ from pictures import film
 from rushes.api import plan
 from rushes.captions import facts, openai_engine
 from rushes.engine import stages as engine_stages
-from rushes.engine.fingerprints import Fingerprints, fingerprints
+from rushes.engine.fingerprints import fingerprints
 from rushes.engine.stages import STAGES
 from rushes.recipe import Recipe
 from stores import go, inline, recipe, seen, settings_of
@@ -45,7 +45,7 @@ VERSIONS: dict[str, tuple[Any, str, dict[str, str]]] = {
 """Each code version: where it is, and by the engine of captions the stages whose rows it makes anew."""
 
 
-def prints(words: dict[str, Any]) -> Fingerprints:
+def prints(words: dict[str, Any]) -> dict[str, str]:
     return fingerprints(Recipe.parse({"captions": words, "clips": {"mode": "encode"}}))
 
 
@@ -153,7 +153,7 @@ def test_the_views_give_one_row_for_a_key_and_fingerprint_of_any_recipe(one_film
         base.execute(inline("views", out).out)
         for settings in ((), RECIPES["fast"]):
             wanted = seen(out, *settings)
-            rows = base.execute("SELECT clip_id FROM clips WHERE fingerprint = ? ORDER BY 1", [wanted.prints.shots]).fetchall()
+            rows = base.execute("SELECT clip_id FROM clips WHERE fingerprint = ? ORDER BY 1", [wanted.prints["shots"]]).fetchall()
             assert [row[0] for row in rows] == sorted(c["clip_id"] for c in wanted.clips())
         assert base.execute("SELECT count(DISTINCT fingerprint) FROM clips").fetchone() == (2,)
 

@@ -17,9 +17,9 @@ from census import BOOKS, Attempt, attempt, raw
 from footage import render
 from pictures import film
 from rushes.engine.jobs import Video
-from rushes.engine.work.same_file import SameFile
 from rushes.errors import ProbeError
 from rushes.media.identity import video_id
+from rushes.media.same_file import SameFile
 from stores import command, go, rows_of, seen, settings_of
 
 WISH = ("captions.engine=openai", "captions.model=tiny-vlm", "frames.per_clip=3")

@@ -253,7 +253,7 @@ def test_a_wrong_request_writes_nothing(bytes_of: Path, tmp_path: Path, monkeypa
         go(bytes_of, tmp_path / "full", *QUICK)
     with pytest.raises(UsageError, match="Ray Client"):
         go(bytes_of, tmp_path / "out", *QUICK, "engine.runner=ray", "engine.ray_address=ray://head:10001")
-    monkeypatch.setattr("rushes.engine.ray_cluster.find_spec", lambda _name: None)
+    monkeypatch.setattr("rushes.ray_cluster.find_spec", lambda _name: None)
     with pytest.raises(MissingExtra):
         go(bytes_of, tmp_path / "out", *QUICK, "engine.runner=ray")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["note.txt"]

@@ -47,7 +47,7 @@ def test_batches_and_compaction_change_no_plan(
 
 def test_clips_that_want_no_caption_any_more_are_known_by_video(tmp_path: Path) -> None:
     store, prints = Store.create(str(tmp_path / "store"), {}), fingerprints(ASKS_MODEL)
-    stamps = {"fingerprint": prints.captions, "run_id": "r", "written_at": NOON}
+    stamps = {"fingerprint": prints.get("captions"), "run_id": "r", "written_at": NOON}
     videos = {k: k * 64 for k in "abc"}
     rows = [{"clip_id": f"{k}{n}", "video_id": v, "text": "t", **stamps} for k, v in videos.items() for n in range(2)]
     store.write_rows(CAPTIONS, [*rows, {**rows[0], "clip_id": "of another prompt", "fingerprint": "0" * 32}])
@@ -74,7 +74,7 @@ def test_a_job_that_cuts_anew_says_which_clips_are_captioned(reel: Reel, reel_st
     row = {
         "clip_id": "c",
         "video_id": first.video.video_id,
-        "fingerprint": fingerprints(wanted).captions,
+        "fingerprint": fingerprints(wanted).get("captions"),
         "run_id": "r",
         "written_at": NOON,
     }

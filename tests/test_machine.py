@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rushes.engine.machine import cores, memory_bytes
+from rushes.machine import cores, memory_bytes
 
 GIB = 1 << 30
 

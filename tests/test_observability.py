@@ -23,11 +23,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from caption_server import start_server
 from rushes.api import run as run_here
 from rushes.engine.run import RunResult
-from rushes.engine.shares import bottleneck, busy_shares, left_s
 from rushes.errors import CannotGoOn, MissingExtra
 from rushes.log import logged
 from rushes.progress import status_lines
 from rushes.results import alive
+from rushes.results.shares import bottleneck, busy_shares, left_s
 from rushes.store.store import now
 from stores import SRC, Reel, command, go, inline, recipe, settings_of, start
 from test_caption_run import wait_for_requests

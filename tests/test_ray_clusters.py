@@ -14,7 +14,7 @@ import pytest
 from caption_server import start_server
 from ray_cluster import cluster
 from ray_runs import QUICK, on_ray, until
-from rushes.engine import ray_cluster
+from rushes import ray_cluster
 from stores import rows_of, seen, settings_of, start
 
 
@@ -25,7 +25,7 @@ def test_a_head_that_dies_ends_the_run_with_a_word(ray_films: Path, tmp_path: Pa
     A second process stands in for a run that waits in a call of Ray's and cannot look for itself.
     """
     out = tmp_path / "store"
-    code = "from rushes import cli; from rushes.engine import ray_cluster; ray_cluster.HEAD_S = 2.0; cli.main()"
+    code = "from rushes import cli; from rushes import ray_cluster; ray_cluster.HEAD_S = 2.0; cli.main()"
     with start_server(service_s=3600) as server, cluster() as held:
         waits = f"import time; ray_cluster.GRACE_S = 0.5; ray_cluster.join('{held.address}'); print('joined', flush=True); time.sleep(50)"
         waiting = start(code=code.replace("cli.main()", waits))
@@ -75,7 +75,7 @@ def test_an_address_without_a_cluster_is_one_line_and_exit_3(ray_films: Path, tm
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         closed = unused.getsockname()[1]
-        code = "from rushes import cli; from rushes.engine import ray_cluster; ray_cluster.JOIN_S = 5.0; cli.main()"
+        code = "from rushes import cli; from rushes import ray_cluster; ray_cluster.JOIN_S = 5.0; cli.main()"
         for address in (f"127.0.0.1:{closed}", "no-such-host.invalid:6379", f"127.0.0.1:{deaf.getsockname()[1]}"):
             process = start("run", ray_films, "--out", tmp_path / "store", "--ray", address, *settings_of(*QUICK), code=code)
             _, err = process.communicate(timeout=60)

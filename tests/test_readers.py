@@ -34,7 +34,7 @@ from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, MEASURES, RUNS, TABLES,
 from stores import SRC, Reel, inline, recipe
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-PRINTS = fingerprints(Recipe()).as_dict()
+PRINTS = fingerprints(Recipe())
 N_VIDEOS, CLIPS_A_VIDEO = 40, 7
 
 

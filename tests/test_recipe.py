@@ -117,7 +117,7 @@ CHANGES = {
 @pytest.mark.parametrize("setting", CHANGES)
 def test_a_setting_changes_the_identity_of_what_it_changes_and_of_nothing_else(setting: str) -> None:
     """Under the facts engine, whose captions are made from measures."""
-    before, after = (fingerprints(Recipe.parse({}, overrides=o)).as_dict() for o in ([], [setting]))
+    before, after = (fingerprints(Recipe.parse({}, overrides=o)) for o in ([], [setting]))
     assert {stage for stage in before if before[stage] != after[stage]} == CHANGES[setting]
 
 
@@ -138,5 +138,5 @@ def test_a_setting_changes_the_identity_of_what_it_changes_and_of_nothing_else(s
     ],
 )
 def test_captions_of_a_model_depend_on_what_it_is_sent(setting: str, changed: set[str]) -> None:
-    before, after = (fingerprints(Recipe.parse({}, overrides=[*OPENAI, *o])).as_dict() for o in ([], [setting]))
+    before, after = (fingerprints(Recipe.parse({}, overrides=[*OPENAI, *o])) for o in ([], [setting]))
     assert {stage for stage in before | after if before.get(stage) != after.get(stage)} == changed

@@ -53,7 +53,7 @@ def asked(out: Path, *settings: str) -> Ask:
     """Does jobs on a store, in this process."""
     wanted = Recipe().with_overrides([*SETTINGS, *settings])
     (out / "lease.json").write_text(json.dumps({"owner": "test", "pid": 1, "at": ""}))
-    setup = Setup(run_id="run", store=str(out), owner="test", recipe=wanted.model_dump(mode="json"), prints=fingerprints(wanted).as_dict())
+    setup = Setup(run_id="run", store=str(out), owner="test", recipe=wanted.model_dump(mode="json"), prints=fingerprints(wanted))
     context = Context(setup)
     return lambda job: perform(context, job, lambda _s: None)
 
@@ -202,7 +202,7 @@ def test_a_guarded_child_does_them(tmp_path: Path, job: Scan, whole: tuple[Outco
         found = holder(store)
         assert found is not None
         options = wanted.model_dump(mode="json")
-        setup = Setup(run_id="run", store=str(out), owner=found["owner"], recipe=options, prints=fingerprints(wanted).as_dict())
+        setup = Setup(run_id="run", store=str(out), owner=found["owner"], recipe=options, prints=fingerprints(wanted))
         worker = Worker(setup, Failures(setup, store), threading.Event())
         try:
             division = worker.do(job, Attempt()).division

@@ -16,10 +16,11 @@ import pytest
 from footage import Clip, jittered, render, ticks_of
 from pictures import Edit, Gradual, edit, moving, still
 from rushes.engine.fingerprints import fingerprints
-from rushes.engine.work.rows import Series, Stamp, clip_rows
 from rushes.errors import DecodeError
 from rushes.media.segments import Cuts, Segment, Uncut, where_to_cut
 from rushes.recipe import Recipe
+from rushes.rows.scanned import Stamp, clip_rows
+from rushes.rows.signals import Series
 from rushes.scan.one_pass import SampledFrame, Scan, scan
 from rushes.scan.segment import SegmentScan, scan_segment
 from rushes.scan.stitch import Refusal, Stitched, stitch
@@ -89,7 +90,7 @@ def in_segments(path: Path, cuts: Cuts, recipe: Recipe = RECIPE) -> tuple[Stitch
 
 def rows(found: Scan, recipe: Recipe) -> Any:
     """Shots and measures of a scan."""
-    made = clip_rows(Series.of("v" * 64, found), recipe, fingerprints(recipe).by_stage, Stamp("run", now()))
+    made = clip_rows(Series.of("v" * 64, found), recipe, fingerprints(recipe), Stamp("run", now()))
     return [[{k: v for k, v in row.items() if k != "written_at"} for row in made[name]] for name in ("clips", "measures")]
 
 

@@ -136,7 +136,7 @@ def lost_workers(out: Path) -> int:
 
 def captions_of(out: Path, recipe: Recipe) -> Counter[str]:
     """Stored captions of a recipe, as texts, with how many clips have each."""
-    fingerprint = fingerprints(recipe).captions
+    fingerprint = fingerprints(recipe).get("captions")
     rows = Store.open(str(out), {}).read(TABLES["captions"], columns=["text"], fingerprints=[str(fingerprint)]).to_pylist()
     return Counter(row["text"] for row in rows)
 

@@ -14,8 +14,8 @@ from rushes.recipe import Recipe
 if TYPE_CHECKING:
     import daft
 
+    from rushes.counts.tally import Tally
     from rushes.engine.run import RunResult
-    from rushes.engine.tally import Tally
     from rushes.media.storage import Options
     from rushes.results import Results
     from rushes.results.source import What
@@ -65,8 +65,8 @@ def run(
 
 def plan(footage: Sequence[str | Path], *, out: str | Path, recipe: Recipe | None = None, limit: int | None = None) -> Row:
     """What a run would do: rows wanted, present and missing by stage, fingerprints, seconds to decode, expected bytes. Computes nothing."""
-    from rushes.engine.clip_columns import RULE_COLUMNS
     from rushes.engine.plan.plan import make_plan
+    from rushes.rows.clip_columns import RULE_COLUMNS
     from rushes.store.store import Store
     from rushes.verdict.checks import check_columns
 
@@ -169,7 +169,7 @@ def compact(
     from rushes.store.store import now
 
     found = results(store, recipe=recipe, storage=storage)
-    keep = {*found.prints.as_dict().values(), identity_fingerprint()} if drop_other_fingerprints else None
+    keep = {*found.prints.values(), identity_fingerprint()} if drop_other_fingerprints else None
     lease = Lease(found.store, f"compact-{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}")
     with lease.held(wait=False, interrupted=threading.Event()):
         found.store.gate = lease.check

@@ -87,7 +87,7 @@ def _lines(rows: Iterable[dict[str, Any]]) -> None:
 def _leave(code: int) -> NoReturn:
     """Ends the process at once: Daft's threads may not end by themselves when a run was stopped."""
     if "ray" in sys.modules and code != RushesError.exit_code:  # saying goodbye to a dead cluster ends the process with exit 1
-        from rushes.engine import ray_cluster
+        from rushes import ray_cluster
 
         ray_cluster.leave()
     sys.stdout.flush()
@@ -347,10 +347,10 @@ def recipe(
     set_: Settings = None,
 ) -> None:
     """Print the default recipe as commented TOML, or check one."""
-    from rushes.engine.clip_columns import RULE_COLUMNS
     from rushes.engine.stages import check_resources
     from rushes.progress import say
     from rushes.recipe_text import as_toml
+    from rushes.rows.clip_columns import RULE_COLUMNS
     from rushes.verdict.checks import check_columns
 
     chosen = make_recipe(check, profile, set_)

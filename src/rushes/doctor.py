@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from rushes.engine.machine import cores, memory_bytes
+from rushes.machine import cores, memory_bytes
 from rushes.recipe import Recipe
 
 GIB = 1 << 30

@@ -11,13 +11,13 @@ from itertools import chain, islice
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from rushes.engine.shares import bottleneck, busy_shares, left_s
+from rushes.results.shares import bottleneck, busy_shares, left_s
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from rushes.counts.tally import Tally
     from rushes.engine.run import RunResult
-    from rushes.engine.tally import Tally
 
 LINE_EVERY_S = 10.0
 """How often a quiet line is written where stderr is no terminal."""

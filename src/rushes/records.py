@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal
 
 Mode = Literal["exact", "fast"]
 
@@ -73,6 +74,35 @@ class VideoFacts:
     creation_time: str | None
     location: str | None
     size_bytes: int
+
+    def as_row(self) -> dict[str, Any]:
+        """The facts as columns of the table `videos`."""
+        return asdict(self) | {"time_base": str(self.time_base)}
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> VideoFacts:
+        """The facts that columns of the table `videos` hold; others are left out."""
+        return cls(**{f.name: row[f.name] for f in fields(cls)} | {"time_base": Fraction(str(row["time_base"]))})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """A source video as a run sees it.
+
+    Attributes:
+        uri: its name in tables and messages.
+        source: the address at which it is opened, which may bear a signature.
+        video_id: its content.
+        size, stamp: bytes, and modification time or ETag, when it was identified.
+        extra: further columns of the manifest, as JSON text.
+    """
+
+    uri: str
+    source: str
+    video_id: str
+    size: int | None
+    stamp: str | None
+    extra: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Protocol
 
+from rushes.counts.tally import Tally
 from rushes.engine.jobs import Attempt, Job, Outcome
-from rushes.engine.tally import Tally
 
 
 class WorkerDied(Exception):

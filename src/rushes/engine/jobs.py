@@ -14,6 +14,7 @@ from pydantic import Field, TypeAdapter
 from rushes.errors import Failure
 from rushes.log import Event
 from rushes.media.segments import Cuts
+from rushes.records import Video
 
 Columns = dict[str, Any]
 """Columns of one row by name: text, numbers, bools and nulls."""
@@ -36,26 +37,6 @@ class Setup:
     owner: str
     recipe: dict[str, Any]
     prints: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Video:
-    """A source video as a run sees it.
-
-    Attributes:
-        uri: its name in tables and messages.
-        source: the address at which it is opened, which may bear a signature.
-        video_id: its content.
-        size, stamp: bytes, and modification time or ETag, when it was identified.
-        extra: further columns of the manifest, as JSON text.
-    """
-
-    uri: str
-    source: str
-    video_id: str
-    size: int | None
-    stamp: str | None
-    extra: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +107,7 @@ class Clips:
     Attributes:
         stage, work: as the list of stages names them.
         facts: the video's row of `videos`.
-        clips: columns of the clips, see `clip_columns.clip_columns`.
+        clips: columns of the clips, see `rows.clip_columns.clip_columns`.
         attempts: failed attempts by earlier runs.
         scanned: this run has counted the video as scanned, not as reused.
     """
@@ -242,7 +223,7 @@ class Outcome:
     """What came of one attempt at a job. The rows that it counts are durable.
 
     Attributes:
-        counts: what the attempt adds to the run's counts, see `tally.Tally`.
+        counts: what the attempt adds to the run's counts, see `counts.tally.Tally`.
         busy: stage -> seconds that it was busy.
         failure: why it failed; None where it did not.
         again: the job is to be submitted again in this run: a process died during this attempt, and it was not the last one.

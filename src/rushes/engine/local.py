@@ -9,14 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rushes.captions.event_loop import EventLoop
+from rushes.counts.tally import Tally
 from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Setup, VideoJob, key_of
-from rushes.engine.machine import cores
 from rushes.engine.stages import resources
-from rushes.engine.tally import Tally
 from rushes.engine.work.captions import AHEAD, Captioner
-from rushes.engine.work.event_loop import EventLoop
 from rushes.engine.work.identify import THREADS_PER_CORE, identify
 from rushes.engine.worker import Failures, Worker, worker_count
+from rushes.machine import cores
 from rushes.media.guard import Stopped
 from rushes.recipe import Recipe
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 
+from rushes.counts.tally import Tally
 from rushes.engine.executor import Executor, WorkerDied
-from rushes.engine.fingerprints import Fingerprints
 from rushes.engine.jobs import Attempt, Caption, Clips, Division, Identify, Job, Outcome, Recut, Scan, Segment, Stitch, before, stage_of
 from rushes.engine.stages import clip_stages
-from rushes.engine.tally import Tally
 from rushes.engine.worker import Failures, lost
 from rushes.errors import CannotGoOn, RushesError
 from rushes.log import replay
@@ -93,7 +92,7 @@ class Loop:
         self,
         executor: Executor,
         tally: Tally,
-        prints: Fingerprints,
+        prints: Mapping[str, str],
         attempts: int,
         failures: Failures | None,
         watch: Callable[[], None],
@@ -102,7 +101,7 @@ class Loop:
     ) -> None:
         self._executor = executor
         self._tally = tally
-        self._stages = [stage for stage in clip_stages() if prints.of(stage.name)]
+        self._stages = [stage for stage in clip_stages() if prints.get(stage.name)]
         self._attempts = attempts
         self._failures = failures
         self._watch = watch

@@ -15,17 +15,17 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
+from rushes.counts.tally import Tally
 from rushes.engine.executor import WorkerDied
 from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Setup, VideoJob, stage_of
-from rushes.engine.ray_cluster import NAMESPACE, check, stay_connected
 from rushes.engine.stages import STAGES, resources
-from rushes.engine.tally import Tally
 from rushes.engine.work.captions import AHEAD, Captioner
 from rushes.engine.work.identify import identify
 from rushes.engine.worker import Failures, Worker
 from rushes.errors import CannotGoOn
 from rushes.log import collect
 from rushes.media.guard import Stopped
+from rushes.ray_cluster import NAMESPACE, check, stay_connected
 from rushes.recipe import Recipe, StageResources
 from rushes.store.lease import OwnerCheck
 from rushes.store.store import Store

@@ -11,26 +11,26 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from rushes.engine.clip_columns import RULE_COLUMNS
+from rushes.captions.server import CaptionServer
+from rushes.counts.metrics import served
+from rushes.counts.tally import Tally
 from rushes.engine.executor import Executor
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Caption, Setup
 from rushes.engine.local import Local
 from rushes.engine.loop import Loop
-from rushes.engine.metrics import served
 from rushes.engine.plan.identify import Identifier, Keeper
 from rushes.engine.plan.plan import Plan, make_plan
 from rushes.engine.run_row import RunRow
-from rushes.engine.server import CaptionServer
 from rushes.engine.stages import check_resources
-from rushes.engine.tally import Tally
-from rushes.engine.work.rows import Stamp, attempt_row, failed_video
 from rushes.engine.work.segments import forget
 from rushes.engine.worker import Failures
 from rushes.errors import FootageError, RushesError, ServerError
 from rushes.log import note
 from rushes.media.guard import Stopped
 from rushes.recipe import Recipe
+from rushes.rows.clip_columns import RULE_COLUMNS
+from rushes.rows.scanned import Stamp, attempt_row, failed_video
 from rushes.store.buffer import Buffer
 from rushes.store.lease import Lease
 from rushes.store.store import Store, now
@@ -147,10 +147,10 @@ class _Run:
     ) -> None:
         self.run_id, self.store, self.recipe, self.stop = run_id, store, recipe, stop
         self.tally = Tally()
-        self.server = stack.enter_context(CaptionServer(recipe, stop))
+        self.server = stack.enter_context(CaptionServer(recipe.captions, stop))
         self.prints = fingerprints(recipe)
         options = recipe.model_dump(mode="json")
-        self.setup = Setup(run_id=run_id, store=store.root, owner=lease.owner, recipe=options, prints=self.prints.as_dict())
+        self.setup = Setup(run_id=run_id, store=store.root, owner=lease.owner, recipe=options, prints=self.prints)
         self.failures = Failures(self.setup, store)
         self._watch = watch
         self._stack = stack
@@ -164,7 +164,7 @@ class _Run:
         """
         made: Executor
         if self.recipe.engine.runner == "ray":
-            from rushes.engine import ray_cluster
+            from rushes import ray_cluster
             from rushes.engine.ray import OnRay
 
             ray_cluster.join(self.recipe.engine.ray_address, self.stop)
@@ -225,7 +225,7 @@ class _Run:
     def _write_identities(self, plan: Plan) -> None:
         """Rows of `videos` for what is known before any decoding, where they say something new: failed, duplicate, known content."""
         forget(self.store, {source.video_id for source in plan.sources if source.status == "reused" and source.video_id})
-        rows, scan, stamp = Buffer(self.store, [(VIDEOS, ()), (ERRORS, ())]), self.prints.scan, Stamp(self.run_id, now())
+        rows, scan, stamp = Buffer(self.store, [(VIDEOS, ()), (ERRORS, ())]), self.prints["scan"], Stamp(self.run_id, now())
         for source in plan.sources:
             who = source.identity()
             if source.status == "failed" and not source.known:

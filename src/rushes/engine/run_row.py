@@ -6,14 +6,14 @@ import json
 import os
 import platform
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import version
 
-from rushes.engine.fingerprints import Fingerprints
-from rushes.engine.tally import Tally
-from rushes.engine.work.rows import Stamp
+from rushes.counts.tally import Tally
 from rushes.media.address import public_uri
 from rushes.recipe import Recipe
+from rushes.rows.scanned import Stamp
 from rushes.store.store import Store, now
 from rushes.store.tables import RUNS
 
@@ -24,7 +24,7 @@ LIBRARIES = ("rushes", "daft", "av", "opencv-python-headless", "numpy", "pyarrow
 class RunRow:
     """Writes the row of one run."""
 
-    def __init__(self, store: Store, recipe: Recipe, prints: Fingerprints, run_id: str, profile: str, tally: Tally) -> None:
+    def __init__(self, store: Store, recipe: Recipe, prints: Mapping[str, str], run_id: str, profile: str, tally: Tally) -> None:
         self._store = store
         self._recipe = recipe
         self._prints = prints
@@ -50,7 +50,7 @@ class RunRow:
             StorageError: the store cannot be written.
         """
         self._written = time.monotonic()
-        counts = {**self._tally.as_dict(), "runner": self._recipe.engine.runner, "fingerprints": self._prints.as_dict()}
+        counts = {**self._tally.as_dict(), "runner": self._recipe.engine.runner, "fingerprints": self._prints}
         versions = {name: version(name) for name in LIBRARIES}
         row = {
             "status": status, "started_at": self._started, "ended_at": None if status == "running" else now(), "host": platform.node(),

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rushes.engine.executor import WorkerDied
-from rushes.engine.fingerprints import Fingerprints
 from rushes.engine.jobs import (
     FAILURE,
     IN_CHILD,
@@ -30,14 +29,16 @@ from rushes.engine.jobs import (
     log_stage,
     video_of,
 )
-from rushes.engine.machine import cores, memory_bytes
 from rushes.engine.stages import resources
-from rushes.engine.work.rows import Rows, Stamp, attempt_row, failed_video
-from rushes.engine.work.same_file import cause
-from rushes.errors import CrashError, Failure, HangError, MemoryError_, WorkerLost
+from rushes.errors import CrashError, Failure, HangError, MemoryError_, ProbeError, WorkerLost
 from rushes.log import note
+from rushes.machine import cores, memory_bytes
 from rushes.media.guard import Child
+from rushes.media.same_file import SameFile
+from rushes.media.storage import Options
 from rushes.recipe import Recipe
+from rushes.records import Video
+from rushes.rows.scanned import Rows, Stamp, attempt_row, failed_video
 from rushes.store.buffer import Buffer
 from rushes.store.store import Store, now
 from rushes.store.tables import ERRORS, VIDEOS
@@ -65,7 +66,7 @@ class Failures:
 
     def __init__(self, setup: Setup, store: Store) -> None:
         self._run_id = setup.run_id
-        self._prints = Fingerprints(setup.prints)
+        self._prints = setup.prints
         self._options = store.options
         self._buffer = Buffer(store, [(VIDEOS, ()), (ERRORS, ())])
 
@@ -103,10 +104,10 @@ class Failures:
         video, stamp = video_of(job), Stamp(self._run_id, now())
         who = {"uri": video.uri, "video_id": video.video_id, "size": video.size, "stamp": video.stamp, "extra": video.extra}
         row = attempt_row(who, failure, error_stage(job), key_of(job), attempt.number, permanent=permanent)
-        rows: Rows = {"errors": [stamp.on(row, self._prints.scan)]}
+        rows: Rows = {"errors": [stamp.on(row, self._prints["scan"])]}
         scan = job.scan if isinstance(job, Segment | Stitch) else job
         if final and isinstance(scan, Scan) and "scan" not in scan.present:  # else its earlier scan stands; the next run tries again
-            rows["videos"] = [stamp.on(failed_video(who, failure), self._prints.scan)]
+            rows["videos"] = [stamp.on(failed_video(who, failure), self._prints["scan"])]
         self._buffer.commit(self._buffer.add(rows))
 
 
@@ -180,3 +181,14 @@ def lost(job: VideoJob, died: WorkerDied) -> Failure:
     mend = "it may have taken the machine's memory; rushes run --retry-failed tries again"
     error = WorkerLost(f"the worker process died while it was at work on it: {died}", uri=video_of(job).uri, step=job.kind, mend=mend)
     return replace(Failure.of(error), permanent=False)
+
+
+def cause(video: Video, failure: Failure, options: Options) -> Failure:
+    """Why work on a video failed: the failure, or that its file changed; then a broken picture or a crash says nothing of what was
+    identified.
+    """
+    try:
+        SameFile(video, options)
+    except ProbeError as changed:
+        return Failure.of(changed)
+    return failure

@@ -35,7 +35,6 @@ from rushes.operators.from_engine import (
     clip_reasons,
     clip_rows,
     even_pts,
-    facts_row,
     fingerprints,
     quarantined,
 )
@@ -108,8 +107,8 @@ def clips(found: Scan, name: str, shown: str, recipe: Recipe, frames: Frames | N
         recipe: `shots`, `rules` and `frames` are looked at.
         frames: the frames sampled in the pass; None where none are wanted.
     """
-    rows = clip_rows(Series.of(name, found), recipe, fingerprints(recipe).by_stage, Stamp("", datetime.now(UTC)))
-    video = {**facts_row(found.facts), "uri": shown, "first_pts": int(found.pts[0])}
+    rows = clip_rows(Series.of(name, found), recipe, fingerprints(recipe), Stamp("", datetime.now(UTC)))
+    video = {**found.facts.as_row(), "uri": shown, "first_pts": int(found.pts[0])}
     reasons = clip_reasons(recipe, rows["clips"], rows["measures"], video)
     for clip, measured, broken in zip(rows["clips"], rows["measures"], reasons, strict=True):
         columns = clip_columns(clip, measured, video)

@@ -1,11 +1,13 @@
 """What the operators take from the engine. No other file of this folder imports from it."""
 
-from rushes.engine.clip_columns import ASPECT, RULE_COLUMNS, clip_columns, clip_reasons, even_pts, second
 from rushes.engine.fingerprints import fingerprints
-from rushes.engine.jobs import FAILURE, Video
-from rushes.engine.work.rows import Series, Stamp, clip_rows, facts_row
-from rushes.engine.work.same_file import SameFile
+from rushes.engine.jobs import FAILURE
+from rushes.media.same_file import SameFile
 from rushes.quarantine import quarantined
+from rushes.records import Video
+from rushes.rows.clip_columns import ASPECT, RULE_COLUMNS, clip_columns, clip_reasons, even_pts, second
+from rushes.rows.scanned import Stamp, clip_rows
+from rushes.rows.signals import Series
 
 __all__ = [
     "ASPECT",
@@ -19,7 +21,6 @@ __all__ = [
     "clip_reasons",
     "clip_rows",
     "even_pts",
-    "facts_row",
     "fingerprints",
     "quarantined",
     "second",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Literal
 
-from rushes.engine.clip_columns import ASPECT, DURATION
 from rushes.measures.clip import COLUMNS
 from rushes.recipe_text import as_toml
 from rushes.report.data import ReportData, Row, Totals
@@ -15,6 +14,7 @@ from rushes.report.strips import STRIPS
 from rushes.results.columns import MEASURES_SEEN, OF_ERROR
 from rushes.results.lines import rows_of, video_line
 from rushes.results.results import Results
+from rushes.rows.clip_columns import ASPECT, DURATION
 from rushes.verdict.checks import KINDS
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def _caption(clip: Row) -> Row:
 
 def _picture(results: Results, video_id: str, start_pts: int, end_pts: int) -> bytes | None:
     """The frame in the middle of a span; None where the recipe keeps none, or there is none."""
-    store, fingerprint = results.store, results.prints.frames
+    store, fingerprint = results.store, results.prints.get("frames")
     if fingerprint is None:
         return None
     inside = [p for p in store.frame_pts(video_id, fingerprint) if start_pts <= p < end_pts]

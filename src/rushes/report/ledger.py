@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from rushes.engine.shares import bottleneck, busy_shares
 from rushes.report import numbers
 from rushes.report.data import ReportData, Row, base
 from rushes.report.sheets import spread
+from rushes.results.shares import bottleneck, busy_shares
 
 CAPTIONS, FAILURES = 16, 40
 """Rows shown of captions and of each kind of failure."""

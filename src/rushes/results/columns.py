@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rushes.engine.clip_columns import ASPECT, CLIP_COLUMNS
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
+from rushes.rows.clip_columns import ASPECT, CLIP_COLUMNS
 from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, FACTS, FILES, MEASURES, VIDEOS, Table, schema
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from rushes.engine.ray_cluster import QUIET
+from rushes.ray_cluster import QUIET
 
 
 def start_daft() -> None:

@@ -6,15 +6,14 @@ Of the whole store only one thing is in memory: which video each uri shows, some
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rushes.engine.clip_columns import ASPECT, aspect_of
-from rushes.engine.fingerprints import Fingerprints
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.results.columns import CAPTION_FAILED, COUNTED, ERRORS_SEEN, JOINED, VIDEOS_SEEN, errors_schema, joined_schema, videos_schema
+from rushes.rows.clip_columns import ASPECT, aspect_of
 from rushes.store.fold import newest
 from rushes.store.parts import Asked, Part, digits_for, prefixes
 from rushes.store.ranges import Ranges
@@ -42,7 +41,7 @@ class Reader:
         digits: first digits of a video_id that make a range; default: so that a range fits `RANGE_BYTES`.
     """
 
-    def __init__(self, store: Store, prints: Fingerprints, digits: int | None = None) -> None:
+    def __init__(self, store: Store, prints: Mapping[str, str], digits: int | None = None) -> None:
         self.store = store
         self.prints = prints
         self._digits = digits
@@ -70,7 +69,7 @@ class Reader:
             ranges.close()
 
     def _print(self, stage: str) -> list[str]:
-        return [found] if (found := self.prints.as_dict().get(stage)) is not None else []
+        return [found] if (found := self.prints.get(stage)) is not None else []
 
     @cached_property
     def _known(self) -> pa.Table:
@@ -282,7 +281,7 @@ class Reader:
         """All failed attempts under the fingerprints, the newest last. See `columns.errors_schema`."""
         import pyarrow as pa
 
-        rows: Any = self.store.read(ERRORS, fingerprints=self.prints.as_dict().values()).sort_by("written_at")
+        rows: Any = self.store.read(ERRORS, fingerprints=self.prints.values()).sort_by("written_at")
         return pa.table([rows[name] for name in (*ERRORS_SEEN, "written_at")], schema=errors_schema())
 
     def manifest_columns(self) -> Iterator[str | None]:

@@ -8,8 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rushes.engine.clip_columns import RULE_COLUMNS
-from rushes.engine.fingerprints import Fingerprints, fingerprints
+from rushes.engine.fingerprints import fingerprints
 from rushes.errors import StoreError
 from rushes.recipe import Recipe
 from rushes.results.columns import CAPTION_FAILED
@@ -17,6 +16,7 @@ from rushes.results.judged import judged
 from rushes.results.lines import LINE_COLUMNS, caption_line, clip_line, error_line, rows_of, video_line
 from rushes.results.reader import Reader
 from rushes.results.runs import Row, run_row
+from rushes.rows.clip_columns import RULE_COLUMNS
 from rushes.store.lease import holder
 from rushes.store.store import Store
 from rushes.store.tables import RUNS, VIDEOS
@@ -64,21 +64,21 @@ class Results:
         rows: list[Row] = self.store.read(RUNS).to_pylist()
         return sorted(rows, key=lambda row: (row["started_at"], row["run_id"]))
 
-    def _as_made(self, recipe: Recipe) -> Fingerprints:
+    def _as_made(self, recipe: Recipe) -> dict[str, str]:
         """The fingerprints of a recipe. Of stages in which it is like the newest run's, those under which that run made its rows: another
         release may have made them, and they are there to be seen until the next run makes them anew.
         """
         prints = fingerprints(recipe)
         if not self._run_rows:
             return prints
-        newest, ours = self._run_rows[-1], prints.as_dict()
-        alike = fingerprints(Recipe.model_validate_json(newest["recipe"])).as_dict()
-        recorded = json.loads(newest["counts"])["fingerprints"]
-        return Fingerprints({stage: recorded[stage] if alike.get(stage) == value else value for stage, value in ours.items()})
+        newest, ours = self._run_rows[-1], prints
+        alike = fingerprints(Recipe.model_validate_json(newest["recipe"]))
+        recorded: dict[str, str] = json.loads(newest["counts"])["fingerprints"]
+        return {stage: recorded[stage] if alike.get(stage) == value else value for stage, value in ours.items()}
 
     def _demand_rows(self) -> None:
         made = {f for row in self._run_rows for f in json.loads(row["counts"])["fingerprints"].values()}
-        for stage, fingerprint in self.prints.as_dict().items():
+        for stage, fingerprint in self.prints.items():
             if fingerprint not in made and stage not in ("frames", "files"):  # clips and verdicts are made from neither
                 raise StoreError(
                     f"{self.store.root} holds no rows of {stage} under this recipe (fingerprint {fingerprint})", step="store",
@@ -178,7 +178,7 @@ class Results:
     def _explained_videos(self, names: set[str]) -> list[Row]:
         """What became of uris that show no clip of their own: they failed, are duplicates, or hold no shot."""
         now = {(row["uri"], row["video_id"]) for row in self.reader.current_of(names).to_pylist()}
-        rows = self.store.read(VIDEOS, fingerprints=[self.prints.scan], only={"uri": names}).to_pylist()
+        rows = self.store.read(VIDEOS, fingerprints=[self.prints["scan"]], only={"uri": names}).to_pylist()
         return [
             {"clip_id": None, "uri": row["uri"], "verdict": "failed" if row["status"] == "failed" else None, "status": row["status"]}
             | {"error": row["error"], "mend": row["mend"], "rules": []}

@@ -7,14 +7,13 @@ filter on `video_id`, `uri` or `clip_id` leaves only the videos that it names.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from daft.io.source import DataSource, DataSourceTask
 
-from rushes.engine.fingerprints import Fingerprints
 from rushes.media.storage import Options
 from rushes.results.asked import values_asked
 from rushes.results.columns import errors_schema, joined_schema, videos_schema
@@ -39,7 +38,7 @@ class Place:
 
     root: str
     options: Options = field(hash=False, compare=False, repr=False)
-    prints: Fingerprints
+    prints: Mapping[str, str] = field(hash=False, compare=False)
     key: str = field(default_factory=lambda: secrets.token_hex(8))
 
 

@@ -30,7 +30,7 @@ def curated_view(results: Results, name: str, *, clips: str = "clips") -> str:
         name: of the view.
         clips: name of the view of the table `clips`.
     """
-    prints = results.prints.as_dict()
+    prints = results.prints
     of = {stage: sql.text(prints.get(stage, "")) for stage in ("scan", "shots", "measures", "captions", "files")}
     columns = [f"{short}.{sql.name(own)} AS {sql.name(seen)}" for table, short in SHORT.items() for seen, own in JOINED[table][1]]
     shown = [_shown(column) for column in CLIPS_SEEN]

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from rushes.engine.clip_columns import clip_columns, rule_column
 from rushes.engine.plan.known import Batch
 from rushes.recipe import Recipe
+from rushes.rows.clip_columns import clip_columns, rule_column
 from rushes.verdict.arrow import dropped
 from rushes.verdict.checks import checks_of
 

@@ -12,16 +12,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from rushes.counts.tally import Tally
 from rushes.engine.executor import Executor
-from rushes.engine.fingerprints import Fingerprints, identity_fingerprint
+from rushes.engine.fingerprints import identity_fingerprint
 from rushes.engine.jobs import File, Identify, Outcome, Setup
 from rushes.engine.local import Local
 from rushes.engine.loop import Loop
-from rushes.engine.tally import Tally
-from rushes.engine.work.rows import Stamp
 from rushes.errors import Failure
 from rushes.log import note
 from rushes.recipe import Recipe
+from rushes.rows.scanned import Stamp
 from rushes.sources.found import Footage
 from rushes.store.store import Store, now
 from rushes.store.tables import IDENTITIES
@@ -131,7 +131,7 @@ class Identifier:
         here = Local(setup, None)
         spread = self._cluster is not None and len(items) > SPREAD_ABOVE
         executor = self._cluster() if self._cluster is not None and spread else here
-        loop = Loop(executor, Tally(), Fingerprints({}), 1, None, reading.look, self._interrupted.is_set, reading.take)
+        loop = Loop(executor, Tally(), {}, 1, None, reading.look, self._interrupted.is_set, reading.take)
         try:
             loop.run(_jobs(items, executor.chunk, executor.slots("identify")))
         finally:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rushes.engine.fingerprints import Fingerprints, identity_fingerprint
+from rushes.engine.fingerprints import identity_fingerprint
 from rushes.engine.stages import clip_stages
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.sources.found import Footage
@@ -65,7 +65,7 @@ class Known:
         retry_failed: take nothing as failed for good.
     """
 
-    def __init__(self, store: Store | None, prints: Fingerprints, *, retry_failed: bool = False) -> None:
+    def __init__(self, store: Store | None, prints: Mapping[str, str], *, retry_failed: bool = False) -> None:
         self._store = store
         self._prints = prints
         self._retry_failed = retry_failed
@@ -77,7 +77,7 @@ class Known:
         uris = {item.uri for item in footage}
         names = ["uri", "video_id", "size_bytes", "stamp", "status", "extra"]
         rows = self._store.read(VIDEOS, columns=names, only={"uri": uris})
-        recorded = {row["uri"]: row for row in newest(_under(rows, self._prints.scan), ["uri"]).select(names).to_pylist()}
+        recorded = {row["uri"]: row for row in newest(_under(rows, self._prints["scan"]), ["uri"]).select(names).to_pylist()}
         last = newest(rows, ["uri"])
         columns = (last[name].to_pylist() for name in names[:4])
         attempts = self._identify_attempts(uris)
@@ -100,7 +100,7 @@ class Known:
 
     def _identify_attempts(self, uris: Collection[str]) -> dict[str, int]:
         assert self._store is not None
-        errors = self._store.read(ERRORS, columns=[], fingerprints=[self._prints.scan], only={"stage": ["identify"], "key": uris})
+        errors = self._store.read(ERRORS, columns=[], fingerprints=[self._prints["scan"]], only={"stage": ["identify"], "key": uris})
         rows = errors.select(["key", "attempt"]).to_pylist()
         return _most((row["key"], row["attempt"]) for row in rows)
 
@@ -116,14 +116,14 @@ class Known:
 
     def _tables(self, videos: Asked, digits: int, stack: ExitStack) -> dict[str, Buckets]:
         assert self._store is not None
-        wanted = self._prints.as_dict()
+        wanted = self._prints
         asked: dict[str, tuple[Any, Any, Any, Any]] = {
-            "videos": (VIDEOS, None, [self._prints.scan], ()),
+            "videos": (VIDEOS, None, [self._prints["scan"]], ()),
             "lengths": (VIDEOS, ["status", "mode", "footage_s"], None, ()),
             "marks": (MARKS, [], wanted.values(), ()),
             "errors": (ERRORS, ["permanent"], wanted.values(), ()),
-            "clips": (CLIPS, None, [self._prints.shots], ()),
-            "measures": (MEASURES, None, [self._prints.measures], MEASURE_COLUMNS),
+            "clips": (CLIPS, None, [self._prints["shots"]], ()),
+            "measures": (MEASURES, None, [self._prints["measures"]], MEASURE_COLUMNS),
             **{s.name: (s.table, [], [wanted[s.name]], ()) for s in clip_stages() if s.name in wanted},
         }
         found = {}
@@ -140,10 +140,10 @@ class Batch:
         videos: their video_ids, sorted.
     """
 
-    def __init__(self, videos: Sequence[str], prints: Fingerprints, tables: Mapping[str, Rows], *, retry_failed: bool) -> None:
+    def __init__(self, videos: Sequence[str], prints: Mapping[str, str], tables: Mapping[str, Rows], *, retry_failed: bool) -> None:
         self.videos = videos
         self._retry_failed = retry_failed
-        self._prints = prints.as_dict()
+        self._prints = prints
         self._tables = tables
 
     def _read(self, name: str, videos: Sequence[str]) -> Any:

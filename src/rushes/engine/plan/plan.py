@@ -6,16 +6,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rushes.engine.fingerprints import Fingerprints, fingerprints
-from rushes.engine.jobs import Caption, Clips, Recut, Scan, Video
+from rushes.engine.fingerprints import fingerprints
+from rushes.engine.jobs import Caption, Clips, Recut, Scan
 from rushes.engine.plan.compare import Lacking, lacking
 from rushes.engine.plan.identify import Identifier
 from rushes.engine.plan.known import Batch, Identity, Known
 from rushes.engine.stages import STAGES, Stage, clip_stages
 from rushes.engine.work.context import public_row
-from rushes.engine.work.rows import manifest_columns
 from rushes.errors import Failure, ProbeError
 from rushes.recipe import Recipe
+from rushes.records import Video
+from rushes.rows.scanned import manifest_columns
 from rushes.sources.footage import find_footage
 from rushes.sources.found import Footage, Found
 from rushes.store.store import Store
@@ -71,7 +72,7 @@ class Plan:
     """What is wanted, and what of it is missing."""
 
     recipe: Recipe
-    prints: Fingerprints
+    prints: Mapping[str, str]
     found: Found
     sources: list[Source]
     known: Known
@@ -120,7 +121,7 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         """The contract's `plan --json`."""
         return {
-            **{stage: self.counts[stage] for stage in self.prints.as_dict()},
+            **{stage: self.counts[stage] for stage in self.prints},
             "unknown_videos": self.unknown_videos,
             "decode_s": self.decode_s,
             "expected_bytes": self.expected_bytes,
@@ -224,7 +225,7 @@ def _compare(plan: Plan, known: Known) -> None:
         plan.unknown_videos -= len(found.cut)
     plan.unknown_videos += counts["shots"][0]
     for stage, (wanted, present) in counts.items():
-        if (fingerprint := plan.prints.of(stage)) is not None:
+        if (fingerprint := plan.prints.get(stage)) is not None:
             plan.counts[stage] = {"wanted": wanted, "present": present, "missing": wanted - present, "fingerprint": fingerprint}
 
 
@@ -283,7 +284,7 @@ def _count_videos(plan: Plan, batch: Batch, found: _ByMark, counts: Mapping[str,
         size = job.video.size or 0
         length = lengths.get(job.video.video_id, size / ASSUMED_BYTES_PER_S)
         plan.n_scans, plan.bytes_to_scan, plan.decode_s = plan.n_scans + 1, plan.bytes_to_scan + size, plan.decode_s + length
-        if plan.prints.frames and "frames" not in job.present:
+        if plan.prints.get("frames") and "frames" not in job.present:
             plan.expected_bytes += int(length * frames.per_s * frames.short_side_px**2 * 16 / 9 * ASSUMED_JPEG_BYTES)
 
 
@@ -330,7 +331,7 @@ def _clip_jobs(plan: Plan, batch: Batch, sources: Sequence[Source]) -> Iterator[
 
 
 def _wanted_clip_stages(plan: Plan) -> list[Stage]:
-    return [stage for stage in clip_stages() if plan.prints.of(stage.name)]
+    return [stage for stage in clip_stages() if plan.prints.get(stage.name)]
 
 
 def _uris(sources: Collection[Source]) -> dict[str, str]:

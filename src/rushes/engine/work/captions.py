@@ -12,13 +12,13 @@ import time
 from collections import OrderedDict
 
 from rushes.captions import Answer, Request, make_engine, needs
-from rushes.engine.clip_columns import even_pts, second
 from rushes.engine.jobs import Caption, Columns, Outcome, Setup
 from rushes.engine.stages import resources
-from rushes.engine.work.rows import Stamp, attempt_row
 from rushes.errors import Failure, ServerError
 from rushes.log import note
 from rushes.recipe import Recipe
+from rushes.rows.clip_columns import even_pts, second
+from rushes.rows.scanned import Stamp, attempt_row
 from rushes.store.buffer import Buffer
 from rushes.store.lease import OwnerCheck
 from rushes.store.store import Store, now

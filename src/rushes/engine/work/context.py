@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
-from rushes.engine.jobs import Setup, Video
+from rushes.engine.jobs import Setup
 from rushes.engine.stages import STAGES
-from rushes.engine.work.rows import Rows, Stamp
-from rushes.engine.work.same_file import SameFile
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.media import storage
+from rushes.media.same_file import SameFile
 from rushes.recipe import Recipe
-from rushes.records import Column
+from rushes.records import Column, Video
+from rushes.rows.scanned import Rows, Stamp
 from rushes.scan.one_pass import signal_columns
 from rushes.store.buffer import Buffer
 from rushes.store.frames import FrameWriter

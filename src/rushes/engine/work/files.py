@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields, replace
-from fractions import Fraction
+from dataclasses import replace
 from typing import Any
 
 from rushes.engine.jobs import Clips, Outcome
 from rushes.engine.work.context import Context, Progress
-from rushes.engine.work.rows import Rows, attempt_row
 from rushes.errors import Failure
 from rushes.media.cut import ClipMode, ClipSpan, cut_clips
 from rushes.records import Span, VideoFacts
+from rushes.rows.scanned import Rows, attempt_row
 from rushes.store.tables import FILES
 
 FOLDER = "clip_files"
@@ -24,7 +23,7 @@ def cut(context: Context, job: Clips, progress: Progress) -> Outcome:
     began, stamp, same, recipe = time.process_time(), context.stamp(), context.same_file(job.video), context.recipe
     assert recipe.clips.mode != "reference"
     mode: ClipMode = recipe.clips.mode
-    facts = VideoFacts(**{f.name: job.facts[f.name] for f in fields(VideoFacts)} | {"time_base": Fraction(str(job.facts["time_base"]))})
+    facts = VideoFacts.of_row(job.facts)
     spans = [ClipSpan(c["clip_id"], Span(c["start_pts"], c["end_pts"])) for c in job.clips]
     by_id, fingerprint, video_id = {c["clip_id"]: c for c in job.clips}, context.prints["files"], job.video.video_id
     folder = context.store.path(FOLDER, mode if mode == "copy" else f"{mode}-crf{recipe.clips.crf}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 from rushes.engine.jobs import File, Identify, Outcome
-from rushes.engine.machine import cores
 from rushes.errors import Failure
+from rushes.machine import cores
 from rushes.media.identity import video_id
 from rushes.media.storage import Options
 from rushes.quarantine import quarantined

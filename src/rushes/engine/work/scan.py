@@ -4,21 +4,40 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from fractions import Fraction
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from rushes.engine.clip_columns import Wanted, wanted_clips
 from rushes.engine.jobs import Outcome, Recut, Scan, Stitch
 from rushes.engine.work.context import Context, Progress, public_row
-from rushes.engine.work.rows import Made, Rows, Series, Stamp, clip_rows, mark, scanned_row, without
-from rushes.engine.work.same_file import SameFile
+from rushes.media.same_file import SameFile
 from rushes.records import Span
+from rushes.rows.clip_columns import Wanted, wanted_clips
+from rushes.rows.scanned import Rows, Stamp, clip_rows, mark, scanned_row, without
+from rushes.rows.signals import Series, read_signals, write_signals
+from rushes.scan.one_pass import Scan as Scanned
 from rushes.scan.one_pass import scan as one_pass
 from rushes.store.frames import FrameWriter
-from rushes.store.parts import video_part
-from rushes.store.tables import SIGNALS, schema
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A scan, and what it cost.
+
+    Attributes:
+        scan: what the pass found.
+        cpu_s: CPU time of the whole scan, for the table `videos`.
+        busy_s: CPU time of it in this job.
+        began: CPU time of this process when the job began.
+        footage_s: seconds of footage that this job decoded.
+        n_frames: sampled frames that were written before.
+    """
+
+    scan: Scanned
+    cpu_s: float
+    busy_s: float
+    began: float
+    footage_s: float
+    n_frames: int = 0
 
 
 def scan(context: Context, job: Scan, progress: Progress, longest_s: float | None = None) -> Outcome:
@@ -55,7 +74,7 @@ def conclude(context: Context, made: Made, job: Scan, stamp: Stamp, same: SameFi
         frames.finish([Span(c["start_pts"], c["end_pts"]) for c in wanted.kept])
     same.check()
     if "scan" not in job.present:
-        _write_signals(context, series, stamp)
+        write_signals(context.store, series, stamp.on({}, prints["scan"]), context.signal_columns)
     rows["marks"] = [mark(video_id, "scan", len(found.pts), prints["scan"], stamp), *rows["marks"]]
     if frames:
         rows["marks"].append(mark(video_id, "frames", frames.count + made.n_frames, prints["frames"], stamp))
@@ -70,7 +89,8 @@ def conclude(context: Context, made: Made, job: Scan, stamp: Stamp, same: SameFi
 def recut(context: Context, job: Recut, progress: Progress) -> Outcome:
     """Shots and measures anew from stored signals; the video is not opened."""
     began = time.process_time()
-    rows = clip_rows(_read_signals(context, job.video.video_id), context.recipe, context.prints, context.stamp())
+    series = read_signals(context.store, job.video.video_id, context.prints["scan"], context.signal_columns)
+    rows = clip_rows(series, context.recipe, context.prints, context.stamp())
     wanted = wanted_clips(context.recipe, rows["clips"], rows["measures"], job.facts)
     context.write(without(rows, job.present))
     return _outcome(context, wanted, rows, job.facts, job.failed_captions, {}, {"shots": time.process_time() - began})
@@ -78,8 +98,6 @@ def recut(context: Context, job: Recut, progress: Progress) -> Outcome:
 
 def whole(context: Context, job: Scan | Stitch, progress: Progress, note: str) -> Outcome:
     """A long video that cannot be divided, scanned in one pass; `note` says why."""
-    from dataclasses import replace
-
     return replace(scan(context, job.scan if isinstance(job, Stitch) else job, progress), note=note)
 
 
@@ -97,35 +115,3 @@ def _outcome(
     counts |= {"clips_kept": len(wanted.kept) - n_failed, "clips_dropped": wanted.n_dropped, "clips_failed": n_failed}
     later = context.wants_clips()
     return Outcome(counts=counts, busy=busy, kept=wanted.kept if later else (), facts=public_row(facts) if later else None)
-
-
-def _write_signals(context: Context, series: Series, stamp: Stamp) -> None:
-    import pyarrow as pa
-
-    fixed = {
-        "video_id": series.video_id, "time_base": str(series.time_base), "end_pts": series.end_pts,
-        "mode": series.mode, "rotation": series.rotation, "pts": series.pts,
-    }  # fmt: skip
-    fields = []
-    full = schema(SIGNALS, context.signal_columns)
-    row = stamp.on({**fixed, **series.signals}, context.prints["scan"])
-    for field in full:
-        value = row[field.name]
-        if pa.types.is_list(field.type):
-            inner = pa.array(value, field.type.value_type, from_pandas=True)
-            fields.append(pa.ListArray.from_arrays(pa.array([0, len(inner)], pa.int32()), inner))
-        else:
-            fields.append(pa.array([value], field.type))
-    name = video_part(series.video_id, context.prints["scan"])
-    context.store.write_table(SIGNALS, pa.Table.from_arrays(fields, schema=full), name)
-
-
-def _read_signals(context: Context, video_id: str) -> Series:
-    prints, extra = [context.prints["scan"]], context.signal_columns
-    found = context.store.read(SIGNALS, extra=extra, fingerprints=prints, only={"video_id": [video_id]})
-    row: dict[str, Any] = {name: found[name][0] for name in found.column_names}
-    arrays = {c.name: np.asarray(row[c.name].values.to_numpy(zero_copy_only=False), np.float32) for c in extra}
-    return Series(
-        video_id, np.asarray(row["pts"].values, np.int64), arrays, Fraction(row["time_base"].as_py()), row["end_pts"].as_py(),
-        row["rotation"].as_py(), row["mode"].as_py(),
-    )  # fmt: skip

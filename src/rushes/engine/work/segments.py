@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from rushes.engine.jobs import Division, Outcome, Scan, Segment, Stitch
 from rushes.engine.stages import digest
 from rushes.engine.work.context import Context, Progress
-from rushes.engine.work.rows import Made
-from rushes.engine.work.scan import conclude, scan, whole
-from rushes.engine.work.segment_rows import cuts_json, segment_row, segment_scan
+from rushes.engine.work.scan import Made, conclude, scan, whole
 from rushes.errors import DecodeError
 from rushes.media.segments import MIN_SEGMENTS, Cuts, where_to_cut
 from rushes.recipe import Recipe
+from rushes.rows.segment import cuts_json, segment_row, segment_scan
 from rushes.scan.one_pass import TooLong
 from rushes.scan.segment import SegmentScan, scan_segment
 from rushes.scan.stitch import Refusal, stitch

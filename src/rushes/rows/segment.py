@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rushes.engine.work.rows import facts_row
 from rushes.media.decode import Seams
 from rushes.media.segments import Cuts, Segment
 from rushes.records import VideoFacts
@@ -31,7 +29,7 @@ def segment_row(video_id: str, scan: SegmentScan, cpu_s: float, names: Sequence[
     """The row, but for its stamps. `names`: the signals, in the order in which they are stored."""
     view = scan.head or scan.tail
     facts = {
-        "facts": facts_row(scan.facts), "seams": asdict(scan.seams), "taken": {k: asdict(v) for k, v in scan.taken.items()},
+        "facts": scan.facts.as_row(), "seams": asdict(scan.seams), "taken": {k: asdict(v) for k, v in scan.taken.items()},
         "view": view.motion.shape[1:] if view else (0, 0), "cpu_s": cpu_s, **{name: getattr(scan, name) for name in COUNTS},
         "held": (scan.held.width, scan.held.height) if scan.held else None,
     }  # fmt: skip
@@ -48,7 +46,7 @@ def segment_scan(row: Mapping[str, Any], segment: Segment, names: Sequence[str])
     state = json.loads(row["facts"])
     pts = np.asarray(row["pts"], np.int64)
     table: npt.NDArray[np.float32] = np.frombuffer(row["signals"], np.float32).reshape(len(names), len(pts))
-    facts = VideoFacts(**{**state["facts"], "time_base": Fraction(state["facts"]["time_base"])})
+    facts = VideoFacts.of_row(state["facts"])
     held = SampledFrame(row["frame_pts"], row["frame"], *state["held"]) if state["held"] else None
     scan = SegmentScan(
         segment=segment, facts=facts, pts=pts, signals=dict(zip(names, table, strict=True)), seams=Seams(**state["seams"]),

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import threading
 
-from rushes.captions import make_engine
-from rushes.engine.stages import resources
-from rushes.engine.work.event_loop import EventLoop
-from rushes.recipe import Recipe
+from rushes.captions.engines import make_engine
+from rushes.captions.event_loop import EventLoop
+from rushes.recipe import CaptionSettings
 
 
 class CaptionServer:
     """Asks the server that a recipe names; without one there is nothing to ask. Use as a context manager."""
 
-    def __init__(self, recipe: Recipe, interrupted: threading.Event) -> None:
-        self._engine = make_engine(recipe.captions, resources(recipe, "captions").concurrency)
+    def __init__(self, settings: CaptionSettings, interrupted: threading.Event) -> None:
+        self._engine = make_engine(settings, concurrency=1)
         self._interrupted = interrupted
         self._loop = EventLoop()
 

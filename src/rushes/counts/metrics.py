@@ -13,7 +13,7 @@ from rushes.errors import CannotGoOn, MissingExtra
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-    from rushes.engine.tally import Tally
+    from rushes.counts.tally import Tally
 
 VIDEOS = ("scanned", "reused", "failed", "duplicate")
 CLIPS = ("kept", "dropped", "failed")

@@ -17,8 +17,8 @@ from functools import cache
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-from rushes.engine.machine import cores
 from rushes.errors import CannotGoOn, MissingExtra, UsageError
+from rushes.machine import cores
 from rushes.media.guard import Stopped
 
 JOIN_S = 25.0

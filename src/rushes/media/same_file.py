@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rushes.engine.jobs import Video
-from rushes.errors import Failure, ProbeError
+from rushes.errors import ProbeError
 from rushes.media import storage
 from rushes.media.error_translation import read_error
 from rushes.media.identity import video_id
+from rushes.records import Video
 
 
 class SameFile:
@@ -47,14 +47,3 @@ class SameFile:
         changed = ProbeError("it changed while it was read", uri=self._uri, step="scan", mend="wait until it is complete, then run again")
         changed.permanent = False
         return changed
-
-
-def cause(video: Video, failure: Failure, options: storage.Options) -> Failure:
-    """Why work on a video failed: the failure, or that its file changed; then a broken picture or a crash says nothing of what was
-    identified.
-    """
-    try:
-        SameFile(video, options)
-    except ProbeError as changed:
-        return Failure.of(changed)
-    return failure

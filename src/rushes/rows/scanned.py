@@ -4,60 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rushes.errors import Failure
 from rushes.measures.clip import measure_clip
 from rushes.recipe import Recipe
-from rushes.records import VideoFacts, clip_id, seconds
+from rushes.records import clip_id, seconds
+from rushes.rows.signals import Series
 from rushes.scan.one_pass import Scan
 from rushes.shots import find_shots
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """A video's signals as they stand in the store: what shots and measures are made from, without the video."""
-
-    video_id: str
-    pts: npt.NDArray[np.int64]
-    signals: Mapping[str, npt.NDArray[np.float32]]
-    time_base: Fraction
-    end_pts: int
-    rotation: int
-    mode: str
-
-    @classmethod
-    def of(cls, video_id: str, scan: Scan) -> Series:
-        """The series of a fresh scan."""
-        return cls(video_id, scan.pts, scan.signals, scan.facts.time_base, scan.end_pts, scan.facts.rotation, scan.mode)
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A scan, and what it cost.
-
-    Attributes:
-        scan: what the pass found.
-        cpu_s: CPU time of the whole scan, for the table `videos`.
-        busy_s: CPU time of it in this job.
-        began: CPU time of this process when the job began.
-        footage_s: seconds of footage that this job decoded.
-        n_frames: sampled frames that were written before.
-    """
-
-    scan: Scan
-    cpu_s: float
-    busy_s: float
-    began: float
-    footage_s: float
-    n_frames: int = 0
-
 
 Rows = dict[str, list[dict[str, Any]]]
 """Rows by table name."""
@@ -118,17 +77,10 @@ def without(rows: Rows, stages: Collection[str]) -> Rows:
     }
 
 
-def facts_row(facts: VideoFacts) -> dict[str, Any]:
-    """Container facts as columns of `videos`."""
-    row = asdict(facts)
-    row["time_base"] = str(facts.time_base)
-    return row
-
-
 def scanned_row(scan: Scan, cpu_s: float) -> dict[str, Any]:
     """What `videos` says of a scanned video, besides uri and identity."""
     return {
-        **facts_row(scan.facts), "status": "done", "mode": scan.mode, "footage_s": scan.footage_s, "decoded_s": scan.footage_s,
+        **scan.facts.as_row(), "status": "done", "mode": scan.mode, "footage_s": scan.footage_s, "decoded_s": scan.footage_s,
         "n_frames": len(scan.pts), "n_packets": scan.n_packets, "n_corrupt": scan.n_corrupt, "n_repaired_pts": scan.n_repaired_pts,
         "first_pts": int(scan.pts[0]), "end_pts": scan.end_pts, "cpu_s": cpu_s,
     }  # fmt: skip
