@@ -30,7 +30,7 @@ demo: $(READY)   ## render sample footage, curate it, write the report
 	$(BIN)/rushes demo --out $(DEMO_STORE)
 
 test: $(READY)   ## every test; real footage is used where RUSHES_DATA or ../shared/data has it
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)   ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

@@ -24,8 +24,9 @@ from pathlib import Path
 
 from benchmarks import render
 from benchmarks.targets import Targets
-from rushes import ray_cluster, stages
+from rushes import ray_cluster
 from rushes.counts.tally import Tally
+from rushes.engine import stages
 from rushes.engine.executor import Executor
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Clips, Outcome, Setup, Video

@@ -210,7 +210,7 @@ def test_what_a_key_makes_anew(name: str) -> None:
         there[key] = value
         after = fingerprints(Recipe.parse(data))
         there[key] = kept
-        changed = [stage.name for stage in STAGES if before.of(stage.name) != after.of(stage.name)]
+        changed = [stage.name for stage in STAGES if before.get(stage.name) != after.get(stage.name)]
         assert told[key] == (", ".join(changed) or "nothing"), key
 
 

@@ -56,7 +56,7 @@ def test_a_raised_code_version_makes_its_stage_anew_and_those_made_from_it(step:
     before = prints(WORDS[words])
     monkeypatch.setattr(module, name, getattr(module, name) + 1)
     after = prints(WORDS[words])
-    assert {s.name for s in STAGES if before.of(s.name) != after.of(s.name)} == set(stages[words].split())
+    assert {s.name for s in STAGES if before.get(s.name) != after.get(s.name)} == set(stages[words].split())
 
 
 def test_every_code_version_is_in_the_table() -> None:

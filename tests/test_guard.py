@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,11 @@ def test_numeric_libraries_take_one_thread_of_a_child(child: Child) -> None:
     told = asked(child, "threads")["done"]
     assert told["more"] == 0
     assert (told["arrow"], told["opencv"]) == (1, 1)
+
+
+def test_a_child_does_not_import_pandas_for_pyarrow(child: Child) -> None:
+    assert find_spec("pandas") is not None, "without it this test says nothing"
+    assert asked(child, "pandas") == {"done": [[1], False]}
 
 
 def test_memory_below_the_limit_is_left_alone(child: Child) -> None:

@@ -165,7 +165,7 @@ def settings_for(case: Change, wish: tuple[str, ...], server: Running) -> tuple[
 def anew(wish: tuple[str, ...], settings: tuple[str, ...]) -> set[str]:
     """Stages that a recipe wants and whose fingerprint is not that of the first recipe."""
     old, new = fingerprints(recipe(*wish)), fingerprints(recipe(*settings))
-    return {s.name for s in STAGES if new.of(s.name) not in (None, old.of(s.name))}
+    return {s.name for s in STAGES if new.get(s.name) not in (None, old.get(s.name))}
 
 
 def test_the_first_run_does_what_its_plan_said(first: tuple[Path, Attempt]) -> None:

@@ -161,7 +161,7 @@ def test_a_shot_parameter_cuts_anew_from_signals_as_a_fresh_store_would(reel: Re
     assert seen(again, *change).clips() == seen(fresh, *change).clips()
     assert len(seen(again, *change).clips()) > 6
     print_of = seen(fresh, *change).prints
-    mine = [r for r in rows_of(again, "measures")["measures"] if r["fingerprint"] == print_of.measures]
+    mine = [r for r in rows_of(again, "measures")["measures"] if r["fingerprint"] == print_of["measures"]]
     assert mine == rows_of(fresh, "measures")["measures"]
     assert seen(again).clips(), "the rows of the first recipe are still there"
 

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from rushes.errors import RushesError, UsageError
+from rushes.no_pandas import keep_pandas_out
 
 if TYPE_CHECKING:
     from rushes.recipe import Recipe
@@ -377,6 +378,7 @@ def doctor(recipe: RecipeFile = None, set_: Settings = None, profile: ProfileNam
 
 def main() -> None:
     """Entry point: our errors become one line on stderr and the contract's exit code."""
+    keep_pandas_out()
     try:
         app()
     except RushesError as error:

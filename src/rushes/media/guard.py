@@ -29,6 +29,7 @@ from typing import IO, Any, NoReturn
 
 from rushes.errors import CrashError, HangError, MemoryError_
 from rushes.media.die_with_parent import PARENT_PIPE_FD
+from rushes.no_pandas import keep_pandas_out
 
 LOOK_EVERY_S = 0.25
 """How often the parent checks a child's memory and the stop flag, and how often a child reports progress at most, seconds."""
@@ -237,6 +238,7 @@ def serve(do: Callable[[dict[str, Any], Callable[[float], None]], dict[str, Any]
     Args:
         do: does one job. It is given the job and a function that reports seconds of progress, and returns the last message.
     """
+    keep_pandas_out()
     replies = os.fdopen(int(os.environ.pop(REPLY_FD)), "wb", buffering=0)
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
