@@ -9,6 +9,8 @@ from fractions import Fraction
 from typing import Any, Literal
 
 Mode = Literal["exact", "fast"]
+Row = dict[str, Any]
+"""Columns of one row by name: text, numbers, bools, times and nulls, and lists of these."""
 
 
 @dataclass(frozen=True, slots=True)

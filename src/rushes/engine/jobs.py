@@ -14,10 +14,7 @@ from pydantic import Field, TypeAdapter
 from rushes.errors import Failure
 from rushes.log import Event
 from rushes.media.segments import Cuts
-from rushes.records import Video
-
-Columns = dict[str, Any]
-"""Columns of one row by name: text, numbers, bools and nulls."""
+from rushes.records import Row, Video
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +62,7 @@ class Recut:
 
     kind: Literal["recut"] = "recut"
     video: Video
-    facts: Columns
+    facts: Row
     present: tuple[str, ...] = ()
     attempts: dict[str, int] = field(default_factory=dict)
     settled: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -116,8 +113,8 @@ class Clips:
     stage: str
     work: str
     video: Video
-    facts: Columns
-    clips: tuple[Columns, ...]
+    facts: Row
+    clips: tuple[Row, ...]
     attempts: dict[str, int] = field(default_factory=dict)
     scanned: bool = False
 
@@ -133,7 +130,7 @@ class Caption:
     """
 
     kind: Literal["caption"] = "caption"
-    clip: Columns
+    clip: Row
     round: int = 0
 
 
@@ -241,8 +238,8 @@ class Outcome:
     busy: dict[str, float] = field(default_factory=dict)
     failure: Failure | None = None
     again: bool = False
-    kept: tuple[Columns, ...] = ()
-    facts: Columns | None = None
+    kept: tuple[Row, ...] = ()
+    facts: Row | None = None
     division: Division | None = None
     refused: bool = False
     pending: bool = False

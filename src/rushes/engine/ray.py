@@ -25,6 +25,7 @@ from rushes.engine.worker import Failures, Worker
 from rushes.errors import CannotGoOn
 from rushes.log import collect
 from rushes.media.guard import Stopped
+from rushes.media.storage import Options
 from rushes.ray_cluster import NAMESPACE, check, stay_connected
 from rushes.recipe import Recipe, StageResources
 from rushes.store.lease import OwnerCheck
@@ -195,7 +196,7 @@ def name_of(job: Job) -> str:
     return next((s.job for s in STAGES if s.name == stage and s.row == "clip"), job.kind)
 
 
-def _stated(needs: StageResources) -> dict[str, Any]:
+def _stated(needs: StageResources) -> dict[str, float]:
     memory = {"memory": int(needs.memory_gib * 2**30)} if needs.memory_gib else {}
     return {"num_cpus": needs.cpus, "num_gpus": needs.gpus, **memory}
 
@@ -266,7 +267,7 @@ def do_job(setup: Setup, job: VideoJob, attempt: Attempt) -> Outcome:
     return held.do(job, attempt)
 
 
-def read_identities(job: Identify, options: dict[str, Any]) -> Outcome:
+def read_identities(job: Identify, options: Options) -> Outcome:
     """One task: computes the `video_id` of some files."""
     return identify(job, options)
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from rushes.engine.plan.known import Batch
 from rushes.recipe import Recipe
+from rushes.records import Row
 from rushes.rows.clip_columns import clip_columns, rule_column
 from rushes.verdict.arrow import dropped
 from rushes.verdict.checks import checks_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Row = dict[str, Any]
 
 
 @dataclass(slots=True)

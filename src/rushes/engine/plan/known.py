@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rushes.engine.fingerprints import identity_fingerprint
 from rushes.engine.stages import clip_stages
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
+from rushes.records import Row
 from rushes.sources.found import Footage
 from rushes.store.buckets import Buckets
 from rushes.store.fold import newest
@@ -25,7 +26,6 @@ from rushes.store.tables import CLIPS, ERRORS, IDENTITIES, MARKS, MEASURES, VIDE
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Row = dict[str, Any]
 Rows = Callable[[Sequence[str]], "pa.Table"]
 
 VIDEOS_A_BATCH = 8192
@@ -95,7 +95,7 @@ class Known:
         """Rows of `identities`, one for each content that was read under a uri: uri, video_id, size, stamp."""
         assert self._store is not None
         names, prints = ["uri", "video_id", "size_bytes", "stamp"], [identity_fingerprint()]
-        rows: Any = self._store.read(IDENTITIES, columns=names, fingerprints=prints, only={"uri": uris})
+        rows = self._store.read(IDENTITIES, columns=names, fingerprints=prints, only={"uri": uris})
         return zip(*(rows[name].to_pylist() for name in names), strict=True)
 
     def _identify_attempts(self, uris: Collection[str]) -> dict[str, int]:
@@ -146,11 +146,11 @@ class Batch:
         self._prints = prints
         self._tables = tables
 
-    def _read(self, name: str, videos: Sequence[str]) -> Any:
+    def _read(self, name: str, videos: Sequence[str]) -> pa.Table:
         return self._tables[name](videos) if name in self._tables else _empty(name)
 
     @cached_property
-    def _videos(self) -> Any:
+    def _videos(self) -> pa.Table:
         return self._read("videos", self.videos)
 
     @cached_property
@@ -186,8 +186,10 @@ class Batch:
     def lengths(self, videos: Sequence[str], mode: str) -> dict[str, float]:
         """video_id -> seconds of footage, of those that were scanned under any fingerprint: the newest scan in this mode comes first."""
         found: dict[str, float] = {}
-        rows: Any = _with_status(self._read("lengths", videos), "done") if videos else None
-        for row in sorted(rows.to_pylist(), key=lambda r: (r["mode"] == mode, r["written_at"], r["run_id"])) if videos else ():
+        if not videos:
+            return found
+        rows = _with_status(self._read("lengths", videos), "done").to_pylist()
+        for row in sorted(rows, key=lambda r: (r["mode"] == mode, r["written_at"], r["run_id"])):
             found[row["video_id"]] = row["footage_s"]
         return found
 
@@ -276,9 +278,9 @@ def _most(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
     return found
 
 
-def _pairs(rows: Any) -> list[tuple[str, str]]:
+def _pairs(rows: pa.Table) -> list[tuple[str, str]]:
     """(video_id, clip_id) of rows."""
-    return list(zip(rows["video_id"].to_pylist(), rows["clip_id"].to_pylist(), strict=True))
+    return [(str(video), str(clip)) for video, clip in zip(rows["video_id"].to_pylist(), rows["clip_id"].to_pylist(), strict=True)]
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

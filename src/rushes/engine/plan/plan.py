@@ -15,13 +15,11 @@ from rushes.engine.stages import STAGES, Stage, clip_stages
 from rushes.engine.work.context import public_row
 from rushes.errors import Failure, ProbeError
 from rushes.recipe import Recipe
-from rushes.records import Video
+from rushes.records import Row, Video
 from rushes.rows.scanned import manifest_columns
 from rushes.sources.footage import find_footage
 from rushes.sources.found import Footage, Found
 from rushes.store.store import Store
-
-Row = dict[str, Any]
 
 ASSUMED_BYTES_PER_S = 500_000
 """Bytes a second of footage whose length no scan has recorded: 4 Mbit/s, usual for 720p to 1080p H.264. Only for estimates."""
@@ -82,7 +80,7 @@ class Plan:
     """Videos that are complete but for rows of the stages of clips."""
     n_scans: int = 0
     bytes_to_scan: int = 0
-    counts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    counts: dict[str, dict[str, int | str]] = field(default_factory=dict)
     kept: int = 0
     dropped: int = 0
     failed_clips: int = 0

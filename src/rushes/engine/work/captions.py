@@ -12,11 +12,12 @@ import time
 from collections import OrderedDict
 
 from rushes.captions import Answer, Request, make_engine, needs
-from rushes.engine.jobs import Caption, Columns, Outcome, Setup
+from rushes.engine.jobs import Caption, Outcome, Setup
 from rushes.engine.stages import resources
 from rushes.errors import Failure, ServerError
 from rushes.log import note
 from rushes.recipe import Recipe
+from rushes.records import Row
 from rushes.rows.clip_columns import even_pts, second
 from rushes.rows.scanned import Stamp, attempt_row
 from rushes.store.buffer import Buffer
@@ -103,7 +104,7 @@ class Captioner:
         self.down = None
         return True
 
-    def _request(self, clip: Columns) -> Request:
+    def _request(self, clip: Row) -> Request:
         start, end = int(clip["start_pts"]), int(clip["end_pts"])
         frames: dict[int, bytes] = {}
         if self._frames is not None and "frames" in needs(self._recipe.captions):
@@ -128,7 +129,7 @@ class Captioner:
                 self._pts.popitem(last=False)
         return found
 
-    def _keep(self, clip: Columns, answer: Answer) -> None:
+    def _keep(self, clip: Row, answer: Answer) -> None:
         stamp = Stamp(self._run_id, now())
         if answer.error_type is None:
             row = {
@@ -152,5 +153,5 @@ class Captioner:
         await self._engine.close()
 
 
-def _failure(clip: Columns, answer: Answer) -> Failure:
+def _failure(clip: Row, answer: Answer) -> Failure:
     return Failure(answer.error_type or "", answer.error or "", clip["uri"], (clip["start_s"], clip["end_s"]), "captions", answer.mend)

@@ -13,7 +13,7 @@ from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.media import storage
 from rushes.media.same_file import SameFile
 from rushes.recipe import Recipe
-from rushes.records import Column, Video
+from rushes.records import Column, Row, Video
 from rushes.rows.scanned import Rows, Stamp
 from rushes.scan.one_pass import signal_columns
 from rushes.store.buffer import Buffer
@@ -92,6 +92,6 @@ class Context:
                 source.close()
 
 
-def public_row(video: Mapping[str, Any]) -> dict[str, Any]:
+def public_row(video: Mapping[str, Any]) -> Row:
     """A row of `videos` that can travel as JSON."""
     return {k: v for k, v in video.items() if k not in ("written_at", "run_id", "fingerprint")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
 
 from rushes.engine.jobs import Clips, Outcome
 from rushes.engine.work.context import Context, Progress
@@ -29,8 +28,10 @@ def cut(context: Context, job: Clips, progress: Progress) -> Outcome:
     folder = context.store.path(FOLDER, mode if mode == "copy" else f"{mode}-crf{recipe.clips.crf}")
     rows: Rows = {"files": [], "errors": []}
     with context.opened(job.video) as source:
-        how: dict[str, Any] = {"mode": mode, "crf": recipe.clips.crf, "options": recipe.storage, "tick": context.tick}
-        for result in cut_clips(source, facts, spans, folder, uri=job.video.uri, **how):
+        made = cut_clips(
+            source, facts, spans, folder, mode=mode, uri=job.video.uri, crf=recipe.clips.crf, options=recipe.storage, tick=context.tick
+        )
+        for result in made:
             clip = by_id[result.clip_id]
             if result.error is None:
                 row = {

@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from rushes.engine.jobs import Outcome, Recut, Scan, Stitch
 from rushes.engine.work.context import Context, Progress, public_row
 from rushes.media.same_file import SameFile
-from rushes.records import Span
+from rushes.records import Row, Span
 from rushes.rows.clip_columns import Wanted, wanted_clips
 from rushes.rows.scanned import Rows, Stamp, clip_rows, mark, scanned_row, without
 from rushes.rows.signals import Series, read_signals, write_signals
@@ -105,7 +104,7 @@ def _outcome(
     context: Context,
     wanted: Wanted,
     rows: Rows,
-    facts: dict[str, Any],
+    facts: Row,
     failed: Sequence[str],
     counts: dict[str, float],
     busy: dict[str, float],
