@@ -6,11 +6,13 @@ is reported when its rows are durable in the store.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from rushes.engine.stages import Stage
 from rushes.errors import Failure
 from rushes.log import Event
 from rushes.media.segments import Cuts
@@ -154,6 +156,26 @@ class Identify:
 VideoJob = Scan | Recut | Segment | Stitch | Clips
 """Jobs that a guarded child does."""
 Job = VideoJob | Caption | Identify
+
+
+def clip_jobs(
+    stage: Stage, video: Video, facts: Row, clips: Sequence[Row], *, attempts: Mapping[str, int] | None = None, scanned: bool = False
+) -> Iterator[Clips | Caption]:
+    """The jobs of one stage on clips of one video: one for all of them, or, where a captioner does the work, one for each.
+
+    Args:
+        stage: the stage.
+        video: their video.
+        facts: its row of `videos`.
+        clips: columns of the clips.
+        attempts: failed attempts by earlier runs.
+        scanned: see `Clips`.
+    """
+    if not stage.work:
+        yield from (Caption(clip=clip) for clip in clips)
+    elif clips:
+        tries = dict(attempts or {})
+        yield Clips(stage=stage.name, work=stage.work, video=video, facts=facts, clips=tuple(clips), attempts=tries, scanned=scanned)
 
 
 def video_of(job: VideoJob) -> Video:

@@ -16,7 +16,22 @@ from dataclasses import dataclass
 
 from rushes.counts.tally import Tally
 from rushes.engine.executor import Executor, WorkerDied
-from rushes.engine.jobs import Attempt, Caption, Clips, Division, Identify, Job, Outcome, Recut, Scan, Segment, Stitch, before, stage_of
+from rushes.engine.jobs import (
+    Attempt,
+    Caption,
+    Clips,
+    Division,
+    Identify,
+    Job,
+    Outcome,
+    Recut,
+    Scan,
+    Segment,
+    Stitch,
+    before,
+    clip_jobs,
+    stage_of,
+)
 from rushes.engine.stages import clip_stages
 from rushes.engine.worker import Failures, lost
 from rushes.errors import CannotGoOn, RushesError
@@ -156,7 +171,10 @@ class Loop:
                 continue
             self._flying[stage_of(tried.job)] -= 1
             if not future.cancelled() and future.exception() is None:
-                self._count(future.result())
+                outcome = future.result()
+                replay(outcome.events)
+                if not (outcome.again or outcome.pending or (outcome.failure and outcome.failure.fatal)):
+                    self._count(tried, outcome)
 
     def _show(self) -> None:
         self._executor.check()
@@ -220,7 +238,6 @@ class Loop:
         if outcome is None:
             self._first(tried)
         elif outcome.again:
-            replay(outcome.events)
             tried.number, tried.tries_left = tried.number + 1, tried.tries_left - 1
             self._first(tried)
         else:
@@ -232,6 +249,7 @@ class Loop:
         match error:
             case None:
                 outcome = future.result()
+                replay(outcome.events)
                 if outcome.failure is not None and outcome.failure.fatal:
                     raise outcome.failure.error()
                 return outcome
@@ -264,8 +282,13 @@ class Loop:
     def _first(self, tried: _Try) -> None:
         self._ready.setdefault(stage_of(tried.job), deque()).appendleft(tried)
 
-    def _count(self, outcome: Outcome) -> None:
-        replay(outcome.events)
+    def _count(self, tried: _Try, outcome: Outcome) -> None:
+        """Counts what came of a job. A video of which several segments fail fails once."""
+        whole = tried.whole
+        if outcome.failure is not None and whole is not None:
+            if whole.failed:
+                return
+            whole.failed = True
         errors = {outcome.failure.error_type: 1} if outcome.failure else {}
         self._tally.enter(outcome.counts, outcome.busy, errors)
 
@@ -276,15 +299,13 @@ class Loop:
             self.pending += 1
             self._tally.add(captions_pending=1)
         elif isinstance(job, Segment) and whole is not None:
-            if not (whole.failed and outcome.failure):  # a video fails once
-                self._count(outcome)
-            whole.failed |= outcome.failure is not None
+            self._count(tried, outcome)
             whole.over |= outcome.refused or whole.failed
             self._segment_ended(whole)
         elif isinstance(job, Scan) and outcome.division is not None:
             self._divide(job, outcome.division)
         else:
-            self._count(outcome)
+            self._count(tried, outcome)
             if isinstance(job, Identify):
                 self._identified(outcome)
             elif isinstance(job, Scan | Recut | Stitch) and outcome.failure is None:
@@ -307,13 +328,8 @@ class Loop:
         for stage in self._stages:
             settled = set(job.settled.get(stage.name, ()))
             clips = tuple(clip for clip in outcome.kept if clip["clip_id"] not in settled)
-            if stage.work and clips:
-                assert outcome.facts is not None
-                scanned = isinstance(job, Scan)
-                self._enqueue(Clips(stage=stage.name, work=stage.work, video=job.video, facts=outcome.facts, clips=clips, scanned=scanned))
-            elif not stage.work:
-                for clip in clips:
-                    self._enqueue(Caption(clip=clip))
+            for later in clip_jobs(stage, job.video, outcome.facts or {}, clips, scanned=isinstance(job, Scan)):
+                self._enqueue(later)
 
 
 class _Source:

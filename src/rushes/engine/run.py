@@ -32,7 +32,7 @@ from rushes.recipe import Recipe
 from rushes.rows.clip_columns import RULE_COLUMNS
 from rushes.rows.scanned import Stamp, attempt_row, failed_video
 from rushes.store.buffer import Buffer
-from rushes.store.lease import Lease
+from rushes.store.lease import OWNER_S, Lease
 from rushes.store.store import Store, now
 from rushes.store.tables import ERRORS, VIDEOS
 from rushes.verdict.checks import check_columns
@@ -107,7 +107,10 @@ def run(
                 one.prepare()
             Store.create(out, recipe.storage)
             stack.enter_context(lease.held(wait=wait, interrupted=stop))
-            if store.run_stamps() != before:  # another run wrote since: what is present has changed
+            stack.callback(one.close)  # before the lease is freed
+            if lease.replaced:  # processes of a run that was killed may have written until now; they look every OWNER_S whose the lease is
+                time.sleep(OWNER_S)
+            if lease.replaced or store.run_stamps() != before:  # what is present has changed since it was compared
                 plan = request.plan(store)
             store.gate = lease.check
             stack.enter_context(served(run_id, one.tally, recipe.engine.metrics_port))
@@ -154,6 +157,7 @@ class _Run:
         self.failures = Failures(self.setup, store)
         self._watch = watch
         self._stack = stack
+        self._closed = False
 
     @cached_property
     def executor(self) -> Executor:
@@ -171,12 +175,22 @@ class _Run:
             made = OnRay(self.setup)
         else:
             made = Local(self.setup, self.failures)
-        self._stack.callback(made.close)
+        self._stack.callback(self.close)
         return made
 
     def prepare(self) -> None:
-        """Makes sure that there is something to run jobs on."""
-        assert self.executor is not None
+        """Makes sure that there is something to run jobs on: joins the cluster.
+
+        Raises:
+            MissingExtra, UsageError, CannotGoOn, Stopped: see `executor`.
+        """
+        self.executor.check()
+
+    def close(self) -> None:
+        """Ends the executor, with all jobs that it still has."""
+        if "executor" in self.__dict__ and not self._closed:
+            self._closed = True
+            self.executor.close()
 
     def identifier(self, announce: Callable[[str], None] | None) -> Identifier:
         """What reads the identities of new files."""
@@ -259,7 +273,7 @@ class _Run:
                 captions = _captions(request.plan(self.store, again=True), rounds)
                 self.tally.add(captions_pending=-pending)
                 pending = loop.run(captions)
-        except (RushesError, Stopped):
+        except BaseException:
             self.executor.stop()
             loop.drain()
             raise

@@ -107,3 +107,8 @@ def attempt_row(video: Mapping[str, Any], failure: Failure, stage: str, key: str
         "stage": stage, "key": key, "video_id": video.get("video_id"), "uri": video["uri"], "start_s": start_s, "end_s": end_s,
         "error_type": failure.error_type, "error": failure.what, "mend": failure.mend, "attempt": attempt, "permanent": permanent,
     }  # fmt: skip
+
+
+def public_row(video: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `videos` that can travel as JSON."""
+    return {k: v for k, v in video.items() if k not in ("written_at", "run_id", "fingerprint")}

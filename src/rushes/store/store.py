@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -67,6 +67,8 @@ class Store:
         self.options = options
         self.gate: Callable[[], None] | None = None
         """Called before each write; it raises where this process may not write any more (its lease is lost)."""
+        self.while_writing: Callable[[], AbstractContextManager[None]] = nullcontext
+        """Entered around each write, which takes minutes where a storage does not answer and is asked again."""
 
     @classmethod
     def create(cls, root: str, options: storage.Options) -> Store:
@@ -155,9 +157,10 @@ class Store:
         Raises:
             StorageError: it could not be written (disk full, permission, connection), or another run has taken the store.
         """
-        if self.gate is not None:
-            self.gate()
-        storage.put_atomic(uri, data, self.options)
+        with self.while_writing():
+            if self.gate is not None:
+                self.gate()
+            storage.put_atomic(uri, data, self.options)
 
     def parts(self, table: Table, under: str = "", *, fingerprints: Iterable[str] | None = None, videos: Asked | None = None) -> list[Part]:
         """A table's parts, sorted by name; only those that may hold rows of these fingerprints and videos.
@@ -210,9 +213,10 @@ class Store:
             StorageError: one could not be deleted, or another run has taken the store.
         """
         for part in parts:
-            if self.gate is not None:
-                self.gate()
-            storage.remove(part.uri, self.options)
+            with self.while_writing():
+                if self.gate is not None:
+                    self.gate()
+                storage.remove(part.uri, self.options)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

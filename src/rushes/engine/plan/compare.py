@@ -76,7 +76,7 @@ def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Colle
 
 def _by_video(clips: pa.Table, measures: pa.Table, batch: Batch, uris: Mapping[str, str]) -> dict[str, list[Row]]:
     rows = [
-        clip_columns(clip, measured, {**(batch.video(clip["video_id"]) or {}), "uri": uris[clip["video_id"]]})
+        clip_columns(clip, measured, batch.facts(clip["video_id"], uris[clip["video_id"]]))
         for clip, measured in zip(clips.to_pylist(), measures.to_pylist(), strict=True)
     ]
     return {video: list(some) for video, some in groupby(rows, key=lambda row: row["video_id"])}

@@ -16,6 +16,7 @@ from rushes.engine.fingerprints import identity_fingerprint
 from rushes.engine.stages import clip_stages
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.records import Row
+from rushes.rows.scanned import public_row
 from rushes.sources.found import Footage
 from rushes.store.buckets import Buckets
 from rushes.store.fold import newest
@@ -171,6 +172,10 @@ class Batch:
         """The row of `videos` of a scanned content."""
         at = self.places.get(video_id)
         return None if at is None else self._rows[at]
+
+    def facts(self, video_id: str, uri: str) -> Row:
+        """The row of `videos` of a scanned content as it travels with jobs, under the uri by which this run sees it."""
+        return {**public_row(self.video(video_id) or {}), "uri": uri}
 
     @cached_property
     def failed(self) -> dict[str, Row]:

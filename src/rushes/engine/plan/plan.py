@@ -7,12 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rushes.engine.fingerprints import fingerprints
-from rushes.engine.jobs import Caption, Clips, Recut, Scan
+from rushes.engine.jobs import Caption, Clips, Recut, Scan, clip_jobs
 from rushes.engine.plan.compare import Lacking, lacking
 from rushes.engine.plan.identify import Identifier
 from rushes.engine.plan.known import Batch, Identity, Known
 from rushes.engine.stages import STAGES, Stage, clip_stages
-from rushes.engine.work.context import public_row
 from rushes.errors import Failure, ProbeError
 from rushes.recipe import Recipe
 from rushes.records import Row, Video
@@ -264,7 +263,7 @@ def _by_mark(plan: Plan, batch: Batch, sources: Sequence[Source]) -> _ByMark:
             continue
         source.status = "reused"
         if not (have["shots"] and have["measures"]):
-            facts = {**public_row(batch.video(vid) or {}), "uri": source.footage.uri}
+            facts = batch.facts(vid, source.footage.uri)
             found.jobs.append(Recut(video=source.as_video(), facts=facts, present=there, attempts=batch.attempts_at(vid, "recut")))
     return found
 
@@ -319,13 +318,9 @@ def _clip_jobs(plan: Plan, batch: Batch, sources: Sequence[Source]) -> Iterator[
     found = lacking(plan.recipe, batch, _uris(sources), [stage.name for stage in wanted])
     for source in sources:
         for stage in wanted:
-            clips = found.clips.get(stage.name, {}).get(str(source.video_id), [])
-            if stage.work and clips:
-                vid, facts = str(source.video_id), {**public_row(batch.video(str(source.video_id)) or {}), "uri": source.footage.uri}
-                video, attempts = source.as_video(), batch.attempts_at(vid, stage.name)
-                yield Clips(stage=stage.name, work=stage.work, video=video, facts=facts, clips=tuple(clips), attempts=attempts)
-            elif not stage.work:
-                yield from (Caption(clip=clip) for clip in clips)
+            vid = str(source.video_id)
+            clips, attempts = found.clips.get(stage.name, {}).get(vid, []), batch.attempts_at(vid, stage.name)
+            yield from clip_jobs(stage, source.as_video(), batch.facts(vid, source.footage.uri), clips, attempts=attempts)
 
 
 def _wanted_clip_stages(plan: Plan) -> list[Stage]:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rushes.engine.jobs import Outcome, Recut, Scan, Stitch
-from rushes.engine.work.context import Context, Progress, public_row
+from rushes.engine.work.context import Context, Progress
 from rushes.media.same_file import SameFile
 from rushes.records import Row, Span
 from rushes.rows.clip_columns import Wanted, wanted_clips
-from rushes.rows.scanned import Rows, Stamp, clip_rows, mark, scanned_row, without
+from rushes.rows.scanned import Rows, Stamp, clip_rows, mark, public_row, scanned_row, without
 from rushes.rows.signals import Series, read_signals, write_signals
 from rushes.scan.one_pass import Scan as Scanned
 from rushes.scan.one_pass import scan as one_pass
