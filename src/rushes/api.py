@@ -46,7 +46,7 @@ def run(
         limit: take the first so many uris only.
         retry_failed: try again what failed for good.
         interrupted: set it from another thread to stop within seconds.
-        watch: called a few times a second with the books of the run.
+        watch: called a few times a second with the counts of the run.
         wait: wait while another run writes to this store; else refuse.
         announce: called with a line for people when the run has to wait, or reads new files for long.
 

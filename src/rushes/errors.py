@@ -134,7 +134,7 @@ class MemoryError_(VideoError):
 
 
 class CrashError(VideoError):
-    """A decoding child died."""
+    """A decoding child died. The same run tries again, since the next try may go well; the last of `scan.attempts` is permanent."""
 
 
 class WorkerLost(VideoError):

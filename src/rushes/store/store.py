@@ -1,7 +1,8 @@
-"""A store: a folder of tables, each a folder of immutable Parquet parts. Anything can read it.
+"""A store: a folder of tables, each a folder of Parquet parts. Anything can read it.
 
-A part appears complete or not at all, since its file gets its name when its bytes are durable. Part names derive from the table, the
-fingerprint and the keys inside, so that the same work done again overwrites the same file. `compact` merges parts while others read:
+A part appears complete or not at all, since its file gets its name when its bytes are durable. Parts of one video's rows (frames, signals,
+segments) are named after it, so that the same work done again overwrites the same file; parts that a process shares among jobs have a name
+of their own, and are written anew as rows come (`buffer.py`). `compact` merges parts while others read:
 see `Store.parts` for why a reader misses no row meanwhile.
 """
 

@@ -208,7 +208,9 @@ ERRORS = Table(
     "one row for each failed attempt",
     (
         _c("stage", "text", "identify, scan, recut, files or captions"),
-        _c("key", "text", "the clip_id, the video_id (a segment: with @ and the pts of its start), or the uri where there is none"),
+        _c(
+            "key", "text", "the clip_id, the video_id (with @ and the pts of a segment's start, or @joined), or the uri where there is none"
+        ),
         _c("video_id", "text", "the video, where known"),
         _c("uri", "text", "the source video"),
         _c("start_s", "double", "start of the span concerned", "s"),
