@@ -100,17 +100,15 @@ def run(
         try:
             request = Request(tuple(args), recipe, limit, retry_failed, one.identifier(announce))
             plan = request.plan(store if store.marked() else None)
-            if not plan.sources:
-                raise FootageError("--limit 0 leaves no video", step="run", mend="use --limit 1 or more")
             if plan.has_jobs:
                 one.server.check()
                 one.prepare()
             Store.create(out, recipe.storage)
             stack.enter_context(lease.held(wait=wait, interrupted=stop))
             stack.callback(one.close)  # before the lease is freed
-            if lease.replaced:  # processes of a run that was killed may have written until now; they look every OWNER_S whose the lease is
-                time.sleep(OWNER_S)
-            if lease.replaced or store.run_stamps() != before:  # what is present has changed since it was compared
+            if lease.replaced:  # processes of a run that was killed may still write; they look every OWNER_S whose the lease is
+                stop.wait(OWNER_S)
+            if lease.replaced or store.run_stamps() != before:  # what is present may have changed
                 plan = request.plan(store)
             store.gate = lease.check
             stack.enter_context(served(run_id, one.tally, recipe.engine.metrics_port))
@@ -132,7 +130,10 @@ class Request:
     def plan(self, store: Store | None, *, again: bool = False) -> Plan:
         """What is missing now; `again`, in the same run: what failed in it is not tried anew."""
         retry = self.retry_failed and not again
-        return make_plan(self.args, store, self.recipe, limit=self.limit, retry_failed=retry, identifier=self.identifier)
+        plan = make_plan(self.args, store, self.recipe, limit=self.limit, retry_failed=retry, identifier=self.identifier)
+        if not plan.sources:
+            raise FootageError("--limit 0 leaves no video", step="run", mend="use --limit 1 or more")
+        return plan
 
 
 class _Run:
@@ -265,6 +266,7 @@ class _Run:
 
         attempts = self.recipe.scan.attempts
         loop = Loop(self.executor, self.tally, self.prints, attempts, self.failures, watch, self.stop.is_set)
+        done = False
         try:
             pending, rounds = loop.run(plan.clip_jobs(), plan.video_jobs()), 0
             while pending:
@@ -273,10 +275,11 @@ class _Run:
                 captions = _captions(request.plan(self.store, again=True), rounds)
                 self.tally.add(captions_pending=-pending)
                 pending = loop.run(captions)
-        except BaseException:
-            self.executor.stop()
-            loop.drain()
-            raise
+            done = True
+        finally:
+            if not done:
+                self.executor.stop()
+                loop.drain()
 
     def _await_server(self, watch: Callable[[], None]) -> None:
         """Waits for a caption server that went away, for `captions.patience_s`.
