@@ -113,8 +113,8 @@ def test_links_are_followed_once_and_broken_ones_are_failed_rows(tmp_path):
     found = find_footage([str(tmp_path)], {})
     assert [(i.uri, i.size) for i in found.items] == [(video, 1), (str(tmp_path / "gone.mp4"), None)]
     (error,) = found.missing
-    assert (error.uri, error.what, error.step) == (str(tmp_path / "gone.mp4"), "there is no such file", "probe")
-    assert error.mend == "check the name, or take it out of the footage"
+    assert (error.uri, error.what, error.step) == (str(tmp_path / "gone.mp4"), "the link leads nowhere", "probe")
+    assert error.mend == "mend the link, or take it out of the footage"
 
 
 def test_the_store_is_not_footage(tmp_path):
@@ -183,7 +183,7 @@ ERRORS = {
     "jsonl row without uri": (lambda p: [str(p / "bad2.jsonl")], "line 1: no column uri"),
     "no parquet": (lambda p: [str(p / "bad.parquet")], "no Parquet file"),
     "empty list": (lambda p: [str(p / "none.txt")], "names no video"),
-    "binary list": (lambda p: [str(p / "bin.txt")], "not UTF-8"),
+    "binary list": (lambda p: [str(p / "bin.txt")], "not text in UTF-8 or UTF-16"),
 }
 
 

@@ -47,7 +47,7 @@ app = typer.Typer(
 )  # fmt: skip
 
 Footage = Annotated[
-    list[str], typer.Argument(help="files, folders, globs, fsspec URLs, or manifests (.txt .csv .jsonl .parquet with `uri`)")
+    list[str], typer.Argument(help="files, folders, globs, fsspec URLs, or lists (.txt .csv .tsv .json .jsonl .parquet with `uri`)")
 ]
 Out = Annotated[str, typer.Option("--out", help="the store: a folder or fsspec URL, made if absent")]
 StoreArg = Annotated[str, typer.Argument(help="the store", metavar="STORE")]
@@ -81,8 +81,10 @@ def _results(store: str, file: str | None = None, settings: Sequence[str] | None
 
 
 def _lines(rows: Iterable[dict[str, Any]]) -> None:
+    from rushes.results.lines import json_line
+
     for row in rows:
-        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_line(row) + "\n")
 
 
 def _leave(code: int) -> NoReturn:

@@ -80,7 +80,8 @@ def run(
         interrupted: set it to stop the run within seconds.
         watch: called a few times a second with the run's counts.
         wait: wait while another run holds the store; else refuse.
-        announce: called with a line for people when the run has to wait, or reads new files for long.
+        announce: called with a line for people when the run has to wait, reads new files for long, or a list may mean otherwise than it
+            was read.
 
     Raises:
         UsageError: wrong recipe, no video, `out` is no store; nothing was written.
@@ -102,6 +103,8 @@ def run(
             plan = request.plan(store if store.marked() else None)
             if not plan.sources:
                 raise FootageError("--limit 0 leaves no video", step="run", mend="use --limit 1 or more")
+            for line in plan.found.notes if announce else ():
+                announce(line)
             if plan.has_jobs:
                 one.server.check()
                 one.prepare()
@@ -215,6 +218,7 @@ class _Run:
 
     def _begin_counts(self, plan: Plan) -> None:
         tally = self.tally
+        tally.passed_over = dict(plan.found.passed_over)
         tally.videos_todo, tally.footage_todo_s, tally.bytes_todo = plan.n_scans, plan.decode_s, plan.bytes_to_scan
         reused, failed, duplicate = (plan.count(s) for s in ("reused", "failed", "duplicate"))
         tally.add(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,22 @@ def rows_of(table: pa.Table, line: Callable[[Row], Row]) -> Iterator[Row]:
     """The rows of a table as Python objects in a shape, `BATCH_ROWS` at a time."""
     for batch in table.to_batches(max_chunksize=BATCH_ROWS):
         yield from map(line, batch.to_pylist())
+
+
+def json_line(row: Row) -> str:
+    """A row as strict JSON (RFC 8259): what is no number, such as NaN, is null."""
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_strict(row), ensure_ascii=False, allow_nan=False)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _strict(inner) for name, inner in value.items()}
+    return [_strict(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def clip_line(clip: Row) -> Row:
