@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from rushes.errors import RushesError, UsageError
+from rushes.errors import Failure, RushesError, UsageError
 from rushes.no_pandas import keep_pandas_out
+from rushes.quarantine import quarantined, told
 
 if TYPE_CHECKING:
     from rushes.recipe import Recipe
@@ -37,6 +38,8 @@ class Commands(TyperGroup):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what is left when it ends
             _leave(0)
+        except EOFError as error:  # which click takes for the end of a person's input, and of which it says "Aborted!"
+            raise RuntimeError("a file or a pipe ended early") from error
         return found
 
 
@@ -379,13 +382,12 @@ def doctor(recipe: RecipeFile = None, set_: Settings = None, profile: ProfileNam
 
 
 def main() -> None:
-    """Entry point: our errors become one line on stderr and the contract's exit code."""
+    """Entry point: an error of any kind becomes one line on stderr and the contract's exit code."""
     keep_pandas_out()
-    try:
-        app()
-    except RushesError as error:
-        sys.stderr.write(f"rushes: {error}\n")
-        _leave(error.exit_code)
+    failure = quarantined(app)
+    if isinstance(failure, Failure):
+        sys.stderr.write(f"rushes: {told(failure)}\n")
+        _leave(failure.error().exit_code)
 
 
 if __name__ == "__main__":

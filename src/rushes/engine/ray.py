@@ -210,8 +210,8 @@ def _cause(error: BaseException) -> BaseException:
     dead = (exceptions.WorkerCrashedError, exceptions.OutOfMemoryError, exceptions.ActorDiedError, exceptions.ActorUnavailableError)
     if isinstance(error, (*dead, exceptions.NodeDiedError)):
         by_node = isinstance(error, exceptions.NodeDiedError) or "node has died" in words.lower() or "node was" in words.lower()
-        return WorkerDied(f"{type(error).__name__}: {words[:300]}", blame=not by_node)
-    return WorkerDied(f"{type(error).__name__}: {words[:300]}", blame=False) if isinstance(error, exceptions.RayError) else error
+        return WorkerDied(words[:300], blame=not by_node)
+    return WorkerDied(words[:300], blame=False) if isinstance(error, exceptions.RayError) else error
 
 
 # In the processes of the cluster

@@ -28,6 +28,7 @@ from rushes.engine.worker import Failures
 from rushes.errors import FootageError, RushesError, ServerError
 from rushes.log import note
 from rushes.media.guard import Stopped
+from rushes.quarantine import detail_of
 from rushes.recipe import Recipe
 from rushes.rows.clip_columns import RULE_COLUMNS
 from rushes.rows.scanned import Stamp, attempt_row, failed_video
@@ -103,8 +104,9 @@ def run(
             plan = request.plan(store if store.marked() else None)
             if not plan.sources:
                 raise FootageError("--limit 0 leaves no video", step="run", mend="use --limit 1 or more")
-            for line in plan.found.notes if announce else ():
-                announce(line)
+            if announce is not None:
+                for line in plan.found.notes:
+                    announce(line)
             if plan.has_jobs:
                 one.server.check()
                 one.prepare()
@@ -208,7 +210,7 @@ class _Run:
             fatal = fatal or error
         self._watch(self.tally)
         if fatal is not None:
-            words = {"error_type": type(fatal).__name__, "error": str(fatal)}
+            words = {"error_type": type(fatal).__name__, "error": str(fatal), "detail": detail_of(fatal)}
             note("run stopped", run_id=self.run_id, stage=fatal.step or "run", level="error", **words)
         counts = self.tally.as_dict()
         note("run ended", run_id=self.run_id, stage="run", status=status, **counts)
@@ -237,7 +239,12 @@ class _Run:
                 video, number = {**who, "size": source.footage.size}, source.attempts + 1
                 permanent = source.failure.permanent or number >= self.recipe.scan.attempts
                 attempt = attempt_row(video, source.failure, "identify", video["uri"], number, permanent=permanent)
-                words = {"error_type": source.failure.error_type, "error": source.failure.what, "permanent": permanent}
+                words = {
+                    "error_type": source.failure.error_type,
+                    "error": source.failure.what,
+                    "permanent": permanent,
+                    "detail": source.failure.detail,
+                }
                 note("video failed", run_id=self.run_id, stage="identify", level="warning", uri=source.footage.uri, **words)
                 rows.add({"videos": [stamp.on(failed_video(video, source.failure), scan)], "errors": [stamp.on(attempt, scan)]})
                 continue
