@@ -105,7 +105,7 @@ def _leave(code: int) -> NoReturn:
 def run(
     footage: Footage, out: Out, recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None,
     limit: Annotated[int | None, typer.Option(help="take the first N uris only", min=1)] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="exit 1 when any video or clip failed")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="exit 1 when any video, clip or clip file failed")] = False,
     ray: Annotated[str | None, typer.Option(help="run on Ray: local, auto, or host:port of a cluster", metavar="ADDRESS")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try again what failed for good")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="wait while another run writes to this store")] = False,

@@ -72,7 +72,7 @@ def caption_line(clip: Row) -> Row:
     """A judged clip as a row of captions; of a failed one only the clip and the error."""
     if clip["verdict"] == "failed":
         return {name: clip[own] if name in ("clip_id", "error_type", "error", "mend") else None for name, own in CAPTION.items()}
-    return {name: clip[own] for name, own in CAPTION.items()}
+    return {name: None if name in OF_ERROR else clip[own] for name, own in CAPTION.items()}
 
 
 def video_line(video: Row) -> Row:
