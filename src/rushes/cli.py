@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from rushes.errors import RushesError, UsageError
+from rushes.errors import Failure, RushesError, UsageError
 from rushes.no_pandas import keep_pandas_out
+from rushes.quarantine import quarantined, told
 
 if TYPE_CHECKING:
     from rushes.recipe import Recipe
@@ -37,6 +38,8 @@ class Commands(TyperGroup):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what is left when it ends
             _leave(0)
+        except EOFError as error:  # which click takes for the end of a person's input, and of which it says "Aborted!"
+            raise RuntimeError("a file or a pipe ended early") from error
         return found
 
 
@@ -47,7 +50,7 @@ app = typer.Typer(
 )  # fmt: skip
 
 Footage = Annotated[
-    list[str], typer.Argument(help="files, folders, globs, fsspec URLs, or manifests (.txt .csv .jsonl .parquet with `uri`)")
+    list[str], typer.Argument(help="files, folders, globs, fsspec URLs, or lists (.txt .csv .tsv .json .jsonl .parquet with `uri`)")
 ]
 Out = Annotated[str, typer.Option("--out", help="the store: a folder or fsspec URL, made if absent")]
 StoreArg = Annotated[str, typer.Argument(help="the store", metavar="STORE")]
@@ -81,8 +84,10 @@ def _results(store: str, file: str | None = None, settings: Sequence[str] | None
 
 
 def _lines(rows: Iterable[dict[str, Any]]) -> None:
+    from rushes.results.lines import json_line
+
     for row in rows:
-        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_line(row) + "\n")
 
 
 def _leave(code: int) -> NoReturn:
@@ -100,7 +105,7 @@ def _leave(code: int) -> NoReturn:
 def run(
     footage: Footage, out: Out, recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None,
     limit: Annotated[int | None, typer.Option(help="take the first N uris only", min=1)] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="exit 1 when any video or clip failed")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="exit 1 when any video, clip or clip file failed")] = False,
     ray: Annotated[str | None, typer.Option(help="run on Ray: local, auto, or host:port of a cluster", metavar="ADDRESS")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try again what failed for good")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="wait while another run writes to this store")] = False,
@@ -377,13 +382,12 @@ def doctor(recipe: RecipeFile = None, set_: Settings = None, profile: ProfileNam
 
 
 def main() -> None:
-    """Entry point: our errors become one line on stderr and the contract's exit code."""
+    """Entry point: an error of any kind becomes one line on stderr and the contract's exit code."""
     keep_pandas_out()
-    try:
-        app()
-    except RushesError as error:
-        sys.stderr.write(f"rushes: {error}\n")
-        _leave(error.exit_code)
+    failure = quarantined(app)
+    if isinstance(failure, Failure):
+        sys.stderr.write(f"rushes: {told(failure)}\n")
+        _leave(failure.error().exit_code)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,32 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedSpan:
+    """A piece of a video that a list asks for: half-open, [start, end), in a unit of the list's choice.
+
+    Attributes:
+        unit: "s": seconds from the video's first pts; "frame": numbers of decoded frames, from 0; "pts": ticks of the video's time base.
+        start, end: as exact numbers, such as "5/2".
+        extra: the other columns of the row, as a JSON object.
+    """
+
+    unit: Literal["s", "pts", "frame"]
+    start: str
+    end: str
+    extra: str
+
+    @property
+    def key(self) -> tuple[str, Fraction, Fraction]:
+        """What tells spans apart: unit, start and end."""
+        return self.unit, Fraction(self.start), Fraction(self.end)
+
+    def words(self) -> str:
+        """The span as a person reads it, such as "start_s 2.5 to end_s 4"."""
+        start, end = (f"{float(Fraction(text)):.10g}" for text in (self.start, self.end))
+        return f"start_{self.unit} {start} to end_{self.unit} {end}"
+
+
+@dataclass(frozen=True, slots=True)
 class VideoFacts:
     """What the container says about the first real video stream (cover art is not a video). No frame was decoded.
 
@@ -97,6 +123,7 @@ class Video:
         video_id: its content.
         size, stamp: bytes, and modification time or ETag, when it was identified.
         extra: further columns of the manifest, as JSON text.
+        spans: the pieces of it that the manifest asks for; empty: it is cut into shots.
     """
 
     uri: str
@@ -105,6 +132,7 @@ class Video:
     size: int | None
     stamp: str | None
     extra: str | None = None
+    spans: tuple[ListedSpan, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

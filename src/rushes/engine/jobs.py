@@ -47,7 +47,7 @@ class Scan:
         attempts: failed attempts by earlier runs: key of the video or of one of its segments (`errors.key`) -> number.
         settled: stage of clips -> ids of clips of this video for which the stage has nothing to do: their row is in the store, or the stage
             failed for good on them. They may come from other shots: the id of a clip depends on its span alone.
-        failed_captions: of these, clips whose caption failed for good.
+        failed_captions, failed_files: of these, clips whose caption or file failed for good.
     """
 
     kind: Literal["scan"] = "scan"
@@ -56,6 +56,7 @@ class Scan:
     attempts: dict[str, int] = field(default_factory=dict)
     settled: dict[str, tuple[str, ...]] = field(default_factory=dict)
     failed_captions: tuple[str, ...] = ()
+    failed_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,7 @@ class Recut:
     attempts: dict[str, int] = field(default_factory=dict)
     settled: dict[str, tuple[str, ...]] = field(default_factory=dict)
     failed_captions: tuple[str, ...] = ()
+    failed_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,6 +37,7 @@ from rushes.engine.worker import Failures, lost
 from rushes.errors import CannotGoOn, RushesError
 from rushes.log import replay
 from rushes.media.guard import Stopped
+from rushes.quarantine import failure_of
 
 LOOK_EVERY_S = 0.2
 """How often the loop looks whether it is to stop, and shows how far the run has come."""
@@ -45,8 +46,6 @@ WAITING = 1024
 once, so with a much smaller number decoding and captioning would wait for each other."""
 LOSSES = 10
 """Times that a job may lose the machine it is on before it is failed: a job that takes whole machines with it must end, too."""
-WORDS = 400
-"""Characters of an unforeseen error that are shown."""
 DRAIN_S = 5.0
 """How long jobs under way may take to end after a stop."""
 
@@ -260,8 +259,8 @@ class Loop:
             case RushesError():
                 raise error
             case _:
-                mend = "run the same command again: it resumes; report it if it stays"
-                words = " ".join(f"{type(error).__name__}: {error}".split())[-WORDS:]
+                mend = "run the same command again, with --log FILE: it resumes; report it with the log if it stays"
+                words = failure_of(error).what if isinstance(error, Exception) else "a job was broken off"
                 raise CannotGoOn(f"the engine failed: {words}", step="run", mend=mend) from error
 
     def _of_dead(self, tried: _Try, died: WorkerDied) -> Outcome | None:

@@ -218,12 +218,12 @@ def _cause(error: BaseException) -> BaseException:
     dead = (exceptions.WorkerCrashedError, exceptions.OutOfMemoryError, exceptions.ActorDiedError, exceptions.ActorUnavailableError)
     if isinstance(error, (*dead, exceptions.NodeDiedError)):
         by_node = isinstance(error, exceptions.NodeDiedError) or "node has died" in words.lower() or "node was" in words.lower()
-        return WorkerDied(f"{type(error).__name__}: {words[:300]}", blame=not by_node)
+        return WorkerDied(words[:300], blame=not by_node)
     if isinstance(error, (exceptions.UnserializableException, exceptions.RuntimeEnvSetupError)) or not isinstance(
         error, exceptions.RayError
     ):
         return error  # such as where the nodes have another version of Rushes than the driver: trying again would give the same
-    return WorkerDied(f"{type(error).__name__}: {words[:300]}", blame=False)
+    return WorkerDied(words[:300], blame=False)
 
 
 # In the processes of the cluster

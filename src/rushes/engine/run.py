@@ -28,6 +28,7 @@ from rushes.engine.worker import Failures
 from rushes.errors import FootageError, RushesError, ServerError
 from rushes.log import note
 from rushes.media.guard import Stopped
+from rushes.quarantine import detail_of
 from rushes.recipe import Recipe
 from rushes.rows.clip_columns import RULE_COLUMNS
 from rushes.rows.scanned import Stamp, attempt_row, failed_video
@@ -51,8 +52,8 @@ class RunResult:
 
     @property
     def failed(self) -> int:
-        """Failed videos and clips."""
-        return int(self.counts["videos_failed"]) + int(self.counts["clips_failed"])
+        """Failed videos and clips, and clip files that could not be made."""
+        return sum(int(self.counts[name]) for name in ("videos_failed", "clips_failed", "files_failed"))
 
 
 def run(
@@ -80,7 +81,7 @@ def run(
         interrupted: set it to stop the run within seconds.
         watch: called a few times a second with the run's counts.
         wait: wait while another run holds the store; else refuse.
-        announce: called with a line for people when the run has to wait, or reads new files for long.
+        announce: called with a line for people: the run waits, reads new files for long, or a list may mean otherwise than it was read.
 
     Raises:
         UsageError: wrong recipe, no video, `out` is no store; nothing was written.
@@ -96,9 +97,9 @@ def run(
         lease.refuse()
     before = store.run_stamps()
     with ExitStack() as stack:
-        one = _Run(run_id, store, recipe, lease, stop, watch or (lambda _t: None), stack)
+        one = _Run(run_id, store, recipe, lease, stop, watch or (lambda _t: None), stack, announce or (lambda _line: None))
         try:
-            request = Request(tuple(args), recipe, limit, retry_failed, one.identifier(announce))
+            request = Request(tuple(args), recipe, limit, retry_failed, one.identifier())
             plan = request.plan(store if store.marked() else None)
             if plan.has_jobs:
                 one.server.check()
@@ -148,8 +149,9 @@ class _Run:
         stop: threading.Event,
         watch: Callable[[Tally], None],
         stack: ExitStack,
+        announce: Callable[[str], None],
     ) -> None:
-        self.run_id, self.store, self.recipe, self.stop = run_id, store, recipe, stop
+        self.run_id, self.store, self.recipe, self.stop, self.announce = run_id, store, recipe, stop, announce
         self.tally = Tally()
         self.server = stack.enter_context(CaptionServer(recipe.captions, stop))
         self.prints = fingerprints(recipe)
@@ -193,10 +195,10 @@ class _Run:
             self._closed = True
             self.executor.close()
 
-    def identifier(self, announce: Callable[[str], None] | None) -> Identifier:
+    def identifier(self) -> Identifier:
         """What reads the identities of new files."""
         on_cluster = (lambda: self.executor) if self.recipe.engine.runner == "ray" else None
-        return Identifier(self.recipe, Keeper(self.store, self.run_id, self.prepare), self.stop, announce, on_cluster)
+        return Identifier(self.recipe, Keeper(self.store, self.run_id, self.prepare), self.stop, self.announce, on_cluster)
 
     def go(self, request: Request, plan: Plan, profile: str) -> RunResult:
         """Does what the plan says is missing, and writes the row of the run."""
@@ -220,7 +222,7 @@ class _Run:
             fatal = fatal or error
         self._watch(self.tally)
         if fatal is not None:
-            words = {"error_type": type(fatal).__name__, "error": str(fatal)}
+            words = {"error_type": type(fatal).__name__, "error": str(fatal), "detail": detail_of(fatal)}
             note("run stopped", run_id=self.run_id, stage=fatal.step or "run", level="error", **words)
         counts = self.tally.as_dict()
         note("run ended", run_id=self.run_id, stage="run", status=status, **counts)
@@ -230,11 +232,14 @@ class _Run:
 
     def _begin_counts(self, plan: Plan) -> None:
         tally = self.tally
+        for line in plan.found.notes:
+            self.announce(line)
+        tally.passed_over = dict(plan.found.passed_over)
         tally.videos_todo, tally.footage_todo_s, tally.bytes_todo = plan.n_scans, plan.decode_s, plan.bytes_to_scan
         reused, failed, duplicate = (plan.count(s) for s in ("reused", "failed", "duplicate"))
         tally.add(
             videos_found=len(plan.sources), videos_reused=reused, videos_failed=failed, videos_duplicate=duplicate,
-            clips_kept=plan.kept, clips_dropped=plan.dropped, clips_failed=plan.failed_clips,
+            clips_kept=plan.kept, clips_dropped=plan.dropped, clips_failed=plan.failed_clips, files_failed=plan.failed_files,
         )  # fmt: skip
 
     def _write_identities(self, plan: Plan) -> None:
@@ -248,7 +253,12 @@ class _Run:
                 video, number = {**who, "size": source.footage.size}, source.attempts + 1
                 permanent = source.failure.permanent or number >= self.recipe.scan.attempts
                 attempt = attempt_row(video, source.failure, "identify", video["uri"], number, permanent=permanent)
-                words = {"error_type": source.failure.error_type, "error": source.failure.what, "permanent": permanent}
+                words = {
+                    "error_type": source.failure.error_type,
+                    "error": source.failure.what,
+                    "permanent": permanent,
+                    "detail": source.failure.detail,
+                }
                 note("video failed", run_id=self.run_id, stage="identify", level="warning", uri=source.footage.uri, **words)
                 rows.add({"videos": [stamp.on(failed_video(video, source.failure), scan)], "errors": [stamp.on(attempt, scan)]})
                 continue

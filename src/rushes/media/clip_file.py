@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rushes.errors import CutError, StorageError, VideoError
 from rushes.media import storage
@@ -38,11 +38,16 @@ FORMATS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
 """Suffix -> libav's name of the container."""
 
 
+def in_mp4(audio: str) -> bool:
+    """Whether mp4 holds an audio codec; libav's decoder of mp3 is called mp3float."""
+    return audio.removesuffix("float") in MP4_AUDIO
+
+
 def suffix_for(video: str, audio: str | None) -> str:
     """The container that holds these codecs: mp4, mov for uncompressed audio, else mkv (whose clock is 1 ms: pts are rounded to it)."""
     if video not in MP4_VIDEO:
         return "mkv"
-    if audio is None or audio.removesuffix("float") in MP4_AUDIO:  # libav's decoder of mp3 is called mp3float
+    if audio is None or in_mp4(audio):
         return "mp4"
     return "mov" if audio.startswith(MOV_ONLY_AUDIO) else "mkv"
 
@@ -59,6 +64,7 @@ class Place:
         options: storage options of the folder.
         source_uri: the video's name, for errors.
         time_base: of the source, seconds a tick.
+        sound: how the clips get their sound: "copy", "encode" or "none" (`clip_sound.sound_of`).
         tick: called often while work goes on, so that a guard sees progress.
     """
 
@@ -69,6 +75,7 @@ class Place:
     options: storage.Options
     source_uri: str
     time_base: Fraction
+    sound: Literal["copy", "encode", "none"]
     tick: Callable[[], None]
 
     def uri(self, clip_id: str) -> str:
@@ -168,6 +175,18 @@ class ClipFile:
     def encoded(self, codec: str, rate: Fraction, options: dict[str, str]) -> Any:
         """Adds a stream whose pictures are encoded: libav's codec name, frames a second, and options of the codec."""
         return self._out.add_stream(codec, rate=rate, options=options)
+
+    def encoded_sound(self, codec: str, rate: int, layout: str, bit_rate: int) -> Any:
+        """Adds a stream for packets of sound that an encoder with these settings gives: libav's codec name, Hz, layout, bit/s."""
+        import av
+
+        try:
+            added: Any = self._out.add_stream(codec, rate=rate)
+            added.layout, added.bit_rate = layout, bit_rate
+            added.time_base = Fraction(1, rate)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise self._translated(error) from error
+        return added
 
     def mux(self, packet: Packet[Any]) -> None:
         """Writes a packet whose stream and time base are set.

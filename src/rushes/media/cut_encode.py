@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rushes.errors import CutError
 from rushes.media.address import public_uri
-from rushes.media.clip_audio import INTERLEAVE_S, ClipAudio, RecentAudio, audio_stream
+from rushes.media.clip_audio import INTERLEAVE_S, ClipAudio, RecentAudio
 from rushes.media.clip_file import ClipFile, Place
+from rushes.media.clip_sound import Track, track_of
 from rushes.media.clip_span import ClipSpan, CutResult
 from rushes.media.decode import MAX_CORRUPT_RUN, Decoder
 from rushes.media.pixels import Upright
@@ -18,7 +19,6 @@ from rushes.records import VideoFacts
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
-    from av.audio.stream import AudioStream
 
 PRESET = "veryfast"
 """x264's; PySceneDetect's split_video_ffmpeg uses the same."""
@@ -27,10 +27,10 @@ PRESET = "veryfast"
 class _Source(Decoder):
     """A decoder that also reads the audio packets and gives them to the clips being encoded, so that the source is read once."""
 
-    def __init__(self, source: str | BinaryIO, facts: VideoFacts, uri: str) -> None:
-        super().__init__(source, uri=uri, size_bytes=facts.size_bytes, mode="exact")
+    def __init__(self, source: str | BinaryIO, facts: VideoFacts, place: Place) -> None:
+        super().__init__(source, uri=place.source_uri, size_bytes=facts.size_bytes, mode="exact")
         self.stream.codec_context.options = {}  # every frame deblocked: these pictures are kept, not only measured
-        self.sound: AudioStream | None = audio_stream(self.container) if facts.has_audio else None
+        self.sound: Track | None = track_of(self.container, place.sound)
         self.recent = RecentAudio()
         self.active: list[_Encode] = []
 
@@ -38,7 +38,7 @@ class _Source(Decoder):
         """The packets of the pictures, for the decoder. Audio packets are given to the clips on the way."""
         import av
 
-        streams = [self.stream] if self.sound is None else [self.stream, self.sound]
+        streams = [self.stream] if self.sound is None else [self.stream, self.sound.stream]
         packets = self.container.demux(streams)
         failures = 0
         while failures < MAX_CORRUPT_RUN:
@@ -53,14 +53,19 @@ class _Source(Decoder):
                 continue
             if packet.stream_index == self.stream.index:
                 yield packet
-            elif packet.size:
-                self._pass_sound(packet)
+            elif packet.size and self.sound is not None:
+                self._pass_sound(self.sound.packets(packet))
 
-    def _pass_sound(self, packet: Packet[Any]) -> None:
-        self.recent.push(packet)
-        for clip in self.active:
-            if clip.audio is not None:
-                clip.audio.push(packet)
+    def end_sound(self) -> None:
+        """Gives the clips the last of the sound, when the source has been read."""
+        self._pass_sound(self.sound.rest() if self.sound is not None else ())
+
+    def _pass_sound(self, packets: Sequence[Packet[Any]]) -> None:
+        for packet in packets:
+            self.recent.push(packet)
+            for clip in self.active:
+                if clip.audio is not None:
+                    clip.audio.push(packet)
 
 
 class _Encode:
@@ -118,8 +123,7 @@ class _Encode:
         context.sample_aspect_ratio = _shape(self._facts)
         self._video = video
         if self._source.sound is not None:
-            copied = self._file.copied(self._source.sound)
-            self.audio = ClipAudio(self._file, copied, span.start_pts * base, self._source.recent)
+            self.audio = ClipAudio(self._file, self._source.sound.added_to(self._file), span.start_pts * base, self._source.recent)
 
     def _mux(self, packets: Sequence[Packet[Any]]) -> None:
         assert self._file is not None
@@ -186,7 +190,7 @@ def encode_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[Clip
             yield CutResult(clip.clip_id, public_uri(place.uri(clip.clip_id)), clip.span.start_pts, clip.span.end_pts, *known)
     if not coming:
         return
-    decoder = _Source(source, facts, place.source_uri)
+    decoder = _Source(source, facts, place)
     with decoder:
         active = decoder.active
         try:
@@ -211,6 +215,7 @@ def _encode_pass(decoder: _Source, coming: list[ClipSpan], facts: VideoFacts, pl
             yield clip.finish()
         if not active and not coming:
             return
+    decoder.end_sound()
     while active:
         yield active.pop(0).finish()
     for span in coming:

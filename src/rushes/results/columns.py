@@ -36,7 +36,9 @@ JOINED: dict[str, tuple[Table, Names]] = {
     "files": (FILES, _same("clip_uri")),
     "errors": (ERRORS, _same("error_type", "error", "mend")),
 }  # fmt: skip
-"""The tables that a clip is joined from, and the columns that each gives. `errors` are those of captions that failed for good."""
+"""The tables that a clip is joined from, and the columns that each gives. `errors` are those of captions and files that failed for good: a
+clip that failed shows that of its caption, another one that of its file.
+"""
 CAPTION_FAILED = "caption_failed"
 OF_CAPTION = ("caption", "caption_fields", "caption_model")
 OF_ERROR = ("error_type", "error", "mend")

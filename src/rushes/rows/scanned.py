@@ -88,7 +88,7 @@ def scanned_row(scan: Scan, cpu_s: float) -> dict[str, Any]:
 
 def manifest_columns(extra: Mapping[str, Any]) -> str | None:
     """Further columns of a manifest as JSON text; None where there are none."""
-    return json.dumps(dict(extra), ensure_ascii=False, sort_keys=True, default=str) if extra else None
+    return json.dumps(dict(extra), ensure_ascii=False, sort_keys=True, default=str, allow_nan=False) if extra else None
 
 
 def failed_video(video: Mapping[str, Any], failure: Failure) -> dict[str, Any]:

@@ -188,6 +188,7 @@ FILES = Table(
         _c("end_pts", "int", "end of the last frame kept", "ticks"),
         _c("n_frames", "int", "frames in the file, counted after writing"),
         _c("bytes", "int", "size of the file", "bytes"),
+        _c("note", "text", "what to know of the file: its sound was encoded anew, or left out; else null"),
         *STAMPS,
     ),
 )

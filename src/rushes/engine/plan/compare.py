@@ -26,6 +26,7 @@ class Lacking:
     Attributes:
         kept, dropped: clips by the rules; `kept` counts those whose caption failed for good, too.
         failed: kept clips whose caption failed for good and that have none.
+        failed_files: kept clips whose file failed for good and that have none.
         present: stage -> kept clips that have its row, or never will.
         missing_s: stage -> seconds of the kept clips that lack its row.
         clips: stage -> video_id -> columns of the kept clips that lack it.
@@ -34,6 +35,7 @@ class Lacking:
     kept: int = 0
     dropped: int = 0
     failed: int = 0
+    failed_files: int = 0
     present: Counter[str] = field(default_factory=Counter)
     missing_s: dict[str, float] = field(default_factory=dict)
     clips: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
@@ -61,10 +63,8 @@ def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Colle
     keep = pa.array(~gone)
     clips, measures = clips.filter(keep), measures.filter(keep)
     out.kept, out.dropped = clips.num_rows, len(gone) - clips.num_rows
-    if batch.failed_clips("captions"):
-        failed = [clip for some in batch.failed_captions(videos).values() for clip in some]
-        hopeless: Any = pc.is_in(clips["clip_id"], value_set=pa.array(failed, pa.string()))
-        out.failed = pc.sum(hopeless).as_py() or 0
+    out.failed = _among(clips, batch.failed_captions(videos)) if batch.failed_clips("captions") else 0
+    out.failed_files = _among(clips, batch.failed_files(videos)) if batch.failed_clips("files") else 0
     for stage in stages:
         have: Any = pc.is_in(clips["clip_id"], value_set=batch.clip_ids(stage, videos)["clip_id"])
         missing = pc.invert(have)
@@ -72,6 +72,15 @@ def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Colle
         out.missing_s[stage] = pc.sum(clips["duration_s"].filter(missing)).as_py() or 0.0
         out.clips[stage] = _by_video(clips.filter(missing), measures.filter(missing), batch, uris)
     return out
+
+
+def _among(clips: pa.Table, by_video: Mapping[str, list[str]]) -> int:
+    """How many of the clips are among those given by video."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    some: Any = pc.is_in(clips["clip_id"], value_set=pa.array([clip for found in by_video.values() for clip in found], pa.string()))
+    return pc.sum(some).as_py() or 0
 
 
 def _by_video(clips: pa.Table, measures: pa.Table, batch: Batch, uris: Mapping[str, str]) -> dict[str, list[Row]]:

@@ -261,10 +261,17 @@ class Batch:
 
     def failed_captions(self, videos: Sequence[str]) -> dict[str, list[str]]:
         """Clips by video that have no caption and whose caption failed for good, under whatever shots they were cut."""
-        if "captions" not in self._prints or not videos:
+        return self._failed_for_good("captions", videos)
+
+    def failed_files(self, videos: Sequence[str]) -> dict[str, list[str]]:
+        """Clips by video that have no file and whose file failed for good, under whatever shots they were cut."""
+        return self._failed_for_good("files", videos)
+
+    def _failed_for_good(self, stage: str, videos: Sequence[str]) -> dict[str, list[str]]:
+        if stage not in self._prints or not videos:
             return {}
-        have = {clip for _, clip in _pairs(self._read("captions", videos))}
-        return {v: [c for c in clips if c not in have] for v, clips in self._hopeless("captions", videos).items()}
+        have = {clip for _, clip in _pairs(self._read(stage, videos))}
+        return {v: [c for c in clips if c not in have] for v, clips in self._hopeless(stage, videos).items()}
 
     def clips(self, videos: Sequence[str]) -> tuple[pa.Table, pa.Table]:
         """Rows of `clips` and of `measures` of some videos, in the same order: by video and clip."""

@@ -83,6 +83,7 @@ class Plan:
     kept: int = 0
     dropped: int = 0
     failed_clips: int = 0
+    failed_files: int = 0
     unknown_videos: int = 0
     """Videos whose clips are not known before the run cuts them: what is counted of captions and files leaves them out."""
     decode_s: float = 0.0
@@ -216,6 +217,7 @@ def _compare(plan: Plan, known: Known) -> None:
         _count_clips(plan, batch, [source for source in found.cut if source.status != "reused"], counts)
         plan.kept += lacking.kept - lacking.failed
         plan.failed_clips += lacking.failed
+        plan.failed_files += lacking.failed_files
         plan.dropped += lacking.dropped
         plan.of_videos += [job.video.video_id for job in found.jobs]
         plan.of_clips += sorted({video for by_video in lacking.clips.values() for video in by_video})
@@ -289,12 +291,13 @@ def _with_settled(batch: Batch, jobs: Sequence[Scan | Recut]) -> list[Scan | Rec
     """Jobs that cut shots, with the clips of which later stages need make nothing."""
     videos = [job.video.video_id for job in jobs]
     settled = {stage.name: batch.settled(stage.name, videos) for stage in clip_stages()}
-    failed = batch.failed_captions(videos)
+    failed, failed_files = batch.failed_captions(videos), batch.failed_files(videos)
     return [
         replace(
             job,
             settled={stage: tuple(clips) for stage, by_video in settled.items() if (clips := by_video.get(video))},
             failed_captions=tuple(failed.get(video, ())),
+            failed_files=tuple(failed_files.get(video, ())),
         )
         for video, job in zip(videos, jobs, strict=True)
     ]

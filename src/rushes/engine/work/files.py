@@ -37,6 +37,7 @@ def cut(context: Context, job: Clips, progress: Progress) -> Outcome:
                 row = {
                     "clip_id": result.clip_id, "video_id": video_id, "clip_uri": result.uri, "mode": mode,
                     "start_pts": result.start_pts, "end_pts": result.end_pts, "n_frames": result.n_frames, "bytes": result.bytes,
+                    "note": result.note,
                 }  # fmt: skip
                 rows["files"].append(stamp.on(row, fingerprint))
             else:
@@ -46,4 +47,7 @@ def cut(context: Context, job: Clips, progress: Progress) -> Outcome:
     same.check()
     context.write(rows, FILES)
     decoded_s = sum(c["duration_s"] for c in job.clips) if mode == "encode" else 0.0
-    return Outcome(counts={"decoded_s": decoded_s, "files_made": float(len(rows["files"]))}, busy={job.stage: time.process_time() - began})
+    made, failed = (float(len(rows[name])) for name in ("files", "errors"))
+    return Outcome(
+        counts={"decoded_s": decoded_s, "files_made": made, "files_failed": failed}, busy={job.stage: time.process_time() - began}
+    )
