@@ -19,6 +19,7 @@ from rushes.media.clip_file import Place, suffix_for
 from rushes.media.clip_span import ClipSpan, CutResult
 from rushes.media.cut_copy import copy_clips
 from rushes.media.cut_encode import encode_clips
+from rushes.media.time_line import Piece
 from rushes.records import VideoFacts
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def cut_clips(
     *,
     mode: ClipMode,
     uri: str,
+    pieces: Sequence[Piece] = (),
     crf: int = 18,
     options: Options | None = None,
     tick: Callable[[], None] = lambda: None,
@@ -52,6 +54,7 @@ def cut_clips(
         folder: path or URL.
         mode: "copy" or "encode".
         uri: the video's name, for errors.
+        pieces: how the pts of spans came of the file's stamps, as the scan found it; none: they are equal.
         crf: quality of encoded clips, 0 to 51, x264's constant rate factor.
         options: storage options of `folder`.
         tick: called often while it works, so that a guard sees progress.
@@ -71,6 +74,6 @@ def cut_clips(
     suffix = suffix_for(codec, facts.audio_codec if facts.has_audio else None)
     place = Place(folder, suffix, mode, crf if mode == "encode" else None, options or {}, uri, facts.time_base, tick)
     if mode == "copy":
-        yield from copy_clips(source, facts, ordered, place)
+        yield from copy_clips(source, facts, ordered, place, pieces)
     else:
-        yield from encode_clips(source, facts, ordered, place)
+        yield from encode_clips(source, facts, ordered, place, pieces)

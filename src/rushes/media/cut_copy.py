@@ -20,9 +20,11 @@ from rushes.media.address import public_uri
 from rushes.media.clip_audio import INTERLEAVE_S, ClipAudio, RecentAudio, audio_stream, copy_of
 from rushes.media.clip_file import ClipFile, Place
 from rushes.media.clip_span import ClipSpan, CutResult
+from rushes.media.file_clock import FileClock
 from rushes.media.probe import open_container
 from rushes.media.random_access import entry_of, referred_to, shown
 from rushes.media.remote import raise_read_failure
+from rushes.media.time_line import Piece
 from rushes.records import VideoFacts
 
 if TYPE_CHECKING:
@@ -268,7 +270,9 @@ def _certain(packets: Sequence[Packet[Any]], limit: int) -> int:
     return best
 
 
-def copy_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSpan], place: Place) -> Iterator[CutResult]:
+def copy_clips(
+    source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSpan], place: Place, pieces: Sequence[Piece]
+) -> Iterator[CutResult]:
     """One pass over the packets of the source for all clips, which are in order of time. See `cut.cut_clips`."""
     import av
 
@@ -278,11 +282,13 @@ def copy_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSp
         coming = [_Copy(clip, stream, sound, place) for clip in clips]  # type: ignore[arg-type]
         active: list[_Copy] = []
         recent = RecentAudio()
+        clocks = {s.index: FileClock(pieces, facts.time_base / Fraction(s.time_base or 1)) for s in (stream, sound) if s is not None}
         try:
             for packet in container.demux([stream] if sound is None else [stream, sound]):
                 place.tick()
                 if not packet.size:
                     continue
+                clocks[packet.stream_index].place(packet)
                 if sound is not None and packet.stream_index == sound.index:
                     recent.push(packet)
                     for clip in active:

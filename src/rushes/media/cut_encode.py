@@ -13,7 +13,9 @@ from rushes.media.clip_audio import INTERLEAVE_S, ClipAudio, RecentAudio, audio_
 from rushes.media.clip_file import ClipFile, Place
 from rushes.media.clip_span import ClipSpan, CutResult
 from rushes.media.decode import MAX_CORRUPT_RUN, Decoder
+from rushes.media.file_clock import FileClock
 from rushes.media.pixels import Upright
+from rushes.media.time_line import Piece
 from rushes.records import VideoFacts
 
 if TYPE_CHECKING:
@@ -27,10 +29,11 @@ PRESET = "veryfast"
 class _Source(Decoder):
     """A decoder that also reads the audio packets and gives them to the clips being encoded, so that the source is read once."""
 
-    def __init__(self, source: str | BinaryIO, facts: VideoFacts, uri: str) -> None:
+    def __init__(self, source: str | BinaryIO, facts: VideoFacts, uri: str, pieces: Sequence[Piece]) -> None:
         super().__init__(source, uri=uri, size_bytes=facts.size_bytes, mode="exact")
         self.stream.codec_context.options = {}  # every frame deblocked: these pictures are kept, not only measured
         self.sound: AudioStream | None = audio_stream(self.container) if facts.has_audio else None
+        self._sound_clock = FileClock(pieces, facts.time_base / Fraction(self.sound.time_base or 1)) if self.sound is not None else None
         self.recent = RecentAudio()
         self.active: list[_Encode] = []
 
@@ -57,6 +60,8 @@ class _Source(Decoder):
                 self._pass_sound(packet)
 
     def _pass_sound(self, packet: Packet[Any]) -> None:
+        if self._sound_clock is not None:
+            self._sound_clock.place(packet)
         self.recent.push(packet)
         for clip in self.active:
             if clip.audio is not None:
@@ -175,7 +180,9 @@ def _shape(facts: VideoFacts) -> Fraction:
     return 1 / shape if facts.rotation in (90, 270) else shape
 
 
-def encode_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSpan], place: Place) -> Iterator[CutResult]:
+def encode_clips(
+    source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSpan], place: Place, pieces: Sequence[Piece]
+) -> Iterator[CutResult]:
     """One decode of the source for all clips, which are in order of time. See `cut.cut_clips`."""
     coming: list[ClipSpan] = []
     for clip in clips:
@@ -186,7 +193,7 @@ def encode_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[Clip
             yield CutResult(clip.clip_id, public_uri(place.uri(clip.clip_id)), clip.span.start_pts, clip.span.end_pts, *known)
     if not coming:
         return
-    decoder = _Source(source, facts, place.source_uri)
+    decoder = _Source(source, facts, place.source_uri, pieces)
     with decoder:
         active = decoder.active
         try:

@@ -10,6 +10,7 @@ from rushes.engine.jobs import Clips, Outcome
 from rushes.engine.work.context import Context, Progress
 from rushes.errors import Failure
 from rushes.media.cut import ClipMode, ClipSpan, cut_clips
+from rushes.media.file_clock import pieces_of
 from rushes.records import Span, VideoFacts
 from rushes.rows.scanned import Rows, attempt_row
 from rushes.store.tables import FILES
@@ -30,6 +31,7 @@ def cut(context: Context, job: Clips, progress: Progress) -> Outcome:
     rows: Rows = {"files": [], "errors": []}
     with context.opened(job.video) as source:
         how: dict[str, Any] = {"mode": mode, "crf": recipe.clips.crf, "options": recipe.storage, "tick": context.tick}
+        how["pieces"] = pieces_of(job.facts.get("time_pieces"))
         for result in cut_clips(source, facts, spans, folder, uri=job.video.uri, **how):
             clip = by_id[result.clip_id]
             if result.error is None:
