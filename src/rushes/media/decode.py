@@ -156,7 +156,7 @@ class Decoder:
             self.container.seek(segment.seek, stream=self.stream)
         self.seams.started, self.seams.ended = segment.start_pts is None, segment.end_pts is None
         for packet in self._demux():
-            key = packet.pts if packet.is_keyframe else None
+            key = packet.pts if packet.is_keyframe and not packet.is_discard else None  # packets that an edit list leaves out have pts too
             if not self.seams.started:
                 if key is None or key != segment.start_pts:
                     continue
