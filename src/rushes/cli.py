@@ -281,6 +281,8 @@ def explain(
     if as_json:
         _lines(rows)
         return
+    for uri, note in {row["uri"]: row["time"] for row in rows if row["time"]}.items():
+        typer.echo(f"{uri}: {note}")
     for row in rows:
         span = f" [{row['start_s']:.2f} s, {row['end_s']:.2f} s)" if row.get("clip_id") else ""
         typer.echo(f"{row['uri']}{span}: {row['verdict'] or row.get('status')}" + (f"  {row['error']}" if row.get("error") else ""))

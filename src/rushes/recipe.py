@@ -29,6 +29,7 @@ class ScanSettings(_Section):
 
     mode: Literal["exact", "fast"] = Field("exact", description="exact: every frame; fast: skips non-reference frames where the codec has and allows them")
     grid_per_s: float = Field(1.0, gt=0, le=10, description="samples a second of sharpness, noise, blockiness, texture and letterbox")
+    hole_s: float = Field(30.0, ge=0, description="a step between frames longer than this, and than 20 usual steps, is a hole: no clip holds it, and it is no footage; 0: nothing is; seconds")
     attempts: int = Field(3, ge=1, description="attempts at a video whose worker dies or whose bytes cannot be read, over all runs, before it is failed for good")
     hang_s: float = Field(60.0, gt=0, description="seconds without packet progress after which a video is failed")
     memory_gib: float = Field(4.0, gt=0, description="resident memory at which a decoding child is stopped and its video failed")

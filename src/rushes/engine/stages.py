@@ -61,7 +61,7 @@ def digest(step: str, *parts: object) -> str:
 
 
 def _scan(recipe: Recipe, of: Of) -> str:
-    return digest("scan", SCAN_VERSION, recipe.scan.model_dump(include={"mode", "grid_per_s", "detectors"}))
+    return digest("scan", SCAN_VERSION, recipe.scan.model_dump(include={"mode", "grid_per_s", "detectors", "hole_s"}))
 
 
 def _look(recipe: Recipe) -> dict[str, object]:

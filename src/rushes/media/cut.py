@@ -22,6 +22,7 @@ from rushes.media.clip_sound import sound_of
 from rushes.media.clip_span import ClipSpan, CutResult
 from rushes.media.cut_copy import copy_clips
 from rushes.media.cut_encode import encode_clips
+from rushes.media.time_line import Piece
 from rushes.records import VideoFacts
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def cut_clips(
     *,
     mode: ClipMode,
     uri: str,
+    pieces: Sequence[Piece] = (),
     crf: int = 18,
     options: Options | None = None,
     tick: Callable[[], None] = lambda: None,
@@ -55,6 +57,7 @@ def cut_clips(
         folder: path or URL.
         mode: "copy" or "encode".
         uri: the video's name, for errors.
+        pieces: how the pts of spans came of the file's stamps, as the scan found it; none: they are equal.
         crf: quality of encoded clips, 0 to 51, x264's constant rate factor.
         options: storage options of `folder`.
         tick: called often while it works, so that a guard sees progress.
@@ -75,5 +78,5 @@ def cut_clips(
     place = Place(folder, sound.suffix, mode, crf if mode == "encode" else None, options or {}, uri, facts.time_base, sound.how, tick)
     if not isinstance(source, str):
         source.seek(0)
-    for result in (copy_clips if mode == "copy" else encode_clips)(source, facts, ordered, place):
+    for result in (copy_clips if mode == "copy" else encode_clips)(source, facts, ordered, place, pieces):
         yield result if result.error else replace(result, note=sound.note)

@@ -21,9 +21,11 @@ from rushes.media.clip_audio import INTERLEAVE_S, ClipAudio, RecentAudio, copy_o
 from rushes.media.clip_file import ClipFile, Place
 from rushes.media.clip_sound import Track, track_of
 from rushes.media.clip_span import ClipSpan, CutResult
+from rushes.media.file_clock import FileClock
 from rushes.media.probe import open_container
 from rushes.media.random_access import entry_of, referred_to, shown
 from rushes.media.remote import raise_read_failure
+from rushes.media.time_line import Piece
 from rushes.records import VideoFacts
 
 if TYPE_CHECKING:
@@ -277,7 +279,9 @@ def _pass_on(packets: Sequence[Packet[Any]], recent: RecentAudio, active: Sequen
                 clip.audio.push(packet)
 
 
-def copy_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSpan], place: Place) -> Iterator[CutResult]:
+def copy_clips(
+    source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSpan], place: Place, pieces: Sequence[Piece]
+) -> Iterator[CutResult]:
     """One pass over the packets of the source for all clips, which are in order of time. See `cut.cut_clips`."""
     import av
 
@@ -287,11 +291,14 @@ def copy_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSp
         coming = [_Copy(clip, stream, sound, place) for clip in clips]  # type: ignore[arg-type]
         active: list[_Copy] = []
         recent = RecentAudio()
+        streams = [stream] if sound is None else [stream, sound.stream]
+        clocks = {s.index: FileClock(pieces, facts.time_base / Fraction(s.time_base or 1)) for s in streams}
         try:
-            for packet in container.demux([stream] if sound is None else [stream, sound.stream]):
+            for packet in container.demux(streams):
                 place.tick()
                 if not packet.size:
                     continue
+                clocks[packet.stream_index].place(packet)
                 if sound is not None and packet.stream_index == sound.index:
                     _pass_on(sound.packets(packet), recent, active)
                     continue

@@ -14,7 +14,9 @@ from rushes.media.clip_file import ClipFile, Place
 from rushes.media.clip_sound import Track, track_of
 from rushes.media.clip_span import ClipSpan, CutResult
 from rushes.media.decode import MAX_CORRUPT_RUN, Decoder
+from rushes.media.file_clock import FileClock
 from rushes.media.pixels import Upright
+from rushes.media.time_line import Piece
 from rushes.records import VideoFacts
 
 if TYPE_CHECKING:
@@ -27,10 +29,13 @@ PRESET = "veryfast"
 class _Source(Decoder):
     """A decoder that also reads the audio packets and gives them to the clips being encoded, so that the source is read once."""
 
-    def __init__(self, source: str | BinaryIO, facts: VideoFacts, place: Place) -> None:
+    def __init__(self, source: str | BinaryIO, facts: VideoFacts, place: Place, pieces: Sequence[Piece]) -> None:
         super().__init__(source, uri=place.source_uri, size_bytes=facts.size_bytes, mode="exact")
         self.stream.codec_context.options = {}  # every frame deblocked: these pictures are kept, not only measured
         self.sound: Track | None = track_of(self.container, place.sound)
+        self._sound_clock = None
+        if self.sound is not None:
+            self._sound_clock = FileClock(pieces, facts.time_base / Fraction(self.sound.stream.time_base or 1))
         self.recent = RecentAudio()
         self.active: list[_Encode] = []
 
@@ -53,7 +58,8 @@ class _Source(Decoder):
                 continue
             if packet.stream_index == self.stream.index:
                 yield packet
-            elif packet.size and self.sound is not None:
+            elif packet.size and self.sound is not None and self._sound_clock is not None:
+                self._sound_clock.place(packet)
                 self._pass_sound(self.sound.packets(packet))
 
     def end_sound(self) -> None:
@@ -179,7 +185,9 @@ def _shape(facts: VideoFacts) -> Fraction:
     return 1 / shape if facts.rotation in (90, 270) else shape
 
 
-def encode_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSpan], place: Place) -> Iterator[CutResult]:
+def encode_clips(
+    source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSpan], place: Place, pieces: Sequence[Piece]
+) -> Iterator[CutResult]:
     """One decode of the source for all clips, which are in order of time. See `cut.cut_clips`."""
     coming: list[ClipSpan] = []
     for clip in clips:
@@ -190,7 +198,7 @@ def encode_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[Clip
             yield CutResult(clip.clip_id, public_uri(place.uri(clip.clip_id)), clip.span.start_pts, clip.span.end_pts, *known)
     if not coming:
         return
-    decoder = _Source(source, facts, place)
+    decoder = _Source(source, facts, place, pieces)
     with decoder:
         active = decoder.active
         try:

@@ -12,6 +12,8 @@ import numpy as np
 
 from rushes.errors import Failure
 from rushes.measures.clip import measure_clip
+from rushes.media.file_clock import pieces_text
+from rushes.media.holes import holes_of, ticks_of
 from rushes.recipe import Recipe
 from rushes.records import clip_id, seconds
 from rushes.rows.signals import Series
@@ -38,7 +40,8 @@ def clip_rows(series: Series, recipe: Recipe, prints: Mapping[str, str], stamp: 
     """Cuts a video's series into clips and measures each: rows of `clips`, `measures` and their `marks`."""
     first = int(series.pts[0])
     t = (series.pts - first).astype(np.float64) * float(series.time_base)
-    shots = find_shots(series.signals, series.pts, series.time_base, series.end_pts, recipe.shots)
+    holes = holes_of(series.pts, series.time_base, recipe.scan.hole_s)
+    shots = find_shots(series.signals, series.pts, series.time_base, series.end_pts, recipe.shots, holes)
     clips, measures = [], []
     for shot in shots:
         start, end = shot.span.start_pts, shot.span.end_pts
@@ -82,6 +85,8 @@ def scanned_row(scan: Scan, cpu_s: float) -> dict[str, Any]:
     return {
         **scan.facts.as_row(), "status": "done", "mode": scan.mode, "footage_s": scan.footage_s, "decoded_s": scan.footage_s,
         "n_frames": len(scan.pts), "n_packets": scan.n_packets, "n_corrupt": scan.n_corrupt, "n_repaired_pts": scan.n_repaired_pts,
+        "n_new_clocks": scan.n_new_clocks, "n_holes": len(scan.holes), "holes_s": seconds(ticks_of(scan.holes), scan.facts.time_base),
+        "time_pieces": pieces_text(scan.pieces),
         "first_pts": int(scan.pts[0]), "end_pts": scan.end_pts, "cpu_s": cpu_s,
     }  # fmt: skip
 

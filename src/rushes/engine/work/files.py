@@ -9,6 +9,7 @@ from rushes.engine.jobs import Clips, Outcome
 from rushes.engine.work.context import Context, Progress
 from rushes.errors import Failure
 from rushes.media.cut import ClipMode, ClipSpan, cut_clips
+from rushes.media.file_clock import pieces_of
 from rushes.records import Span, VideoFacts
 from rushes.rows.scanned import Rows, attempt_row
 from rushes.store.tables import FILES
@@ -28,10 +29,11 @@ def cut(context: Context, job: Clips, progress: Progress) -> Outcome:
     folder = context.store.path(FOLDER, mode if mode == "copy" else f"{mode}-crf{recipe.clips.crf}")
     rows: Rows = {"files": [], "errors": []}
     with context.opened(job.video) as source:
-        made = cut_clips(
-            source, facts, spans, folder, mode=mode, uri=job.video.uri, crf=recipe.clips.crf, options=recipe.storage, tick=context.tick
-        )
-        for result in made:
+        results = cut_clips(
+            source, facts, spans, folder, mode=mode, uri=job.video.uri, crf=recipe.clips.crf, options=recipe.storage, tick=context.tick,
+            pieces=pieces_of(job.facts.get("time_pieces")),
+        )  # fmt: skip
+        for result in results:
             clip = by_id[result.clip_id]
             if result.error is None:
                 row = {
