@@ -264,7 +264,7 @@ def test_segments_that_do_not_fit_are_refused(case: Callable[[str], Clip]) -> No
     assert "first frame has pts" in refused(change(one, segment=change(one.segment, first_pts=1)))
     assert "had to be repaired" in refused(one, change(two, n_repaired_pts=1))
     assert "begins with pts" in refused(one, two, change(last, pts=last.pts - 20 * 512 * GOP))
-    assert "size, format or rotation" in refused(one, change(two, facts=change(two.facts, width=2)))
+    assert "size, format or orientation" in refused(one, change(two, facts=change(two.facts, width=2)))
     assert "held back" in refused(one, change(two, reordering=7))
     assert "interlaced" in refused(one, change(two, n_interlaced=1))
 
@@ -292,4 +292,4 @@ def test_a_picture_that_changes_size_between_segments_is_refused(tmp_path: Path)
                 out.mux(packet)
             source.close()
     found = in_segments(path, cut(path, 2.9))[0]
-    assert isinstance(found, Refusal) and "size, format or rotation" in found.reason
+    assert isinstance(found, Refusal) and "size, format or orientation" in found.reason

@@ -26,6 +26,7 @@ class CutResult:
         start_pts, end_pts: what the file holds, half-open, in ticks of the source; the span itself when encoded.
         n_frames: frames in the file.
         bytes: size of the file.
+        width, height: of the file's picture as a player shows it, pixels.
         error: why there is no file, with the video's uri and how to mend it; the clip stays a reference.
     """
 
@@ -35,4 +36,6 @@ class CutResult:
     end_pts: int
     n_frames: int
     bytes: int
+    width: int | None = None
+    height: int | None = None
     error: CutError | None = None

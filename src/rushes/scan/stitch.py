@@ -83,7 +83,7 @@ class _Stitcher:
             return None if int(new.pts[0]) == first else f"the first frame has pts {new.pts[0]}, not {first}"
         before = self.done[-1]
         if new.facts != before.facts or new.mode != before.mode:
-            return f"size, format or rotation of the picture change before segment {k}"
+            return f"size, format or orientation of the picture change before segment {k}"
         if new.pts[0] <= before.pts[-1]:
             return f"segment {k} begins with pts {new.pts[0]}, the one before ends with {before.pts[-1]}"
         if new.reordering != before.reordering:
@@ -116,7 +116,7 @@ class _Stitcher:
         signals = {name: np.concatenate([s[name] for s in self.signals]) for name in self.signals[0]}
         last, totals = self.done[-1], [sum(getattr(s, n) for s in self.done) for n in ("n_packets", "n_corrupt", "n_repaired_pts")]
         scan = Scan(self.done[0].facts, last.mode, pts, signals, end_of(pts, last.last_duration), *totals)
-        return Stitched(scan, tuple(self.frames), len(self.frames) + sum(s.n_frames for s in self.done))
+        return Stitched(scan.with_measured_facts(), tuple(self.frames), len(self.frames) + sum(s.n_frames for s in self.done))
 
 
 def _fields(scan: SegmentScan) -> bool | None:
