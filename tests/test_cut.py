@@ -396,13 +396,19 @@ def test_real_files_show_the_same_pictures(data_dir, tmp_path, file, mode):
     for result in results:
         kept = [p for p in pts if result.start_pts <= p < result.end_pts]
         with av.open(result.uri) as container:
-            assert (container.streams.video[0].sample_aspect_ratio or 1) == shape
+            assert (container.streams.video[0].sample_aspect_ratio or 1) == (shape if mode == "copy" else 1)
+            assert (result.width, result.height) == (facts.width, facts.height)
             base = container.streams.video[0].time_base
             shown = [(f.pts * base, f.reformat(64, 36, "gray").to_ndarray()) for f in container.decode(video=0)]
         assert [t for t, _ in shown] == [(p - result.start_pts) * facts.time_base for p in kept]
         for (_, picture), p in zip(shown, kept, strict=True):
-            off = np.abs(picture.astype(int) - frames[p]).max()
-            assert off <= (facts.bit_depth > 8 and mode == "encode"), "x264 is lossless at crf 0 but for 10 to 8 bits, and a copy is a copy"
+            off = np.abs(picture.astype(int) - frames[p])
+            if mode == "encode" and shape != 1:
+                assert off.mean() < 3, "scaled to square pixels"
+                continue
+            assert off.max() <= (facts.bit_depth > 8 and mode == "encode"), (
+                "x264 is lossless at crf 0 but for 10 to 8 bits, and a copy is a copy"
+            )
 
 
 @pytest.mark.parametrize("mode", ["copy", "encode"])

@@ -265,7 +265,7 @@ def test_segments_that_do_not_fit_are_refused(case: Callable[[str], Clip]) -> No
     assert "new clock" in refused(one, change(two, n_new_clocks=1))
     assert "had to be mended" in refused(one, change(two, mended=(0, 0)))
     assert "begins with pts" in refused(one, two, change(last, pts=last.pts - 20 * 512 * GOP))
-    assert "size, format or rotation" in refused(one, change(two, facts=change(two.facts, width=2)))
+    assert "size, format or orientation" in refused(one, change(two, facts=change(two.facts, width=2)))
     assert "held back" in refused(one, change(two, reordering=7))
     assert "interlaced" in refused(one, change(two, n_interlaced=1))
 
@@ -293,4 +293,4 @@ def test_a_picture_that_changes_size_between_segments_is_refused(tmp_path: Path)
                 out.mux(packet)
             source.close()
     found = in_segments(path, cut(path, 2.9))[0]
-    assert isinstance(found, Refusal) and "size, format or rotation" in found.reason
+    assert isinstance(found, Refusal) and "size, format or orientation" in found.reason

@@ -27,6 +27,7 @@ class CutResult:
         n_frames: frames in the file.
         bytes: size of the file.
         note: what a person should know of the file: its sound was encoded anew, or left out.
+        width, height: of the file's picture as a player shows it, pixels.
         error: why there is no file, with the video's uri and how to mend it; the clip stays a reference.
     """
 
@@ -36,5 +37,7 @@ class CutResult:
     end_pts: int
     n_frames: int
     bytes: int
+    width: int | None = None
+    height: int | None = None
     error: CutError | None = None
     note: str | None = None

@@ -204,22 +204,22 @@ class _Copy:
             self.error = self.place.located(error)
         finally:
             self.abandon()
-        return CutResult(clip_id, None, span.start_pts, span.end_pts, 0, 0, self.error)
+        return CutResult(clip_id, None, span.start_pts, span.end_pts, 0, 0, error=self.error)
 
     def _published(self) -> CutResult:
         start, end = self.start_pts or 0, self.end_pts or 0
         base, clip_id, span = self._tick, self.clip.clip_id, self.clip.span
         if self.file is None:
             known = self.place.existing(clip_id, span.start_pts, span.end_pts)
-            if known is None or known[0] != self._n_packets:
-                held = known[0] if known else "no"
+            if known is None or known.n_packets != self._n_packets:
+                held = known.n_packets if known else "no"
                 what = f"the file of an earlier run holds {held} packets where {self._n_packets} were meant"
                 raise CutError(what, mend=f"delete {public_uri(self.place.uri(clip_id))}, then run again with --retry-failed")
-            return CutResult(clip_id, public_uri(self.place.uri(clip_id)), start, end, len(self.kept), known[1])
+            return CutResult(clip_id, public_uri(self.place.uri(clip_id)), start, end, len(self.kept), known.bytes, *known.size)
         if self.audio is not None:
             self.audio.write_until(end * base)
-        uri, size = self.file.close(sorted(self.kept), self._n_packets, base)
-        return CutResult(clip_id, uri, start, end, len(self.kept), size)
+        made = self.file.close(sorted(self.kept), self._n_packets, base)
+        return CutResult(clip_id, public_uri(self.place.uri(clip_id)), start, end, len(self.kept), made.bytes, *made.size)
 
 
 class DecodeClock:

@@ -1,16 +1,17 @@
-"""Clips by encoding: exactly the frames of each span, upright, as H.264 with the source's own time stamps."""
+"""Clips by encoding: exactly the frames of each span, upright, with square pixels, as H.264 with the source's own time stamps."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rushes.errors import CutError
 from rushes.media.address import public_uri
 from rushes.media.clip_audio import INTERLEAVE_S, ClipAudio, RecentAudio
-from rushes.media.clip_file import ClipFile, Place
+from rushes.media.clip_file import ClipFile, Held, Place
 from rushes.media.clip_sound import Track, track_of
 from rushes.media.clip_span import ClipSpan, CutResult
 from rushes.media.decode import MAX_CORRUPT_RUN, Decoder
@@ -30,7 +31,7 @@ class _Source(Decoder):
     """A decoder that also reads the audio packets and gives them to the clips being encoded, so that the source is read once."""
 
     def __init__(self, source: str | BinaryIO, facts: VideoFacts, place: Place, pieces: Sequence[Piece]) -> None:
-        super().__init__(source, uri=place.source_uri, size_bytes=facts.size_bytes, mode="exact")
+        super().__init__(source, uri=place.source_uri, size_bytes=facts.size_bytes, mode="exact", stream=facts.stream_index)
         self.stream.codec_context.options = {}  # every frame deblocked: these pictures are kept, not only measured
         self.sound: Track | None = track_of(self.container, place.sound)
         self._sound_clock = None
@@ -94,7 +95,7 @@ class _Encode:
         if self.error:
             return
         try:
-            frame = upright(frame)
+            frame = upright(frame, self._facts)
             if self._file is None:
                 self._open(frame)
             if (frame.width, frame.height) != (self._video.width, self._video.height):
@@ -126,7 +127,7 @@ class _Encode:
         context.thread_count = 1
         context.color_range, context.colorspace = frame.color_range, frame.colorspace
         context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
-        context.sample_aspect_ratio = _shape(self._facts)
+        context.sample_aspect_ratio = Fraction(1)
         self._video = video
         if self._source.sound is not None:
             self.audio = ClipAudio(self._file, self._source.sound.added_to(self._file), span.start_pts * base, self._source.recent)
@@ -164,13 +165,13 @@ class _Encode:
                 self._mux(self._encoded(None))
                 if self.audio is not None:
                     self.audio.write_until(span.end_pts * self._facts.time_base)
-                uri, size = self._file.close(self._pts, self._n_packets, self._facts.time_base)
-                return CutResult(clip_id, uri, span.start_pts, span.end_pts, len(self._pts), size)
+                held = self._file.close(self._pts, self._n_packets, self._facts.time_base)
+                return _result(self.clip, self._place, len(self._pts), held)
         except CutError as error:
             self.error = self._place.located(error)
         finally:
             self.abandon()
-        return CutResult(clip_id, None, span.start_pts, span.end_pts, 0, 0, self.error)
+        return CutResult(clip_id, None, span.start_pts, span.end_pts, 0, 0, error=self.error)
 
     def abandon(self) -> None:
         """Removes what was written of the file."""
@@ -179,10 +180,9 @@ class _Encode:
         self._file = self.audio = None
 
 
-def _shape(facts: VideoFacts) -> Fraction:
-    """Width over height of a pixel of the upright picture."""
-    shape = Fraction(facts.sar).limit_denominator(1000)
-    return 1 / shape if facts.rotation in (90, 270) else shape
+def _result(clip: ClipSpan, place: Place, n_frames: int, held: Held) -> CutResult:
+    uri, span = public_uri(place.uri(clip.clip_id)), clip.span
+    return CutResult(clip.clip_id, uri, span.start_pts, span.end_pts, n_frames, held.bytes, *held.size)
 
 
 def encode_clips(
@@ -195,7 +195,7 @@ def encode_clips(
         if known is None:
             coming.append(clip)
         else:
-            yield CutResult(clip.clip_id, public_uri(place.uri(clip.clip_id)), clip.span.start_pts, clip.span.end_pts, *known)
+            yield _result(clip, place, known.n_packets, known)
     if not coming:
         return
     decoder = _Source(source, facts, place, pieces)
@@ -214,7 +214,7 @@ def _encode_pass(decoder: _Source, coming: list[ClipSpan], facts: VideoFacts, pl
     for frame, pts in decoder:
         place.tick()
         while coming and coming[0].span.start_pts <= pts:
-            active.append(_Encode(coming.pop(0), decoder, place, decoder.facts))
+            active.append(_Encode(coming.pop(0), decoder, place, replace(decoder.facts, fps=facts.fps)))
         for clip in active:
             if clip.clip.span.start_pts <= pts < clip.clip.span.end_pts:
                 clip.push(frame, pts, upright)

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from rushes.errors import DecodeError
 from rushes.media.disposable import has_disposable
-from rushes.media.probe import facts_of, full_range, open_container, upright, video_stream
+from rushes.media.frame_tags import full_range
+from rushes.media.probe import facts_of, upright
 from rushes.media.remote import RemoteFile, raise_read_failure
 from rushes.media.segments import PEEK_PACKETS, Segment
+from rushes.media.streams import open_film
 from rushes.media.time_line import WRAP_33_BITS, TimeLine
 from rushes.records import Mode, VideoFacts
 
@@ -55,7 +57,7 @@ class Seams:
 
 
 class Decoder:
-    """Frames of a video's first real video stream, one decoding thread. Iterate once; use as a context manager.
+    """Frames of one video stream of a file, one decoding thread. Iterate once; use as a context manager.
 
     Args:
         source: a path, or a seekable file object.
@@ -64,6 +66,7 @@ class Decoder:
         mode: the mode asked for; `mode` of the instance is the one in force (`fast` needs non-reference frames, and stored pts).
         progress: called after each packet with the seconds decoded so far, and about once a second while the network is waited for.
         segment: decode this segment's packets only; `mode` is then the mode in force in the whole video.
+        stream: index of the stream in the file; None: the film (`media/streams.py`).
 
     Attributes:
         facts: container facts; complete after the first frame.
@@ -86,13 +89,14 @@ class Decoder:
         mode: Mode,
         progress: Callable[[float], None] | None = None,
         segment: Segment | None = None,
+        stream: int | None = None,
     ) -> None:
         self.uri = uri
         self._source = source
         self._progress = progress or (lambda _s: None)
-        self.container = open_container(source, uri)
-        self.stream = video_stream(self.container, uri)
-        self.facts: VideoFacts = facts_of(self.container, self.stream, size_bytes)
+        film = open_film(source, uri, stream)
+        self.container, self.stream = film.container, film.stream
+        self.facts: VideoFacts = facts_of(self.container, self.stream, size_bytes, film.named_others)
         self.time_base: Fraction = self.facts.time_base
         self._by_dts = self.facts.container in NO_PTS_CONTAINERS
         step = max(1, round(1 / (self.stream.guessed_rate * self.time_base))) if self.stream.guessed_rate else 1
@@ -233,7 +237,7 @@ class Decoder:
         stamp = frame.dts if self._by_dts or frame.pts is None else frame.pts
         if self.n_frames == 0:
             self.facts = upright(self.facts, frame)
-            self.full_range = full_range(frame)
+            self.full_range = full_range(frame, self.facts.codec)
             self.seams.reordering = self.reordering
         duration = (0 if stamp is None else self._durations.pop(stamp, 0)) or frame.duration or 0
         while len(self._durations) > 256:  # entries of packets that gave no frame, oldest first

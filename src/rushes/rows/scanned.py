@@ -54,7 +54,7 @@ def clip_rows(series: Series, recipe: Recipe, prints: Mapping[str, str], stamp: 
             "start_kind": shot.start, "end_kind": shot.end, "mode": series.mode,
         }  # fmt: skip
         clips.append(stamp.on(row, prints["shots"]))
-        values = measure_clip(series.signals, at, t, series.rotation)
+        values = measure_clip(series.signals, at, t, series.way)
         measures.append(stamp.on({"clip_id": name, "video_id": series.video_id, **values}, prints["measures"]))
     marks = [
         mark(series.video_id, "shots", len(clips), prints["shots"], stamp),

@@ -7,7 +7,7 @@ the signals grow with the video's length; sampled frames are passed to `on_frame
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from rushes.media.jpeg import JpegWriter
 from rushes.media.time_line import Piece
 from rushes.media.views import Shape, Shrinker, Views
 from rushes.recipe import FrameSettings, Recipe
-from rushes.records import Column, Mode, VideoFacts
+from rushes.records import AGREES, Column, Mode, VideoFacts
 from rushes.scan.meters import Meters, all_columns, make_meters
 from rushes.scan.seam_buffer import SeamBuffer, Strip
 
@@ -82,6 +82,16 @@ class Scan:
         """Last frame's end minus first pts, less the holes, in seconds."""
         return float((self.end_pts - int(self.pts[0]) - ticks_of(self.holes)) * self.facts.time_base)
 
+    def with_measured_facts(self) -> Scan:
+        """The same scan with the frame rate and length in its facts that the pass found (`VideoFacts.with_measured`).
+
+        Of a scan that skips frames the packets are counted; where two packets make a picture, a field each, the stated rate is half of
+        that and is believed.
+        """
+        n: float = len(self.pts) if self.mode == "exact" else self.n_packets
+        fields = self.mode == "fast" and self.facts.fps is not None and abs(2 * self.facts.fps * self.footage_s - n) <= AGREES * n
+        return replace(self, facts=self.facts.with_measured(self.footage_s, n / 2 if fields else n))
+
 
 class TooLong(Exception):
     """The video is longer than the `longest_s` that one pass may take; it should be scanned in segments."""
@@ -130,7 +140,7 @@ def scan(
         end_pts = end_of(pts, d.last_duration)
         holes, line = tuple(holes_of(pts, d.time_base, recipe.scan.hole_s)), d.line
         counts = (d.n_packets, d.n_corrupt, line.n_mended, line.n_clocks)
-        return Scan(d.facts, d.mode, pts, one.signals(), end_pts, *counts, tuple(line.pieces), holes)
+        return Scan(d.facts, d.mode, pts, one.signals(), end_pts, *counts, tuple(line.pieces), holes).with_measured_facts()
 
 
 def end_of(pts: npt.NDArray[np.int64], last_duration: int) -> int:

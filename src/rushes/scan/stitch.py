@@ -92,7 +92,7 @@ class _Stitcher:
             return None if int(new.pts[0]) == first else f"the first frame has pts {new.pts[0]}, not {first}"
         before = self.done[-1]
         if new.facts != before.facts or new.mode != before.mode:
-            return f"size, format or rotation of the picture change before segment {k}"
+            return f"size, format or orientation of the picture change before segment {k}"
         if new.pts[0] <= before.pts[-1]:
             return f"segment {k} begins with pts {new.pts[0]}, the one before ends with {before.pts[-1]}"
         if new.reordering != before.reordering:
@@ -130,7 +130,7 @@ class _Stitcher:
         scan = Scan(
             self.done[0].facts, last.mode, pts, signals, end_of(pts, last.last_duration), pieces=tuple(pieces), holes=tuple(holes), **totals
         )  # fmt: skip
-        return Stitched(scan, tuple(self.frames), len(self.frames) + sum(s.n_frames for s in self.done))
+        return Stitched(scan.with_measured_facts(), tuple(self.frames), len(self.frames) + sum(s.n_frames for s in self.done))
 
 
 def _fields(scan: SegmentScan) -> bool | None:

@@ -39,17 +39,18 @@ STAMPS = (
 FACTS = (
     _c("size_bytes", "int", "size of the file", "bytes"),
     _c("container", "text", "container format, libav's name"),
-    _c("codec", "text", "codec of the first real video stream"),
+    _c("codec", "text", "codec of the video stream"),
     _c("profile", "text", "codec profile"),
     _c("width", "int", "width as displayed: upright, square pixels", "px"),
     _c("height", "int", "height as displayed", "px"),
     _c("coded_width", "int", "width as coded", "px"),
     _c("coded_height", "int", "height as coded", "px"),
-    _c("sar", "double", "width of a pixel divided by its height"),
+    _c("sar", "double", "width of a pixel divided by its height; 1 where the stated one is beyond 32:11 or 11:32"),
     _c("rotation", "int", "clockwise turn that makes the picture upright", "degrees"),
-    _c("fps", "double", "average frame rate the container states", "1/s"),
+    _c("mirrored", "bool", "the picture must be mirrored left to right before that turn"),
+    _c("fps", "double", "average frame rate: as the container states it, or as measured where the two differ by over 2 %", "1/s"),
     _c("time_base", "text", "length of one tick of pts, as a fraction of a second"),
-    _c("duration_s", "double", "duration the container states; it may lie", "s"),
+    _c("duration_s", "double", "length: as the container states it, or `footage_s` where the two differ by over 2 %", "s"),
     _c("bit_rate", "int", "bit rate the container states", "bit/s"),
     _c("pix_fmt", "text", "pixel format of the decoded frames"),
     _c("bit_depth", "int", "bits of a luma sample", "bit"),
@@ -61,6 +62,7 @@ FACTS = (
     _c("creation_time", "text", "creation time the container states"),
     _c("location", "text", "place the container states, ISO 6709"),
     _c("stream_index", "int", "index of the video stream in the file"),
+    _c("other_streams", "text", "the file's other films, which this row is not about; null where there is none"),
 )
 """What the container says about a video; the same names as `records.VideoFacts`."""
 
@@ -118,6 +120,7 @@ SIGNALS = Table(
         _c("end_pts", "int", "end of the last frame", "ticks"),
         _c("mode", "text", "exact or fast"),
         _c("rotation", "int", "clockwise turn that makes the picture upright", "degrees"),
+        _c("mirrored", "bool", "the picture must be mirrored left to right before that turn; null in rows of older versions: it need not"),
         *STAMPS,
     ),
 )
@@ -193,6 +196,8 @@ FILES = Table(
         _c("n_frames", "int", "frames in the file, counted after writing"),
         _c("bytes", "int", "size of the file", "bytes"),
         _c("note", "text", "what to know of the file: its sound was encoded anew, or left out; else null"),
+        _c("width", "int", "width at which a player shows the file; null in rows of older versions", "px"),
+        _c("height", "int", "height at which a player shows the file; likewise", "px"),
         *STAMPS,
     ),
 )

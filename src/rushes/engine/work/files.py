@@ -40,6 +40,7 @@ def cut(context: Context, job: Clips, progress: Progress) -> Outcome:
                     "clip_id": result.clip_id, "video_id": video_id, "clip_uri": result.uri, "mode": mode,
                     "start_pts": result.start_pts, "end_pts": result.end_pts, "n_frames": result.n_frames, "bytes": result.bytes,
                     "note": result.note,
+                    "width": result.width, "height": result.height,
                 }  # fmt: skip
                 rows["files"].append(stamp.on(row, fingerprint))
             else:

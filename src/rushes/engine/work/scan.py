@@ -81,6 +81,7 @@ def conclude(context: Context, made: Made, job: Scan, stamp: Stamp, same: SameFi
     busy = {"scan": made.busy_s, "shots": time.process_time() - made.began - made.busy_s}
     counts = {"videos_scanned": 1.0, "bytes_read": float(job.video.size or 0)}
     counts |= {"footage_s": made.footage_s, "decoded_s": made.footage_s}
+    counts |= {"videos_with_other_streams": 1.0} if found.facts.other_streams else {}
     return _outcome(context, wanted, facts, job, counts, busy)
 
 
