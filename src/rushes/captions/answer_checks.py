@@ -64,6 +64,7 @@ _PICTURES = r"(images?|frames?|pictures?|photos?|videos?|clips?|screenshots?|att
 _NO_IMAGES = re.compile(
     rf"""(\A|(?<=[.!?\n]))\s*
     ( (i['\u2019]?m\ (very\ )?sorry|sorry|apologies|i\ apologi[sz]e|unfortunately
+        |i(['\u2019]?[md]|\ am|\ would\ be|['\u2019]d\ be|\ would)\ (be\ )?(happy|glad|love|like)\ to\ [^.!?\n]{{0,40}}?
         |it\ (seems|looks|appears)(\ like|\ that|\ as\ though|\ as\ if)?
         |however|please\ note(\ that)?)?
       [\s,;:\u2014-]*(but\s+)?
