@@ -109,6 +109,7 @@ def run(
     ray: Annotated[str | None, typer.Option(help="run on Ray: local, auto, or host:port of a cluster", metavar="ADDRESS")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try again what failed for good")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="wait while another run writes to this store")] = False,
+    wait_server: Annotated[float, typer.Option(help="wait so long for a caption server that is loading", metavar="SECONDS", min=0)] = 0.0,
     log: Annotated[str | None, typer.Option(help="append events to FILE, one JSON object a line; - is stderr", metavar="FILE")] = None,
 ) -> None:  # fmt: skip
     """Turn footage into captioned clips. Run it again to resume."""
@@ -122,7 +123,7 @@ def run(
     with logged(log), Screen(out) as shown:
         result = api.run(
             footage, out=out, recipe=wanted, profile=profile or "web", limit=limit, retry_failed=retry_failed, interrupted=stop,
-            watch=shown.update, wait=wait, announce=say,
+            watch=shown.update, wait=wait, wait_server_s=wait_server, announce=say,
         )  # fmt: skip
     shown.summary(result)
     if result.status == "interrupted":
@@ -226,10 +227,19 @@ def captions(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, 
     from rushes.progress import table
 
     rows = _results(store, recipe, set_).captions()
-    if as_json:
-        _lines(rows)
-    else:
-        table(rows, ("clip_id", "text", "model", "error_type", "error"))
+    _lines(rows) if as_json else table(rows, ("clip_id", "text", "model", "error_type", "error"))
+
+
+@app.command()
+def caption(
+    store: StoreArg, try_: Annotated[int, typer.Option("--try", help="so many kept clips, spread over the store", metavar="N", min=1)],
+    as_json: Json = False, recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None,
+) -> None:  # fmt: skip
+    """Show what a model is sent about a few kept clips, and what it answers. Writes nothing."""
+    from rushes.trial import as_text, tried
+
+    rows = tried(store, try_, make_recipe(recipe, profile, set_) if recipe or profile else None, set_ or ())
+    _lines(rows) if as_json else typer.echo("\n\n".join(map(as_text, rows)))
 
 
 @app.command()

@@ -50,7 +50,7 @@ SHARE = 0.1
 class FactsEngine:
     """The engine `facts`: needs no frames, no model and no server, and never fails."""
 
-    async def check(self) -> None:
+    async def check(self, sample: Request | None = None) -> None:
         """Nothing to check."""
 
     async def caption(self, request: Request) -> Answer:

@@ -252,7 +252,7 @@ class Outcome:
         facts: the video's row of `videos`, for stages that open it again.
         division: the video is long: nothing was decoded, and its segments are to be scanned instead.
         refused: a segment that cannot be joined to its neighbours: the video is to be scanned whole.
-        pending: the clip is left without a caption, since the server is away.
+        pending: the clip is left without a caption, since the server is away (`failure` says so), or since its failure may not be its own.
         identities: of `Identify`: place -> video_id, or why the file could not be read.
         note: something for the log, such as why a video is scanned whole.
         events: log events of the process that did it, where that is not the driver.

@@ -34,7 +34,7 @@ from rushes.engine.jobs import (
 )
 from rushes.engine.stages import clip_stages
 from rushes.engine.worker import Failures, lost
-from rushes.errors import CannotGoOn, RushesError
+from rushes.errors import CannotGoOn, Failure, RushesError
 from rushes.log import replay
 from rushes.media.guard import Stopped
 from rushes.quarantine import failure_of
@@ -125,6 +125,14 @@ class Loop:
         self._flying: dict[str, int] = {}
         self._ended: queue.SimpleQueue[tuple[_Try, Future[Outcome]]] = queue.SimpleQueue()
         self.pending = 0
+        self.away: Failure | None = None
+        """Why captions cannot be made: the words of the newest clip that was left pending for its server; None once a clip was answered."""
+        self._away_since = 0.0
+
+    @property
+    def away_s(self) -> float:
+        """Seconds since the first clip was left pending for its server, if none has been answered since; else 0."""
+        return 0.0 if self.away is None else time.monotonic() - self._away_since
 
     def run(self, *sources: Iterator[Job]) -> int:
         """Does the jobs, and all that follows from them; gives how many captions are left pending.
@@ -294,7 +302,11 @@ class Loop:
     def _follow(self, tried: _Try, outcome: Outcome) -> None:
         """Counts an outcome, and submits what is to be done next."""
         job, whole = tried.job, tried.whole
+        if isinstance(job, Caption):
+            self._look_at_server(outcome)
         if outcome.pending:
+            replay(outcome.events)
+            self._tally.enter(outcome.counts, outcome.busy, {})
             self.pending += 1
             self._tally.add(captions_pending=1)
         elif isinstance(job, Segment) and whole is not None:
@@ -309,6 +321,14 @@ class Loop:
                 self._identified(outcome)
             elif isinstance(job, Scan | Recut | Stitch) and outcome.failure is None:
                 self._later_stages(job.scan if isinstance(job, Stitch) else job, outcome)
+
+    def _look_at_server(self, outcome: Outcome) -> None:
+        """Notes since when the server of the captions has answered no clip."""
+        if outcome.pending and outcome.failure is not None:
+            self._away_since = self._away_since if self.away is not None else time.monotonic()
+            self.away = outcome.failure
+        elif outcome.counts.get("caption_requests"):
+            self.away = None
 
     def _divide(self, scan: Scan, division: Division) -> None:
         """Puts the segments of a long video that are missing in the place of its scan."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import secrets
 import threading
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from rushes.captions import prompt_columns
 from rushes.captions.server import CaptionServer
 from rushes.counts.metrics import served
 from rushes.counts.tally import Tally
@@ -25,18 +27,21 @@ from rushes.engine.run_row import RunRow
 from rushes.engine.stages import check_resources
 from rushes.engine.work.segments import forget
 from rushes.engine.worker import Failures
-from rushes.errors import FootageError, RushesError, ServerError
+from rushes.errors import FootageError, RecipeError, RushesError, ServerError
 from rushes.log import note
 from rushes.media.guard import Stopped
 from rushes.quarantine import detail_of
 from rushes.recipe import Recipe
-from rushes.rows.clip_columns import RULE_COLUMNS
+from rushes.rows.clip_columns import PROMPT_COLUMNS, RULE_COLUMNS
 from rushes.rows.scanned import Stamp, attempt_row, failed_video
 from rushes.store.buffer import Buffer
 from rushes.store.lease import OWNER_S, Lease
 from rushes.store.store import Store, now
 from rushes.store.tables import ERRORS, VIDEOS
 from rushes.verdict.checks import check_columns
+
+ROUND_EVERY_S = 5.0
+"""How long captions wait before they are tried again where a server makes completions about test pictures but answers no clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ def run(
     interrupted: threading.Event | None = None,
     watch: Callable[[Tally], None] | None = None,
     wait: bool = False,
+    wait_server_s: float = 0.0,
     announce: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Turns footage into clips in a store. Finished work is not done again.
@@ -81,7 +87,9 @@ def run(
         interrupted: set it to stop the run within seconds.
         watch: called a few times a second with the run's counts.
         wait: wait while another run holds the store; else refuse.
-        announce: called with a line for people: the run waits, reads new files for long, or a list may mean otherwise than it was read.
+        wait_server_s: wait so long for a caption server that is still loading, before anything is decoded.
+        announce: called with a line for people: the run waits, reads new files for long, is not sure of the caption server, or a list may
+            mean otherwise than it was read.
 
     Raises:
         UsageError: wrong recipe, no video, `out` is no store; nothing was written.
@@ -101,9 +109,7 @@ def run(
         try:
             request = Request(tuple(args), recipe, limit, retry_failed, one.identifier())
             plan = request.plan(store if store.marked() else None)
-            if plan.has_jobs:
-                one.server.check()
-                one.prepare()
+            one.make_ready(plan, wait_server_s)
             Store.create(out, recipe.storage)
             stack.enter_context(lease.held(wait=wait, interrupted=stop))
             stack.callback(one.close)  # before the lease is freed
@@ -153,7 +159,7 @@ class _Run:
     ) -> None:
         self.run_id, self.store, self.recipe, self.stop, self.announce = run_id, store, recipe, stop, announce
         self.tally = Tally()
-        self.server = stack.enter_context(CaptionServer(recipe.captions, stop))
+        self.server = stack.enter_context(CaptionServer(recipe, stop))
         self.prints = fingerprints(recipe)
         options = recipe.model_dump(mode="json")
         self.setup = Setup(run_id=run_id, store=store.root, owner=lease.owner, recipe=options, prints=self.prints)
@@ -180,6 +186,23 @@ class _Run:
             made = Local(self.setup, self.failures)
         self._stack.callback(self.close)
         return made
+
+    def make_ready(self, plan: Plan, wait_server_s: float) -> None:
+        """Makes sure, before anything is decoded, that the caption server makes completions, and that there is something to run jobs on.
+
+        Raises:
+            RecipeError: the prompt names a column that is not there.
+            ServerError: the caption server makes none.
+            MissingExtra, UsageError, CannotGoOn: the cluster cannot be joined.
+            Stopped: the run was interrupted meanwhile.
+        """
+        _check_prompt(self.recipe, plan)
+        doubt = self.server.await_ready(wait_server_s, self.announce) if plan.may_caption else None
+        if doubt is not None:
+            mend = f". Mend: {doubt.mend}" if doubt.mend else ""
+            self.announce(f"the caption server answers, but what it says about test pictures would be no caption: {doubt.message}{mend}")
+        if plan.has_jobs:
+            self.prepare()
 
     def prepare(self) -> None:
         """Makes sure that there is something to run jobs on: joins the cluster.
@@ -280,7 +303,7 @@ class _Run:
         try:
             pending, rounds = loop.run(plan.clip_jobs(), plan.video_jobs()), 0
             while pending:
-                self._await_server(watch)
+                self._await_server(loop, watch, rounds)
                 rounds += 1
                 captions = _captions(request.plan(self.store, again=True), rounds)
                 self.tally.add(captions_pending=-pending)
@@ -291,23 +314,46 @@ class _Run:
                 self.executor.stop()
                 loop.drain()
 
-    def _await_server(self, watch: Callable[[], None]) -> None:
-        """Waits for a caption server that went away, for `captions.patience_s`.
+    def _await_server(self, loop: Loop, watch: Callable[[], None], rounds: int) -> None:
+        """Waits for a caption server that went away, until `captions.patience_s` after the first clip that it did not answer.
+
+        It is back when it makes a completion about test pictures. One that does so and then, round after round, answers no clip, counts as
+        away, too.
 
         Raises:
             ServerError: it did not come back.
             Stopped: the run was interrupted.
         """
-        since = time.monotonic()
+        patience_s, since = self.recipe.captions.patience_s, time.monotonic() - loop.away_s
+        if rounds and loop.away is not None:
+            if loop.away_s > patience_s:
+                raise loop.away.error()
+            self.stop.wait(min(ROUND_EVERY_S, patience_s))
         while True:
             try:
                 self.server.check()
                 return
             except ServerError as error:
-                if error.permanent or time.monotonic() - since > self.recipe.captions.patience_s:
+                if error.permanent or time.monotonic() - since > patience_s:
                     raise
+            self.executor.check()
             watch()
             self.stop.wait(1.0)
+
+
+def _check_prompt(recipe: Recipe, plan: Plan) -> None:
+    """Makes sure that the columns which the prompt names are there.
+
+    Raises:
+        RecipeError: it names one that neither clips nor the manifest have.
+    """
+    wanted = prompt_columns(recipe.captions)
+    known = PROMPT_COLUMNS.union(*(source.footage.extra for source in plan.sources)) if wanted else PROMPT_COLUMNS
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            mend = f"did you mean {{{near[0]}}}?" if near else f"the columns are {', '.join(sorted(known))}"
+            raise RecipeError(f"the prompt asks for {{{name}}}, and clips have no such column", step="recipe", mend=mend)
 
 
 def _captions(plan: Plan, rounds: int) -> Iterator[Caption]:

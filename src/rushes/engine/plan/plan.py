@@ -98,6 +98,11 @@ class Plan:
         """Whether anything is missing."""
         return bool(self.of_videos or self.of_clips)
 
+    @property
+    def may_caption(self) -> bool:
+        """Whether captions may be asked for: some are missing, or videos are to be scanned whose clips may want some."""
+        return bool(self.of_videos or self.counts.get("captions", {}).get("missing"))
+
     def video_jobs(self) -> Iterator[Scan | Recut]:
         """What makes the missing rows of the stages of videos, a batch of videos at a time: re-cuts first, then in order of the uris."""
         todo = self._sources(self.of_videos)
