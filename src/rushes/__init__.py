@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rushes.api import open, plan, run
     from rushes.errors import RushesError
+    from rushes.export_clips import export
     from rushes.recipe import Recipe
 
-__all__ = ["Recipe", "RushesError", "open", "plan", "run"]
+__all__ = ["Recipe", "RushesError", "export", "open", "plan", "run"]
 
-_HOMES = {"Recipe": "recipe", "RushesError": "errors", "open": "api", "plan": "api", "run": "api"}
+_HOMES = {"Recipe": "recipe", "RushesError": "errors", "export": "export_clips", "open": "api", "plan": "api", "run": "api"}
 
 
 def __getattr__(name: str) -> Any:

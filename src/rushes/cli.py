@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from rushes.cli_files import export, report
+from rushes.cli_options import Json, ProfileName, RecipeFile, Settings, StoreArg, leave, make_recipe, opened, print_lines
 from rushes.errors import RushesError, UsageError
 from rushes.no_pandas import keep_pandas_out
-
-if TYPE_CHECKING:
-    from rushes.recipe import Recipe
-    from rushes.results import Results
 
 
 class Commands(TyperGroup):
@@ -36,7 +33,7 @@ class Commands(TyperGroup):
             sys.stdout.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what is left when it ends
-            _leave(0)
+            leave(0)
         return found
 
 
@@ -50,50 +47,6 @@ Footage = Annotated[
     list[str], typer.Argument(help="files, folders, globs, fsspec URLs, or manifests (.txt .csv .jsonl .parquet with `uri`)")
 ]
 Out = Annotated[str, typer.Option("--out", help="the store: a folder or fsspec URL, made if absent")]
-StoreArg = Annotated[str, typer.Argument(help="the store", metavar="STORE")]
-RecipeFile = Annotated[str | None, typer.Option("--recipe", help="a recipe file, TOML")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="section.key=value, over the recipe; may be repeated", metavar="KEY=VALUE")
-]
-ProfileName = Annotated[str | None, typer.Option("--profile", help="web or inspection: the defaults to start from")]
-Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout")]
-
-
-def make_recipe(file: str | None, profile: str | None, settings: Sequence[str] | None) -> Recipe:
-    """The recipe that a command's options name."""
-    from rushes.recipe import Recipe
-
-    if file is not None:
-        return Recipe.load(file, profile=profile or "web", overrides=settings or ())
-    return Recipe.parse({}, profile=profile or "web", overrides=settings or ())
-
-
-def _results(store: str, file: str | None = None, settings: Sequence[str] | None = None, profile: str | None = None) -> Results:
-    """A store under the recipe that a command's options name; settings alone change the newest run's. `[storage]` opens it either way."""
-    from rushes.api import results
-    from rushes.recipe import Recipe
-
-    if file is not None or profile is not None:
-        return results(store, recipe=make_recipe(file, profile, settings))
-    storage = Recipe.parse({}, overrides=[text for text in settings or () if text.startswith("storage.")]).storage
-    newest = results(store, storage=storage)
-    return results(store, recipe=newest.recipe.with_overrides(settings), storage=storage) if settings else newest
-
-
-def _lines(rows: Iterable[dict[str, Any]]) -> None:
-    for row in rows:
-        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-
-def _leave(code: int) -> NoReturn:
-    """Ends the process at once: Daft's threads may not end by themselves when a run was stopped."""
-    if "ray" in sys.modules and code != RushesError.exit_code:  # saying goodbye to a dead cluster ends the process with exit 1
-        from rushes import ray_cluster
-
-        ray_cluster.leave()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 @app.command()
@@ -121,8 +74,8 @@ def run(
         )  # fmt: skip
     shown.summary(result)
     if result.status == "interrupted":
-        _leave(130)
-    _leave(1 if strict and result.failed else 0)
+        leave(130)
+    leave(1 if strict and result.failed else 0)
 
 
 @app.command()
@@ -142,11 +95,11 @@ def demo(out: Out = "demo-store") -> None:
         result = api.run([folder], out=out, recipe=Recipe(), interrupted=stop, watch=shown.update)
     shown.summary(result)
     if result.status == "interrupted":
-        _leave(130)
+        leave(130)
     page = Path(out) / "report.html"
     page.write_text(api.open(out).report(), encoding="utf-8")
     say(f"report: {page.resolve()}")
-    _leave(0)
+    leave(0)
 
 
 @app.command()
@@ -177,7 +130,7 @@ def status(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, se
     """The newest run, live while it goes on: counts and rates by stage."""
     from rushes.progress import status_lines
 
-    row = _results(store, recipe, set_).runs()[-1]
+    row = opened(store, recipe, set_).runs()[-1]
     if as_json:
         typer.echo(json.dumps(row))
     else:
@@ -200,10 +153,10 @@ def clips(
 
     if verdict not in (None, "kept", "dropped", "failed"):
         raise UsageError(f"--verdict {verdict!r}", step="clips", mend="use kept, dropped or failed")
-    tables = chosen_clips(_results(store, recipe, set_, profile), verdict=verdict, where=where, sample=sample, sort=sort)
+    tables = chosen_clips(opened(store, recipe, set_, profile), verdict=verdict, where=where, sample=sample, sort=sort)
     rows = (row for some in tables for row in rows_of(some, clip_line))
     if as_json:
-        _lines(rows)
+        print_lines(rows)
         return
     short = (
         {
@@ -220,9 +173,9 @@ def captions(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, 
     """The captions of clips that are not dropped, those that were made and those that failed."""
     from rushes.progress import table
 
-    rows = _results(store, recipe, set_).captions()
+    rows = opened(store, recipe, set_).captions()
     if as_json:
-        _lines(rows)
+        print_lines(rows)
     else:
         table(rows, ("clip_id", "text", "model", "error_type", "error"))
 
@@ -232,9 +185,9 @@ def videos(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, se
     """The source videos."""
     from rushes.progress import table
 
-    rows = _results(store, recipe, set_).videos()
+    rows = opened(store, recipe, set_).videos()
     if as_json:
-        _lines(rows)
+        print_lines(rows)
     else:
         table(rows, ("uri", "status", "codec", "width", "height", "footage_s", "n_clips", "error"))
 
@@ -244,9 +197,9 @@ def runs(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, set_
     """The runs and what each cost."""
     from rushes.progress import table
 
-    rows = _results(store, recipe, set_).runs()
+    rows = opened(store, recipe, set_).runs()
     if as_json:
-        _lines(rows)
+        print_lines(rows)
     else:
         counts = ("videos_found", "videos_scanned", "videos_failed", "clips_kept", "clips_dropped", "captions_made", "decoded_s")
         table(rows, ("run_id", "status", "wall_s", *counts))
@@ -257,9 +210,9 @@ def errors(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, se
     """What failed, where and why."""
     from rushes.progress import table
 
-    rows = _results(store, recipe, set_).errors()
+    rows = opened(store, recipe, set_).errors()
     if as_json:
-        _lines(rows)
+        print_lines(rows)
     else:
         table(rows, ("stage", "uri", "error_type", "error", "mend"))
 
@@ -272,9 +225,9 @@ def explain(
     """Why a video or clip is kept, dropped or failed: every rule, value and bound."""
     from rushes.progress import table
 
-    rows = _results(store, recipe, set_).explain(what)
+    rows = opened(store, recipe, set_).explain(what)
     if as_json:
-        _lines(rows)
+        print_lines(rows)
         return
     for row in rows:
         span = f" [{row['start_s']:.2f} s, {row['end_s']:.2f} s)" if row.get("clip_id") else ""
@@ -282,17 +235,8 @@ def explain(
         table(row["rules"], ("rule", "column", "value", "min", "max", "outcome"))
 
 
-@app.command()
-def report(
-    store: StoreArg, out: Annotated[str, typer.Option("--out", help="the page's file")] = "report.html",
-    recipe: RecipeFile = None, set_: Settings = None,
-) -> None:  # fmt: skip
-    """Write the run as one self-contained HTML page."""
-    from rushes.api import Opened
-    from rushes.progress import say
-
-    Path(out).write_text(Opened(_results(store, recipe, set_)).report(), encoding="utf-8")
-    say(f"report: {Path(out).resolve()}")
+app.command()(export)
+app.command()(report)
 
 
 @app.command()
@@ -300,7 +244,7 @@ def views(store: StoreArg, recipe: RecipeFile = None, set_: Settings = None, pro
     """Print DuckDB views: the newest rows of each table, and `curated`, the clips with verdicts under the recipe."""
     from rushes.results.views import all_views
 
-    typer.echo(all_views(_results(store, recipe, set_, profile)))
+    typer.echo(all_views(opened(store, recipe, set_, profile)))
 
 
 @app.command()
@@ -314,9 +258,9 @@ def sql(
     from rushes.progress import table
     from rushes.results.query import query as answer
 
-    rows = answer(_results(store, recipe, set_, profile), query)
+    rows = answer(opened(store, recipe, set_, profile), query)
     if as_json:
-        _lines(rows)
+        print_lines(rows)
     elif (first := next(rows, None)) is not None:
         table(chain([first], rows), tuple(first))
 
@@ -333,10 +277,10 @@ def compact(
     from rushes import api
     from rushes.progress import table
 
-    found = _results(store, recipe, set_)
+    found = opened(store, recipe, set_)
     rows = api.compact(store, drop_other_fingerprints=drop_other_fingerprints, recipe=found.recipe, storage=found.store.options)
     if as_json:
-        _lines(rows)
+        print_lines(rows)
     else:
         table(rows, ("table", "parts_before", "parts_after", "bytes_before", "bytes_after", "rows_dropped"))
 
@@ -383,7 +327,7 @@ def main() -> None:
         app()
     except RushesError as error:
         sys.stderr.write(f"rushes: {error}\n")
-        _leave(error.exit_code)
+        leave(error.exit_code)
 
 
 if __name__ == "__main__":

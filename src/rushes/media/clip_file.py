@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,7 @@ class Place:
         source_uri: the video's name, for errors.
         time_base: of the source, seconds a tick.
         tick: called often while work goes on, so that a guard sees progress.
+        names: clip_id -> name of the clip's file in the folder, without suffix; default: <first two characters of the id>/<id>.
     """
 
     folder: str
@@ -70,14 +71,15 @@ class Place:
     source_uri: str
     time_base: Fraction
     tick: Callable[[], None]
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def uri(self, clip_id: str) -> str:
         """Address of a clip's file."""
-        return f"{self.folder.rstrip('/')}/{clip_id[:2]}/{clip_id}.{self.suffix}"
+        return f"{self.folder.rstrip('/')}/{self.names.get(clip_id) or f'{clip_id[:2]}/{clip_id}'}.{self.suffix}"
 
-    def comment(self, start_pts: int, end_pts: int) -> str:
-        """The text stored in the file's metadata: how the file was made and from which span. A later run recognises the file by it."""
-        return json.dumps({"rushes": self.mode, "crf": self.crf, "span": [start_pts, end_pts]})
+    def comment(self, clip_id: str, start_pts: int, end_pts: int) -> str:
+        """The text stored in the file's metadata: how the file was made, and of which clip. A later run recognises the file by it."""
+        return json.dumps({"rushes": self.mode, "crf": self.crf, "clip": clip_id, "span": [start_pts, end_pts]})
 
     def located(self, error: CutError) -> CutError:
         """The error of one clip with what it lacks: the video's uri, the step, and how to mend it."""
@@ -85,7 +87,7 @@ class Place:
         return CutError(error.what, uri=error.uri or self.source_uri, span_s=error.span_s, step="clips", mend=error.mend or mend)
 
     def existing(self, clip_id: str, start_pts: int, end_pts: int) -> tuple[int, int] | None:
-        """(frames, bytes) of a complete file of this clip made in this way, by reading its index; None when there is none.
+        """(frames, bytes) of a complete file of this clip made in this way, by reading its packets; None when there is none.
 
         Raises:
             StorageError: the store does not answer.
@@ -102,10 +104,14 @@ class Place:
         try:
             with av.open(source, "r") as container:
                 tags = {name.lower(): value for name, value in container.metadata.items()}
-                if tags.get("comment") != self.comment(start_pts, end_pts):
+                if tags.get("comment") != self.comment(clip_id, start_pts, end_pts):
                     return None
-                n_frames = sum(packet.size > 0 for packet in container.demux(container.streams.video[0]))
+                stream = container.streams.video[0]
+                packets = [packet.is_corrupt for packet in container.demux(stream) if packet.size]
                 raise_read_failure(source)
+                n_frames = len(packets)
+                if any(packets) or stream.frames not in (0, n_frames):  # its end is missing; mkv does not say how many frames it has
+                    return None
         except av.error.FFmpegError:
             return None
         except VideoError as error:
@@ -152,7 +158,7 @@ class ClipFile:
             self._stack.close()
             raise self._translated(error) from error
         self._ended = False
-        self._out.metadata["comment"] = place.comment(*span)
+        self._out.metadata["comment"] = place.comment(clip_id, *span)
 
     def copied(self, stream: Stream) -> Any:
         """Adds a stream whose packets are copied from `stream`, with the same time base, rotation and pixel shape."""

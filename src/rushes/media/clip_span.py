@@ -26,6 +26,7 @@ class CutResult:
         start_pts, end_pts: what the file holds, half-open, in ticks of the source; the span itself when encoded.
         n_frames: frames in the file.
         bytes: size of the file.
+        reused: the file was there already, complete and made in this way; nothing was written.
         error: why there is no file, with the video's uri and how to mend it; the clip stays a reference.
     """
 
@@ -36,3 +37,4 @@ class CutResult:
     n_frames: int
     bytes: int
     error: CutError | None = None
+    reused: bool = False

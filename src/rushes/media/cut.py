@@ -2,8 +2,8 @@
 
 Mode "copy" writes the packets as they are. A clip begins at the first key frame inside its span from which a decoder can start, and ends at
 the last packet inside the span such that no packet before it is shown outside the span or after a packet that is left out. No frame from
-outside the span is in the file, not even for a reader that ignores edit lists. Mode "encode" writes exactly the frames of the span, as
-H.264.
+outside the span is in the file, not even for a reader that ignores edit lists. Mode "encode" writes exactly the frames of the span, upright
+and with square pixels, as H.264.
 
 A file is named by its clip. It is written under a hidden name, read back and compared, and only then renamed. Its audio is the first audio
 track of the source: the packets that lie wholly inside the clip are copied, so up to one audio packet, about 20 ms, is missing at each end.
@@ -11,7 +11,7 @@ track of the source: the packets that lie wholly inside the clip are copied, so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from rushes.errors import CutError
@@ -40,6 +40,7 @@ def cut_clips(
     crf: int = 18,
     options: Options | None = None,
     tick: Callable[[], None] = lambda: None,
+    names: Mapping[str, str] | None = None,
 ) -> Iterator[CutResult]:
     """Writes the clips of one video to `folder`/<first two characters of the id>/<id>.mp4 (.mov, .mkv where mp4 cannot hold the streams).
 
@@ -55,6 +56,7 @@ def cut_clips(
         crf: quality of encoded clips, 0 to 51, x264's constant rate factor.
         options: storage options of `folder`.
         tick: called often while it works, so that a guard sees progress.
+        names: clip_id -> another name of the clip's file in `folder`, without suffix.
 
     Raises:
         ProbeError: the source cannot be opened.
@@ -69,7 +71,7 @@ def cut_clips(
         raise CutError("two clips have one id", uri=uri, step="clips", mend="give each span once")
     codec = facts.codec if mode == "copy" else "h264"
     suffix = suffix_for(codec, facts.audio_codec if facts.has_audio else None)
-    place = Place(folder, suffix, mode, crf if mode == "encode" else None, options or {}, uri, facts.time_base, tick)
+    place = Place(folder, suffix, mode, crf if mode == "encode" else None, options or {}, uri, facts.time_base, tick, names or {})
     if mode == "copy":
         yield from copy_clips(source, facts, ordered, place)
     else:

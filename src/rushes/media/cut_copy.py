@@ -213,7 +213,7 @@ class _Copy:
                 held = known[0] if known else "no"
                 what = f"the file of an earlier run holds {held} packets where {self._n_packets} were meant"
                 raise CutError(what, mend=f"delete {public_uri(self.place.uri(clip_id))}, then run again with --retry-failed")
-            return CutResult(clip_id, public_uri(self.place.uri(clip_id)), start, end, len(self.kept), known[1])
+            return CutResult(clip_id, public_uri(self.place.uri(clip_id)), start, end, len(self.kept), known[1], reused=True)
         if self.audio is not None:
             self.audio.write_until(end * base)
         uri, size = self.file.close(sorted(self.kept), self._n_packets, base)

@@ -1,4 +1,4 @@
-"""Clips by encoding: exactly the frames of each span, upright, as H.264 with the source's own time stamps."""
+"""Clips by encoding: exactly the frames of each span, upright, with square pixels, as H.264 with the source's own time stamps."""
 
 from __future__ import annotations
 
@@ -71,6 +71,7 @@ class _Encode:
         self._source = source
         self._place = place
         self._facts = facts
+        self._size = (max(2, facts.width & ~1), max(2, facts.height & ~1))  # as displayed: with square pixels
         self._file: ClipFile | None = None
         self._video: Any = None
         self.audio: ClipAudio | None = None
@@ -84,10 +85,10 @@ class _Encode:
             return
         try:
             frame = upright(frame)
+            if (frame.width, frame.height) != self._size:
+                frame = frame.reformat(*self._size, threads=1)
             if self._file is None:
                 self._open(frame)
-            if (frame.width, frame.height) != (self._video.width, self._video.height):
-                frame = frame.reformat(self._video.width, self._video.height, threads=1)
             self._pts.append(pts - self.clip.span.start_pts)
             frame.pts, frame.time_base = self._pts[-1], self._facts.time_base
             frame.pict_type = 0  # else x264 would use the source's choice of I, P and B
@@ -115,7 +116,7 @@ class _Encode:
         context.thread_count = 1
         context.color_range, context.colorspace = frame.color_range, frame.colorspace
         context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
-        context.sample_aspect_ratio = _shape(self._facts)
+        context.sample_aspect_ratio = Fraction(1)
         self._video = video
         if self._source.sound is not None:
             copied = self._file.copied(self._source.sound)
@@ -169,12 +170,6 @@ class _Encode:
         self._file = self.audio = None
 
 
-def _shape(facts: VideoFacts) -> Fraction:
-    """Width over height of a pixel of the upright picture."""
-    shape = Fraction(facts.sar).limit_denominator(1000)
-    return 1 / shape if facts.rotation in (90, 270) else shape
-
-
 def encode_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSpan], place: Place) -> Iterator[CutResult]:
     """One decode of the source for all clips, which are in order of time. See `cut.cut_clips`."""
     coming: list[ClipSpan] = []
@@ -183,7 +178,8 @@ def encode_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[Clip
         if known is None:
             coming.append(clip)
         else:
-            yield CutResult(clip.clip_id, public_uri(place.uri(clip.clip_id)), clip.span.start_pts, clip.span.end_pts, *known)
+            uri, span = public_uri(place.uri(clip.clip_id)), clip.span
+            yield CutResult(clip.clip_id, uri, span.start_pts, span.end_pts, *known, reused=True)
     if not coming:
         return
     decoder = _Source(source, facts, place.source_uri)
