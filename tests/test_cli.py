@@ -80,6 +80,13 @@ RUN_KEYS = [
     "fingerprints",
 ]
 
+BAD_SQL = (
+    "", " ", "sharpness > 1 and", "sum(sharpness) > 1", "row_number() over () > 1", "(select 1) = 1", "verdict in (select 1)", "sharpness",
+    "uri = 'a'; drop table clips", "uri = 'a' 'b'", "reasons = 'too_short'", "list_contains(reasons, 1)", "nothing(uri)", "uri = 3", "*",
+    "?", "exists (select 1)", "interval '1 day'", "case when true then 1 end", "uri between 1 and 2", "x.y = 1", "{", "\x00", "1 = '1' = 1",
+)  # fmt: skip
+"""What is no SQL, no condition on one clip, or names what is not there."""
+
 
 def test_a_run_speaks_on_stderr_alone_and_ends_with_0(reel: Reel, tmp_path: Path) -> None:
     done = command("run", reel.folder, "--out", tmp_path / "store", *settings_of())
@@ -110,6 +117,7 @@ def test_a_run_speaks_on_stderr_alone_and_ends_with_0(reel: Reel, tmp_path: Path
         (["clips", "STORE", "--verdict", "good"], "use kept, dropped or failed"),
         (["clips", "STORE", "--where", "sharpnes > 1"], "sharpnes"),
         (["clips", "STORE", "--where", "this is (no SQL"], "cannot be used"),
+        *((["clips", "STORE", "--where", expression], "cannot be used") for expression in BAD_SQL),
         (["clips", "STORE", "--set", "shots.min_s=2.5"], "run first"),
         (["explain", "STORE", "nothing.mp4"], "nothing.mp4"),
         (["status", "FOOTAGE"], "is no store"),
@@ -168,6 +176,9 @@ def test_clips_can_be_chosen(reel_store: Path) -> None:
     assert [c["clip_id"] for c in kept] == [c["clip_id"] for c in clips if c["verdict"] == "kept"]
     wide = inline("clips", reel_store, "--json", "--where", "duration_s > 2 and codec = 'h264' and sharpness is not null").lines
     assert [c["clip_id"] for c in wide] == [c["clip_id"] for c in clips if c["duration_s"] > 2]
+    short = inline("clips", reel_store, "--json", "--where", "list_contains(reasons, 'too_short')").lines
+    assert short and short == [c for c in clips if "too_short" in [r["rule"] for r in c["reasons"]]], "the lines are as ever"
+    assert inline("clips", reel_store, "--json", "--where", "list_contains(reasons, 'blurred') -- none is").lines == []
     some = [inline("clips", reel_store, "--json", "--sample", "2").lines for _ in range(2)]
     assert len(some[0]) == 2
     assert some[0] == some[1]

@@ -40,7 +40,7 @@ def chosen_clips(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    tables = clips_where(results, where) if where else results.clip_tables(names=LINE_COLUMNS)
+    tables = clips_where(results, where) if where is not None else results.clip_tables(names=LINE_COLUMNS)
     if verdict is not None:
         tables = (clips.filter(pc.equal(clips["verdict"], pa.scalar(verdict))) for clips in tables)
     if sample is not None:
