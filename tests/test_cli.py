@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from footage import render
 from pictures import still
+from rushes.progress import command_name, reading_options
 from stores import SRC, Reel, command, inline, parts_of, rows_of, seen, settings_of, start
 
 CLIP_KEYS = [
@@ -93,6 +95,10 @@ def test_a_run_speaks_on_stderr_alone_and_ends_with_0(reel: Reel, tmp_path: Path
     assert (done.code, done.out) == (0, "")
     assert "4 videos = 2 scanned + 0 reused + 1 failed + 1 duplicate" in done.err
     assert "6 clips = 4 kept + 2 dropped + 0 failed" in done.err
+    assert "\ndropped by too_short 2\n" in done.err
+    store = shlex.quote(str(tmp_path / "store"))
+    proposed = re.findall(r"^next: (.*)$", done.err, re.MULTILINE)
+    assert proposed == [f"rushes report {store} --open", f"rushes clips {store}", f"rushes export {store} --to clips"]
     assert not [line for line in done.err.splitlines() if line.startswith("{") or "video failed" in line], "no log without --log"
     strict = command("run", reel.folder, "--out", tmp_path / "store", "--strict", *settings_of())
     assert strict.code == 1
@@ -186,6 +192,64 @@ def test_clips_can_be_chosen(reel_store: Path) -> None:
     assert (none.code, none.lines) == (0, [])
     shown = inline("clips", reel_store).out.splitlines()
     assert (len(shown), shown[0].split()[:3]) == (7, ["clip", "video", "from"])
+
+
+def test_a_rerun_under_another_recipe_names_what_changed_and_where_its_files_are(reel: Reel, tmp_path: Path) -> None:
+    out = tmp_path / "store"
+    first = command("run", reel.folder, "--out", out, *settings_of())
+    same = command("run", reel.folder, "--out", out, *settings_of("engine.metrics_port=0", "resources.scan.concurrency=2"))
+    other = command(
+        "run", reel.folder, "--out", out, *settings_of("rules.too_short.min=3", "rules.dim.column=luma_mean", "clips.mode=encode")
+    )
+    assert ["the recipe differs" in done.err for done in (first, same, other)] == [False, False, True]
+    [told] = [line for line in other.err.splitlines() if line.startswith("the recipe differs")]
+    assert told.endswith(': rules.too_short.min 1.5 -> 3.0, rules.dim.column unset -> "luma_mean", clips.mode "reference" -> "encode"')
+    kept = [c for c in seen(out, "rules.too_short.min=3").clips() if c["verdict"] == "kept"]
+    made = sorted((out / "clip_files" / "encode-crf18").rglob("*.mp4"))
+    assert len(made) == len(kept) == 3
+    assert f"3 clip files made, in {out}/clip_files/encode-crf18" in other.err
+    assert [run["reasons"] for run in seen(out, "rules.too_short.min=3").runs()] == [{"too_short": 2}, {"too_short": 2}, {"too_short": 3}]
+
+
+def test_other_settings_say_what_they_change(reel_store: Path) -> None:
+    clips = inline("clips", reel_store, "--json").lines
+    for settings, longest in ((["rules.too_short.min=3"], 3.0), (["rules.too_short.min=0"], 0.0)):
+        words = [word for setting in settings for word in ("--set", setting)]
+        for more in ([], ["--json"], ["--verdict", "failed"]):
+            done = inline("clips", reel_store, *words, *more)
+            assert done.err == f"kept {sum(c['duration_s'] >= longest for c in clips)} (was 4)\n"
+    for same in ([], ["--set", "rules.too_short.min=1.5"], ["--set", "storage.s3.endpoint_url=http://127.0.0.1:1"]):
+        assert inline("clips", reel_store, *same).err == ""
+
+
+@pytest.mark.parametrize(
+    ("argv", "on_path", "name"),
+    [
+        ("BIN/rushes", True, "rushes"),
+        ("BIN/rushes", False, "BIN/rushes"),
+        ("a b/.venv/bin/rushes", False, "'a b/.venv/bin/rushes'"),
+        ("somewhere/rushes/cli.py", False, f"{shlex.quote(sys.executable)} -m rushes.cli"),
+        ("-c", False, "rushes"),
+    ],
+)
+def test_proposed_commands_begin_as_the_program_was_called(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, argv: str, on_path: bool, name: str
+) -> None:
+    program = tmp_path / "rushes"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path) if on_path else "")
+    monkeypatch.setattr(sys, "argv", [argv.replace("BIN", str(tmp_path))])
+    assert command_name() == name.replace("BIN", str(tmp_path))
+
+
+def test_proposed_commands_have_the_options_that_open_the_store() -> None:
+    """Secrets are not written to a terminal."""
+    settings = ["rules.dark.max=1", "storage.s3.endpoint_url=http://127.0.0.1:9", "storage.s3.secret=hush", "storage.s3.key=AK"]
+    assert reading_options(None, [], False) == reading_options("my.toml", ["shots.max_s=1"], False) == []
+    assert reading_options("my.toml", settings[:1], True) == ["--recipe", "my.toml"]
+    shown = reading_options(None, settings, True)
+    assert shown == ["--set", settings[1], "--set", "storage.s3.secret=...", "--set", "storage.s3.key=..."]
 
 
 def test_explain_names_every_rule_with_value_and_bounds(reel: Reel, reel_store: Path) -> None:

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from rushes.cli_files import export, report
-from rushes.cli_options import Json, ProfileName, RecipeFile, Settings, StoreArg, leave, make_recipe, opened, print_lines
+from rushes.cli_options import Json, ProfileName, RecipeFile, Settings, StoreArg, leave, make_recipe, opened, print_lines, tell_kept
 from rushes.errors import RushesError, UsageError
 from rushes.no_pandas import keep_pandas_out
 
@@ -62,12 +62,12 @@ def run(
     """Turn footage into captioned clips. Run it again to resume."""
     from rushes import api
     from rushes.log import logged
-    from rushes.progress import Screen, interruptible, say
+    from rushes.progress import Screen, interruptible, reading_options, say
 
     on_ray = ["engine.runner=ray", f"engine.ray_address={ray}"] if ray else []
     wanted = make_recipe(recipe, profile, [*(set_ or ()), *on_ray])
     stop = interruptible()
-    with logged(log), Screen(out) as shown:
+    with logged(log), Screen(out, reading_options(recipe, set_ or (), bool(wanted.storage))) as shown:
         result = api.run(
             footage, out=out, recipe=wanted, profile=profile or "web", limit=limit, retry_failed=retry_failed, interrupted=stop,
             watch=shown.update, wait=wait, announce=say,
@@ -153,10 +153,12 @@ def clips(
 
     if verdict not in (None, "kept", "dropped", "failed"):
         raise UsageError(f"--verdict {verdict!r}", step="clips", mend="use kept, dropped or failed")
-    tables = chosen_clips(opened(store, recipe, set_, profile), verdict=verdict, where=where, sample=sample, sort=sort)
+    found = opened(store, recipe, set_, profile)
+    tables = chosen_clips(found, verdict=verdict, where=where, sample=sample, sort=sort)
     rows = (row for some in tables for row in rows_of(some, clip_line))
     if as_json:
         print_lines(rows)
+        tell_kept(found)
         return
     short = (
         {
@@ -166,6 +168,7 @@ def clips(
         for c in rows
     )  # fmt: skip
     table(short, ("clip", "video", "from", "to", "verdict", "why", "caption"))
+    tell_kept(found)
 
 
 @app.command()

@@ -61,3 +61,12 @@ def leave(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def tell_kept(results: Results) -> None:
+    """Where a recipe gives other verdicts than the newest run's, says on stderr how many clips each keeps."""
+    from rushes.progress import say
+    from rushes.results.choose import count_kept
+
+    if (before := results.of_newest_run()) is not None:
+        say(f"kept {count_kept(results)} (was {count_kept(before)})")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+import shutil
 import signal
 import sys
 import threading
@@ -21,8 +25,10 @@ if TYPE_CHECKING:
 
 LINE_EVERY_S = 10.0
 """How often a quiet line is written where stderr is no terminal."""
-
-
+LISTED = 12
+"""Names with counts that are listed in one line."""
+SECRET = re.compile(r"secret|token|password|passwd|credential|key(?!s?_?id)|sas|connection_string", re.IGNORECASE)
+"""Options of a filesystem whose values are not shown."""
 ALIGNED = 1000
 """Rows of a table that are looked at before the first is printed."""
 
@@ -35,8 +41,6 @@ def say(text: str) -> None:
 
 def interruptible() -> threading.Event:
     """An event that SIGINT and SIGTERM set; a second signal ends the process at once."""
-    import os
-
     stop = threading.Event()
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
@@ -51,10 +55,16 @@ def interruptible() -> threading.Event:
 
 
 class Screen:
-    """Shows a run's counts on stderr. Use as a context manager; `update` may be called often."""
+    """Shows a run's counts on stderr. Use as a context manager; `update` may be called often.
 
-    def __init__(self, store: str) -> None:
+    Args:
+        store: as it was given.
+        options: what commands that read the store need besides its name.
+    """
+
+    def __init__(self, store: str, options: Sequence[str] = ()) -> None:
         self.store = store
+        self._options = options
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._line_at = 0.0
@@ -95,17 +105,75 @@ class Screen:
             bars.update(self._tasks[name], completed=done, total=total or None, words=words)
 
     def summary(self, result: RunResult) -> None:
-        """What came of the run, and how to go on."""
+        """What came of the run, and how to go on. The commands are printed so that they work as they stand."""
         c = result.counts
         left = "" if result.status == "finished" else f" + {_left(c)} left"
         say(f"{result.status}: {c['videos_found']} videos = {_videos(c)}{left}")
         say(f"{_clips(c)}; {c['captions_made']} captions made; {hours(c['footage_s'])} of footage in {c['wall_s']:.1f} s")
-        if c["videos_failed"] or c["clips_failed"]:
-            say(f"what failed and why: rushes errors {self.store}")
+        for line in (*ending_lines(c), *result.notes):
+            say(line)
+        if c["videos_failed"] or c["clips_failed"] or c.get("files_failed"):
+            say(f"what failed and why: {self.command('errors')}")
         if result.status == "interrupted":
             say("run the same command again to go on")
         else:
-            say(f"next: rushes report {self.store}    rushes clips {self.store}")
+            for words in (("report", "--open"), ("clips",), ("export", "--to", "clips")):
+                say(f"next: {self.command(*words)}")
+
+    def command(self, verb: str, *words: str) -> str:
+        """A command on this run's store, as this person would type it."""
+        return " ".join([command_name(), verb, *map(shlex.quote, [self.store, *words, *self._options])])
+
+
+def command_name() -> str:
+    """How this program was called: "rushes" where the shell finds it under that name, else its path or its module."""
+    called = sys.argv[0]
+    if os.path.basename(called) != "rushes":
+        return f"{shlex.quote(sys.executable)} -m rushes.cli" if called.endswith(".py") else "rushes"
+    found = shutil.which("rushes")
+    return "rushes" if found and os.path.realpath(found) == os.path.realpath(called) else shlex.quote(called)
+
+
+def reading_options(recipe_file: str | None, settings: Sequence[str], has_storage: bool) -> list[str]:
+    """The options that commands need to open a run's store: those that say how its filesystem is reached, which no store keeps.
+
+    Args:
+        recipe_file: as given to the run.
+        settings: those of `--set`; secrets among them are shown as "...".
+        has_storage: whether the recipe has a `[storage]`.
+    """
+    words = ["--recipe", recipe_file] if recipe_file is not None and has_storage else []
+    for text in settings:
+        key = text.partition("=")[0]
+        if not key.startswith("storage."):
+            continue
+        words += ["--set", f"{key}=..." if SECRET.search(key) else text]
+    return words
+
+
+def ending_lines(c: Mapping[str, Any]) -> list[str]:
+    """Why clips were dropped, and what was passed over or could not be made, one line each."""
+    lines = []
+    if c["reasons"]:
+        lines.append(f"dropped by {_listed(c['reasons'])}" + ("; a clip may have several reasons" if _overlap(c) else ""))
+    if c.get("files_failed"):
+        lines.append(f"{c['files_failed']} clip files could not be made; their clips stay kept")
+    if c.get("passed_over"):
+        over = {suffix or "no suffix": n for suffix, n in c["passed_over"].items()}
+        lines.append(f"passed over, since their names are none of videos: {_listed(over)}")
+    if n := c.get("videos_with_other_streams"):
+        lines.append(f"{n} videos hold further films that were not scanned")
+    return lines
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    shown = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    more = f" and {len(shown) - LISTED} more" if len(shown) > LISTED else ""
+    return ", ".join(f"{name} {n}" for name, n in shown[:LISTED]) + more
+
+
+def _overlap(c: Mapping[str, Any]) -> bool:
+    return bool(sum(c["reasons"].values()) > c["clips_dropped"])
 
 
 def _left(c: Mapping[str, Any]) -> int:
@@ -166,6 +234,7 @@ def status_lines(row: Mapping[str, Any]) -> list[str]:
         f"footage  {hours(decoded)}{todo}, {decoded / wall:.1f} video-hours/h, {row['bytes_read'] / 1e6 / wall:.1f} MB/s;"
         f" decode ratio {ratio}",
         f"clips    {_clips(row)}",
+        *([f"dropped  {_listed(row['reasons'])}"] if row["reasons"] else []),
         f"captions {row['captions_made']} made ({60 * row['captions_made'] / wall:.1f}/min), {row['caption_requests']} requests,"
         f" {row['captions_pending']} pending",
     ]

@@ -267,7 +267,7 @@ class Loop:
     def _count(self, outcome: Outcome) -> None:
         replay(outcome.events)
         errors = {outcome.failure.error_type: 1} if outcome.failure else {}
-        self._tally.enter(outcome.counts, outcome.busy, errors)
+        self._tally.enter(outcome.counts, outcome.busy, errors, outcome.reasons)
 
     def _follow(self, tried: _Try, outcome: Outcome) -> None:
         """Counts an outcome, and submits what is to be done next."""

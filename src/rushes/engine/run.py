@@ -23,6 +23,7 @@ from rushes.engine.plan.identify import Identifier, Keeper
 from rushes.engine.plan.plan import Plan, make_plan
 from rushes.engine.run_row import RunRow
 from rushes.engine.stages import check_resources
+from rushes.engine.told import announce_change, notes
 from rushes.engine.work.segments import forget
 from rushes.engine.worker import Failures
 from rushes.errors import FootageError, RushesError, ServerError
@@ -42,12 +43,13 @@ from rushes.verdict.checks import check_columns
 class RunResult:
     """The result of a run.
 
-    `status` is "finished" or "interrupted"; a run that could not go on raises instead.
+    `status` is "finished" or "interrupted"; a run that could not go on raises instead. `notes` are lines for people, besides the counts.
     """
 
     run_id: str
     status: str
     counts: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -80,7 +82,7 @@ def run(
         interrupted: set it to stop the run within seconds.
         watch: called a few times a second with the run's counts.
         wait: wait while another run holds the store; else refuse.
-        announce: called with a line for people when the run has to wait, or reads new files for long.
+        announce: called with a line for people when the run has to wait, reads new files for long, or has another recipe than the last one.
 
     Raises:
         UsageError: wrong recipe, no video, `out` is no store; nothing was written.
@@ -102,6 +104,7 @@ def run(
             plan = request.plan(store if store.marked() else None)
             if not plan.sources:
                 raise FootageError("--limit 0 leaves no video", step="run", mend="use --limit 1 or more")
+            announce_change(store, recipe, announce)
             if plan.has_jobs:
                 one.server.check()
                 one.prepare()
@@ -211,7 +214,7 @@ class _Run:
         note("run ended", run_id=self.run_id, stage="run", status=status, **counts)
         if fatal is not None and not self.stop.is_set():
             raise fatal
-        return RunResult(self.run_id, status, counts)
+        return RunResult(self.run_id, status, counts, notes(self.store, self.recipe, self.tally))
 
     def _begin_counts(self, plan: Plan) -> None:
         tally = self.tally
@@ -221,6 +224,7 @@ class _Run:
             videos_found=len(plan.sources), videos_reused=reused, videos_failed=failed, videos_duplicate=duplicate,
             clips_kept=plan.kept, clips_dropped=plan.dropped, clips_failed=plan.failed_clips,
         )  # fmt: skip
+        tally.enter({}, {}, {}, plan.reasons)
 
     def _write_identities(self, plan: Plan) -> None:
         """Rows of `videos` for what is known before any decoding, where they say something new: failed, duplicate, known content."""

@@ -49,6 +49,14 @@ def chosen_clips(
     return _sorted(results, tables) if sort else tables
 
 
+def count_kept(results: Results) -> int:
+    """How many clips of a store are kept under its recipe; only the columns that rules look at are read."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return sum(clips.filter(pc.equal(clips["verdict"], pa.scalar("kept"))).num_rows for clips in results.clip_tables(names=()))
+
+
 def _sorted(results: Results, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
     """The tables in order of uri and time, through scratch files of `PILE_VIDEOS` neighbours by uri each, which are sorted one by one."""
     import pyarrow as pa

@@ -56,6 +56,14 @@ class Results:
         self._demand_rows()
         self.reader = Reader(store, self.prints)
 
+    def of_newest_run(self) -> Results | None:
+        """The store under its newest run's recipe; None where this recipe gives the same verdicts, or no run has written here."""
+        if not self._run_rows:
+            return None
+        newest = Results(self.store)
+        alike = newest.checks == self.checks and all(newest.prints.get(s) == self.prints.get(s) for s in ("measures", "captions"))
+        return None if alike else newest
+
     @cached_property
     def _run_rows(self) -> list[Row]:
         return self._read_runs()

@@ -114,4 +114,5 @@ def _outcome(
     n_failed = sum(clip["clip_id"] in hopeless for clip in wanted.kept)
     counts |= {"clips_kept": len(wanted.kept) - n_failed, "clips_dropped": wanted.n_dropped, "clips_failed": n_failed}
     later = context.wants_clips()
-    return Outcome(counts=counts, busy=busy, kept=wanted.kept if later else (), facts=public_row(facts) if later else None)
+    kept, known = (wanted.kept, public_row(facts)) if later else ((), None)
+    return Outcome(counts=counts, busy=busy, reasons=wanted.reasons, kept=kept, facts=known)
