@@ -70,7 +70,8 @@ def test_shares_rates_and_time_left_are_as_worked_out_by_hand() -> None:
     for words in (
         "running, 2.0 min, process 7 on vm", "25 to do", "10.0 videos/min, 2 being decoded", "40.0 min of about 100.0 min",
         "20.0 video-hours/h, 2.0 MB/s; decode ratio 1.00", "24 made (12.0/min), 25 requests, 3 pending", "scan: 75 % of 2 workers",
-        "captions: 90 % of 8 requests (14.4 min)  <- the bottleneck", "4 = 3 refused + 1 ProbeError", "dropped  static 12, too_short 7", "left     about 3.0 min",
+        "captions: 90 % of 8 requests (14.4 min)  <- the bottleneck", "4 = 3 refused + 1 ProbeError", "left     about 3.0 min",
+        "dropped  static 12, too_short 7",
     ):  # fmt: skip
         assert words in text, text
     assert "left " not in "\n".join(status_lines({**COUNTS, "status": "finished"}))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from rushes.cli_options import Json, ProfileName, RecipeFile, Settings, StoreArg, opened, print_lines
 from rushes.errors import UsageError
+
+if TYPE_CHECKING:
+    from rushes.results import Results
 
 TOLD_FAILURES = 20
 """Failed clips that are told one by one."""
@@ -80,14 +86,38 @@ class _Told:
 
 
 def report(
-    store: StoreArg, out: Annotated[str, typer.Option("--out", help="the page's file")] = "report.html",
+    store: StoreArg, out: Annotated[str | None, typer.Option("--out", help="the page's file; default: report.html, without --open")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="show the page in a browser, with clips that play; Ctrl-C ends it")] = False,
+    port: Annotated[int, typer.Option(help="of the server of --open; 0: any that is free", min=0, max=65535)] = 0,
     recipe: RecipeFile = None, set_: Settings = None,
 ) -> None:  # fmt: skip
-    """Write the run as one self-contained HTML page."""
+    """Write the run as one self-contained HTML page, or show it with clips that play."""
     from pathlib import Path
 
     from rushes.api import Opened
     from rushes.progress import say
 
-    Path(out).write_text(Opened(opened(store, recipe, set_)).report(), encoding="utf-8")
-    say(f"report: {Path(out).resolve()}")
+    found = opened(store, recipe, set_)
+    if out is not None or not open_:
+        path = Path(out or "report.html")
+        path.write_text(Opened(found).report(), encoding="utf-8")
+        say(f"report: {path.resolve()}")
+    if open_:
+        _show(found, port)
+
+
+def _show(results: Results, port: int) -> None:
+    """Serves the page until a signal comes, and opens a browser where there is a screen."""
+    from rushes.progress import say
+    from rushes.serve_report import serve
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with serve(results, port) as server:
+        say(f"report: {server.url}\nCtrl-C ends it")
+        if os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+            import webbrowser
+
+            webbrowser.open(server.url)
+        stop.wait()
