@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import re
 import resource
 import shlex
+import shutil
+import struct
 import subprocess
 import sys
+import termios
+import tomllib
 from pathlib import Path
 
 import duckdb
@@ -16,8 +22,8 @@ import pytest
 
 from footage import render
 from pictures import still
-from rushes.progress import command_name, reading_options
-from stores import SRC, Reel, command, inline, parts_of, rows_of, seen, settings_of, start
+from rushes.progress import command_name, reading_options, shared_beginning
+from stores import SRC, Reel, command, go, inline, parts_of, rows_of, seen, settings_of, start
 
 CLIP_KEYS = [
     "clip_id",
@@ -263,6 +269,101 @@ def test_explain_names_every_rule_with_value_and_bounds(reel: Reel, reel_store: 
     assert failed["verdict"] == "failed"
     assert "not a readable video" in failed["error"]
     assert "too_short" in inline("explain", reel_store, reel.cuts.path).out
+
+
+def test_explain_takes_the_last_part_of_a_uri_that_is_the_only_one(reel: Reel, reel_store: Path, tmp_path: Path) -> None:
+    whole = inline("explain", reel_store, reel.cuts.path, "--json").lines
+    assert inline("explain", reel_store, "cuts.mp4", "--json").lines == whole and len(whole) == 3
+    [failed] = inline("explain", reel_store, "broken.mp4", "--json").lines
+    assert failed["verdict"] == "failed"
+    for name in ("uts.mp4", "cuts", "reel0/cuts.mp4", "", "/"):
+        assert inline("explain", reel_store, name).code == 2, name
+    footage = tmp_path / "footage"
+    for day in ("day1", "day2"):
+        (footage / day).mkdir(parents=True)
+    shutil.copyfile(reel.cuts.path, footage / "day1" / "cam.mp4")
+    shutil.copyfile(reel.uneven.path, footage / "day2" / "cam.mp4")
+    go(footage, tmp_path / "store")
+    two = inline("explain", tmp_path / "store", "cam.mp4")
+    assert two.code == 2 and f"2 videos are called cam.mp4: {footage}/day1/cam.mp4, {footage}/day2/cam.mp4" in two.err
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    project = tomllib.loads((SRC.parent / "pyproject.toml").read_text())["project"]
+    done = inline("--version")
+    assert (done.code, done.out) == (0, f"rushes {project['version']}\n")
+
+
+def test_tables_show_what_follows_the_words_that_all_captions_begin_with(reel_store: Path) -> None:
+    captions = [c["caption"] for c in seen(reel_store).clips() if c["caption"]]
+    shown = inline("clips", reel_store, "--verdict", "kept").out.splitlines()[1:]
+    assert all(caption.startswith("Measured: ") for caption in captions) and len(shown) == len(captions)
+    for line, caption in zip(shown, captions, strict=True):
+        assert line.endswith("  ... " + caption.removeprefix("Measured: ")[:76].rstrip())
+    lengths = [line.rindex("... ") for line in shown]
+    assert len(set(lengths)) == 1
+    alone = inline("clips", reel_store, "--where", f"caption = '{captions[0]}'").out.splitlines()[1]
+    assert "Measured: " in alone, "one caption shares its beginning with none"
+    texts = inline("captions", reel_store).out
+    assert all(caption.removeprefix("Measured: ") in texts for caption in captions)
+
+
+@pytest.mark.parametrize(
+    ("texts", "alike"),
+    [
+        ([], ""), (["a b c"], ""), (["a b c", "a b d"], "a b "), (["a bc", "a bd"], "a "), (["one", "two"], ""), (["a b", "a b"], "a "),
+        (["a b ", "a b c", "a"], ""), (["The camera is", "The camera moves"], "The camera "), (["", "a b"], ""),
+    ],
+)  # fmt: skip
+def test_the_shared_beginning_ends_with_a_word(texts: list[str], alike: str) -> None:
+    assert shared_beginning(texts) == alike
+
+
+def test_bars_fit_80_columns_and_are_full_only_at_the_end(films_of_14_s: list[Path], tmp_path: Path) -> None:
+    """A run at a real terminal of 80 columns."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    words = ["-m", "rushes.cli", "run", *map(str, films_of_14_s[:3]), "--out", str(tmp_path / "store"), *settings_of("clips.mode=copy")]
+    env = {**os.environ, "PYTHONPATH": str(SRC), "TERM": "xterm-256color", "COLORTERM": "truecolor", "COLUMNS": "80"}
+    with subprocess.Popen([sys.executable, *words], stdout=follower, stderr=follower, stdin=follower, env=env) as process:
+        os.close(follower)
+        data = b""
+        while True:
+            try:
+                data += os.read(leader, 1 << 16)
+            except OSError:  # the other end is closed
+                break
+        assert process.wait(60) == 0
+    os.close(leader)
+    full = "\x1b[38;2;114;156;31m"  # rich's colour of a bar that is full, `bar.finished`
+    lines = [(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).rstrip(), full in line) for line in re.split(r"[\r\n]+", data.decode())]
+    bars = [(line, is_full) for line, is_full in lines if re.match(r" *(videos|footage|clips|captions|files) ", line)]
+    assert {line.split()[0] for line, _ in bars} == {"videos", "footage", "clips", "captions", "files"}
+    assert max(len(line) for line, _ in bars) <= 80 and not [line for line, _ in bars if "…" in line]
+    last = {line.split()[0]: (line, is_full) for line, is_full in bars}
+    assert "3/3 videos" in last["videos"][0] and "captions" in last["captions"][0]
+    made = len(list((tmp_path / "store" / "clip_files").rglob("*.mp4")))
+    assert f" {made} clip files" in last["files"][0] and made > 0
+    assert all(is_full for _, is_full in last.values()), "at the end all are full"
+    early = [(line, is_full) for line, is_full in bars if re.search(r" [012]/3 videos", line)]
+    assert early and not [line for line, is_full in early if is_full]
+    until = next(k for k, (line, _) in enumerate(bars) if "3/3 videos" in line)
+    assert not [line for line, is_full in bars[:until] if is_full], "the length of footage is an estimate until all is decoded"
+
+
+def test_readers_do_not_tell_of_daft_queries(reel_store: Path) -> None:
+    leader, follower = pty.openpty()
+    words = ["-m", "rushes.cli", "clips", str(reel_store), "--where", "duration_s > 0"]
+    env = {**os.environ, "PYTHONPATH": str(SRC)}
+    done = subprocess.run([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=follower, env=env, check=False)
+    os.close(follower)
+    os.set_blocking(leader, False)
+    try:
+        said = os.read(leader, 1 << 16)
+    except OSError:
+        said = b""
+    os.close(leader)
+    assert (done.returncode, said) == (0, b"")
 
 
 def test_the_printed_views_work_in_duckdb(reel_store: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +43,20 @@ app = typer.Typer(
     help="Rushes turns raw footage into training-ready, captioned clips: one decode, one table.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rushes {version('rushes')}")
+        raise typer.Exit
+
+
+@app.callback()
+def of_all(
+    version: Annotated[bool, typer.Option("--version", help="print the version and exit", is_eager=True, callback=_tell_version)] = False,
+) -> None:
+    """Takes the options that belong to no command."""
+
 
 Footage = Annotated[
     list[str], typer.Argument(help="files, folders, globs, fsspec URLs, or manifests (.txt .csv .jsonl .parquet with `uri`)")
@@ -163,11 +178,11 @@ def clips(
     short = (
         {
             **c, "clip": c["clip_id"][:8], "video": Path(c["uri"]).name, "from": f"{c['start_s']:.2f}", "to": f"{c['end_s']:.2f}",
-            "why": ", ".join(r["rule"] for r in c["reasons"]), "caption": (c["caption"] or "")[:80],
+            "why": ", ".join(r["rule"] for r in c["reasons"]), "caption": c["caption"] or "",
         }
         for c in rows
     )  # fmt: skip
-    table(short, ("clip", "video", "from", "to", "verdict", "why", "caption"))
+    table(short, ("clip", "video", "from", "to", "verdict", "why", "caption"), words="caption", most=80)
     tell_kept(found)
 
 
@@ -180,7 +195,7 @@ def captions(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, 
     if as_json:
         print_lines(rows)
     else:
-        table(rows, ("clip_id", "text", "model", "error_type", "error"))
+        table(rows, ("clip_id", "text", "model", "error_type", "error"), words="text")
 
 
 @app.command()

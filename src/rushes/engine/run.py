@@ -98,7 +98,7 @@ def run(
         lease.refuse()
     before = store.run_stamps()
     with ExitStack() as stack:
-        one = _Run(run_id, store, recipe, lease, stop, watch or (lambda _t: None), stack)
+        one = _Run(run_id, store, recipe, lease, stop, watch or (lambda _t: None), announce, stack)
         try:
             request = Request(tuple(args), recipe, limit, retry_failed, one.identifier(announce))
             plan = request.plan(store if store.marked() else None)
@@ -146,6 +146,7 @@ class _Run:
         lease: Lease,
         stop: threading.Event,
         watch: Callable[[Tally], None],
+        announce: Callable[[str], None] | None,
         stack: ExitStack,
     ) -> None:
         self.run_id, self.store, self.recipe, self.stop = run_id, store, recipe, stop
@@ -156,6 +157,7 @@ class _Run:
         self.setup = Setup(run_id=run_id, store=store.root, owner=lease.owner, recipe=options, prints=self.prints)
         self.failures = Failures(self.setup, store)
         self._watch = watch
+        self._announce = announce
         self._stack = stack
 
     @cached_property
@@ -170,7 +172,7 @@ class _Run:
             from rushes import ray_cluster
             from rushes.engine.ray import OnRay
 
-            ray_cluster.join(self.recipe.engine.ray_address, self.stop)
+            ray_cluster.join(self.recipe.engine.ray_address, self.stop, self._announce)
             made = OnRay(self.setup)
         else:
             made = Local(self.setup, self.failures)
