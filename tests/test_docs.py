@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -398,12 +399,25 @@ def store(demo_footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copyfile(demo_footage / name, folder / "footage" / name)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (folder / "recipe.toml").write_text("\n".join(blocks(text, "toml")), encoding="utf-8")
-    (example,) = blocks(text, "python")
+    example = blocks(text, "python")[0]
     done = subprocess.run([sys.executable, "-c", example], cwd=folder, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert re.match(r"finished [1-9]\d* kept\n", done.stdout), done.stdout
     assert all(column in done.stdout for column in ("uri", "start_s", "caption")), done.stdout
     return folder / "store"
+
+
+@pytest.mark.parametrize(("nth", "needs", "word"), [(1, ("pandas", "duckdb"), "inspection_round_00h"), (2, ("datasets",), "Measured")])
+def test_the_readme_reads_exported_clips(store: Path, nth: int, needs: tuple[str, ...], word: str) -> None:
+    for module in needs:
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    made = rushes.export(store, to=store.parent / "clips", captions="jsonl")
+    assert made.failed == 0 and made.made + made.present > 0
+    example = blocks((ROOT / "README.md").read_text(encoding="utf-8"), "python")[nth]
+    done = subprocess.run([sys.executable, "-c", example], cwd=store.parent, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert word in done.stdout
 
 
 def named(text: str, start: str) -> set[str]:

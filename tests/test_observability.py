@@ -54,6 +54,7 @@ COUNTS: dict[str, Any] = {
     "footage_s": 1800.0, "decoded_s": 1800.0, "decoded_now_s": 2400.0, "footage_todo_s": 6000.0, "bytes_read": 240_000_000, "in_flight": 2,
     "busy_s": {"scan": 180.0, "shots": 12.0, "captions": 864.0}, "capacity": {"scan": 2, "shots": 2, "captions": 8},
     "errors": {"ProbeError": 1, "refused": 3},
+    "reasons": {"too_short": 7, "static": 12},
 }  # fmt: skip
 
 
@@ -70,6 +71,7 @@ def test_shares_rates_and_time_left_are_as_worked_out_by_hand() -> None:
         "running, 2.0 min, process 7 on vm", "25 to do", "10.0 videos/min, 2 being decoded", "40.0 min of about 100.0 min",
         "20.0 video-hours/h, 2.0 MB/s; decode ratio 1.00", "24 made (12.0/min), 25 requests, 3 pending", "scan: 75 % of 2 workers",
         "captions: 90 % of 8 requests (14.4 min)  <- the bottleneck", "4 = 3 refused + 1 ProbeError", "left     about 3.0 min",
+        "dropped  static 12, too_short 7",
     ):  # fmt: skip
         assert words in text, text
     assert "left " not in "\n".join(status_lines({**COUNTS, "status": "finished"}))

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from rushes.errors import Failure, RushesError, UsageError
+from rushes.cli_files import export, report
+from rushes.cli_options import Json, ProfileName, RecipeFile, Settings, StoreArg, leave, make_recipe, opened, print_lines, tell_kept
+from rushes.errors import Failure, UsageError
 from rushes.no_pandas import keep_pandas_out
 from rushes.quarantine import quarantined, told
-
-if TYPE_CHECKING:
-    from rushes.recipe import Recipe
-    from rushes.results import Results
 
 
 class Commands(TyperGroup):
@@ -37,7 +35,7 @@ class Commands(TyperGroup):
             sys.stdout.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what is left when it ends
-            _leave(0)
+            leave(0)
         except EOFError as error:  # which click takes for the end of a person's input, and of which it says "Aborted!"
             raise RuntimeError("a file or a pipe ended early") from error
         return found
@@ -49,56 +47,24 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )  # fmt: skip
 
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rushes {version('rushes')}")
+        raise typer.Exit
+
+
+@app.callback()
+def of_all(
+    version: Annotated[bool, typer.Option("--version", help="print the version and exit", is_eager=True, callback=_tell_version)] = False,
+) -> None:
+    """Takes the options that belong to no command."""
+
+
 Footage = Annotated[
     list[str], typer.Argument(help="files, folders, globs, fsspec URLs, or lists (.txt .csv .tsv .json .jsonl .parquet with `uri`)")
 ]
 Out = Annotated[str, typer.Option("--out", help="the store: a folder or fsspec URL, made if absent")]
-StoreArg = Annotated[str, typer.Argument(help="the store", metavar="STORE")]
-RecipeFile = Annotated[str | None, typer.Option("--recipe", help="a recipe file, TOML")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="section.key=value, over the recipe; may be repeated", metavar="KEY=VALUE")
-]
-ProfileName = Annotated[str | None, typer.Option("--profile", help="web or inspection: the defaults to start from")]
-Json = Annotated[bool, typer.Option("--json", help="JSON lines on stdout")]
-
-
-def make_recipe(file: str | None, profile: str | None, settings: Sequence[str] | None) -> Recipe:
-    """The recipe that a command's options name."""
-    from rushes.recipe import Recipe
-
-    if file is not None:
-        return Recipe.load(file, profile=profile or "web", overrides=settings or ())
-    return Recipe.parse({}, profile=profile or "web", overrides=settings or ())
-
-
-def _results(store: str, file: str | None = None, settings: Sequence[str] | None = None, profile: str | None = None) -> Results:
-    """A store under the recipe that a command's options name; settings alone change the newest run's. `[storage]` opens it either way."""
-    from rushes.api import results
-    from rushes.recipe import Recipe
-
-    if file is not None or profile is not None:
-        return results(store, recipe=make_recipe(file, profile, settings))
-    storage = Recipe.parse({}, overrides=[text for text in settings or () if text.startswith("storage.")]).storage
-    newest = results(store, storage=storage)
-    return results(store, recipe=newest.recipe.with_overrides(settings), storage=storage) if settings else newest
-
-
-def _lines(rows: Iterable[dict[str, Any]]) -> None:
-    from rushes.results.lines import json_line
-
-    for row in rows:
-        sys.stdout.write(json_line(row) + "\n")
-
-
-def _leave(code: int) -> NoReturn:
-    """Ends the process at once: Daft's threads may not end by themselves when a run was stopped."""
-    if "ray" in sys.modules and code != RushesError.exit_code:  # saying goodbye to a dead cluster ends the process with exit 1
-        from rushes import ray_cluster
-
-        ray_cluster.leave()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 @app.command()
@@ -115,20 +81,20 @@ def run(
     """Turn footage into captioned clips. Run it again to resume."""
     from rushes import api
     from rushes.log import logged
-    from rushes.progress import Screen, interruptible, say
+    from rushes.progress import Screen, interruptible, reading_options, say
 
     on_ray = ["engine.runner=ray", f"engine.ray_address={ray}"] if ray else []
     wanted = make_recipe(recipe, profile, [*(set_ or ()), *on_ray])
     stop = interruptible()
-    with logged(log), Screen(out) as shown:
+    with logged(log), Screen(out, reading_options(recipe, set_ or (), bool(wanted.storage))) as shown:
         result = api.run(
             footage, out=out, recipe=wanted, profile=profile or "web", limit=limit, retry_failed=retry_failed, interrupted=stop,
             watch=shown.update, wait=wait, wait_server_s=wait_server, announce=say,
         )  # fmt: skip
     shown.summary(result)
     if result.status == "interrupted":
-        _leave(130)
-    _leave(1 if strict and result.failed else 0)
+        leave(130)
+    leave(1 if strict and result.failed else 0)
 
 
 @app.command()
@@ -148,11 +114,11 @@ def demo(out: Out = "demo-store") -> None:
         result = api.run([folder], out=out, recipe=Recipe(), interrupted=stop, watch=shown.update)
     shown.summary(result)
     if result.status == "interrupted":
-        _leave(130)
+        leave(130)
     page = Path(out) / "report.html"
     page.write_text(api.open(out).report(), encoding="utf-8")
     say(f"report: {page.resolve()}")
-    _leave(0)
+    leave(0)
 
 
 @app.command()
@@ -183,7 +149,7 @@ def status(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, se
     """The newest run, live while it goes on: counts and rates by stage."""
     from rushes.progress import status_lines
 
-    row = _results(store, recipe, set_).runs()[-1]
+    row = opened(store, recipe, set_).runs()[-1]
     if as_json:
         typer.echo(json.dumps(row))
     else:
@@ -206,19 +172,22 @@ def clips(
 
     if verdict not in (None, "kept", "dropped", "failed"):
         raise UsageError(f"--verdict {verdict!r}", step="clips", mend="use kept, dropped or failed")
-    tables = chosen_clips(_results(store, recipe, set_, profile), verdict=verdict, where=where, sample=sample, sort=sort)
+    found = opened(store, recipe, set_, profile)
+    tables = chosen_clips(found, verdict=verdict, where=where, sample=sample, sort=sort)
     rows = (row for some in tables for row in rows_of(some, clip_line))
     if as_json:
-        _lines(rows)
+        print_lines(rows)
+        tell_kept(found)
         return
     short = (
         {
             **c, "clip": c["clip_id"][:8], "video": Path(c["uri"]).name, "from": f"{c['start_s']:.2f}", "to": f"{c['end_s']:.2f}",
-            "why": ", ".join(r["rule"] for r in c["reasons"]), "caption": (c["caption"] or "")[:80],
+            "why": ", ".join(r["rule"] for r in c["reasons"]), "caption": c["caption"] or "",
         }
         for c in rows
     )  # fmt: skip
-    table(short, ("clip", "video", "from", "to", "verdict", "why", "caption"))
+    table(short, ("clip", "video", "from", "to", "verdict", "why", "caption"), words="caption", most=80)
+    tell_kept(found)
 
 
 @app.command()
@@ -226,8 +195,8 @@ def captions(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, 
     """The captions of clips that are not dropped, those that were made and those that failed."""
     from rushes.progress import table
 
-    rows = _results(store, recipe, set_).captions()
-    _lines(rows) if as_json else table(rows, ("clip_id", "text", "model", "error_type", "error"))
+    rows = opened(store, recipe, set_).captions()
+    print_lines(rows) if as_json else table(rows, ("clip_id", "text", "model", "error_type", "error"), words="text")
 
 
 @app.command()
@@ -239,7 +208,7 @@ def caption(
     from rushes.trial import as_text, tried
 
     rows = tried(store, try_, make_recipe(recipe, profile, set_) if recipe or profile else None, set_ or ())
-    _lines(rows) if as_json else typer.echo("\n\n".join(map(as_text, rows)))
+    print_lines(rows) if as_json else typer.echo("\n\n".join(map(as_text, rows)))
 
 
 @app.command()
@@ -247,9 +216,9 @@ def videos(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, se
     """The source videos."""
     from rushes.progress import table
 
-    rows = _results(store, recipe, set_).videos()
+    rows = opened(store, recipe, set_).videos()
     if as_json:
-        _lines(rows)
+        print_lines(rows)
     else:
         table(rows, ("uri", "status", "codec", "width", "height", "footage_s", "n_clips", "error"))
 
@@ -259,9 +228,9 @@ def runs(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, set_
     """The runs and what each cost."""
     from rushes.progress import table
 
-    rows = _results(store, recipe, set_).runs()
+    rows = opened(store, recipe, set_).runs()
     if as_json:
-        _lines(rows)
+        print_lines(rows)
     else:
         counts = ("videos_found", "videos_scanned", "videos_failed", "clips_kept", "clips_dropped", "captions_made", "decoded_s")
         table(rows, ("run_id", "status", "wall_s", *counts))
@@ -272,9 +241,9 @@ def errors(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, se
     """What failed, where and why."""
     from rushes.progress import table
 
-    rows = _results(store, recipe, set_).errors()
+    rows = opened(store, recipe, set_).errors()
     if as_json:
-        _lines(rows)
+        print_lines(rows)
     else:
         table(rows, ("stage", "uri", "error_type", "error", "mend"))
 
@@ -287,9 +256,9 @@ def explain(
     """Why a video or clip is kept, dropped or failed: every rule, value and bound."""
     from rushes.progress import table
 
-    rows = _results(store, recipe, set_).explain(what)
+    rows = opened(store, recipe, set_).explain(what)
     if as_json:
-        _lines(rows)
+        print_lines(rows)
         return
     for uri, note in {row["uri"]: row["time"] for row in rows if row["time"]}.items():
         typer.echo(f"{uri}: {note}")
@@ -299,17 +268,8 @@ def explain(
         table(row["rules"], ("rule", "column", "value", "min", "max", "outcome"))
 
 
-@app.command()
-def report(
-    store: StoreArg, out: Annotated[str, typer.Option("--out", help="the page's file")] = "report.html",
-    recipe: RecipeFile = None, set_: Settings = None,
-) -> None:  # fmt: skip
-    """Write the run as one self-contained HTML page."""
-    from rushes.api import Opened
-    from rushes.progress import say
-
-    Path(out).write_text(Opened(_results(store, recipe, set_)).report(), encoding="utf-8")
-    say(f"report: {Path(out).resolve()}")
+app.command()(export)
+app.command()(report)
 
 
 @app.command()
@@ -317,7 +277,7 @@ def views(store: StoreArg, recipe: RecipeFile = None, set_: Settings = None, pro
     """Print DuckDB views: the newest rows of each table, and `curated`, the clips with verdicts under the recipe."""
     from rushes.results.views import all_views
 
-    typer.echo(all_views(_results(store, recipe, set_, profile)))
+    typer.echo(all_views(opened(store, recipe, set_, profile)))
 
 
 @app.command()
@@ -331,9 +291,9 @@ def sql(
     from rushes.progress import table
     from rushes.results.query import query as answer
 
-    rows = answer(_results(store, recipe, set_, profile), query)
+    rows = answer(opened(store, recipe, set_, profile), query)
     if as_json:
-        _lines(rows)
+        print_lines(rows)
     elif (first := next(rows, None)) is not None:
         table(chain([first], rows), tuple(first))
 
@@ -350,10 +310,10 @@ def compact(
     from rushes import api
     from rushes.progress import table
 
-    found = _results(store, recipe, set_)
+    found = opened(store, recipe, set_)
     rows = api.compact(store, drop_other_fingerprints=drop_other_fingerprints, recipe=found.recipe, storage=found.store.options)
     if as_json:
-        _lines(rows)
+        print_lines(rows)
     else:
         table(rows, ("table", "parts_before", "parts_after", "bytes_before", "bytes_after", "rows_dropped"))
 
@@ -399,7 +359,7 @@ def main() -> None:
     failure = quarantined(app)
     if isinstance(failure, Failure):
         sys.stderr.write(f"rushes: {told(failure)}\n")
-        _leave(failure.error().exit_code)
+        leave(failure.error().exit_code)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, TimeoutError
 from contextlib import contextmanager
 from functools import cache
@@ -22,6 +22,8 @@ from rushes.media.guard import Stopped
 
 JOIN_S = 25.0
 """How long joining may take. Ray itself tries for ten minutes."""
+TELL_EVERY_S = 5.0
+"""How often joining says that it goes on."""
 CONNECT_S = 5.0
 """How long an address may take to accept a connection."""
 HEAD_S = 30.0
@@ -41,16 +43,20 @@ then not disconnect, since Ray's client ends a process with exit code 1 when a t
 the same for the cluster."""
 _JOINING = ThreadPoolExecutor(1, thread_name_prefix="ray")
 """A thread that lives as long as this process: the kernel ends the processes of a local cluster with the thread that started them."""
-QUIET = {"DAFT_ANALYTICS_ENABLED": "0", "DO_NOT_TRACK": "true", "DAFT_PROGRESS_BAR": "0", "RAY_USAGE_STATS_ENABLED": "0"}
-"""Environment in which neither Daft nor Ray reports to its makers or prints progress."""
+QUIET = {
+    "DAFT_ANALYTICS_ENABLED": "0", "DO_NOT_TRACK": "true", "DAFT_PROGRESS_BAR": "0", "DAFT_SHOW_QUERY_ID": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}  # fmt: skip
+"""Environment in which neither Daft nor Ray reports to its makers, prints progress, or tells of each query."""
 
 
-def join(address: str, interrupted: threading.Event | None = None) -> None:
+def join(address: str, interrupted: threading.Event | None = None, announce: Callable[[str], None] | None = None) -> None:
     """Connects this process to a cluster. A process that is connected stays with its cluster.
 
     Args:
         address: "local" starts a cluster of this machine alone; "auto" finds the one that this process is on; or host:port of a head node.
         interrupted: set it to give up.
+        announce: called with a line for people every `TELL_EVERY_S` while it goes on.
 
     Raises:
         MissingExtra: Ray is not installed.
@@ -74,7 +80,7 @@ def join(address: str, interrupted: threading.Event | None = None) -> None:
         if address == "local":
             options |= {"num_cpus": cores(), "include_dashboard": False}
         try:
-            _init(interrupted or threading.Event(), address=address, namespace=NAMESPACE, **options)
+            _init(interrupted or threading.Event(), announce or (lambda _line: None), address=address, namespace=NAMESPACE, **options)
         except (ConnectionError, ValueError, TimeoutError, RuntimeError, ray.exceptions.RayError) as error:
             raise _no_cluster(address, " ".join(str(error).split())[:200]) from error
     _watch()
@@ -99,7 +105,7 @@ def _reach(address: str) -> None:
         raise _no_cluster(address, f"it takes no connection ({error})") from error
 
 
-def _init(interrupted: threading.Event, **options: Any) -> None:
+def _init(interrupted: threading.Event, announce: Callable[[str], None], **options: Any) -> None:
     """Calls `ray.init` and leaves the handlers of signals as they are.
 
     In the main thread it would make SIGTERM end this process at once with exit code 15. In another one it leaves Python's handlers alone,
@@ -111,16 +117,21 @@ def _init(interrupted: threading.Event, **options: Any) -> None:
     """
     import ray
 
-    deadline = time.monotonic() + JOIN_S
+    began = told = time.monotonic()
     with _native_stderr_hidden():
         joined: Future[Any] = _JOINING.submit(ray.init, **options)
         while not joined.done():
             if interrupted.wait(0.05):
                 _STAY_CONNECTED.set()
                 raise Stopped
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > began + JOIN_S:
                 _STAY_CONNECTED.set()
                 raise TimeoutError(f"it does not answer as Ray does within {JOIN_S:g} s")
+            if now - told >= TELL_EVERY_S:
+                told = now
+                doing = "starting Ray" if options["address"] == "local" else f"joining the Ray cluster {options['address']}"
+                announce(f"{doing} ... {now - began:.0f} s")
     joined.result()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)

@@ -21,6 +21,7 @@ class Tally:
         scans_submitted: videos and segments that the cluster may be decoding, where `under_way` is not known.
         errors: type of error -> failed videos and captions.
         passed_over: suffix -> files of folders and patterns that were not taken because of it.
+        reasons: rule -> dropped clips that it drops, whatever other rules say of them.
         capacity: stage -> how many jobs of it can be at work at once, so that busy_s / (wall_s x capacity) is its busy share.
     """
 
@@ -31,6 +32,7 @@ class Tally:
         self.under_way: dict[str, float] = {}
         self.scans_submitted = 0
         self.errors: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
         self.capacity: dict[str, int] = {}
         self.passed_over: dict[str, int] = {}
         self.videos_todo = 0
@@ -43,12 +45,13 @@ class Tally:
         with self._lock:
             self.counts.update(counts)
 
-    def enter(self, counts: Mapping[str, float], busy: Mapping[str, float], errors: Mapping[str, int]) -> None:
-        """Adds what came of a job: counts, busy seconds by stage, failures by type of error."""
+    def enter(self, counts: Mapping[str, float], busy: Mapping[str, float], errors: Mapping[str, int], reasons: Mapping[str, int]) -> None:
+        """Adds what came of a job: counts, busy seconds by stage, failures by type of error, dropped clips by rule."""
         with self._lock:
             self.counts.update(counts)
             self.busy_s.update(busy)
             self.errors.update(errors)
+            self.reasons.update(reasons)
 
     @property
     def in_flight(self) -> int:
@@ -79,6 +82,7 @@ class Tally:
             found |= {name: int(n) for name, n in self.counts.items() if name not in found}
             found["busy_s"] = {stage: round(float(s), 3) for stage, s in self.busy_s.items()}
             found["errors"] = dict(self.errors)
+            found["reasons"] = dict(self.reasons.most_common())
         found |= {"videos_todo": self.videos_todo, "footage_todo_s": round(self.footage_todo_s, 3), "capacity": dict(self.capacity)}
         found["passed_over"] = dict(self.passed_over)
         found |= {"in_flight": self.in_flight, "decoded_now_s": round(self.decoded_now_s, 3), "wall_s": round(self.wall_s, 3)}

@@ -246,6 +246,7 @@ class Outcome:
     Attributes:
         counts: what the attempt adds to the run's counts, see `counts.tally.Tally`.
         busy: stage -> seconds that it was busy.
+        reasons: rule -> clips of the video that it drops.
         failure: why it failed; None where it did not.
         again: the job is to be submitted again in this run: a process died during this attempt, and it was not the last one.
         kept: columns of the video's clips that the rules keep, for the stages of clips; empty where no such stage is wanted.
@@ -260,6 +261,7 @@ class Outcome:
 
     counts: dict[str, float] = field(default_factory=dict)
     busy: dict[str, float] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
     failure: Failure | None = None
     again: bool = False
     kept: tuple[Row, ...] = ()

@@ -297,7 +297,7 @@ class Loop:
                 return
             whole.failed = True
         errors = {outcome.failure.error_type: 1} if outcome.failure else {}
-        self._tally.enter(outcome.counts, outcome.busy, errors)
+        self._tally.enter(outcome.counts, outcome.busy, errors, outcome.reasons)
 
     def _follow(self, tried: _Try, outcome: Outcome) -> None:
         """Counts an outcome, and submits what is to be done next."""
@@ -305,8 +305,7 @@ class Loop:
         if isinstance(job, Caption):
             self._look_at_server(outcome)
         if outcome.pending:
-            replay(outcome.events)
-            self._tally.enter(outcome.counts, outcome.busy, {})
+            self._tally.enter(outcome.counts, outcome.busy, {}, {})
             self.pending += 1
             self._tally.add(captions_pending=1)
         elif isinstance(job, Segment) and whole is not None:

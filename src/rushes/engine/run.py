@@ -25,6 +25,7 @@ from rushes.engine.plan.identify import Identifier, Keeper
 from rushes.engine.plan.plan import Plan, make_plan
 from rushes.engine.run_row import RunRow
 from rushes.engine.stages import check_resources
+from rushes.engine.told import announce_change, notes
 from rushes.engine.work.segments import forget
 from rushes.engine.worker import Failures
 from rushes.errors import FootageError, RecipeError, RushesError, ServerError
@@ -48,12 +49,13 @@ ROUND_EVERY_S = 5.0
 class RunResult:
     """The result of a run.
 
-    `status` is "finished" or "interrupted"; a run that could not go on raises instead.
+    `status` is "finished" or "interrupted"; a run that could not go on raises instead. `notes` are lines for people, besides the counts.
     """
 
     run_id: str
     status: str
     counts: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -88,8 +90,8 @@ def run(
         watch: called a few times a second with the run's counts.
         wait: wait while another run holds the store; else refuse.
         wait_server_s: wait so long for a caption server that is still loading, before anything is decoded.
-        announce: called with a line for people: the run waits, reads new files for long, is not sure of the caption server, or a list may
-            mean otherwise than it was read.
+        announce: called with a line for people: the run waits, reads new files for long, has another recipe than the last one, is not sure
+            of the caption server, or a list may mean otherwise than it was read.
 
     Raises:
         UsageError: wrong recipe, no video, `out` is no store; nothing was written.
@@ -109,6 +111,7 @@ def run(
         try:
             request = Request(tuple(args), recipe, limit, retry_failed, one.identifier())
             plan = request.plan(store if store.marked() else None)
+            announce_change(store, recipe, one.announce)
             one.make_ready(plan, wait_server_s)
             Store.create(out, recipe.storage)
             stack.enter_context(lease.held(wait=wait, interrupted=stop))
@@ -180,7 +183,7 @@ class _Run:
             from rushes import ray_cluster
             from rushes.engine.ray import OnRay
 
-            ray_cluster.join(self.recipe.engine.ray_address, self.stop)
+            ray_cluster.join(self.recipe.engine.ray_address, self.stop, self.announce)
             made = OnRay(self.setup)
         else:
             made = Local(self.setup, self.failures)
@@ -251,7 +254,7 @@ class _Run:
         note("run ended", run_id=self.run_id, stage="run", status=status, **counts)
         if fatal is not None and not self.stop.is_set():
             raise fatal
-        return RunResult(self.run_id, status, counts)
+        return RunResult(self.run_id, status, counts, notes(self.store, self.recipe, self.tally))
 
     def _begin_counts(self, plan: Plan) -> None:
         tally = self.tally
@@ -264,6 +267,7 @@ class _Run:
             videos_found=len(plan.sources), videos_reused=reused, videos_failed=failed, videos_duplicate=duplicate,
             clips_kept=plan.kept, clips_dropped=plan.dropped, clips_failed=plan.failed_clips, files_failed=plan.failed_files,
         )  # fmt: skip
+        tally.enter({}, {}, {}, plan.reasons)
 
     def _write_identities(self, plan: Plan) -> None:
         """Rows of `videos` for what is known before any decoding, where they say something new: failed, duplicate, known content."""

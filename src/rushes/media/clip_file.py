@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -76,6 +76,7 @@ class Place:
         time_base: of the source, seconds a tick.
         sound: how the clips get their sound: "copy", "encode" or "none" (`clip_sound.sound_of`).
         tick: called often while work goes on, so that a guard sees progress.
+        names: clip_id -> name of the clip's file in the folder, without suffix; default: <first two characters of the id>/<id>.
     """
 
     folder: str
@@ -87,14 +88,15 @@ class Place:
     time_base: Fraction
     sound: Literal["copy", "encode", "none"]
     tick: Callable[[], None]
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def uri(self, clip_id: str) -> str:
         """Address of a clip's file."""
-        return f"{self.folder.rstrip('/')}/{clip_id[:2]}/{clip_id}.{self.suffix}"
+        return f"{self.folder.rstrip('/')}/{self.names.get(clip_id) or f'{clip_id[:2]}/{clip_id}'}.{self.suffix}"
 
-    def comment(self, start_pts: int, end_pts: int) -> str:
-        """The text stored in the file's metadata: how the file was made and from which span. A later run recognises the file by it."""
-        return json.dumps({"rushes": self.mode, "crf": self.crf, "span": [start_pts, end_pts]})
+    def comment(self, clip_id: str, start_pts: int, end_pts: int) -> str:
+        """The text stored in the file's metadata: how the file was made, and of which clip. A later run recognises the file by it."""
+        return json.dumps({"rushes": self.mode, "crf": self.crf, "clip": clip_id, "span": [start_pts, end_pts]})
 
     def located(self, error: CutError) -> CutError:
         """The error of one clip with what it lacks: the video's uri, the step, and how to mend it."""
@@ -119,15 +121,18 @@ class Place:
         try:
             with av.open(source, "r") as container:
                 tags = {name.lower(): value for name, value in container.metadata.items()}
-                if tags.get("comment") != self.comment(start_pts, end_pts):
+                if tags.get("comment") != self.comment(clip_id, start_pts, end_pts):
                     return None
                 stream = container.streams.video[0]
-                size, n_packets = (0, 0), 0
+                size, n_packets, damaged = (0, 0), 0, False
                 for packet in container.demux(stream):
                     n_packets += packet.size > 0
+                    damaged |= packet.is_corrupt
                     if not size[0]:
                         size = next((shown_size(stream, frame) for frame in packet.decode()), size)
                 raise_read_failure(source)
+                if damaged or stream.frames not in (0, n_packets):  # its end is missing; mkv does not say how many frames it has
+                    return None
         except av.error.FFmpegError:
             return None
         except VideoError as error:
@@ -174,7 +179,7 @@ class ClipFile:
             self._stack.close()
             raise self._translated(error) from error
         self._ended = False
-        self._out.metadata["comment"] = place.comment(*span)
+        self._out.metadata["comment"] = place.comment(clip_id, *span)
 
     def copied(self, stream: Any) -> Any:
         """Adds a stream whose packets are copied from `stream`, with the same time base, rotation and pixel shape."""

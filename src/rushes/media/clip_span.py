@@ -28,6 +28,7 @@ class CutResult:
         bytes: size of the file.
         note: what a person should know of the file: its sound was encoded anew, or left out.
         width, height: of the file's picture as a player shows it, pixels.
+        reused: the file was there already, complete and made in this way; nothing was written.
         error: why there is no file, with the video's uri and how to mend it; the clip stays a reference.
     """
 
@@ -41,3 +42,4 @@ class CutResult:
     height: int | None = None
     error: CutError | None = None
     note: str | None = None
+    reused: bool = False

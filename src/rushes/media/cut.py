@@ -2,8 +2,8 @@
 
 Mode "copy" writes the packets as they are. A clip begins at the first key frame inside its span from which a decoder can start, and ends at
 the last packet inside the span such that no packet before it is shown outside the span or after a packet that is left out. No frame from
-outside the span is in the file, not even for a reader that ignores edit lists. Mode "encode" writes exactly the frames of the span, as
-H.264.
+outside the span is in the file, not even for a reader that ignores edit lists. Mode "encode" writes exactly the frames of the span, upright
+and with square pixels, as H.264.
 
 A file is named by its clip. It is written under a hidden name, read back and compared, and only then renamed. Its audio is the first audio
 track of the source: the packets that lie wholly inside the clip are copied, so up to one audio packet, about 20 ms, is missing at each end.
@@ -12,7 +12,7 @@ Sound that no container takes as it is, is encoded anew as AAC or, where libav c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -45,6 +45,7 @@ def cut_clips(
     crf: int = 18,
     options: Options | None = None,
     tick: Callable[[], None] = lambda: None,
+    names: Mapping[str, str] | None = None,
 ) -> Iterator[CutResult]:
     """Writes the clips of one video to `folder`/<first two characters of the id>/<id>.mp4 (.mov, .mkv where mp4 cannot hold the streams).
 
@@ -61,6 +62,7 @@ def cut_clips(
         crf: quality of encoded clips, 0 to 51, x264's constant rate factor.
         options: storage options of `folder`.
         tick: called often while it works, so that a guard sees progress.
+        names: clip_id -> another name of the clip's file in `folder`, without suffix.
 
     Raises:
         ProbeError: the source cannot be opened.
@@ -75,7 +77,8 @@ def cut_clips(
         raise CutError("two clips have one id", uri=uri, step="clips", mend="give each span once")
     codec = facts.codec if mode == "copy" else "h264"
     sound = sound_of(source, uri, facts, codec)
-    place = Place(folder, sound.suffix, mode, crf if mode == "encode" else None, options or {}, uri, facts.time_base, sound.how, tick)
+    quality = crf if mode == "encode" else None
+    place = Place(folder, sound.suffix, mode, quality, options or {}, uri, facts.time_base, sound.how, tick, names or {})
     if not isinstance(source, str):
         source.seek(0)
     for result in (copy_clips if mode == "copy" else encode_clips)(source, facts, ordered, place, pieces):

@@ -215,7 +215,9 @@ class _Copy:
                 held = known.n_packets if known else "no"
                 what = f"the file of an earlier run holds {held} packets where {self._n_packets} were meant"
                 raise CutError(what, mend=f"delete {public_uri(self.place.uri(clip_id))}, then run again with --retry-failed")
-            return CutResult(clip_id, public_uri(self.place.uri(clip_id)), start, end, len(self.kept), known.bytes, *known.size)
+            return CutResult(
+                clip_id, public_uri(self.place.uri(clip_id)), start, end, len(self.kept), known.bytes, *known.size, reused=True
+            )
         if self.audio is not None:
             self.audio.write_until(end * base)
         made = self.file.close(sorted(self.kept), self._n_packets, base)

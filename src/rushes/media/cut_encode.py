@@ -98,8 +98,6 @@ class _Encode:
             frame = upright(frame, self._facts)
             if self._file is None:
                 self._open(frame)
-            if (frame.width, frame.height) != (self._video.width, self._video.height):
-                frame = frame.reformat(self._video.width, self._video.height, threads=1)
             self._pts.append(pts - self.clip.span.start_pts)
             frame.pts, frame.time_base = self._pts[-1], self._facts.time_base
             frame.pict_type = 0  # else x264 would use the source's choice of I, P and B
@@ -180,9 +178,9 @@ class _Encode:
         self._file = self.audio = None
 
 
-def _result(clip: ClipSpan, place: Place, n_frames: int, held: Held) -> CutResult:
+def _result(clip: ClipSpan, place: Place, n_frames: int, held: Held, *, reused: bool = False) -> CutResult:
     uri, span = public_uri(place.uri(clip.clip_id)), clip.span
-    return CutResult(clip.clip_id, uri, span.start_pts, span.end_pts, n_frames, held.bytes, *held.size)
+    return CutResult(clip.clip_id, uri, span.start_pts, span.end_pts, n_frames, held.bytes, *held.size, reused=reused)
 
 
 def encode_clips(
@@ -195,7 +193,7 @@ def encode_clips(
         if known is None:
             coming.append(clip)
         else:
-            yield _result(clip, place, known.n_packets, known)
+            yield _result(clip, place, known.n_packets, known, reused=True)
     if not coming:
         return
     decoder = _Source(source, facts, place, pieces)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from rushes.errors import Failure
+from rushes.errors import Failure, ProbeError
 from rushes.media import storage
 from rushes.media.address import public_uri
 from rushes.media.cut import ClipSpan, cut_clips
@@ -121,19 +121,26 @@ def cut_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Clip files of one video. Its source is opened once to read the container's facts, and once to cut all clips.
 
     Args:
-        job: `uri`, `recipe`, `folder`, and `spans`: (clip_id, start_pts, end_pts) of each clip.
+        job: `uri`, `recipe`, `folder`, and `spans`: (clip_id, start_pts, end_pts) of each clip. `video_id`, if given: the content that the
+            spans are of. `names`, if given: clip_id -> name of its file.
         progress: called often.
+
+    Raises:
+        ProbeError: the source cannot be read, or its content is another one.
     """
     recipe = Recipe.model_validate(job["recipe"])
     assert recipe.clips.mode != "reference"
-    shown, size, _, same = identified(job["uri"], recipe)
+    shown, size, name, same = identified(job["uri"], recipe)
+    if job.get("video_id") not in (None, name):
+        what = "its content is not that of the video that was scanned under this name"
+        raise ProbeError(what, uri=shown, step="clips", mend="put the file back, or run again so that the new one is scanned")
     with opened(job["uri"], recipe) as source, Decoder(source, uri=shown, size_bytes=size, mode="exact") as decoder:
         facts = decoder.facts  # those of the container: no frame is decoded for them
-    spans = [ClipSpan(name, Span(start, end)) for name, start, end in job["spans"]]
+    spans = [ClipSpan(clip, Span(start, end)) for clip, start, end in job["spans"]]
     with opened(job["uri"], recipe) as source:
         made = cut_clips(
             source, facts, spans, job["folder"], mode=recipe.clips.mode, uri=shown, crf=recipe.clips.crf, options=recipe.storage,
-            tick=lambda: progress(0.0),
+            tick=lambda: progress(0.0), names=job.get("names"),
         )  # fmt: skip
         results = [{**asdict(result), "error": result.error and as_json(Failure.of(result.error))} for result in made]
     same.check()

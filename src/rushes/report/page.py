@@ -16,10 +16,15 @@ from rushes.report.sheets import Frames, sheets
 from rushes.report.strips import CELLS, strips
 
 
-def render(data: ReportData) -> str:
+def render(data: ReportData, *, films: str | None = None) -> str:
     """The report as HTML text, below about 8 MB however many clips there are.
 
     It loads nothing from anywhere; its one script is named by hash in the page's content security policy, so that no other runs.
+
+    Args:
+        data: what it shows.
+        films: beginning of the addresses, on the page's own server, at which clips can be played (`serve_report.py`); None: the page stands
+            alone, and shows pictures only.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -32,12 +37,14 @@ def render(data: ReportData) -> str:
     )
     style, script = (_asset(env, name) for name in ("page.css", "page.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return env.get_template("page.html").render(_context(data), style=Markup(style), script=Markup(script), script_hash=digest)
+    return env.get_template("page.html").render(
+        _context(data, films), films=films, style=Markup(style), script=Markup(script), script_hash=digest
+    )
 
 
-def _context(data: ReportData) -> dict[str, Any]:
+def _context(data: ReportData, films: str | None) -> dict[str, Any]:
     rules, frames = count_rules(data), Frames(data)
-    made = sheets(data, rules, frames)
+    made = sheets(data, rules, frames, films)
     drawn = charts(data)
     return {
         "data": data,

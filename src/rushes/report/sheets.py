@@ -21,7 +21,11 @@ IMAGE_BUDGET = 5_500_000
 
 @dataclass(frozen=True)
 class Card:
-    """One clip as it is shown. `image` is a data URI or None; `facts` are all its columns as (name, text, broken)."""
+    """One clip as it is shown.
+
+    `image` is a data URI or None; `facts` are all its columns as (name, text, fails its rule). `film` is where the page can play the clip,
+    and `made` where it gets it as H.264; both are None in a page that stands alone.
+    """
 
     clip: Row
     name: str
@@ -29,6 +33,8 @@ class Card:
     image: str | None
     why: Sequence[tuple[str, str]]
     facts: Sequence[tuple[str, str, bool]]
+    film: str | None = None
+    made: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,11 +93,15 @@ def shrink(jpeg: bytes) -> bytes | None:
 
 @dataclass
 class Cards:
-    """Makes cards: `columns` are the facts shown of each, `errors` the caption errors by clip_id as (type, message)."""
+    """Makes cards: `columns` are the facts shown of each, `errors` the caption errors by clip_id as (type, message).
+
+    `films` is the beginning of the addresses at which clips can be played; None where the page stands alone.
+    """
 
     columns: Sequence[str]
     errors: Mapping[str, tuple[str, str]]
     frames: Frames
+    films: str | None = None
 
     def of(self, clips: Sequence[Row]) -> list[Card]:
         """The clips as cards, in their order."""
@@ -111,16 +121,23 @@ class Cards:
             self.frames.of(clip),
             why,
             [(name, "not measured" if value is None else numbers.short(value), name in bad) for name, value in values],
+            *self._addresses(clip),
         )
 
+    def _addresses(self, clip: Row) -> tuple[str | None, str | None]:
+        if self.films is None:
+            return None, None
+        part = "" if clip.get("clip_uri") else f"#t={clip['start_s']:.3f},{clip['end_s']:.3f}"  # of the source, a browser plays this much
+        return f"{self.films}clip/{clip['clip_id']}{part}", f"{self.films}made/{clip['clip_id']}"
 
-def sheets(data: ReportData, rules: Sequence[RuleCount], frames: Frames) -> list[Sheet]:
+
+def sheets(data: ReportData, rules: Sequence[RuleCount], frames: Frames, films: str | None = None) -> list[Sheet]:
     """Kept clips evenly spread over the footage; each rule's from nearest its bound to farthest; failed ones."""
     kept, failed = (sorted(data.sheets.get(verdict, ()), key=_place) for verdict in ("kept", "failed"))
     totals = data.totals.clips
     columns = list(dict.fromkeys([*(rule.column or name for name, rule in data.rules.items()), *data.columns]))
     errors = {str(c["clip_id"]): (str(c["error_type"]), str(c.get("error") or "")) for c in data.captions if c.get("error_type")}
-    cards = Cards(columns, errors, frames)
+    cards = Cards(columns, errors, frames, films)
     made = [Sheet("kept", "Kept", totals.get("kept", 0), cards.of(spread(kept, KEPT)))]
     for index, rule in enumerate(rules):
         if rule.broke:

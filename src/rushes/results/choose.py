@@ -40,13 +40,21 @@ def chosen_clips(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    tables = clips_where(results, where) if where else results.clip_tables(names=LINE_COLUMNS)
+    tables = clips_where(results, where) if where is not None else results.clip_tables(names=LINE_COLUMNS)
     if verdict is not None:
         tables = (clips.filter(pc.equal(clips["verdict"], pa.scalar(verdict))) for clips in tables)
     if sample is not None:
         best = sampled(tables, sample)
         return iter(() if best is None else (best,))
     return _sorted(results, tables) if sort else tables
+
+
+def count_kept(results: Results) -> int:
+    """How many clips of a store are kept under its recipe; only the columns that rules look at are read."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return sum(clips.filter(pc.equal(clips["verdict"], pa.scalar("kept"))).num_rows for clips in results.clip_tables(names=()))
 
 
 def _sorted(results: Results, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:

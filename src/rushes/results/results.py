@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 LEAST_DIGITS = 8
 """A clip is named by so many digits of its clip_id at least."""
+NAMED = 3
+"""Uris of one name that an error lists."""
 DIGITS = frozenset("0123456789abcdef")
 
 
@@ -55,6 +57,14 @@ class Results:
         self.prints = self._as_made(recipe)
         self._demand_rows()
         self.reader = Reader(store, self.prints)
+
+    def of_newest_run(self) -> Results | None:
+        """The store under its newest run's recipe; None where this recipe gives the same verdicts, or no run has written here."""
+        if not self._run_rows:
+            return None
+        newest = Results(self.store)
+        alike = newest.checks == self.checks and all(newest.prints.get(s) == self.prints.get(s) for s in ("measures", "captions"))
+        return None if alike else newest
 
     @cached_property
     def _run_rows(self) -> list[Row]:
@@ -147,10 +157,10 @@ class Results:
         """Why a clip, or each clip of a video, is kept, dropped or failed: every rule with value and bounds.
 
         Args:
-            what: a clip_id (or its first 8 digits or more), or a uri.
+            what: a clip_id (or its first 8 digits or more), a uri, or the last part of one that no other video has.
 
         Raises:
-            StoreError: nothing by that name.
+            StoreError: nothing by that name, or several videos.
         """
         names = {what, os.path.abspath(what)}
         found = self.reader.find_clips(what) if len(what) >= LEAST_DIGITS and set(what) <= DIGITS else []
@@ -158,6 +168,8 @@ class Results:
         chosen = {clip for clip, _ in found} or None
         out = self._explained(videos, chosen) if videos else []
         out = out or self._explained_videos(names)
+        if not out and (uri := self._uri_that_ends_in(what)) is not None:
+            return self.explain(uri)
         if not out:
             raise StoreError(
                 f"{self.store.root} knows no clip or video {what!r}",
@@ -165,6 +177,23 @@ class Results:
                 mend="`rushes videos` and `rushes clips` list what there is",
             )
         return out
+
+    def _uri_that_ends_in(self, name: str) -> str | None:
+        """The uri whose last part is `name`; None where there is none.
+
+        Raises:
+            StoreError: there are several.
+        """
+        import pyarrow.compute as pc
+
+        uris: Any = self.reader.current["uri"]
+        found = sorted(uris.filter(pc.ends_with(uris, "/" + name)).to_pylist()) if name and "/" not in name else []
+        if len(found) > 1:
+            more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+            raise StoreError(
+                f"{len(found)} videos are called {name}: {', '.join(found[:NAMED])}{more}", step="explain", mend="give a whole uri"
+            )
+        return found[0] if found else None
 
     def _explained(self, videos: Sequence[str], chosen: set[str] | None) -> list[Row]:
         out: list[Row] = []

@@ -16,6 +16,7 @@ CRASHED_AFTER_S = EXPIRY_S
 """A running run whose heartbeat is older than this has crashed; one whose process is gone has at once."""
 LATER: Row = {
     "errors": {},
+    "reasons": {},
     "capacity": {},
     "passed_over": {},
     "in_flight": 0,

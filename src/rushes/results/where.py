@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 def clips_where(results: Results, expression: str) -> Iterator[pa.Table]:
     """The clips for which a SQL expression holds, as `Results.clip_tables` gives them.
 
-    It may name the columns of `rushes.open(store).clips()` and the manifest's. Where it names videos, by `uri`, `video_id` or `clip_id`,
-    only those are read.
+    It may name the columns of `rushes.open(store).clips()` and the manifest's; `reasons` is a list of names of rules in it. Where it names
+    videos, by `uri`, `video_id` or `clip_id`, only those are read.
 
     Raises:
         UsageError: the expression cannot be read, or names a column that is not there.
@@ -36,18 +37,24 @@ def clips_where(results: Results, expression: str) -> Iterator[pa.Table]:
 
     used = _UsedOn(expression)
     with used:
-        predicate = daft.sql_expr(expression)
-    looked_at = Pushdowns(filters=predicate).filter_required_column_names()
+        predicate = daft.sql_expr(f"({expression}\n)")  # without the brackets Daft reads no further than the first expression
+        looked_at = Pushdowns(filters=predicate).filter_required_column_names()
+        named = named_videos(results.reader, predicate)
     unknown = looked_at - set(CLIPS_SEEN)
     own = {name: kind for name, kind in results.manifest_names().items() if name in unknown} if unknown else {}
     with used:
         none = judged(results.reader.clips_of([]), results.checks)
-        daft.from_arrow(_with_manifest(none, own)).where(predicate).to_arrow()
-    for clips in results.clip_tables(named_videos(results.reader, predicate), names=LINE_COLUMNS | looked_at):
-        rows = _with_manifest(clips, own).append_column("row_", pa.array(range(clips.num_rows), pa.int64()))
+        daft.from_arrow(_as_asked(none, own)).where(predicate).to_arrow()
+    for clips in results.clip_tables(named, names=LINE_COLUMNS | looked_at):
+        rows = _as_asked(clips, own).append_column("row_", pa.array(range(clips.num_rows), pa.int64()))
         with used:
             chosen = daft.from_arrow(rows).where(predicate).select("row_").to_arrow()
         yield clips.take(chosen["row_"].combine_chunks().sort())
+
+
+UNEXPORTED = ("InvalidSQLException", "PanicException")
+"""Errors that Daft raises and does not export; a panic is what it meets where it has not implemented something."""
+NOISE = re.compile(r"Unable to create logical plan node\.|Due to|Caused by the following errors:|\b\d: (?=DaftError)|DaftError::\w+ ?")
 
 
 class _UsedOn:
@@ -60,18 +67,22 @@ class _UsedOn:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(error, ValueError) or (
-            error is not None and type(error).__name__ == "InvalidSQLException"
-        ):  # Daft does not export it
-            words = " ".join(str(error).split())[:300]
+        if isinstance(error, ValueError) or type(error).__name__ in UNEXPORTED:
+            words = re.sub(NOISE, "", " ".join(str(error).split()))[:300]
             mend = "use SQL over the columns of `rushes clips --json`"
             raise UsageError(f"--where {self._expression!r} cannot be used: {words}", step="clips", mend=mend) from error
 
 
-def _with_manifest(clips: pa.Table, names: Mapping[str, str]) -> pa.Table:
-    """Clips with the manifest's columns that are asked for, of one type in all ranges."""
+def _as_asked(clips: pa.Table, names: Mapping[str, str]) -> pa.Table:
+    """Clips as an expression sees them: `reasons` as a list of the names of rules, and the manifest's columns that are asked for, of one
+    type in all ranges.
+    """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
+    reasons: Any = clips["reasons"].combine_chunks()
+    rules: Any = pa.ListArray.from_arrays(reasons.offsets, pc.struct_field(reasons.values, "rule"))
+    clips = clips.set_column(clips.column_names.index("reasons"), "reasons", rules)
     if not names:
         return clips
     rows = [json.loads(extra) if extra else {} for extra in clips["extra"].to_pylist()]

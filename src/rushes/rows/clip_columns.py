@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -81,10 +82,11 @@ def aspect_of(width: Any, height: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The clips of one video that pass the rules, as columns, and how many do not."""
+    """The clips of one video that pass the rules, as columns, how many do not, and rule -> how many it drops."""
 
     kept: tuple[dict[str, Any], ...]
     n_dropped: int
+    reasons: dict[str, int]
 
 
 def clip_reasons(recipe: Recipe, clips: Sequence[Row], measures: Sequence[Row], video: Row) -> list[list[dict[str, Any]]]:
@@ -104,9 +106,10 @@ def clip_reasons(recipe: Recipe, clips: Sequence[Row], measures: Sequence[Row], 
 
 def wanted_clips(recipe: Recipe, clips: Sequence[Row], measures: Sequence[Row], video: Row) -> Wanted:
     """Judges a video's clips. The two sequences are in the same order."""
-    judged = zip(clips, measures, clip_reasons(recipe, clips, measures, video), strict=True)
+    why = clip_reasons(recipe, clips, measures, video)
+    judged = zip(clips, measures, why, strict=True)
     kept = tuple(clip_columns(clip, measured, video) for clip, measured, broken in judged if not broken)
-    return Wanted(kept, len(clips) - len(kept))
+    return Wanted(kept, len(clips) - len(kept), dict(Counter(reason["rule"] for broken in why for reason in broken)))
 
 
 def even_pts(pts: Sequence[int], start_pts: int, end_pts: int, n: int) -> list[int]:

@@ -59,6 +59,12 @@ def dropped(checks: Sequence[Check], column: Column, n: int) -> Bools:
     return found
 
 
+def counts(checks: Sequence[Check], column: Column) -> dict[str, int]:
+    """Rule -> clips that break it; rules that none breaks are absent."""
+    found = {check.rule: int(np.count_nonzero(np.logical_or(*broken(check, column)))) for check in checks}
+    return {rule: n for rule, n in found.items() if n}
+
+
 def reasons(checks: Sequence[Check], column: Column, n: int) -> pa.ListArray[Any]:
     """The broken checks of each of `n` clips, in the order of the checks."""
     import pyarrow as pa

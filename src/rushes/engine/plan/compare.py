@@ -12,7 +12,7 @@ from rushes.engine.plan.known import Batch
 from rushes.recipe import Recipe
 from rushes.records import Row
 from rushes.rows.clip_columns import clip_columns, rule_column
-from rushes.verdict.arrow import dropped
+from rushes.verdict.arrow import counts, dropped
 from rushes.verdict.checks import checks_of
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Lacking:
 
     Attributes:
         kept, dropped: clips by the rules; `kept` counts those whose caption failed for good, too.
+        reasons: rule -> clips that it drops.
         failed: kept clips whose caption failed for good and that have none.
         failed_files: kept clips whose file failed for good and that have none.
         present: stage -> kept clips that have its row, or never will.
@@ -34,6 +35,7 @@ class Lacking:
 
     kept: int = 0
     dropped: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
     failed: int = 0
     failed_files: int = 0
     present: Counter[str] = field(default_factory=Counter)
@@ -59,7 +61,9 @@ def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Colle
     videos = list(uris)
     clips, measures = batch.clips(videos)
     at = pc.index_in(clips["video_id"], value_set=batch.done["video_id"])
-    gone = dropped(checks_of(recipe.rules), rule_column(clips, measures, batch.done, at), clips.num_rows)
+    checks, column = checks_of(recipe.rules), rule_column(clips, measures, batch.done, at)
+    gone = dropped(checks, column, clips.num_rows)
+    out.reasons.update(counts(checks, column))
     keep = pa.array(~gone)
     clips, measures = clips.filter(keep), measures.filter(keep)
     out.kept, out.dropped = clips.num_rows, len(gone) - clips.num_rows

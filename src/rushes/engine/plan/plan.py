@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -82,6 +83,8 @@ class Plan:
     counts: dict[str, dict[str, int | str]] = field(default_factory=dict)
     kept: int = 0
     dropped: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Rule -> clips that it drops."""
     failed_clips: int = 0
     failed_files: int = 0
     unknown_videos: int = 0
@@ -224,6 +227,7 @@ def _compare(plan: Plan, known: Known) -> None:
         plan.failed_clips += lacking.failed
         plan.failed_files += lacking.failed_files
         plan.dropped += lacking.dropped
+        plan.reasons += lacking.reasons
         plan.of_videos += [job.video.video_id for job in found.jobs]
         plan.of_clips += sorted({video for by_video in lacking.clips.values() for video in by_video})
         plan.unknown_videos -= len(found.cut)

@@ -10,12 +10,20 @@ from rushes.engine.work.context import Context, Progress
 from rushes.errors import Failure
 from rushes.media.cut import ClipMode, ClipSpan, cut_clips
 from rushes.media.file_clock import pieces_of
+from rushes.recipe import Recipe
 from rushes.records import Span, VideoFacts
 from rushes.rows.scanned import Rows, attempt_row
+from rushes.store.store import Store
 from rushes.store.tables import FILES
 
 FOLDER = "clip_files"
 """Where clip files lie in the store, by mode."""
+
+
+def folder_of(store: Store, recipe: Recipe) -> str:
+    """Where a recipe's clip files lie in a store."""
+    mode = recipe.clips.mode
+    return store.path(FOLDER, mode if mode == "copy" else f"{mode}-crf{recipe.clips.crf}")
 
 
 def cut(context: Context, job: Clips, progress: Progress) -> Outcome:
@@ -26,12 +34,11 @@ def cut(context: Context, job: Clips, progress: Progress) -> Outcome:
     facts = VideoFacts.of_row(job.facts)
     spans = [ClipSpan(c["clip_id"], Span(c["start_pts"], c["end_pts"])) for c in job.clips]
     by_id, fingerprint, video_id = {c["clip_id"]: c for c in job.clips}, context.prints["files"], job.video.video_id
-    folder = context.store.path(FOLDER, mode if mode == "copy" else f"{mode}-crf{recipe.clips.crf}")
     rows: Rows = {"files": [], "errors": []}
     with context.opened(job.video) as source:
         results = cut_clips(
-            source, facts, spans, folder, mode=mode, uri=job.video.uri, crf=recipe.clips.crf, options=recipe.storage, tick=context.tick,
-            pieces=pieces_of(job.facts.get("time_pieces")),
+            source, facts, spans, folder_of(context.store, recipe), mode=mode, uri=job.video.uri,
+            crf=recipe.clips.crf, options=recipe.storage, tick=context.tick, pieces=pieces_of(job.facts.get("time_pieces")),
         )  # fmt: skip
         for result in results:
             clip = by_id[result.clip_id]

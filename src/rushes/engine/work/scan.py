@@ -108,9 +108,10 @@ def _outcome(
     counts: dict[str, float],
     busy: dict[str, float],
 ) -> Outcome:
-    kept = {clip["clip_id"] for clip in wanted.kept}
-    n_failed = len(kept.intersection(job.failed_captions))
-    counts |= {"clips_kept": len(kept) - n_failed, "clips_dropped": wanted.n_dropped, "clips_failed": n_failed}
-    counts |= {"files_failed": len(kept.intersection(job.failed_files))}
+    ids = {clip["clip_id"] for clip in wanted.kept}
+    n_failed = len(ids.intersection(job.failed_captions))
+    counts |= {"clips_kept": len(ids) - n_failed, "clips_dropped": wanted.n_dropped, "clips_failed": n_failed}
+    counts |= {"files_failed": len(ids.intersection(job.failed_files))}
     later = context.wants_clips()
-    return Outcome(counts=counts, busy=busy, kept=wanted.kept if later else (), facts=public_row(facts) if later else None)
+    kept, known = (wanted.kept, public_row(facts)) if later else ((), None)
+    return Outcome(counts=counts, busy=busy, reasons=wanted.reasons, kept=kept, facts=known)

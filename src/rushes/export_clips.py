@@ -1,0 +1,300 @@
+"""`rushes export`: clips as flat files with readable names, and their captions beside them.
+
+The clips of one video are cut in one guarded child, so that a broken source costs its own clips alone. A file that is there, complete and
+made in the same way of the same clip, is kept as it is, so an export that was killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
+from urllib.parse import unquote, urlsplit
+
+from rushes.api import results
+from rushes.errors import Failure, UsageError
+from rushes.media import storage
+from rushes.media.address import local_path, protocol_of
+from rushes.recipe import ClipSettings, Recipe
+from rushes.results.choose import chosen_clips
+from rushes.results.columns import MEASURES_SEEN
+from rushes.results.lines import rows_of
+
+if TYPE_CHECKING:
+    from rushes.media.storage import Options
+    from rushes.operators.children import Children
+    from rushes.results import Results
+
+Row = dict[str, Any]
+Captions = Literal["txt", "jsonl", "none"]
+Mode = Literal["encode", "copy"]
+METADATA = "metadata.jsonl"
+"""The file in which Hugging Face's `videofolder` looks for what is known of each video of a folder."""
+LOOK_EVERY_S = 0.2
+STEM_BYTES = 120
+"""Bytes of the source's name in a clip's name; a file's name has at most 255, and a hidden one while it is written is longer."""
+ID_DIGITS = 8
+OURS = re.compile(rf"_[0-9a-f]{{{ID_DIGITS}}}\.(?:mp4|mov|mkv)$")
+"""The end of a name that an export has given."""
+UNFINISHED = re.compile(rf"^\..*_[0-9a-f]{{{ID_DIGITS}}}\.(?:mp4|mov|mkv)\.(\d+)\.tmp$")
+"""The hidden name of a clip file while a process writes it, with the number of that process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export came to.
+
+    Attributes:
+        folder: where the files are.
+        status: "finished" or "interrupted"; the same call goes on.
+        made: clip files written now. `present`: those that were there already, and right. `failed`: clips of which none could be made.
+        captions: captions written or found beside them.
+        bytes: size of all clip files, made and present.
+        others: clip files of earlier exports in the folder that are not among the clips chosen now; they are left as they are.
+    """
+
+    folder: str
+    status: str
+    made: int
+    present: int
+    failed: int
+    captions: int
+    bytes: int
+    others: int
+
+
+def export(
+    store: str | Path,
+    *,
+    to: str | Path,
+    captions: Captions = "txt",
+    mode: Mode = "encode",
+    crf: int | None = None,
+    verdict: str | None = "kept",
+    where: str | None = None,
+    sample: int | None = None,
+    recipe: Recipe | None = None,
+    storage: Options | None = None,
+    interrupted: threading.Event | None = None,
+    watch: Callable[[Row], None] | None = None,
+) -> Exported:
+    """Writes clips to one folder, as files that players, trainers and people can use at once.
+
+    A file is named by its source, its times and its clip: `cam2_00h01m12s40_00h01m17s20_753018bd.mp4`.
+
+    Args:
+        store: folder or URL of the store.
+        to: folder or URL that gets the files; made if absent.
+        captions: "txt": a text file beside each clip; "jsonl": one `metadata.jsonl`, as Hugging Face reads it; or "none".
+        mode: "encode": exactly the clip's frames, upright, with square pixels, as H.264; "copy": the stream as it is, from the first to the
+            last key frame inside the clip.
+        crf: quality of encoded clips, 0 (best) to 51, x264's constant rate factor; default: the recipe's `clips.crf`.
+        verdict: only clips of this verdict; None: all.
+        where: only clips for which a SQL expression holds, as `rushes clips --where`.
+        sample: so many at most, the same each time.
+        recipe: whose verdicts and captions; default: the newest run's.
+        storage: options of the filesystems of store, sources and folder, by protocol; default: the recipe's.
+        interrupted: set it from another thread to stop within seconds.
+        watch: called with a row for each clip: `clip_id`, `uri`, `start_s`, `end_s`, `file` (null where there is none), `made` (bool),
+            `n_frames`, `bytes`, `error`, `mend`.
+
+    Raises:
+        UsageError: a wrong expression, or a folder that is a file; nothing was written. StoreError: there is no store.
+        CannotGoOn: the folder cannot be written, such as on a full disk; the same call goes on.
+    """
+    found = results(store, recipe=recipe, storage=storage)
+    options = storage if storage is not None else found.store.options
+    return export_clips(
+        found, str(to), captions=captions, mode=mode, crf=crf, verdict=verdict, where=where, sample=sample, options=options,
+        interrupted=interrupted, watch=watch,
+    )  # fmt: skip
+
+
+def export_clips(
+    results: Results,
+    to: str,
+    *,
+    captions: Captions,
+    mode: Mode,
+    crf: int | None,
+    verdict: str | None,
+    where: str | None,
+    sample: int | None,
+    options: Options,
+    interrupted: threading.Event | None = None,
+    watch: Callable[[Row], None] | None = None,
+) -> Exported:
+    """The same, of a store under a recipe. See `export`."""
+    from rushes.operators.children import Children
+
+    folder = local_path(to) or to.rstrip("/")
+    if local_path(to) is not None and Path(folder).exists() and not Path(folder).is_dir():
+        raise UsageError(f"{to} is a file", step="export", mend="name a folder with --to")
+    recipe = results.recipe
+    settings = ClipSettings(mode=mode, crf=recipe.clips.crf if crf is None else crf)
+    cutting = Recipe(scan=recipe.scan, clips=settings, storage=options)
+    clips = (row for table in chosen_clips(results, verdict=verdict, where=where, sample=sample) for row in rows_of(table, dict))
+    with tempfile.TemporaryFile(prefix="rushes-") as lines:
+        children = Children(recipe.scan)
+        try:
+            work = _Export(folder, captions, cutting, children, watch or (lambda _row: None), cast(BinaryIO, lines))
+            finished = work.do(clips, interrupted or threading.Event())
+        finally:
+            children.close()
+            _sweep(folder)
+        if captions == "jsonl" and finished:
+            lines.seek(0)
+            storage.put_atomic(f"{folder}/{METADATA}", lambda out: out.writelines(lines), options)
+    return work.result("finished" if finished else "interrupted")
+
+
+class _Export:
+    """One export. Clips come in order; videos are cut in parallel, and counted in order."""
+
+    def __init__(
+        self, folder: str, captions: Captions, recipe: Recipe, children: Children, watch: Callable[[Row], None], lines: BinaryIO
+    ) -> None:
+        self._folder, self._captions, self._recipe, self._options = folder, captions, recipe, recipe.storage
+        self._children, self._watch, self._lines = children, watch, lines
+        self._names: set[str] = set()
+        self.made = self.present = self.failed = self.captions = self.bytes = 0
+
+    def do(self, clips: Iterator[Row], stop: threading.Event) -> bool:
+        """Exports the clips, those of one video one after the other; gives False when it was stopped."""
+        from rushes.engine.worker import worker_count
+
+        threads = worker_count(self._recipe)
+        waiting: deque[tuple[list[Row], Future[dict[str, Row]]]] = deque()
+        with ThreadPoolExecutor(threads, thread_name_prefix="export") as pool:
+            try:
+                for _, some in groupby(clips, key=lambda clip: (clip["uri"], clip["video_id"])):
+                    of_video = list(some)
+                    waiting.append((of_video, pool.submit(self._cut, of_video)))
+                    while len(waiting) > 2 * threads:
+                        if not self._take(waiting, stop):
+                            return False
+                while waiting:
+                    if not self._take(waiting, stop):
+                        return False
+                return True
+            finally:
+                for _, future in waiting:
+                    future.cancel()
+                if waiting:  # it was stopped, or cannot go on
+                    self._children.close()
+
+    def _take(self, waiting: deque[tuple[list[Row], Future[dict[str, Row]]]], stop: threading.Event) -> bool:
+        """Counts the first video that waits; False when the export was stopped meanwhile."""
+        clips, future = waiting[0]
+        while not future.done():
+            if stop.is_set():
+                return False
+            wait([future], LOOK_EVERY_S)
+        cut = future.result()
+        waiting.popleft()
+        for clip in clips:
+            self._count(clip, cut[clip["clip_id"]])
+        return True
+
+    def _cut(self, clips: list[Row]) -> dict[str, Row]:
+        """Cuts the clips of one video; gives what came of each."""
+        from rushes.operators.children import Failed
+
+        first = clips[0]
+        job = {
+            "kind": "cut", "uri": first["uri"], "recipe": self._recipe.model_dump(mode="json"), "folder": self._folder,
+            "video_id": first["video_id"], "names": {clip["clip_id"]: name_of(clip) for clip in clips},
+            "spans": [(clip["clip_id"], clip["start_pts"], clip["end_pts"]) for clip in clips],
+        }  # fmt: skip
+        try:
+            done = self._children.do(job, uri=first["uri"], step="export")
+        except Failed as failed:
+            return {clip["clip_id"]: {"error": failed.failure} for clip in clips}
+        return {made["clip_id"]: made | {"error": made["error"] and Failure(**made["error"])} for made in done["files"]}
+
+    def _count(self, clip: Row, cut: Row) -> None:
+        failure: Failure | None = cut["error"]
+        row = {name: clip[name] for name in ("clip_id", "uri", "start_s", "end_s")}
+        if failure is not None:
+            self.failed += 1
+            nothing = {"file": None, "made": False, "n_frames": 0, "bytes": 0}
+            self._watch(row | nothing | {"error": failure.what, "mend": failure.mend})
+            return
+        name = str(cut["uri"]).rpartition("/")[2]
+        self._names.add(name)
+        self.made += not cut["reused"]
+        self.present += bool(cut["reused"])
+        self.bytes += cut["bytes"]
+        self._caption(clip, cut, name)
+        told = {"file": cut["uri"], "made": not cut["reused"], "n_frames": cut["n_frames"], "bytes": cut["bytes"]}
+        self._watch(row | told | {"error": None, "mend": None})
+
+    def _caption(self, clip: Row, cut: Row, name: str) -> None:
+        """Puts the caption beside the file, or a line aside for `metadata.jsonl`."""
+        text = clip["caption"]
+        if self._captions == "jsonl":
+            self._lines.write(json.dumps(metadata_line(clip, cut, name, self._recipe.clips.mode), ensure_ascii=False).encode() + b"\n")
+        elif self._captions == "txt":
+            uri = f"{self._folder}/{name.rpartition('.')[0]}.txt"
+            if text is None:
+                storage.remove(uri, self._options)  # an older one would say what the store does not say any more
+            else:
+                _put_text(uri, text + "\n", self._options)
+        self.captions += self._captions != "none" and text is not None
+
+    def result(self, status: str) -> Exported:
+        """The counts, with what else is in the folder."""
+        there = storage.listing(self._folder, self._options)
+        others = sum(bool(OURS.search(file.uri)) and file.uri.rpartition("/")[2] not in self._names for file in there)
+        return Exported(self._folder, status, self.made, self.present, self.failed, self.captions, self.bytes, others)
+
+
+def name_of(clip: Row) -> str:
+    """The name of a clip's file, without suffix: its source's name, its start and end, and the first digits of its clip_id.
+
+    Characters other than letters, digits, "-" and "_" become "_", dots too: some trainers take what follows the first dot for the suffix.
+    """
+    uri = str(clip["uri"])
+    path = unquote(urlsplit(uri).path) if protocol_of(uri) in ("http", "https") else uri
+    stem = re.sub(r"[^\w-]+", "_", Path(path.rstrip("/")).stem).strip("_") or "video"
+    stem = stem.encode()[:STEM_BYTES].decode(errors="ignore")
+    return f"{stem}_{_clock(clip['start_s'])}_{_clock(clip['end_s'])}_{clip['clip_id'][:ID_DIGITS]}"
+
+
+def _clock(seconds: float) -> str:
+    hundredths = round(seconds * 100)
+    whole, rest = divmod(hundredths, 100)
+    return f"{whole // 3600:02d}h{whole // 60 % 60:02d}m{whole % 60:02d}s{rest:02d}"
+
+
+def metadata_line(clip: Row, cut: Row, name: str, mode: str) -> Row:
+    """A line of `metadata.jsonl`: the file, its caption as `text`, where it comes from, its size, and all measures."""
+    even = ~1 if mode == "encode" else ~0  # an encoded picture has even sides
+    sides = {side: None if clip[side] is None else clip[side] & even for side in ("width", "height")}
+    head = {name: clip[name] for name in ("clip_id", "video_id", "uri", "start_s", "end_s", "duration_s", "fps")}
+    measures = {name: clip[name] for name in MEASURES_SEEN}
+    return {"file_name": name, "text": clip["caption"], **head, "n_frames": cut["n_frames"], **sides, **measures}
+
+
+def _sweep(folder: str) -> None:
+    """Removes what processes of this machine that have ended left half written."""
+    path = local_path(folder)
+    for file in Path(path).iterdir() if path is not None and Path(path).is_dir() else ():
+        left = UNFINISHED.match(file.name)
+        if left and not Path(f"/proc/{left[1]}").exists():
+            file.unlink(missing_ok=True)
+
+
+def _put_text(uri: str, text: str, options: Options) -> None:
+    path = local_path(uri)
+    if path is not None and Path(path).is_file() and Path(path).read_bytes() == text.encode():
+        return
+    storage.put_atomic(uri, text.encode(), options)
