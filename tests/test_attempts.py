@@ -177,7 +177,13 @@ def test_a_child_that_dies_of_a_clip_file_leaves_the_scan(footage: Path, tmp_pat
     assert process.returncode == 0, err
     found, done = seen(out, "clips.mode=encode", "rules.too_short.min=0"), attempts == 2
     [row] = found.runs()
-    assert (row["videos_scanned"], row["videos_reused"], row["videos_failed"]) == (done, 0, not done)
+    assert (row["videos_scanned"], row["videos_reused"], row["videos_failed"]) == (1, 0, 0), "the scan stands"
+    assert (row["files_made"], row["files_failed"]) == (done, not done)
     assert row["footage_s"] == pytest.approx(24.0) and row["decoded_s"] == pytest.approx(48.0 if done else 24.0)
     assert [(e["stage"], e["attempt"], e["permanent"]) for e in found.errors()] == [("files", 1, not done)]
-    assert [bool(clip["clip_uri"]) for clip in found.clips()] == [done]
+    [clip] = found.clips()
+    assert (bool(clip["clip_uri"]), clip["verdict"], bool(clip["error"])) == (done, "kept", not done)
+    again = command("run", poison, "--out", out, *settings)
+    assert again.code == 0, again.err
+    last = seen(out, "clips.mode=encode", "rules.too_short.min=0").runs()[-1]
+    assert (last["decoded_s"], last["files_made"], last["files_failed"]) == (0, 0, not done), "what failed for good is not tried again"

@@ -110,7 +110,6 @@ class Clips:
         facts: the video's row of `videos`.
         clips: columns of the clips, see `rows.clip_columns.clip_columns`.
         attempts: failed attempts by earlier runs.
-        scanned: this run has counted the video as scanned, not as reused.
     """
 
     kind: Literal["clips"] = "clips"
@@ -120,7 +119,6 @@ class Clips:
     facts: Row
     clips: tuple[Row, ...]
     attempts: dict[str, int] = field(default_factory=dict)
-    scanned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +159,7 @@ Job = VideoJob | Caption | Identify
 
 
 def clip_jobs(
-    stage: Stage, video: Video, facts: Row, clips: Sequence[Row], *, attempts: Mapping[str, int] | None = None, scanned: bool = False
+    stage: Stage, video: Video, facts: Row, clips: Sequence[Row], attempts: Mapping[str, int] | None = None
 ) -> Iterator[Clips | Caption]:
     """The jobs of one stage on clips of one video: one for all of them, or, where a captioner does the work, one for each.
 
@@ -171,13 +169,12 @@ def clip_jobs(
         facts: its row of `videos`.
         clips: columns of the clips.
         attempts: failed attempts by earlier runs.
-        scanned: see `Clips`.
     """
     if not stage.work:
         yield from (Caption(clip=clip) for clip in clips)
     elif clips:
         tries = dict(attempts or {})
-        yield Clips(stage=stage.name, work=stage.work, video=video, facts=facts, clips=tuple(clips), attempts=tries, scanned=scanned)
+        yield Clips(stage=stage.name, work=stage.work, video=video, facts=facts, clips=tuple(clips), attempts=tries)
 
 
 def video_of(job: VideoJob) -> Video:

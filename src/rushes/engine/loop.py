@@ -346,7 +346,7 @@ class Loop:
         for stage in self._stages:
             settled = set(job.settled.get(stage.name, ()))
             clips = tuple(clip for clip in outcome.kept if clip["clip_id"] not in settled)
-            for later in clip_jobs(stage, job.video, outcome.facts or {}, clips, scanned=isinstance(job, Scan)):
+            for later in clip_jobs(stage, job.video, outcome.facts or {}, clips):
                 self._enqueue(later)
 
 

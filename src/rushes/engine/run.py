@@ -59,8 +59,8 @@ class RunResult:
 
     @property
     def failed(self) -> int:
-        """Failed videos and clips, and clip files that could not be made."""
-        return sum(int(self.counts[name]) for name in ("videos_failed", "clips_failed", "files_failed"))
+        """Failed videos and clips, clip files that could not be made, and what failed of further stages."""
+        return sum(int(n) for name, n in self.counts.items() if name.endswith("_failed"))
 
 
 def run(

@@ -57,7 +57,8 @@ def worker_count(recipe: Recipe) -> int:
 
 
 class Failures:
-    """Records what failed: rows of `errors`, and of `videos` where a scan has failed for this run. Safe for several threads.
+    """Records what failed: rows of `errors`, and of `videos` where a scan has failed for this run. Where work on the clips of a video has
+    failed for good, there is one row for each of them, and the video stands. Safe for several threads.
 
     Args:
         setup: the run.
@@ -94,26 +95,27 @@ class Failures:
         if again:
             note("video tried again", run_id=self._run_id, stage=log_stage(job), level="warning", **who)
             return Outcome(failure=failure, again=True)
-        note(
-            "video failed",
-            run_id=self._run_id,
-            stage=log_stage(job),
-            level="warning",
-            error=failure.what,
-            permanent=permanent,
-            detail=failure.detail,
-            **who,
-        )
-        counts = {"footage_s": decoded_s, "decoded_s": decoded_s, "videos_failed": 1.0, "bytes_read": float(video.size or 0)}
-        if isinstance(job, Recut | Clips):  # it was counted before
-            counts["videos_scanned" if isinstance(job, Clips) and job.scanned else "videos_reused"] = -1.0
+        event = "clips failed" if isinstance(job, Clips) else "video failed"
+        words = {"error": failure.what, "permanent": permanent, "detail": failure.detail}
+        note(event, run_id=self._run_id, stage=log_stage(job), level="warning", **who, **words)
+        match job:
+            case Clips():
+                counts = {f"{job.stage}_failed": float(len(job.clips)), "decoded_s": decoded_s}
+            case Recut():  # it was counted as reused
+                counts = {"videos_failed": 1.0, "videos_reused": -1.0}
+            case _:
+                counts = {"footage_s": decoded_s, "decoded_s": decoded_s, "videos_failed": 1.0, "bytes_read": float(video.size or 0)}
         return Outcome(counts=counts, failure=failure)
 
     def _write(self, job: VideoJob, failure: Failure, attempt: Attempt, *, permanent: bool, final: bool) -> None:
         video, stamp = video_of(job), Stamp(self._run_id, now())
         who = {"uri": video.uri, "video_id": video.video_id, "size": video.size, "stamp": video.stamp, "extra": video.extra}
-        row = attempt_row(who, failure, error_stage(job), key_of(job), attempt.number, permanent=permanent)
-        rows: Rows = {"errors": [stamp.on(row, self._prints["scan"])]}
+        fingerprint = self._prints[job.stage if isinstance(job, Clips) else "scan"]
+        keys = [(key_of(job), failure)]
+        if isinstance(job, Clips) and permanent:  # each of its clips has failed
+            keys = [(clip["clip_id"], replace(failure, span_s=(clip["start_s"], clip["end_s"]))) for clip in job.clips]
+        errors = [attempt_row(who, why, error_stage(job), key, attempt.number, permanent=permanent) for key, why in keys]
+        rows: Rows = {"errors": [stamp.on(row, fingerprint) for row in errors]}
         scan = job.scan if isinstance(job, Segment | Stitch) else job
         if final and isinstance(scan, Scan) and "scan" not in scan.present:  # else its earlier scan stands; the next run tries again
             rows["videos"] = [stamp.on(failed_video(who, failure), self._prints["scan"])]
