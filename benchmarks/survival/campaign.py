@@ -29,7 +29,8 @@ from rushes.recipe import Recipe
 
 UNDER_WAY_S = 1.0
 """An answer younger than this may be on its way from the server to the store: the driver has not seen it, or is writing it down."""
-HANG_S = 120.0
+HANG_S = 600.0
+"""How long a run may take, or a moment may keep one waiting: ten times what it takes on a machine with nothing else to do."""
 LOOK_EVERY_S = 0.001
 PARALLEL = 3
 """Captions that the server makes at once, and that a run asks for at once."""
