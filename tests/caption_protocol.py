@@ -34,6 +34,7 @@ PLAIN_MODES = (
     "no_choices",
     "error_200",
     "surrogate",
+    "by_schema",
     "reasoning_only",
     "reasoning_cut",
     "thinking_aloud",
@@ -160,6 +161,23 @@ def fields_for(words: str) -> dict[str, Any]:
     made: dict[str, Any] = {name: "plain" for name in FIELDS}
     made |= {name: [] for name in ("signs", "anomalies", "changes", "risks")}
     return made | {"objects": [{"name": "door", "state": "open", "position": "left"}], "summary": words}
+
+
+def value_for(schema: dict[str, Any], words: str) -> Any:
+    """A value that keeps a schema of plain types; its texts are `words`."""
+    if "enum" in schema:
+        return schema["enum"][0]
+    match schema["type"]:
+        case "object":
+            return {name: value_for(inner, words) for name, inner in schema["properties"].items()}
+        case "array":
+            return [value_for(schema["items"], words)]
+        case "integer" | "number":
+            return schema.get("minimum", 0)
+        case "boolean":
+            return True
+        case _:
+            return words
 
 
 def answer_of(mode: str, words: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from caption_protocol import FAULT_MODES, OPTIONAL, PLAIN_MODES, Breach, answer_of, check_body, read_messages
+from caption_protocol import FAULT_MODES, OPTIONAL, PLAIN_MODES, Breach, answer_of, check_body, read_messages, value_for
 from caption_refusals import NO_ROUTE, REFUSALS
 
 CERTIFICATE = Path(__file__).parent / "data" / "self_signed.pem"
@@ -158,6 +158,7 @@ class Handler(BaseHTTPRequestHandler):
             check_body(body)
             content = read_messages(body["messages"])
             seen["images"], seen["texts"], seen["system"] = content.images, content.texts, content.system
+            seen["test"] = content.test
             seen["sampling"] = {key: body[key] for key in sorted(OPTIONAL & set(body))}
             seen["schema"] = body.get("response_format", {}).get("json_schema", {}).get("schema")
             seen["response_format"] = "response_format" in body
@@ -189,8 +190,9 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(mode, body, seen, options)
 
     def answer(self, mode: str, body: dict[str, Any], seen: dict[str, Any], options: dict[str, Any]) -> None:
-        with self.state.slots:
-            time.sleep(options["service_s"])
+        if not (seen["test"] and options["spare_tests"]):
+            with self.state.slots:
+                time.sleep(options["service_s"])
         if mode == "schema_refused" and seen["response_format"]:
             return self.refuse(400, "This server does not support response_format of type json_schema")
         if mode == "opaque_refusal" and seen["response_format"]:
@@ -210,6 +212,8 @@ class Handler(BaseHTTPRequestHandler):
         words = f"A hall with {len(seen['images'])} frames, first {seen['images'][0][:12] if seen['images'] else 'none'}."
         if mode == "digest":
             words = f"A hall that was shown as {digest(seen)}."
+        if mode == "by_schema" and seen["schema"]:
+            words = json.dumps(value_for(seen["schema"], words))
         made = answer_of(mode, words)
         made["model"] = f"{options['model']}@main" if mode == "echo" else options["model"]
         self.send_json(200, made)

@@ -273,6 +273,10 @@ def test_a_schema_of_ones_own_is_sent_and_kept(server: Running, tmp_path: Path) 
     [seen] = server.stats()["requests"]
     assert seen["schema"] == json.loads(OWN.read_text())
     assert json.dumps(seen["schema"], ensure_ascii=False) in seen["texts"][0]
+    server.control(mode="by_schema")
+    [answer] = ask(engine, clip(1))
+    assert answer.text == words_for(clip(1)) and answer.fields is not None
+    assert first_breach(answer.fields, load_schema(str(OWN))) is None
     prompt = load_prompt(str(own), str(OWN))
     made = accept(Reply('{"caption": "A shelf with two boxes.", "people": 0, "note": null}', None, "stop", 1, 1), prompt)
     assert not isinstance(made, Rejection)

@@ -151,7 +151,7 @@ def test_a_clip_whose_caption_failed_stays_failed_in_the_books_of_a_new_cut(
 ) -> None:
     """Same spans under another detector, so that the failed caption is not asked for again."""
     out, wish = tmp_path / "store", (*WISH, f"captions.base_url={server.base_url}")
-    server.control(mode="context", fail_first=1)
+    server.control(mode="context", fail_first=1, spare_tests=True)
     counts = go(tmp_path / "here", out, *wish, "captions.concurrency=1").counts
     assert (counts["clips_kept"], counts["clips_failed"]) == (1, 1)
     cut = go_on("shots.detector=content")

@@ -20,6 +20,7 @@ from rushes.recipe import Recipe, Rule, StageResources
 from stores import inline, recipe, seen, settings_of
 
 NOTHING = ""
+OWN_SCHEMA = Path(__file__).parent / "data" / "own.schema.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,13 @@ CHANGES = {
     "captions.facts_suffix": change("captions.facts_suffix=true", "captions", 4),
     "captions.max_tokens": change("captions.max_tokens=99", "captions", 4),
     "captions.temperature": change("captions.temperature=0.5", "captions", 4),
+    "captions.system": change('captions.system="Be brief."', "captions", 4),
+    "captions.json_schema": change(f'captions.json_schema="{OWN_SCHEMA}"', "captions", 4),
+    "captions.top_p": change("captions.top_p=0.5", "captions", 4),
+    "captions.seed": change("captions.seed=7", "captions", 4),
+    "captions.repetition_penalty": change("captions.repetition_penalty=1.1", "captions", 4),
+    "captions.extra_body": change("captions.extra_body={enable_thinking=false}", "captions", 4),
+    "captions.verify": change("captions.verify=false"),
     "captions.timeout_s": change("captions.timeout_s=33"),
     "captions.tries": change("captions.tries=6"),
     "captions.patience_s": change("captions.patience_s=9"),
@@ -104,7 +112,7 @@ OTHERS = {
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Running]:
-    with start_server() as running:
+    with start_server(mode="by_schema") as running:
         yield running
 
 

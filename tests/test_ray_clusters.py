@@ -26,7 +26,7 @@ def test_a_head_that_dies_ends_the_run_with_a_word(ray_films: Path, tmp_path: Pa
     """
     out = tmp_path / "store"
     code = "from rushes import cli; from rushes import ray_cluster; ray_cluster.HEAD_S = 2.0; cli.main()"
-    with start_server(service_s=3600) as server, cluster() as held:
+    with start_server(service_s=3600, spare_tests=True) as server, cluster() as held:
         waits = f"import time; ray_cluster.GRACE_S = 0.5; ray_cluster.join('{held.address}'); print('joined', flush=True); time.sleep(50)"
         waiting = start(code=code.replace("cli.main()", waits))
         assert waiting.stdout is not None and waiting.stdout.readline() == "joined\n"

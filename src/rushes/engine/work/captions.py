@@ -3,9 +3,9 @@
 When the server goes away, clips that arrive are left pending at once, so that scanning goes on; one of them now and then asks whether the
 server is back. What waiting does not mend (a refused key, an empty account, a setting) ends the run.
 
-A failure may be the fault of settings although its words do not say so. While no clip has a caption, a clip that failed is left pending and
-is asked about once more, in a later round, before its failure is final; and when `ALIKE` clips in a row have failed in the same way, the
-run ends and they stay pending.
+A failure may be the fault of settings although its words do not say so. While no clip has a caption, a clip that failed is left pending,
+and its failure is written in a later round; but when `ALIKE` clips in a row have failed in the same way, the run ends and these clips stay
+pending.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ VIDEOS_HELD = 64
 """Videos whose list of frame pts is kept: clips of one video come together."""
 ALIKE = 8
 """Different clips that fail one after the other in the same way, while none has a caption, until the fault is taken for one of settings."""
+HELD = 256
+"""Failures that are held back at most while no clip has a caption: so many that are not alike are the clips' own."""
 NO_FACTS = ("uri", "first_pts", "extra")
 """Columns of a clip that are no facts about it; the manifest's columns in `extra` are added one by one."""
 _NUMBERS = re.compile(r"[0-9a-f]{8,}(-[0-9a-f]+)*|\d+", re.IGNORECASE)
@@ -74,7 +76,7 @@ class Captioner:
         self._pts: OrderedDict[str, list[int]] = OrderedDict()
         self._sample = sample_clip(recipe.frames)
         self._succeeded = False
-        self._failed_once: set[str] = set()
+        self._held: dict[str, Answer] = {}
         self._alike: tuple[tuple[str, str] | None, set[str]] = (None, set())
         self._buffer = Buffer(self._store, [(CAPTIONS, ()), (ERRORS, ())])
 
@@ -87,6 +89,8 @@ class Captioner:
         async with self._places:
             if job.round != self._round:
                 self._round, self._asked = job.round, 0.0
+            if (held := self._held.pop(job.clip["clip_id"], None)) is not None:
+                return await self._final(job.clip, held, {})
             if self.down is not None and not await self._back():
                 return self._pending()
             request = await asyncio.to_thread(self._request, job.clip)
@@ -101,14 +105,17 @@ class Captioner:
                 self.down, self._asked = error, time.monotonic()
                 return self._pending()
             counts = {"caption_requests": 0.0 if self._recipe.captions.engine == "facts" else float(answer.tries)}
-            busy = {"captions": answer.seconds}
-            if (undecided := self._undecided(job.clip, answer)) is not None:
-                return replace(undecided, counts=counts, busy=busy)
-            await asyncio.to_thread(self._keep, job.clip, answer)
-            if answer.error_type is None:
-                return Outcome(counts=counts | {"captions_made": 1.0}, busy=busy)
-            failed = counts | {"clips_failed": 1.0, "clips_kept": -1.0}
-            return Outcome(counts=failed, busy=busy, failure=_failure(job.clip, answer))
+            undecided = self._undecided(job.clip, answer)
+            if undecided is not None:
+                return replace(undecided, counts=counts, busy={"captions": answer.seconds})
+            return replace(await self._final(job.clip, answer, counts), busy={"captions": answer.seconds})
+
+    async def _final(self, clip: Columns, answer: Answer, counts: dict[str, float]) -> Outcome:
+        """Writes an answer, whatever it is."""
+        await asyncio.to_thread(self._keep, clip, answer)
+        if answer.error_type is None:
+            return Outcome(counts=counts | {"captions_made": 1.0})
+        return Outcome(counts=counts | {"clips_failed": 1.0, "clips_kept": -1.0}, failure=_failure(clip, answer))
 
     def _pending(self) -> Outcome:
         """The outcome of a clip that cannot be captioned now: it stays pending, or the run ends where waiting does not help."""
@@ -119,16 +126,14 @@ class Captioner:
         """The outcome of a clip whose failure may yet turn out to be one of settings; None where the answer is final."""
         if answer.error_type is None:
             self._succeeded = True
-        if self._succeeded or answer.tries == 0:
+        if self._succeeded or answer.tries == 0 or len(self._held) >= HELD:
             return None
         sort = (answer.error_type or "", _NUMBERS.sub("#", answer.error or ""))
         clips = self._alike[1] if self._alike[0] == sort else set()
         self._alike = (sort, clips | {clip["clip_id"]})
         if len(self._alike[1]) >= ALIKE:
             return Outcome(pending=True, failure=Failure.of(_of_settings(answer)))
-        if clip["clip_id"] in self._failed_once:
-            return None
-        self._failed_once.add(clip["clip_id"])
+        self._held[clip["clip_id"]] = answer
         return Outcome(pending=True)
 
     async def _back(self) -> bool:
