@@ -189,6 +189,7 @@ def other(key: str, value: Any, annotation: Any) -> Any:
         "base_url": "http://127.0.0.1:1/v1",
         "column": "duration_s",
         "ray_address": "local",
+        "stream": "all",
     }
     return ["hash"] if key == "detectors" else words.get(key, 5.0)
 

@@ -58,10 +58,15 @@ def full_range(frame: VideoFrame, codec: str) -> bool:
         frame: a decoded frame.
         codec: libav's canonical name of the codec, which decides about grey pictures without a tag.
     """
-    if frame.format.is_rgb or frame.format.name.startswith("yuvj"):
+    if is_rgb(frame) or frame.format.name.startswith("yuvj"):
         return True
     tag = int(frame.color_range)
     return tag == 2 or (tag != 1 and is_grey(frame) and codec not in STUDIO_UNLESS_TAGGED)
+
+
+def is_rgb(frame: VideoFrame) -> bool:
+    """Whether the frame holds RGB, as such or by a palette: then no matrix made it."""
+    return frame.format.is_rgb or frame.format.has_palette
 
 
 def is_grey(frame: VideoFrame) -> bool:
