@@ -120,6 +120,12 @@ def test_case_04_mirrors(data_dir: Path, name: str) -> None:
     assert truth is not None and np.abs(pixels_of(stored.jpeg).astype(float) - truth).mean() < 4
 
 
+def test_a_frame_whose_side_data_cannot_be_listed_is_read_all_the_same(data_dir: Path) -> None:
+    """Stereo HEVC carries the number of the view, which PyAV does not know."""
+    found, frames = swept(data_dir / "hostile" / "mp4ff__stereo_spatial.mp4")
+    assert frames and found.facts.orientation == Orientation()
+
+
 # Shape of pixels
 
 
