@@ -194,6 +194,7 @@ def other(key: str, value: Any, annotation: Any) -> Any:
         "json_schema": str(ROOT / "tests" / "data" / "own.schema.json"),
         "top_p": 0.5,
         "extra_body": {"enable_thinking": False},
+        "stream": "all",
     }
     return ["hash"] if key == "detectors" else words.get(key, 5.0)
 

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -16,12 +17,15 @@ from av.stream import Disposition
 from footage import Clip, render, truncated
 from pictures import film, moving, still, texture
 from rushes.captions.facts import sentence
+from rushes.errors import ProbeError, RecipeError
 from rushes.measures.clip import measure_clip
 from rushes.media.cut import ClipSpan, cut_clips
 from rushes.media.streams import open_film
+from rushes.recipe import Recipe
 from rushes.records import Orientation, Span
 from rushes.rows.signals import Series
-from rushes.scan.one_pass import Scan
+from rushes.scan.one_pass import Scan, scan
+from stores import go, seen
 from tagged import (
     MATRIX_OF,
     PATCHES,
@@ -116,6 +120,12 @@ def test_case_04_mirrors(data_dir: Path, name: str) -> None:
     assert truth is not None and np.abs(pixels_of(stored.jpeg).astype(float) - truth).mean() < 4
 
 
+def test_a_frame_whose_side_data_cannot_be_listed_is_read_all_the_same(data_dir: Path) -> None:
+    """Stereo HEVC carries the number of the view, which PyAV does not know."""
+    found, frames = swept(data_dir / "hostile" / "mp4ff__stereo_spatial.mp4")
+    assert frames and found.facts.orientation == Orientation()
+
+
 # Shape of pixels
 
 
@@ -180,6 +190,16 @@ def test_the_length_is_that_of_the_frames_where_the_container_states_another(tmp
     found, _ = swept(truncated(whole.path, tmp_path / "half.mkv", 0.5))
     assert 1.0 < found.footage_s < 3.0
     assert found.facts.duration_s == found.footage_s
+
+
+def test_the_bit_rate_follows_the_length(tmp_path: Path) -> None:
+    whole = render(tmp_path / "a.mkv", film(96, 64, [100]))
+    half = truncated(whole.path, tmp_path / "half.mkv", 0.5)
+    size = half.stat().st_size
+    found = scan(str(half), Recipe(), size_bytes=size)
+    assert found.facts.bit_rate == pytest.approx(8 * size / found.footage_s, abs=1)
+    with av.open(str(half)) as container:
+        assert container.bit_rate < 0.7 * found.facts.bit_rate
 
 
 def test_case_08_a_webcam_has_25_frames_a_second(data_dir: Path) -> None:
@@ -388,3 +408,47 @@ def test_case_20_the_film_behind_a_preview_and_two_cameras(data_dir: Path) -> No
     film, cameras = (swept(folder / name)[0] for name in ("preview_first.mov", "front_and_rear.mp4"))
     assert (len(film.pts), film.facts.width, film.facts.height, film.facts.other_streams) == (150, 320, 180, None)
     assert (len(cameras.pts), cameras.facts.stream_index, cameras.facts.other_streams) == (150, 0, "stream 1: h264 320x180")
+
+
+def test_all_films_of_a_file_are_videos_of_their_own(tmp_path: Path) -> None:
+    folder, out = tmp_path / "footage", tmp_path / "store"
+    folder.mkdir()
+    several(folder / "car.mp4", FILM, (96, 54, 40), COVER)
+    several(folder / "phone.mkv", COVER, FILM)
+    (folder / "broken.mp4").write_bytes(bytes(range(256)) * 40)
+    base = ("rules.too_short.min=0", "captions.engine=none", "clips.mode=encode", "shots.gradual=false", "rules.static.max=2")
+    quiet = (*base, "rules.frozen.max=2", "rules.empty.min=0", "rules.blurred.min=0", "rules.dark.max=2")
+
+    def videos(*settings: str) -> tuple[dict[str, int], dict[str, dict[str, Any]]]:
+        counts = go(folder, out, *quiet, *settings).counts
+        return counts, {Path(v["uri"]).name: v for v in seen(out, *quiet, *settings).videos()}
+
+    counts, rows = videos()
+    assert counts["videos_with_other_streams"] == 1 and counts["videos_scanned"] == 2
+    film_of_phone = rows["phone.mkv"]["video_id"]
+    assert rows["car.mp4"]["other_streams"] == "stream 1: h264 96x54" and rows["phone.mkv"]["other_streams"] is None
+    counts, rows = videos("scan.stream=all")
+    assert [counts[f"videos_{how}"] for how in ("scanned", "reused", "failed", "with_other_streams")] == [2, 1, 1, 0]
+    front, rear = rows["car.mp4#stream=0"], rows["car.mp4#stream=1"]
+    assert (front["n_frames"], rear["n_frames"], rear["width"]) == (50, 40, 96)
+    assert len({front["video_id"], rear["video_id"], rows["car.mp4"]["video_id"]}) == 3
+    assert rows["phone.mkv"]["video_id"] == film_of_phone and rows["broken.mp4"]["status"] == "failed"
+    clips = {Path(c["uri"]).name: c for c in seen(out, *quiet, "scan.stream=all").clips()}
+    for name, size in (("car.mp4#stream=0", (192, 108)), ("car.mp4#stream=1", (96, 54))):
+        with av.open(clips[name]["clip_uri"]) as file:
+            assert (file.streams.video[0].width, file.streams.video[0].height) == size
+    again, _ = videos("scan.stream=all")
+    assert [again[f"videos_{how}"] for how in ("scanned", "reused", "failed")] == [0, 3, 1]
+    counts, rows = videos("scan.stream=1")
+    assert [counts[f"videos_{how}"] for how in ("scanned", "reused", "failed")] == [1, 1, 1]
+    assert rows["phone.mkv#stream=1"]["n_frames"] == 50
+
+
+def test_a_stream_that_is_not_there_is_an_error_that_names_those_there_are(tmp_path: Path) -> None:
+    path = several(tmp_path / "a.mp4", FILM, COVER)
+    with pytest.raises(ProbeError, match="no video stream with index 3: its video streams are 0, 1"):
+        open_film(str(path), str(path), 3)
+    for wrong in ("-1", "both", "true"):
+        with pytest.raises(RecipeError, match="film"):
+            Recipe().with_overrides([f"scan.stream={wrong}"])
+    assert Recipe().with_overrides(["scan.stream=2"]).scan.stream_index == 2

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from rushes.errors import RecipeError
 
@@ -28,12 +28,25 @@ class ScanSettings(_Section):
     """The one decode of each video."""
 
     mode: Literal["exact", "fast"] = Field("exact", description="exact: every frame; fast: skips non-reference frames where the codec has and allows them")
+    stream: str | int = Field("film", description='which video stream of a file: film: the film, not a preview; all: each film of a file that has several, as a video of its own; N: the stream with index N')
     grid_per_s: float = Field(1.0, gt=0, le=10, description="samples a second of sharpness, noise, blockiness, texture and letterbox")
     hole_s: float = Field(30.0, ge=0, description="a step between frames longer than this, and than 20 usual steps, is a hole: no clip holds it, and it is no footage; 0: nothing is; seconds")
     attempts: int = Field(3, ge=1, description="attempts at a video whose worker dies or whose bytes cannot be read, over all runs, before it is failed for good")
     hang_s: float = Field(60.0, gt=0, description="seconds without packet progress after which a video is failed")
     memory_gib: float = Field(4.0, gt=0, description="resident memory at which a decoding child is stopped and its video failed")
     detectors: tuple[str, ...] = Field((), description="PySceneDetect detectors to run inside the pass, such as 'hash'; needs the extra rushes[scenedetect]")
+
+    @property
+    def stream_index(self) -> int | None:
+        """The index of the stream that `stream` names; None where it names none."""
+        return self.stream if isinstance(self.stream, int) else None
+
+    @field_validator("stream", mode="before")
+    @classmethod
+    def _known_stream(cls, value: Any) -> Any:
+        if value in ("film", "all") or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+            return value
+        raise ValueError('use "film", "all", or the index of a video stream, such as 1')
 
 
 class ShotSettings(_Section):

@@ -149,7 +149,8 @@ class VideoFacts:
         return Orientation(self.rotation, self.mirrored)
 
     def with_measured(self, footage_s: float, n_pictures: float) -> VideoFacts:
-        """The facts after a pass: frame rate and length as stated where the frames agree with them within `AGREES`, else as measured.
+        """The facts after a pass: frame rate and length as stated where the frames agree with them within `AGREES`, else as measured. Where
+        the length is not as stated, the bit rate is that of the whole file, since libav computes it from the stated length.
 
         Args:
             footage_s: seconds from the first frame to the end of the last one.
@@ -158,7 +159,8 @@ class VideoFacts:
         fps = n_pictures / footage_s
         agrees = self.fps is not None and abs(self.fps - fps) <= AGREES * fps
         long = self.duration_s is not None and abs(self.duration_s - footage_s) <= AGREES * footage_s
-        return replace(self, fps=self.fps if agrees else fps, duration_s=self.duration_s if long else footage_s)
+        measured = replace(self, fps=self.fps if agrees else fps)
+        return measured if long else replace(measured, duration_s=footage_s, bit_rate=round(8 * self.size_bytes / footage_s) or None)
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> VideoFacts:
@@ -178,6 +180,7 @@ class Video:
         size, stamp: bytes, and modification time or ETag, when it was identified.
         extra: further columns of the manifest, as JSON text.
         spans: the pieces of it that the manifest asks for; empty: it is cut into shots.
+        stream: index of the stream in the file, where it is a video of its own; None: the file's film.
     """
 
     uri: str
@@ -187,6 +190,7 @@ class Video:
     stamp: str | None
     extra: str | None = None
     spans: tuple[ListedSpan, ...] = ()
+    stream: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,11 +138,14 @@ class Caption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A file whose `video_id` is not known yet; `place`: its index in the list that `Identifier.read` was given."""
+    """A file, or the stream of a file with an index, whose `video_id` is not known yet; `place`: its index in the list that
+    `Identifier.read` was given.
+    """
 
     place: int
     address: str
     size: int
+    stream: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,9 +32,14 @@ def orientation(frame: VideoFrame) -> Orientation:
     The matrix (a b; c d) takes the point (x, y) to (a x + c y, b x + d y), y downwards (ISO/IEC 14496-12, 6.2.2; libavutil/display.h). It
     may also ask for an odd angle or a scale: then the nearest of the eight ways to put a picture on a rectangle is meant, as players do.
     """
-    sides: Any = frame.side_data
-    data = next((bytes(side) for side in sides if side.type.name == "DISPLAYMATRIX"), None)
-    if data is None or len(data) < 20:
+    try:
+        sides: Any = frame.side_data
+    except (
+        ValueError
+    ):  # PyAV 18 cannot list side data of kinds that it does not know, such as the views of stereo HEVC: only the angle is left
+        return Orientation(round(-frame.rotation / 90) * 90 % 360)
+    data = next((bytes(side) for side in sides if side.type.name == "DISPLAYMATRIX"), b"")
+    if len(data) < 20:
         return Orientation()
     a, b, _, c, d = (float(entry) for entry in struct.unpack_from("=5i", data))
     x, y = max(1.0, math.hypot(a, c)), max(1.0, math.hypot(b, d))  # the scale of each side
@@ -58,10 +63,15 @@ def full_range(frame: VideoFrame, codec: str) -> bool:
         frame: a decoded frame.
         codec: libav's canonical name of the codec, which decides about grey pictures without a tag.
     """
-    if frame.format.is_rgb or frame.format.name.startswith("yuvj"):
+    if is_rgb(frame) or frame.format.name.startswith("yuvj"):
         return True
     tag = int(frame.color_range)
     return tag == 2 or (tag != 1 and is_grey(frame) and codec not in STUDIO_UNLESS_TAGGED)
+
+
+def is_rgb(frame: VideoFrame) -> bool:
+    """Whether the frame holds RGB, as such or by a palette: then no matrix made it."""
+    return frame.format.is_rgb or frame.format.has_palette
 
 
 def is_grey(frame: VideoFrame) -> bool:

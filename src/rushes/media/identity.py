@@ -37,6 +37,11 @@ def pieces(size: int) -> Iterator[tuple[int, int]]:
     yield size - END_BYTES, END_BYTES
 
 
+def of_stream(file_id: str, stream: int | None) -> str:
+    """The identity of a stream that is a video of its own: SHA-256 over the file's 64 digits and `#stream=N`; None: that of the file."""
+    return file_id if stream is None else hashlib.sha256(f"{file_id}#stream={stream}".encode()).hexdigest()
+
+
 def video_id(uri: str, size: int, options: Options) -> str:
     """64 hex digits: SHA-256 over the size (decimal digits and a newline, ASCII) and the bytes of `pieces(size)`.
 

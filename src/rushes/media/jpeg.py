@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rushes.media.frame_tags import BT709, is_grey, matrix
+from rushes.media.frame_tags import BT709, is_grey, is_rgb, matrix
 from rushes.media.tone import to_sdr
 from rushes.records import VideoFacts
 
@@ -54,7 +54,7 @@ class JpegWriter:
 
     def _scaled(self, frame: VideoFrame, facts: VideoFacts, size: tuple[int, int], pixels: str) -> VideoFrame:
         """The frame scaled as YUV, since swscale converts the smaller picture to RGB much faster. Its range stays as it was."""
-        if frame.format.is_rgb:
+        if is_rgb(frame):
             return frame
         full = facts.color_range == "full"
         kept = self._ranges[full or is_grey(frame)]  # swscale takes grey for full range, and so leaves its codes as they are

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rushes.errors import CutError
-from rushes.media.frame_tags import BT709, full_range, is_grey
+from rushes.media.frame_tags import BT709, full_range, is_grey, is_rgb
 from rushes.media.probe import displayed
 from rushes.records import Orientation, VideoFacts
 
@@ -50,7 +50,7 @@ class Upright:
 
         wide = full_range(frame, facts.codec)
         tags = (frame.colorspace, frame.color_primaries, frame.color_trc)
-        rgb = frame.format.is_rgb
+        rgb = is_rgb(frame)
         as_full = is_grey(frame) or (wide and not rgb)  # swscale takes grey for full range, and so leaves its codes as they are
         width, height = displayed(frame.width, frame.height, facts.sar, Orientation())
         out = frame.reformat(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rushes.errors import ProbeError
 from rushes.media import storage
 from rushes.media.error_translation import read_error
-from rushes.media.identity import video_id
+from rushes.media.identity import of_stream, video_id
 from rushes.records import Video
 
 
@@ -26,8 +26,10 @@ class SameFile:
     def __init__(self, video: Video, options: storage.Options) -> None:
         self._source, self._uri, self._options = video.source, video.uri, options
         self._seen = self._look()
-        if self._seen != (video.size, video.stamp) and video_id(self._source, self._seen[0] or 0, options) != video.video_id:
-            raise self._changed()
+        if self._seen != (video.size, video.stamp):
+            now = of_stream(video_id(self._source, self._seen[0] or 0, options), video.stream)
+            if now != video.video_id:
+                raise self._changed()
 
     def check(self) -> None:
         """Raises ProbeError, not permanent, when the file is not as it was at first."""

@@ -107,9 +107,9 @@ def _films(container: InputContainer, pictures: Mapping[int, int]) -> list[int]:
 
 
 def _pictures_stated(container: InputContainer, indices: Sequence[int]) -> dict[int, int] | None:
-    """Pictures of each stream by the container's index; None where it does not count them."""
+    """Pictures of each stream by the index of an mp4 or mov; None for other containers, whose headers may lie, and for fragmented files."""
     stated = {i: container.streams[i].frames for i in indices}
-    return stated if all(stated.values()) else None
+    return stated if container.format.name.startswith("mov") and all(stated.values()) else None
 
 
 def _pictures_in_first_packets(container: InputContainer, indices: Sequence[int]) -> dict[int, int]:

@@ -23,7 +23,7 @@ from rushes.media.cut import ClipSpan, cut_clips
 from rushes.media.decode import Decoder
 from rushes.media.error_translation import read_error
 from rushes.media.guard import serve
-from rushes.media.identity import video_id
+from rushes.media.identity import of_stream, video_id
 from rushes.operators.columns import CLIP
 from rushes.operators.from_engine import (
     FAILURE,
@@ -85,7 +85,8 @@ def scan_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         try:
             with opened(job["uri"], recipe) as source:
                 take = frames.add if frames else None
-                found = scan(source, recipe, uri=shown, size_bytes=size, on_frame=take, progress=progress)
+                stream = recipe.scan.stream_index
+                found = scan(source, recipe, uri=shown, size_bytes=size, stream=stream, on_frame=take, progress=progress)
             same.check()
             form = pa.schema(list(CLIP))
             with pa.ipc.new_stream(file, form) as out:
@@ -134,7 +135,8 @@ def cut_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     if job.get("video_id") not in (None, name):
         what = "its content is not that of the video that was scanned under this name"
         raise ProbeError(what, uri=shown, step="clips", mend="put the file back, or run again so that the new one is scanned")
-    with opened(job["uri"], recipe) as source, Decoder(source, uri=shown, size_bytes=size, mode="exact") as decoder:
+    how: dict[str, Any] = {"uri": shown, "size_bytes": size, "mode": "exact", "stream": recipe.scan.stream_index}
+    with opened(job["uri"], recipe) as source, Decoder(source, **how) as decoder:
         facts = decoder.facts  # those of the container: no frame is decoded for them
     spans = [ClipSpan(clip, Span(start, end)) for clip, start, end in job["spans"]]
     with opened(job["uri"], recipe) as source:
@@ -157,8 +159,9 @@ def identified(uri: str, recipe: Recipe) -> tuple[str, int, str, SameFile]:
         there = storage.stat(uri, recipe.storage)
     except OSError as error:
         raise read_error(error, uri) from error
-    name = video_id(uri, there.size or 0, recipe.storage)
-    seen = Video(uri=there.uri, source=uri, video_id=name, size=there.size, stamp=there.stamp)
+    stream = recipe.scan.stream_index
+    name = of_stream(video_id(uri, there.size or 0, recipe.storage), stream)
+    seen = Video(uri=there.uri, source=uri, video_id=name, size=there.size, stamp=there.stamp, stream=stream)
     return public_uri(uri), there.size or 0, name, SameFile(seen, recipe.storage)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from rushes.errors import RecipeError
 from rushes.operators.children import Children, Failed
 from rushes.operators.columns import CLIP, ERROR, SCAN
 from rushes.operators.from_engine import RULE_COLUMNS
@@ -44,7 +45,7 @@ class Scan(Operator):
             frames that `frames.keep` names, evenly spread.
 
     Raises:
-        RecipeError: a rule looks at a column that is not there.
+        RecipeError: a rule looks at a column that is not there, or `scan.stream` is "all", which makes several videos of a file.
     """
 
     reads = ("uri",)
@@ -54,6 +55,9 @@ class Scan(Operator):
     def __init__(self, recipe: Recipe | None = None) -> None:
         whole = recipe or Recipe()
         check_columns(whole.rules, RULE_COLUMNS)
+        if whole.scan.stream == "all":
+            what = 'scan.stream = "all" makes several videos of a file, and an operator gives one result for each'
+            raise RecipeError(what, step=self.adds, mend='set scan.stream to "film" or to the index of a stream')
         self.recipe = Recipe(scan=whole.scan, shots=whole.shots, frames=whole.frames, rules=whole.rules, storage=whole.storage)
         self._children = Children(whole.scan)
 

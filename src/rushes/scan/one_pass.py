@@ -108,6 +108,7 @@ def scan(
     *,
     uri: str | None = None,
     size_bytes: int = 0,
+    stream: int | None = None,
     on_frame: Callable[[SampledFrame], None] | None = None,
     progress: Callable[[float], None] | None = None,
     meters: Callable[[VideoFacts], Meters] | None = None,
@@ -120,6 +121,7 @@ def scan(
         recipe: its tables `scan` and `frames` are used.
         uri: the video's name in errors; default: the source.
         size_bytes: size of the file, for the facts.
+        stream: index of the stream in the file; None: the film.
         on_frame: is given the frames to store as they are made; without it none are made.
         progress: called with the seconds decoded so far.
         meters: makes the meters; default: all of them. Benchmarks pass fewer.
@@ -130,7 +132,8 @@ def scan(
         ProbeError: no readable container or no video in it.
         DecodeError: no frame could be decoded.
     """
-    with Decoder(source, uri=uri or str(source), size_bytes=size_bytes, mode=recipe.scan.mode, progress=progress) as decoder:
+    shown = uri or str(source)
+    with Decoder(source, uri=shown, size_bytes=size_bytes, mode=recipe.scan.mode, progress=progress, stream=stream) as decoder:
         if longest_s is not None and (decoder.facts.duration_s or 0.0) > longest_s:
             raise TooLong
         one = Pass(decoder, recipe, on_frame, meters or (lambda facts: make_meters(facts, recipe.scan)))

@@ -91,6 +91,7 @@ def scan_segment(
     *,
     uri: str,
     size_bytes: int = 0,
+    stream: int | None = None,
     on_frame: Callable[[SampledFrame], None] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> SegmentScan:
@@ -103,6 +104,7 @@ def scan_segment(
         mode: the mode in force in the whole video.
         uri: the video's name in errors.
         size_bytes: size of the file, for the facts.
+        stream: index of the stream in the file; None: the film.
         progress: called with the seconds decoded so far.
         on_frame: is given the frames to store as they are made, except `SegmentScan.held`.
 
@@ -112,7 +114,7 @@ def scan_segment(
     """
     seam_buffer = SeamBuffer(head=segment.start_pts is not None, tail=segment.end_pts is not None)
     frames = _Frames(on_frame, hold=segment.start_pts is not None)
-    with Decoder(source, uri=uri, size_bytes=size_bytes, mode=mode, progress=progress, segment=segment) as decoder:
+    with Decoder(source, uri=uri, size_bytes=size_bytes, mode=mode, progress=progress, segment=segment, stream=stream) as decoder:
         one = Pass(
             decoder, recipe, frames.add if on_frame else None, lambda facts: make_meters(facts, recipe.scan),
             anchor=segment.first_pts, seam_buffer=seam_buffer,

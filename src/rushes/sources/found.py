@@ -21,9 +21,10 @@ class Footage:
         size: bytes; None where the file is missing or unreadable (then `Found.missing` says why) or the server does not say.
         stamp: changes when the file does (time of change, ETag).
         extra: the other columns of its list; where the list gives spans, those in which all of them agree.
-        address: the address to open. It differs from `uri` for signed URLs and for names that are not UTF-8, and is never stored, logged or
-            shown.
+        address: the address to open. It differs from `uri` for signed URLs, for names that are not UTF-8 and for streams of a file, and is
+            never stored, logged or shown.
         spans: the pieces of it that its list gives, in order; empty: the whole video, which is cut into shots.
+        stream: index of the stream in the file that is meant; None: its film.
     """
 
     uri: str
@@ -32,6 +33,7 @@ class Footage:
     extra: Extra = field(default_factory=dict)
     address: str = field(default="", repr=False)
     spans: tuple[ListedSpan, ...] = ()
+    stream: int | None = None
 
     def __post_init__(self) -> None:
         if not self.address:

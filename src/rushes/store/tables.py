@@ -51,7 +51,7 @@ FACTS = (
     _c("fps", "double", "average frame rate: as the container states it, or as measured where the two differ by over 2 %", "1/s"),
     _c("time_base", "text", "length of one tick of pts, as a fraction of a second"),
     _c("duration_s", "double", "length: as the container states it, or `footage_s` where the two differ by over 2 %", "s"),
-    _c("bit_rate", "int", "bit rate the container states", "bit/s"),
+    _c("bit_rate", "int", "bit rate the container states; that of the whole file where `duration_s` is not as stated", "bit/s"),
     _c("pix_fmt", "text", "pixel format of the decoded frames"),
     _c("bit_depth", "int", "bits of a luma sample", "bit"),
     _c("color_range", "text", "limited or full"),

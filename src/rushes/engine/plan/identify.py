@@ -117,6 +117,11 @@ class Identifier:
         self._announce = announce or (lambda _line: None)
         self._cluster = cluster
 
+    @property
+    def interrupted(self) -> threading.Event:
+        """Set when the run is to stop."""
+        return self._interrupted
+
     def read(self, items: Sequence[Footage], take: Callable[[int, str | Failure], None]) -> None:
         """Reads the files, and gives for each its place among them and its video_id, or why it could not be read.
 
@@ -144,7 +149,7 @@ def _jobs(items: Sequence[Footage], chunk: int, slots: int) -> Iterator[Identify
     n = max(1, min(chunk, -(-len(items) // (2 * slots))))
     for start in range(0, len(items), n):
         some = enumerate(items[start : start + n], start)
-        yield Identify(files=tuple(File(place=k, address=item.address, size=item.size or 0) for k, item in some))
+        yield Identify(files=tuple(File(place=k, address=item.address, size=item.size or 0, stream=item.stream) for k, item in some))
 
 
 class _Reading:

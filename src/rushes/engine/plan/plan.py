@@ -17,6 +17,7 @@ from rushes.errors import Failure, ProbeError
 from rushes.recipe import Recipe
 from rushes.records import Row, Video
 from rushes.rows.scanned import manifest_columns
+from rushes.sources.by_stream import by_stream
 from rushes.sources.footage import find_footage
 from rushes.sources.found import Footage, Found
 from rushes.store.store import Store
@@ -62,7 +63,9 @@ class Source:
         item = self.footage
         assert self.video_id is not None
         extra = manifest_columns(item.extra)
-        return Video(uri=item.uri, source=item.address, video_id=self.video_id, size=item.size, stamp=item.stamp, extra=extra)
+        return Video(
+            uri=item.uri, source=item.address, video_id=self.video_id, size=item.size, stamp=item.stamp, extra=extra, stream=item.stream
+        )
 
 
 @dataclass(slots=True)
@@ -159,7 +162,8 @@ def make_plan(
         CannotGoOn, Stopped: see `Identifier.read`.
     """
     found = find_footage(args, recipe.storage, exclude=[store.root] if store else [])
-    items = found.items if limit is None else found.items[:limit]
+    identifier = identifier or Identifier(recipe)
+    items = by_stream(found.items[:limit], recipe, identifier.interrupted)[:limit]
     return compared(found, items, store, recipe, retry_failed=retry_failed, identifier=identifier)
 
 

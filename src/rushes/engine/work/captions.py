@@ -110,7 +110,7 @@ class Captioner:
                 return replace(undecided, counts=counts, busy={"captions": answer.seconds})
             return replace(await self._final(job.clip, answer, counts), busy={"captions": answer.seconds})
 
-    async def _final(self, clip: Columns, answer: Answer, counts: dict[str, float]) -> Outcome:
+    async def _final(self, clip: Row, answer: Answer, counts: dict[str, float]) -> Outcome:
         """Writes an answer, whatever it is."""
         await asyncio.to_thread(self._keep, clip, answer)
         if answer.error_type is None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from rushes.engine.jobs import File, Identify, Outcome
 from rushes.errors import Failure
 from rushes.machine import cores
-from rushes.media.identity import video_id
+from rushes.media.identity import of_stream, video_id
 from rushes.media.storage import Options
 from rushes.quarantine import quarantined
 
@@ -24,7 +24,7 @@ def identify(job: Identify, options: Options) -> Outcome:
     """
 
     def read(file: File) -> str | Failure:
-        return quarantined(lambda: video_id(file.address, file.size, options))
+        return quarantined(lambda: of_stream(video_id(file.address, file.size, options), file.stream))
 
     if len(job.files) == 1:
         return Outcome(identities={job.files[0].place: read(job.files[0])})

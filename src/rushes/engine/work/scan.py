@@ -49,8 +49,9 @@ def scan(context: Context, job: Scan, progress: Progress, longest_s: float | Non
     try:
         with context.opened(job.video) as source:
             found = one_pass(
-                source, context.recipe, uri=job.video.uri, size_bytes=job.video.size or 0, progress=progress,
-                on_frame=(lambda f: frames.add(f.pts, f.jpeg, f.width, f.height)) if frames else None, longest_s=longest_s,
+                source, context.recipe, uri=job.video.uri, size_bytes=job.video.size or 0, stream=job.video.stream,
+                progress=progress, longest_s=longest_s,
+                on_frame=(lambda f: frames.add(f.pts, f.jpeg, f.width, f.height)) if frames else None,
             )  # fmt: skip
         scanned = time.process_time() - began
         made = Made(found, scanned, scanned, began, footage_s=found.footage_s)
@@ -81,7 +82,7 @@ def conclude(context: Context, made: Made, job: Scan, stamp: Stamp, same: SameFi
     busy = {"scan": made.busy_s, "shots": time.process_time() - made.began - made.busy_s}
     counts = {"videos_scanned": 1.0, "bytes_read": float(job.video.size or 0)}
     counts |= {"footage_s": made.footage_s, "decoded_s": made.footage_s}
-    counts |= {"videos_with_other_streams": 1.0} if found.facts.other_streams else {}
+    counts |= {"videos_with_other_streams": 1.0} if found.facts.other_streams and job.video.stream is None else {}
     return _outcome(context, wanted, facts, job, counts, busy)
 
 

@@ -49,7 +49,7 @@ def divide(context: Context, job: Scan) -> Division | str | None:
     video = job.video
     with context.opened(video) as source:
         size, length, mode = video.size or 0, context.recipe.engine.segment_s, context.recipe.scan.mode
-        found = where_to_cut(source, uri=video.uri, size_bytes=size, segment_s=length, mode=mode)
+        found = where_to_cut(source, uri=video.uri, size_bytes=size, segment_s=length, mode=mode, stream=video.stream)
     if not isinstance(found, Cuts):
         return found.note and _whole(job, found.note)
     if note := undividable(context.recipe):
@@ -97,7 +97,8 @@ def segment(context: Context, job: Segment, progress: Progress) -> Outcome:
         with context.opened(video) as source:
             found = scan_segment(
                 source, context.recipe, cuts.segments[job.index], cuts.mode, uri=video.uri, size_bytes=video.size or 0,
-                on_frame=(lambda f: frames.add(f.pts, f.jpeg, f.width, f.height)) if frames else None, progress=progress,
+                stream=video.stream, progress=progress,
+                on_frame=(lambda f: frames.add(f.pts, f.jpeg, f.width, f.height)) if frames else None,
             )  # fmt: skip
         if frames:
             frames.finish(())
