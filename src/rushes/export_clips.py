@@ -107,7 +107,7 @@ def export(
             `n_frames`, `bytes`, `error`, `mend`.
 
     Raises:
-        UsageError: a wrong expression, or a folder that is a file; nothing was written. StoreError: there is no store.
+        UsageError: a wrong expression, or a folder that is a file; nothing was written. StoreError: there is not a store.
         CannotGoOn: the folder cannot be written, such as on a full disk; the same call goes on.
     """
     found = results(store, recipe=recipe, storage=storage)

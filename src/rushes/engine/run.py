@@ -85,7 +85,7 @@ def run(
         announce: called with a line for people when the run has to wait, reads new files for long, or has another recipe than the last one.
 
     Raises:
-        UsageError: wrong recipe, no video, `out` is no store; nothing was written.
+        UsageError: wrong recipe, no video, `out` is not a store; nothing was written.
         StoreBusy: another run holds the store, or took it over.
         CannotGoOn: the run had to stop; the same call resumes.
     """
