@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
+from dataclasses import dataclass, field
 from typing import Any
 
 PLAIN_MODES = (
@@ -33,6 +34,15 @@ PLAIN_MODES = (
     "no_choices",
     "error_200",
     "surrogate",
+    "reasoning_only",
+    "reasoning_cut",
+    "thinking_aloud",
+    "thinking_tag",
+    "loop",
+    "preamble",
+    "no_images",
+    "chinese",
+    "sorry_sign",
 )
 """Modes that answer after the service time. The rest answer at once: a number is that HTTP status."""
 FAULT_MODES = (
@@ -54,7 +64,21 @@ FAULT_MODES = (
     "reset",
 )
 TOP_LEVEL = {"model", "messages", "max_tokens", "max_completion_tokens", "temperature", "response_format"}
+OPTIONAL = {"top_p", "seed", "repetition_penalty", "chat_template_kwargs", "reasoning_effort", "enable_thinking", "stream"}
+"""What a recipe may add: keys of `[captions]`, and what people write in `captions.extra_body`."""
+TEST_PICTURE = b"Rushes test picture"
+"""Stands in the pictures that Rushes draws itself, to try a server out."""
 FIELDS = ("environment", "objects", "signs", "anomalies", "light", "ground", "changes", "risks", "camera", "summary")
+LIES = {
+    "thinking_aloud": "Okay, let me look at the frames. The user wants one sentence. WORDS",
+    "thinking_tag": "\u25c1think\u25b7The hall is empty, I believe.\u25c1/think\u25b7 WORDS",
+    "loop": "WORDS " + "The floor is grey and the walls are white. " * 12,
+    "preamble": "Sure! Here is a description of the clip:\n\nWORDS",
+    "no_images": "I'm sorry, but I don't see any images in your message. Please upload the frames and I will describe them.",
+    "chinese": "一个明亮的大厅，地面干燥，左侧有一扇打开的门，墙上贴着一张告示。",  # noqa: RUF001
+    "sorry_sign": "Sorry, we are closed, reads a sign on the glass door of a shop, and no one passes by. WORDS",
+}
+"""Answers of models that are no captions, but for the last, which quotes a sign in the picture."""
 
 
 class Breach(Exception):
@@ -66,15 +90,37 @@ def need(condition: object, words: str) -> None:
         raise Breach(words)
 
 
-def read_images(messages: Any) -> tuple[list[str], list[str]]:
-    """SHA-256 of each image and all text parts of a request's messages; raises Breach."""
+@dataclass
+class Content:
+    """What a request's messages hold.
+
+    Attributes:
+        images: SHA-256 of each image.
+        texts: all texts, in order.
+        system: the text of the system message, or None.
+        test: the images are test pictures of Rushes' own.
+    """
+
+    images: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+    system: str | None = None
+    test: bool = False
+
+
+def read_messages(messages: Any) -> Content:
+    """What messages hold; raises Breach."""
     need(isinstance(messages, list) and messages, "messages must be a list with at least one message")
-    shas, texts = [], []
+    found = Content()
+    shas, texts = found.images, found.texts
     for message in messages:
         need(
             isinstance(message, dict) and message.get("role") in ("system", "user", "assistant"), "a message must be an object with a role"
         )
         content = message.get("content")
+        if message["role"] == "system":
+            need(message is messages[0] and isinstance(content, str), "a system message must be a text, and come first")
+            found.system = content
+            continue
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
         need(isinstance(parts, list) and parts, "content must be a string or a list of parts")
         for part in parts:
@@ -93,12 +139,14 @@ def read_images(messages: Any) -> tuple[list[str], list[str]]:
                 raise Breach(f"bad base64: {error}") from error
             need(jpeg[:3] == b"\xff\xd8\xff" and jpeg[-2:] == b"\xff\xd9", "the image is not a whole JPEG")
             shas.append(hashlib.sha256(jpeg).hexdigest())
-    return shas, texts
+            found.test = TEST_PICTURE in jpeg
+    return found
 
 
 def check_body(body: Any) -> None:
     need(isinstance(body, dict), "the body must be a JSON object")
-    need(not set(body) - TOP_LEVEL, f"unexpected fields {sorted(set(body) - TOP_LEVEL)}")
+    foreign = sorted(set(body) - TOP_LEVEL - OPTIONAL)
+    need(not foreign, f"unexpected fields {foreign}")
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     need(isinstance(limit, int) and limit > 0, f"bad max_tokens {limit!r}")
     need(isinstance(body.get("temperature"), (int, float)) and 0 <= body["temperature"] <= 2, "bad temperature")
@@ -118,6 +166,7 @@ def answer_of(mode: str, words: str) -> dict[str, Any]:
     """The body of a 200 answer in one of PLAIN_MODES."""
     content: Any = words
     finish, refusal = "stop", None
+    more: dict[str, Any] = {}
     fields = json.dumps(fields_for(words))
     if mode in ("structured", "schema_refused", "opaque_refusal"):
         content = fields
@@ -147,7 +196,13 @@ def answer_of(mode: str, words: str) -> dict[str, Any]:
         content, finish = f"{words} and then the camera", "length"
     elif mode == "abort":
         finish = "abort"
-    message = {"role": "assistant", "content": content, "refusal": refusal}
+    elif mode == "reasoning_only":
+        content, more = None, {"reasoning_content": f"The user wants a caption. {words}"}
+    elif mode == "reasoning_cut":
+        content, finish, more = "", "length", {"reasoning": "Okay, let me look at the frames one by one."}
+    elif mode in LIES:
+        content = LIES[mode].replace("WORDS", words)
+    message = {"role": "assistant", "content": content, "refusal": refusal, **more}
     usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
     made = {
         "id": "chatcmpl-1",

@@ -41,7 +41,7 @@ def settings_for(server: Running | str, **changes: object) -> CaptionSettings:
 def engine_for(server: Running | str, key: str = "none", **changes: object) -> OpenAIEngine:
     concurrency = int(str(changes.pop("concurrency", 8)))
     settings = settings_for(server, **changes)
-    url, prompt = settings.base_url or "", load_prompt(settings.prompt)
+    url, prompt = settings.base_url or "", load_prompt(settings.prompt, settings.json_schema)
     return OpenAIEngine(settings, prompt, base_url=url, key=key, concurrency=concurrency, first_backoff_s=0.002)
 
 

@@ -6,7 +6,8 @@ prints `PORT n` once it listens. GET /stats says what it saw; POST /control chan
 input (a pipe) closes or its parent dies. Standard library only. In tests: `with start_server(mode="503", fail_first=3) as server:`.
 
 Every request is held to the protocol: model, messages, parts, base64, JPEG bytes. Each breach is a 400 and stands in /stats under
-"violations". The SHA-256 of each image is in /stats under "requests", so that a test can compare it with the stored bytes.
+"violations". The SHA-256 of each image is in /stats under "requests", so that a test can compare it with the stored bytes. Requests about
+test pictures of Rushes' own stand under "tests" instead.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import stat
 import struct
 import subprocess
@@ -32,7 +34,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from caption_protocol import FAULT_MODES, PLAIN_MODES, Breach, answer_of, check_body, read_images
+from caption_protocol import FAULT_MODES, OPTIONAL, PLAIN_MODES, Breach, answer_of, check_body, read_messages
+from caption_refusals import NO_ROUTE, REFUSALS
+
+CERTIFICATE = Path(__file__).parent / "data" / "self_signed.pem"
+"""Certificate and key of "localhost" and 127.0.0.1, made with `openssl req -x509 -nodes -days 36500`; it guards nothing."""
 
 
 @dataclass
@@ -42,6 +48,7 @@ class State:
     options: dict[str, Any]
     lock: threading.Lock = field(default_factory=threading.Lock)
     requests: list[dict[str, Any]] = field(default_factory=list)
+    tests: list[dict[str, Any]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     listed: int = 0
     in_flight: int = 0
@@ -89,7 +96,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.path == "/stats":
             with state.lock:
                 self.send_json(
-                    200, {name: getattr(state, name) for name in ("requests", "violations", "listed", "in_flight", "max_in_flight")}
+                    200,
+                    {name: getattr(state, name) for name in ("requests", "tests", "violations", "listed", "in_flight", "max_in_flight")},
                 )
         elif self.path == "/v1/models":
             with state.lock:
@@ -101,7 +109,7 @@ class Handler(BaseHTTPRequestHandler):
                 names = {"list": [state.options["model"]], "empty": [], "other": ["another-model"]}[mode]
                 self.send_json(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
         else:
-            self.refuse(404, f"no route {self.path}")
+            self.send_as_real(NO_ROUTE[state.options["no_route"]])
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers["Content-Length"]))
@@ -109,6 +117,7 @@ class Handler(BaseHTTPRequestHandler):
             with self.state.lock:
                 self.state.options = self.state.initial | json.loads(raw)
                 self.state.requests.clear()
+                self.state.tests.clear()
                 self.state.violations.clear()
                 self.state.listed = self.state.max_in_flight = 0
                 self.state.slots = threading.Semaphore(self.state.options["parallel"])
@@ -125,7 +134,11 @@ class Handler(BaseHTTPRequestHandler):
                     if len(self.state.requests) == self.state.options["die_after"]:
                         os._exit(1)
         else:
-            self.refuse(404, f"no route {self.path}")
+            self.send_as_real(NO_ROUTE[self.state.options["no_route"]])
+
+    def send_as_real(self, answer: tuple[int, str, bytes]) -> None:
+        status, kind, body = answer
+        self.send(status, body.replace(b"POST PATH", f"POST {self.path}".encode()), kind)
 
     def complete(self, raw: bytes) -> None:
         options = dict(self.state.options)
@@ -134,6 +147,8 @@ class Handler(BaseHTTPRequestHandler):
             "answered": None,
             "images": [],
             "texts": [],
+            "system": None,
+            "sampling": {},
             "response_format": False,
             "mode": None,
             "authorization": self.headers.get("Authorization"),
@@ -141,7 +156,10 @@ class Handler(BaseHTTPRequestHandler):
         try:
             body = json.loads(raw)
             check_body(body)
-            seen["images"], seen["texts"] = read_images(body["messages"])
+            content = read_messages(body["messages"])
+            seen["images"], seen["texts"], seen["system"] = content.images, content.texts, content.system
+            seen["sampling"] = {key: body[key] for key in sorted(OPTIONAL & set(body))}
+            seen["schema"] = body.get("response_format", {}).get("json_schema", {}).get("schema")
             seen["response_format"] = "response_format" in body
             seen["max_tokens"] = body.get("max_completion_tokens", body.get("max_tokens"))
         except (Breach, ValueError) as breach:
@@ -149,10 +167,13 @@ class Handler(BaseHTTPRequestHandler):
                 self.state.violations.append(str(breach))
             return self.refuse(400, str(breach))
         with self.state.lock:
-            self.state.requests.append(seen)
-            counted = [request for request in self.state.requests if request["images"] or options["probe_too"]]
+            (self.state.tests if content.test else self.state.requests).append(seen)
+            everything = [*self.state.requests, *self.state.tests] if options["probe_too"] else self.state.requests
+            counted = [request for request in everything if request["images"] or options["probe_too"]]
             over = options["fail_first"] is not None and len(counted) > options["fail_first"]
-            spared = options["mode"] in FAULT_MODES and not seen["images"] and not options["probe_too"]
+            small = (options["mode"] in FAULT_MODES or options["mode"] in REFUSALS) and not seen["images"] and not options["probe_too"]
+            early = len(self.state.requests) - (not content.test) < options["good_first"]
+            spared = small or early or options["spare_tests" if content.test else "spare_clips"]
             mode = "ok" if over or spared else options["mode"]
             if set(seen["images"]) & set(options["poison"]):
                 mode = options["poison_mode"]
@@ -163,6 +184,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(404, f"The model `{body.get('model')}` does not exist.", "model_not_found")
         if mode in FAULT_MODES:
             return self.fail(mode, options)
+        if mode in REFUSALS:
+            return self.send_as_real(REFUSALS[mode])
         return self.answer(mode, body, seen, options)
 
     def answer(self, mode: str, body: dict[str, Any], seen: dict[str, Any], options: dict[str, Any]) -> None:
@@ -262,7 +285,7 @@ def die_with_parent() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--mode", choices=[*PLAIN_MODES, *FAULT_MODES], default="ok")
+    parser.add_argument("--mode", choices=[*PLAIN_MODES, *FAULT_MODES, *REFUSALS], default="ok")
     parser.add_argument("--model", default="tiny-vlm")
     parser.add_argument("--key", default="", help="the bearer token asked for; empty: none")
     parser.add_argument("--models", default="list", help="the model list: list, empty, other, or an HTTP status")
@@ -272,6 +295,11 @@ def main() -> None:
     parser.add_argument(
         "--probe-too", action="store_true", help="faults concern requests without images as well: the whole server is unwell"
     )
+    parser.add_argument("--good-first", type=int, default=0, help="the mode holds only after so many requests about clips")
+    parser.add_argument("--spare-tests", action="store_true", help="requests about test pictures of Rushes' own are answered well")
+    parser.add_argument("--spare-clips", action="store_true", help="requests about clips are answered well")
+    parser.add_argument("--no-route", choices=NO_ROUTE, default="openai", help="whose answer an unknown path gets")
+    parser.add_argument("--tls", action="store_true", help="speak https, with a certificate that nobody signed but itself")
     parser.add_argument("--retry-after", default="", help="seconds, or date:SECONDS for an HTTP date")
     parser.add_argument("--die-after", type=int, default=None, help="the process ends after so many requests")
     parser.add_argument("--slow-s", type=float, default=5.0)
@@ -279,6 +307,10 @@ def main() -> None:
     parser.add_argument("--poison-mode", default="500_plain")
     options = vars(parser.parse_args())
     server = Server(("127.0.0.1", options.pop("port")), Handler)
+    if options["tls"]:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(CERTIFICATE)
+        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     Handler.state = State(options)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     sys.stdout.write(f"PORT {server.server_address[1]}\n")
@@ -294,19 +326,27 @@ class Running:
 
     process: subprocess.Popen[str]
     port: int
+    scheme: str = "http"
+
+    @property
+    def root(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     @property
     def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"{self.root}/v1"
 
     def stats(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/stats", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.root}/stats", timeout=10, context=self.trust()) as answer:
             return json.load(answer)
+
+    def trust(self) -> ssl.SSLContext | None:
+        return ssl.create_default_context(cafile=str(CERTIFICATE)) if self.scheme == "https" else None
 
     def control(self, **options: Any) -> None:
         """Goes back to the options of the start but for these, named as on the command line, and forgets what was seen."""
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/control", json.dumps(options).encode(), method="POST")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        request = urllib.request.Request(f"{self.root}/control", json.dumps(options).encode(), method="POST")
+        with urllib.request.urlopen(request, timeout=10, context=self.trust()) as answer:
             answer.read()
 
     def stop(self) -> None:
@@ -331,7 +371,7 @@ def start_server(**options: Any) -> Iterator[Running]:
         word, _, port = process.stdout.readline().partition(" ")
         if word != "PORT":
             raise RuntimeError(f"the caption server did not start: {word!r}, exit code {process.wait(10)}")
-        running = Running(process, int(port))
+        running = Running(process, int(port), "https" if options.get("tls") else "http")
         yield running
     finally:
         process.kill()

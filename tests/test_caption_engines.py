@@ -18,7 +18,7 @@ from rushes.recipe import CaptionSettings, Recipe
 class Echo:
     """An engine that answers with the clip's id and its number of frames."""
 
-    async def check(self) -> None: ...
+    async def check(self, sample: Request | None = None) -> None: ...
 
     async def caption(self, request: Request) -> Answer:
         return Answer(f"{request.clip_id} of {len(request.frames)}", None, "echo", "echo", None, None, 0.0, None, 1)

@@ -13,12 +13,17 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from caption_requests import KEY, ask, clip, engine_for, words_for
 from caption_server import Running, start_server
 from rushes.captions import Request
+from rushes.captions.prompts import load_prompt
+from rushes.captions.sample import sample_clip
 from rushes.errors import ServerError
+from rushes.recipe import FrameSettings
 
 
 @pytest.fixture(scope="module")
@@ -147,18 +152,57 @@ def test_secrets_are_in_no_message(server: Running) -> None:
 
 @pytest.mark.parametrize("models", ["list", "empty", "other", "404", "500", "501"])
 def test_check_is_content_with_a_server_that_answers(server: Running, models: str) -> None:
-    """A list without the model proves nothing: transformers serve lists its cache. Nothing with an image is sent."""
+    """The list of models proves nothing, for better or worse: transformers serve lists its cache."""
     server.control(models=models)
-    asyncio.run(engine_for(server).check())
+    assert asyncio.run(engine_for(server).check()) is None
     stats = server.stats()
-    assert all(not seen["images"] for seen in stats["requests"])
-    assert len(stats["requests"]) == (0 if models == "list" else 1)
+    assert (len(stats["tests"]), stats["requests"], stats["listed"]) == (1, [], 0)
+
+
+def test_check_sends_one_request_shaped_like_a_clips(server: Running) -> None:
+    """The prompt, the schema, the limits, as many pictures, of the stored size; and none of the footage."""
+    server.control(mode="structured")
+    frames = FrameSettings(per_clip=5, short_side_px=240, per_s=2.0)
+    engine = engine_for(server, prompt="structured", max_tokens=77, top_p=0.9)
+    sample = sample_clip(frames)
+    assert asyncio.run(engine.check(sample)) is None
+    ask(engine, clip(1, frames=5))
+    stats = server.stats()
+    assert stats["violations"] == []
+    [test], [asked] = stats["tests"], stats["requests"]
+    assert test["texts"][0] == asked["texts"][0] == load_prompt("structured").text
+    assert [text for text in test["texts"] if text.startswith("frame at")] == [f"frame at {k / 2:.1f} s" for k in range(5)]
+    for name in ("max_tokens", "schema", "sampling", "authorization", "response_format"):
+        assert test[name] == asked[name], name
+    assert len(test["images"]) == len(asked["images"]) == 5
+    assert len(set(test["images"])) == 5
+    for jpeg in sample.frames:
+        height, width, _ = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape
+        assert (width, height) == (427, 240)
+        assert 0.05 < len(jpeg) / (width * height) < 0.3, "as many bytes as ordinary footage, so that limits on size are met"
+    assert sample_clip(frames).frames == sample.frames
 
 
 def test_check_names_the_address_when_no_one_is_there() -> None:
     port = closed_port()
     with pytest.raises(ServerError, match=rf"http://127.0.0.1:{port}/v1 is not there.*Mend: start it"):
         asyncio.run(engine_for(f"http://127.0.0.1:{port}/v1").check())
+
+
+@pytest.mark.parametrize("mode", ["400", "401", "403", "404", "429", "500", "503", "drop"])
+def test_check_is_not_content_with_a_list_of_models(server: Running, mode: str) -> None:
+    server.control(mode=mode)
+    with pytest.raises(ServerError) as caught:
+        asyncio.run(engine_for(server).check())
+    assert caught.value.permanent is (mode in ("400", "401", "403", "404"))
+    assert len(server.stats()["tests"]) == {"429": 5, "500": 6, "503": 6, "drop": 6}.get(mode, 1), "tried again as any request"
+
+
+@pytest.mark.parametrize(("mode", "fault"), [("no_images", "no_images"), ("reasoning_only", "empty"), ("empty", "empty")])
+def test_check_tells_of_an_answer_that_would_be_no_caption(server: Running, mode: str, fault: str) -> None:
+    server.control(mode=mode)
+    doubt = asyncio.run(engine_for(server).check())
+    assert doubt is not None and doubt.fault == fault
 
 
 def test_check_finds_an_unknown_model(server: Running) -> None:
@@ -181,7 +225,7 @@ def test_check_finds_an_address_that_is_no_chat_server(server: Running) -> None:
 def test_check_waits_for_a_server_that_is_loading(server: Running) -> None:
     server.control(models="empty", mode="503", fail_first=3, probe_too=True)
     asyncio.run(engine_for(server).check())
-    assert len(server.stats()["requests"]) == 4
+    assert len(server.stats()["tests"]) == 4
 
 
 # The server of the tests itself

@@ -213,7 +213,7 @@ def test_failing_requests_are_tried_again_within_the_run(films: Path, tmp_path: 
     some = tmp_path / "films"
     some.mkdir()
     shutil.copyfile(films / "0.mp4", some / "0.mp4")
-    with start_server(mode="503", fail_first=2) as server:
+    with start_server(mode="503", fail_first=2, spare_tests=True) as server:
         assert run(some, out, server).code == 0
     assert all(c["caption"] for c in clips_of(out))
     [row] = seen(out, *SETTINGS).runs()

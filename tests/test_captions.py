@@ -127,7 +127,8 @@ def test_failures_of_a_clip_have_a_reason(server: Running, mode: str, fault: str
     bad, good = ask(engine_for(server), clip(1), clip(2))
     assert (bad.text, bad.fields, bad.error_type) == (None, None, fault)
     assert words in (bad.error or "")
-    assert bad.mend == ("raise captions.max_tokens" if fault == "truncated" else None)
+    key = {"truncated": "captions.max_tokens", "context_length": "frames.per_clip"}.get(fault)
+    assert key in (bad.mend or "") if key else bad.mend is None
     assert bad.tries == (6 if fault in ("server_error", "dropped") else 1)
     assert good.text == words_for(clip(2))
 
@@ -208,11 +209,15 @@ def test_identity_holds_what_changes_captions_and_nothing_else(tmp_path: Path) -
     own = tmp_path / "own.txt"
     own.write_text("Say what you see.")
     good = settings_for("http://127.0.0.1:1/v1")
-    same = {"base_url": "http://elsewhere/v1", "timeout_s": 9.0, "tries": 9, "patience_s": 9.0}
-    other = {"model": "m", "prompt": "dense", "max_tokens": 9, "temperature": 0.5, "facts_suffix": True}
+    same = {"base_url": "http://elsewhere/v1", "timeout_s": 9.0, "tries": 9, "patience_s": 9.0, "verify": False}
+    other: dict[str, object] = {"model": "m", "prompt": "dense", "max_tokens": 9, "temperature": 0.5, "facts_suffix": True}
+    other |= {"system": "Be brief.", "top_p": 0.5, "seed": 1, "repetition_penalty": 1.1, "extra_body": {"enable_thinking": False}}
+    other["json_schema"] = str(Path(__file__).parent / "data" / "own.schema.json")
     assert identity(good.model_copy(update=same)) == identity(good)
     for name, value in other.items():
         assert identity(good.model_copy(update={name: value})) != identity(good), name
+    shown = {"code", "engine", "facts_code", "max_tokens", "model", "prompt", "schema", "temperature"}
+    assert set(identity(good) or ()) == shown, "keys that are not set leave the fingerprints of older recipes as they were"
     mine = good.model_copy(update={"prompt": str(own)})
     before = identity(mine), load_prompt(str(own)).id
     own.write_text("Say what you see, briefly.")

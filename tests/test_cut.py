@@ -396,18 +396,19 @@ def test_real_files_show_the_same_pictures(data_dir, tmp_path, file, mode):
     for result in results:
         kept = [p for p in pts if result.start_pts <= p < result.end_pts]
         with av.open(result.uri) as container:
-            stream = container.streams.video[0]
-            assert (stream.sample_aspect_ratio or 1) == (shape if mode == "copy" else 1), "encoded clips have square pixels"
-            if mode == "encode":
-                assert (stream.width, stream.height) == (facts.width & ~1, facts.height & ~1)
+            assert (container.streams.video[0].sample_aspect_ratio or 1) == (shape if mode == "copy" else 1)
+            assert (result.width, result.height) == (facts.width, facts.height)
             base = container.streams.video[0].time_base
             shown = [(f.pts * base, f.reformat(64, 36, "gray").to_ndarray()) for f in container.decode(video=0)]
         assert [t for t, _ in shown] == [(p - result.start_pts) * facts.time_base for p in kept]
         for (_, picture), p in zip(shown, kept, strict=True):
-            off = np.abs(picture.astype(int) - frames[p]).max()
-            scaled = mode == "encode" and shape != 1
-            why = "x264 is lossless at crf 0 but for 10 to 8 bits, and a copy is a copy"
-            assert off <= (12 if scaled else facts.bit_depth > 8 and mode == "encode"), why
+            off = np.abs(picture.astype(int) - frames[p])
+            if mode == "encode" and shape != 1:
+                assert off.mean() < 3, "scaled to square pixels"
+                continue
+            assert off.max() <= (facts.bit_depth > 8 and mode == "encode"), (
+                "x264 is lossless at crf 0 but for 10 to 8 bits, and a copy is a copy"
+            )
 
 
 @pytest.mark.parametrize("mode", ["copy", "encode"])

@@ -87,7 +87,7 @@ def test_pts_are_those_of_the_container_and_of_the_pictures(case: Callable[[str]
     assert [Fraction(p - pts[0]) * decoder.time_base for p in pts] == pytest.approx([float(t) for t in clip.times], abs=1e-9)
     if clip.pts is not None:
         assert (pts, decoder.time_base) == (list(clip.pts), clip.time_base)
-        assert decoder.n_repaired_pts == 0
+        assert decoder.line.n_mended == decoder.line.n_clocks == 0
     assert decoder.n_corrupt == 0
 
 

@@ -190,6 +190,10 @@ def other(key: str, value: Any, annotation: Any) -> Any:
         "base_url": "http://127.0.0.1:1/v1",
         "column": "duration_s",
         "ray_address": "local",
+        "system": "Answer in English.",
+        "json_schema": str(ROOT / "tests" / "data" / "own.schema.json"),
+        "top_p": 0.5,
+        "extra_body": {"enable_thinking": False},
     }
     return ["hash"] if key == "detectors" else words.get(key, 5.0)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import daft
 import pytest
 
+from caption_server import Running, start_server
 from rushes import doctor
 from rushes.doctor import Finding, examine
 from rushes.recipe import CaptionSettings, Recipe, ScanSettings
@@ -21,7 +20,7 @@ def named(findings: list[Finding], name: str) -> Finding:
 
 
 def asking(base_url: str | None) -> Recipe:
-    return Recipe(captions=CaptionSettings(engine="openai", base_url=base_url, model="any"))
+    return Recipe(captions=CaptionSettings(engine="openai", base_url=base_url, model="tiny-vlm"))
 
 
 @pytest.fixture(autouse=True)
@@ -31,28 +30,18 @@ def _engine_is_asked_for_once(request: pytest.FixtureRequest, monkeypatch: pytes
         monkeypatch.setattr(doctor, "START_DAFT", "print(True)")
 
 
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    with start_server(key="right") as server:
+        yield server
+
+
 @pytest.fixture
-def server() -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
-    """An HTTP server that lists models under /v1 to those with the key "right", and what it was asked."""
-    asked: list[tuple[str, str | None]] = []
-
-    class Answer(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            key = self.headers.get("Authorization")
-            asked.append((self.path, key))
-            code = 404 if self.path != "/v1/models" else 200 if key == "Bearer right" else 401
-            self.send_response(code)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            return
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as http:
-        thread = threading.Thread(target=http.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{http.server_port}", asked
-        http.shutdown()
-        thread.join()
+def server(running: Running, monkeypatch: pytest.MonkeyPatch) -> Running:
+    """A caption server that takes the key "right", which this process has."""
+    running.control()
+    monkeypatch.setenv("OPENAI_API_KEY", "right")
+    return running
 
 
 def test_this_machine_is_found_able(tmp_path: Path) -> None:
@@ -87,31 +76,44 @@ def test_an_extra_is_missed_only_by_a_recipe_that_needs_it(monkeypatch: pytest.M
     assert (found.ok, found.mend) == (False, "pip install 'rushes[scenedetect]'")
 
 
+def test_the_caption_server_is_asked_for_a_completion_about_test_pictures(server: Running, tmp_path: Path) -> None:
+    found = named(examine(asking(server.base_url).with_overrides(["frames.per_clip=3"]), tmp_path), "captions")
+    assert (found.ok, found.what) == (True, "tiny-vlm answers about 3 test pictures")
+    stats = server.stats()
+    assert [len(seen["images"]) for seen in stats["tests"]] == [3] and stats["requests"] == []
+
+
 @pytest.mark.parametrize(
-    ("key", "path", "ok", "words"),
-    [("right", "/v1", True, "answers"), ("wrong", "/v1", False, "refuses the key"), ("right", "", False, "end in /v1")],
-    ids=["there", "wrong key", "wrong path"],
+    ("mode", "words", "mend"),
+    [
+        ("401", "refused the key", "OPENAI_API_KEY"),
+        ("500", "is not there", "start it"),
+        ("vllm_text_only", "takes no pictures", "captions.model"),
+        ("login_page", "Sign in to Acme", "captions.base_url"),
+        ("reasoning_only", "the model only thought", "enable_thinking = false"),
+        ("no_images", "shown no pictures", "captions.model"),
+    ],
 )
-def test_the_caption_server_is_asked(
-    server: tuple[str, list[tuple[str, str | None]]],
-    key: str,
-    path: str,
-    ok: bool,
-    words: str,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", key)
-    found = named(examine(asking(server[0] + path), tmp_path), "captions")
-    assert found.ok is ok
-    assert words in found.what
-    assert server[1] == [(f"{path}/models", f"Bearer {key}")]
+def test_a_caption_server_that_only_lists_its_models_is_a_fault(server: Running, mode: str, words: str, mend: str, tmp_path: Path) -> None:
+    server.control(mode=mode)
+    found = named(examine(asking(server.base_url), tmp_path), "captions")
+    assert found.ok is False
+    assert words in found.what and mend in found.mend
+    assert len(server.stats()["tests"]) == (3 if mode == "500" else 1)
+
+
+def test_a_wrong_key_and_a_wrong_path_are_faults(server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert f"set captions.base_url to {server.base_url}" in named(examine(asking(server.root), tmp_path), "captions").mend
+    monkeypatch.setenv("OPENAI_API_KEY", "wrong-key-1")
+    found = named(examine(asking(server.base_url), tmp_path), "captions")
+    assert found.ok is False and "refused the key" in found.what
+    assert "wrong-key-1" not in found.what + found.mend
 
 
 def test_a_server_that_is_not_there_and_its_password_stays_hidden(tmp_path: Path) -> None:
     found = named(examine(asking("http://user:secret@127.0.0.1:9/v1"), tmp_path), "captions")
     assert found.ok is False
-    assert "127.0.0.1:9/v1 does not answer" in found.what
+    assert "127.0.0.1:9/v1 is not there" in found.what
     assert "secret" not in found.what + found.mend
 
 

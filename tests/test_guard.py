@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from rushes.errors import CrashError, HangError, MemoryError_, VideoError
+from rushes.errors import CannotGoOn, CrashError, HangError, MemoryError_, VideoError
 from rushes.media.guard import Child, Stopped, resident_bytes
 
 HERE = Path(__file__).resolve().parent
@@ -185,3 +185,14 @@ def test_nor_does_one_that_still_imports_its_modules(tmp_path: Path, monkeypatch
     parent.kill()
     parent.wait(5)
     assert gone(pid, 2.0), "the child lives on without its parent"
+
+
+@pytest.mark.parametrize("program", ["import a_module_that_is_missing", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"])
+def test_a_child_that_cannot_start_is_no_fault_of_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """It is started three times; then the run ends. Each start leaves a line, to be counted."""
+    (tmp_path / "broken_child.py").write_text("print('start', file=open(__file__ + '.starts', 'a'))\n" + program)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    child = Child("broken_child", hang_s=0.01, memory_bytes=1 << 30, stop=threading.Event(), first={"setup": {}})
+    with pytest.raises(CannotGoOn, match="no decoding process can be started: the decoding process died with"):
+        asked(child, "echo")
+    assert (tmp_path / "broken_child.py.starts").read_text() == "start\n" * 3

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.core.exceptions import ServiceRequestError
 
 from object_server import object_server
 from rushes.errors import StoreBusy
 from rushes.media.guard import Stopped
 from rushes.store import process
-from rushes.store.lease import Lease, holder
+from rushes.store.lease import Lease, OwnerCheck, holder
 from rushes.store.store import Store, now
 from stores import SRC, command, go, inline, rows_of, seen, settings_of, start
 from test_conditional import options_of
@@ -240,6 +241,36 @@ def test_a_file_that_is_no_lease_is_waited_out(store: Store) -> None:
 
 
 # Losing it
+
+
+class Flaky:
+    """A lease file whose storage fails once for each kind of request, as a client of Google's or Azure's does: not with an OSError."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._failed = file, set[str]()
+        self.exact = file.exact
+
+    def __getattr__(self, name: str) -> Any:
+        def request(*words: Any) -> Any:
+            found = getattr(self._file, name)(*words)  # it is done, and the answer is lost
+            if name not in self._failed:
+                self._failed.add(name)
+                raise ServiceRequestError("connection reset")
+            return found
+
+        return request
+
+
+def test_a_storage_that_fails_once_costs_no_lease(store: Store) -> None:
+    lease = Lease(store, "run")
+    lease._file = Flaky(lease._file)  # type: ignore[assignment]
+    with lease.held(wait=False, interrupted=threading.Event()):
+        assert (holder(store) or {})["owner"] == lease.owner
+        lease.check()
+        check = OwnerCheck(store, lease.owner)
+        check._file = Flaky(check._file)  # type: ignore[assignment]
+        check()
+    assert holder(store) is None
 
 
 def test_a_heartbeat_keeps_it_and_tells_when_it_is_lost(store: Store) -> None:

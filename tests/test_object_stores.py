@@ -33,7 +33,8 @@ from rushes.media.cut import ClipSpan, cut_clips
 from rushes.media.decode import Decoder
 from rushes.media.guard import resident_bytes
 from rushes.media.identity import video_id
-from rushes.media.probe import facts_of, open_container, video_stream
+from rushes.media.probe import facts_of
+from rushes.media.streams import open_film
 from rushes.quarantine import quarantined
 from rushes.recipe import Recipe
 from rushes.records import Span
@@ -329,8 +330,8 @@ def test_identity_probe_and_scan_read_hardly_more_than_the_file(s3, big, mib):
 
 def test_a_probe_of_a_large_file_reads_a_few_mib(s3, big):
     uri, size = big[64]
-    with storage.open_seekable(uri, s3.options) as source, open_container(source, uri) as container:
-        assert facts_of(container, video_stream(container, uri), size).duration_s > 5
+    with storage.open_seekable(uri, s3.options) as source, (film := open_film(source, uri)).container as container:
+        assert facts_of(container, film.stream, size).duration_s > 5
     assert sum(s3.sent.values()) <= 6 * MIB
 
 

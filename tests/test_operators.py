@@ -423,9 +423,8 @@ def test_a_file_holds_the_frames_it_says(turned: Clip, tmp_path: Path, mode: str
         assert row["error"] is None and row["mode"] == mode
         assert row["bytes"] == Path(row["clip_uri"]).stat().st_size
         with av.open(row["clip_uri"]) as file:
-            stream = file.streams.video[0]
-            shape = (192, 112, Fraction(4, 3)) if mode == "copy" else (112, 256, Fraction(1))
-            assert (stream.width, stream.height, stream.sample_aspect_ratio) == shape
+            assert file.streams.video[0].sample_aspect_ratio == (Fraction(4, 3) if mode == "copy" else 1)
+            assert (row["width"], row["height"]) == (112, 256)
             numbers = [read_frame_number(frame.to_ndarray(format="gray")) for frame in upright_as_coded(file, mode)]
         assert numbers == list(range(ticks.index(row["start_pts"]), ticks.index(row["end_pts"]))) and len(numbers) == row["n_frames"]
         if mode == "encode":

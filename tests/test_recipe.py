@@ -94,6 +94,15 @@ def test_the_printed_recipe_is_the_recipe(profile: str) -> None:
     assert text.count("#") > 30, "every key is explained"
 
 
+def test_further_keys_of_requests_are_printed_and_read_back() -> None:
+    made = Recipe.parse({}, overrides=["captions.extra_body.chat_template_kwargs.enable_thinking=false", "captions.extra_body.top_k=20"])
+    assert made.captions.extra_body == {"chat_template_kwargs": {"enable_thinking": False}, "top_k": 20}
+    assert Recipe.parse(tomllib.loads(as_toml(made))) == made
+    for key in ("model", "messages"):
+        with pytest.raises(RecipeError, match=f"extra_body holds '{key}'"):
+            Recipe.parse({"captions": {"extra_body": {key: "x"}}})
+
+
 def test_models_need_frames() -> None:
     with pytest.raises(RecipeError, match="needs frames"):
         Recipe.parse({}, overrides=["captions.engine=openai", "frames.keep=none"])

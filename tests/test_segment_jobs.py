@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
 from footage import Clip, render
 from pictures import film
 from rushes.engine.fingerprints import fingerprints
-from rushes.engine.jobs import Attempt, Division, Outcome, Scan, Segment, Setup, Stitch, Video, VideoJob
-from rushes.engine.work.child import perform
+from rushes.engine.jobs import FAILURE, SETUP, Attempt, Division, Outcome, Scan, Segment, Setup, Stitch, VideoJob
+from rushes.engine.work.child import Jobs, perform
 from rushes.engine.work.context import Context
 from rushes.engine.work.segments import forget, present
 from rushes.engine.worker import Failures, Worker
 from rushes.measures.clip import COLUMNS
 from rushes.media.identity import video_id
 from rushes.recipe import Recipe
+from rushes.records import Video
 from rushes.scan.one_pass import signal_columns
 from rushes.store.lease import Lease, holder
 from rushes.store.store import Store
@@ -51,11 +53,14 @@ def job(clip: Clip) -> Scan:
 
 def asked(out: Path, *settings: str) -> Ask:
     """Does jobs on a store, in this process."""
-    wanted = Recipe().with_overrides([*SETTINGS, *settings])
     (out / "lease.json").write_text(json.dumps({"owner": "test", "pid": 1, "at": ""}))
-    setup = Setup(run_id="run", store=str(out), owner="test", recipe=wanted.model_dump(mode="json"), prints=fingerprints(wanted))
-    context = Context(setup)
+    context = context_of(out, *settings)
     return lambda job: perform(context, job, lambda _s: None)
+
+
+def context_of(out: Path, *settings: str) -> Context:
+    wanted = Recipe().with_overrides([*SETTINGS, *settings])
+    return Context(Setup(run_id="run", store=str(out), owner="test", recipe=wanted.model_dump(mode="json"), prints=fingerprints(wanted)))
 
 
 def divided(ask: Ask, job: Scan) -> Division:
@@ -215,3 +220,28 @@ def test_a_guarded_child_does_them(tmp_path: Path, job: Scan, whole: tuple[Outco
             worker.kill()
     assert tables(store) == tables(whole[1])
     assert joined.kept == whole[0].kept and reached
+
+
+def test_a_slow_storage_is_no_hang_of_the_decoder(tmp_path: Path) -> None:
+    """While the store is written the guard hears that the job is alive."""
+    store_of(out := tmp_path / "store")
+    (out / "lease.json").write_text(json.dumps({"owner": "test", "pid": 1, "at": ""}))
+    context, heard = context_of(out), []
+    context.tick = lambda: heard.append(time.monotonic())
+
+    def slowly(file: BinaryIO) -> None:
+        time.sleep(2.5)
+        file.write(b"rows")
+
+    context.store.put(context.store.path("slow.bin"), slowly)
+    assert len(heard) == 2
+    time.sleep(1.2)
+    assert len(heard) == 2, "nothing is said after the write"
+
+
+def test_a_child_that_cannot_be_set_up_ends_the_run_in_words(tmp_path: Path) -> None:
+    """Not one video after the other, since it is no fault of theirs."""
+    setup = Setup(run_id="run", store=str(tmp_path), owner="test", recipe={"scan": {"mode": "no such mode"}}, prints={})
+    failure = FAILURE.validate_python(Jobs().do({"setup": SETUP.dump_python(setup, mode="json")}, lambda _s: None)["error"])
+    assert failure.fatal and failure.error_type == "CannotGoOn"
+    assert failure.what.startswith("a decoding process cannot begin: ")

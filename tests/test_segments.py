@@ -83,7 +83,7 @@ def in_segments(path: Path, cuts: Cuts, recipe: Recipe = RECIPE) -> tuple[Stitch
     """What the segments give when joined, and the frames in order of pts."""
     frames: list[SampledFrame] = []
     parts = [scan_segment(str(path), recipe, s, cuts.mode, uri=str(path), on_frame=frames.append) for s in cuts.segments]
-    found = stitch(parts)
+    found = stitch(parts, recipe)
     held = found.frames if isinstance(found, Stitched) else ()
     return found, sorted([*frames, *held], key=lambda f: f.pts), parts
 
@@ -101,7 +101,7 @@ def assert_same(path: Path, found: Stitched | Refusal, frames: list[SampledFrame
     unlike = {name for name, row in whole.signals.items() if not np.array_equal(found.scan.signals[name], row, equal_nan=True)}
     assert unlike == set()
     assert frames == all_frames and found.n_frames == len(all_frames)
-    for name in ("facts", "mode", "end_pts", "n_packets", "n_corrupt", "n_repaired_pts", "footage_s"):
+    for name in ("facts", "mode", "end_pts", "n_packets", "n_corrupt", "n_repaired_pts", "n_new_clocks", "pieces", "holes", "footage_s"):
         assert getattr(found.scan, name) == getattr(whole, name), name
     assert repr(rows(found.scan, RECIPE)) == repr(rows(whole, RECIPE))
 
@@ -255,16 +255,17 @@ def test_segments_that_do_not_fit_are_refused(case: Callable[[str], Clip]) -> No
     one, two, last = parts[0], parts[1], parts[-1]
 
     def refused(*wrong: SegmentScan) -> str:
-        found = stitch(wrong)
+        found = stitch(wrong, RECIPE)
         assert isinstance(found, Refusal), found
         return found.reason
 
-    assert isinstance(stitch(parts), Stitched)
+    assert isinstance(stitch(parts, RECIPE), Stitched)
     assert "segment 1 is missing" in refused(one) and "segment 0 is missing" in refused()
     assert "first frame has pts" in refused(change(one, segment=change(one.segment, first_pts=1)))
-    assert "had to be repaired" in refused(one, change(two, n_repaired_pts=1))
+    assert "new clock" in refused(one, change(two, n_new_clocks=1))
+    assert "had to be mended" in refused(one, change(two, mended=(0, 0)))
     assert "begins with pts" in refused(one, two, change(last, pts=last.pts - 20 * 512 * GOP))
-    assert "size, format or rotation" in refused(one, change(two, facts=change(two.facts, width=2)))
+    assert "size, format or orientation" in refused(one, change(two, facts=change(two.facts, width=2)))
     assert "held back" in refused(one, change(two, reordering=7))
     assert "interlaced" in refused(one, change(two, n_interlaced=1))
 
@@ -273,7 +274,7 @@ def test_a_segment_that_is_not_there_is_refused(case: Callable[[str], Clip]) -> 
     clip = case("plain.mp4")
     first, second = cut(clip.path, float(clip.times[-1]) / 2.05).segments
     astray = Segment(0, first.first_pts, None, (first.end_pts or 0) + 1, None)
-    found = stitch([scan_segment(str(clip.path), RECIPE, s, "exact", uri="x") for s in (astray, second)])
+    found = stitch([scan_segment(str(clip.path), RECIPE, s, "exact", uri="x") for s in (astray, second)], RECIPE)
     assert isinstance(found, Refusal) and "not found between its key frames" in found.reason
 
 
@@ -292,4 +293,4 @@ def test_a_picture_that_changes_size_between_segments_is_refused(tmp_path: Path)
                 out.mux(packet)
             source.close()
     found = in_segments(path, cut(path, 2.9))[0]
-    assert isinstance(found, Refusal) and "size, format or rotation" in found.reason
+    assert isinstance(found, Refusal) and "size, format or orientation" in found.reason

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
@@ -14,7 +17,9 @@ import pytest
 from pyarrow import parquet
 
 from rushes.errors import FootageError, MissingExtra
+from rushes.sources.folder import walk
 from rushes.sources.footage import find_footage
+from rushes.sources.found import FootageCollector
 
 
 def put(folder: Path, *names: str, data: bytes = b"x") -> list[str]:
@@ -55,7 +60,10 @@ def test_folder_is_walked_by_suffix_without_hidden_entries(tmp_path):
 CONTRACT = ["mp4", "m4v", "mov", "mkv", "webm", "avi", "flv", "wmv", "asf", "mpg", "mpeg", "m2v", "ts", "mts", "m2ts", "vob"]
 
 
-@pytest.mark.parametrize("suffix", [*CONTRACT, "3gp", "3g2", "mxf", "ogv", "rm", "ivf", "swf"])
+CAMERAS = ["lrf", "LRF", "lrv", "360", "insv", "MOD", "TOD", "tp", "trp", "dav", "264", "265", "gif"]
+
+
+@pytest.mark.parametrize("suffix", [*CONTRACT, "3gp", "3g2", "mxf", "ogv", "rm", "ivf", "swf", *CAMERAS])
 def test_every_suffix_of_the_contract_is_taken(tmp_path, suffix):
     wanted = put(tmp_path, f"x.{suffix}")
     assert uris([str(tmp_path)]) == wanted
@@ -113,8 +121,118 @@ def test_links_are_followed_once_and_broken_ones_are_failed_rows(tmp_path):
     found = find_footage([str(tmp_path)], {})
     assert [(i.uri, i.size) for i in found.items] == [(video, 1), (str(tmp_path / "gone.mp4"), None)]
     (error,) = found.missing
-    assert (error.uri, error.what, error.step) == (str(tmp_path / "gone.mp4"), "there is no such file", "probe")
-    assert error.mend == "check the name, or take it out of the footage"
+    assert (error.uri, error.what, error.step) == (str(tmp_path / "gone.mp4"), "the link leads nowhere", "probe")
+    assert error.mend == "mend the link, or take it out of the footage"
+
+
+def test_a_link_in_a_circle_costs_nothing_but_itself(tmp_path):
+    """Case 05 of the field."""
+    (video,) = put(tmp_path, "good.mp4")
+    for name in ("loop.mp4", "latest", "notes.txt"):
+        (tmp_path / name).symlink_to(name)
+    (tmp_path / "one.mov").symlink_to("two.mov")
+    (tmp_path / "two.mov").symlink_to("one.mov")
+    found = find_footage([str(tmp_path)], {})
+    assert [(Path(i.uri).name, i.size) for i in found.items] == [("good.mp4", 1), ("loop.mp4", None), ("one.mov", None), ("two.mov", None)]
+    assert {error.what for error in found.missing} == {"the link leads nowhere"}
+    assert found.passed_over == {"": 1, "txt": 1}
+    for name in ("loop.mp4", "latest"):
+        with pytest.raises(FootageError, match="the link leads nowhere"):
+            find_footage([str(tmp_path / name)], {})
+    assert uris([f"{tmp_path}/*.mp4"]) == [video, str(tmp_path / "loop.mp4")]
+
+
+def as_ordinary_user(work: Callable[[], object]) -> object:
+    """What a process of a user without rights of its own finds."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            if os.getuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            os.write(writer, json.dumps(work()).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        answer = file.read()
+    os.waitpid(child, 0)
+    return json.loads(answer)
+
+
+@pytest.fixture
+def shared_folder():
+    """A folder that every user may enter."""
+    folder = Path(tempfile.mkdtemp(prefix="rushes-test-"))
+    folder.chmod(0o755)
+    yield folder
+    for path in folder.rglob("*"):
+        if path.is_dir() and not path.is_symlink():
+            path.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+def test_what_a_user_may_not_read_is_a_failed_row_and_the_rest_goes_on(shared_folder):
+    """The second form of case 05: links into folders of mode 000, and such folders themselves."""
+    put(shared_folder, "day/good.mp4", "day/closed/inside.mp4", "vault/far.mp4", "vault/deep/v.mp4", "day/mine.mp4")
+    day = shared_folder / "day"
+    (day / "link.mp4").symlink_to(shared_folder / "vault" / "far.mp4")
+    (day / "footage").symlink_to(shared_folder / "vault" / "deep")
+    (day / "notes.txt").symlink_to(shared_folder / "vault" / "far.mp4")
+    (day / "mine.mp4").chmod(0)
+    for name in ("day/closed", "vault"):
+        (shared_folder / name).chmod(0)
+
+    def look() -> object:
+        found = find_footage([str(day)], {})
+        return [{Path(i.uri).name: i.size for i in found.items}, [e.what for e in found.missing], found.passed_over]
+
+    sizes, words, passed_over = as_ordinary_user(look)  # type: ignore[misc]
+    assert sizes == {"good.mp4": 1, "closed": None, "link.mp4": None, "footage": None, "mine.mp4": None}
+    assert set(words) == {"no permission to read it"} and passed_over == {"txt": 1}
+
+    def pattern() -> object:
+        found = find_footage([f"{day}/*/*.mp4"], {})
+        return [{Path(i.uri).name: i.size for i in found.items}, [e.what for e in found.missing]]
+
+    sizes, words = as_ordinary_user(pattern)  # type: ignore[misc]
+    assert sizes == {"closed": None} and words == ["no permission to read it"]
+
+    def named() -> object:
+        with pytest.raises(FootageError) as caught:
+            find_footage([str(shared_folder / "vault" / "far.mp4")], {})
+        return str(caught.value)
+
+    assert "no permission to read it" in str(as_ordinary_user(named))
+
+
+def test_files_and_folders_that_vanish_while_they_are_listed_are_failed_rows(tmp_path):
+    put(tmp_path, *(f"{k}.mp4" for k in range(5)), "folder/x.mp4")
+
+    class Removing(FootageCollector):
+        """When the first file is taken, all others are gone."""
+
+        def take(self, item, error=None):
+            if not len(self):
+                for path in (*tmp_path.glob("*.mp4"), *tmp_path.glob("folder/*")):
+                    path.unlink()
+                (tmp_path / "folder").rmdir()
+            super().take(item, error)
+
+    collector = Removing()
+    walk(str(tmp_path), collector)
+    found = collector.found()
+    assert sorted(i.size is None for i in found.items) == [False, *[True] * 5]
+    assert len(found.missing) == 5 and {e.what for e in found.missing} == {"there is no such file"}
+
+
+def test_what_is_passed_over_is_told_by_suffix(tmp_path):
+    put(tmp_path, "v.mp4", "a.JPG", "b.jpg", "c.xmp", "d", "x/e.jpg", ".hidden.jpg")
+    assert find_footage([str(tmp_path)], {}).passed_over == {"jpg": 3, "": 1, "xmp": 1}
+    assert find_footage([f"{tmp_path}/*"], {}).passed_over == {"jpg": 3, "": 1, "xmp": 1}
 
 
 def test_the_store_is_not_footage(tmp_path):
@@ -183,7 +301,7 @@ ERRORS = {
     "jsonl row without uri": (lambda p: [str(p / "bad2.jsonl")], "line 1: no column uri"),
     "no parquet": (lambda p: [str(p / "bad.parquet")], "no Parquet file"),
     "empty list": (lambda p: [str(p / "none.txt")], "names no video"),
-    "binary list": (lambda p: [str(p / "bin.txt")], "not UTF-8"),
+    "binary list": (lambda p: [str(p / "bin.txt")], "not text in UTF-8 or UTF-16"),
 }
 
 

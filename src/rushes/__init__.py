@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from rushes.api import open, plan, run
     from rushes.errors import RushesError
     from rushes.export_clips import export
+    from rushes.media.file_clock import file_spans
     from rushes.recipe import Recipe
 
-__all__ = ["Recipe", "RushesError", "export", "open", "plan", "run"]
+__all__ = ["Recipe", "RushesError", "export", "file_spans", "open", "plan", "run"]
 
-_HOMES = {"Recipe": "recipe", "RushesError": "errors", "export": "export_clips", "open": "api", "plan": "api", "run": "api"}
+_HOMES = {
+    "Recipe": "recipe", "RushesError": "errors", "export": "export_clips", "file_spans": "media.file_clock",
+    "open": "api", "plan": "api", "run": "api",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

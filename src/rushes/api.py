@@ -34,6 +34,7 @@ def run(
     interrupted: threading.Event | None = None,
     watch: Callable[[Tally], None] | None = None,
     wait: bool = False,
+    wait_server_s: float = 0.0,
     announce: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Turns footage into captioned clips in a store; what is there already is not done again.
@@ -46,9 +47,10 @@ def run(
         limit: take the first so many uris only.
         retry_failed: try again what failed for good.
         interrupted: set it from another thread to stop within seconds.
-        watch: called a few times a second with the books of the run.
+        watch: called a few times a second with the counts of the run.
         wait: wait while another run writes to this store; else refuse.
-        announce: called with a line for people when the run has to wait, or reads new files for long.
+        wait_server_s: wait so long for a caption server that is still loading, before anything is decoded.
+        announce: called with a line for people when the run has to wait, reads new files for long, or is not sure of the caption server.
 
     Raises:
         UsageError: nothing was written. StoreBusy: another run writes to the store. CannotGoOn: the same call resumes.
@@ -59,7 +61,7 @@ def run(
     named = [str(f) for f in footage]
     return go(
         named, str(out), wanted, profile=profile, limit=limit, retry_failed=retry_failed, interrupted=interrupted, watch=watch, wait=wait,
-        announce=announce,
+        wait_server_s=wait_server_s, announce=announce,
     )  # fmt: skip
 
 

@@ -14,8 +14,9 @@ from typer.core import TyperGroup
 
 from rushes.cli_files import export, report
 from rushes.cli_options import Json, ProfileName, RecipeFile, Settings, StoreArg, leave, make_recipe, opened, print_lines, tell_kept
-from rushes.errors import RushesError, UsageError
+from rushes.errors import Failure, UsageError
 from rushes.no_pandas import keep_pandas_out
+from rushes.quarantine import quarantined, told
 
 
 class Commands(TyperGroup):
@@ -35,6 +36,8 @@ class Commands(TyperGroup):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes what is left when it ends
             leave(0)
+        except EOFError as error:  # which click takes for the end of a person's input, and of which it says "Aborted!"
+            raise RuntimeError("a file or a pipe ended early") from error
         return found
 
 
@@ -59,7 +62,7 @@ def of_all(
 
 
 Footage = Annotated[
-    list[str], typer.Argument(help="files, folders, globs, fsspec URLs, or manifests (.txt .csv .jsonl .parquet with `uri`)")
+    list[str], typer.Argument(help="files, folders, globs, fsspec URLs, or lists (.txt .csv .tsv .json .jsonl .parquet with `uri`)")
 ]
 Out = Annotated[str, typer.Option("--out", help="the store: a folder or fsspec URL, made if absent")]
 
@@ -68,10 +71,11 @@ Out = Annotated[str, typer.Option("--out", help="the store: a folder or fsspec U
 def run(
     footage: Footage, out: Out, recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None,
     limit: Annotated[int | None, typer.Option(help="take the first N uris only", min=1)] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="exit 1 when any video or clip failed")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="exit 1 when any video, clip or clip file failed")] = False,
     ray: Annotated[str | None, typer.Option(help="run on Ray: local, auto, or host:port of a cluster", metavar="ADDRESS")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try again what failed for good")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="wait while another run writes to this store")] = False,
+    wait_server: Annotated[float, typer.Option(help="wait so long for a caption server that is loading", metavar="SECONDS", min=0)] = 0.0,
     log: Annotated[str | None, typer.Option(help="append events to FILE, one JSON object a line; - is stderr", metavar="FILE")] = None,
 ) -> None:  # fmt: skip
     """Turn footage into captioned clips. Run it again to resume."""
@@ -85,7 +89,7 @@ def run(
     with logged(log), Screen(out, reading_options(recipe, set_ or (), bool(wanted.storage))) as shown:
         result = api.run(
             footage, out=out, recipe=wanted, profile=profile or "web", limit=limit, retry_failed=retry_failed, interrupted=stop,
-            watch=shown.update, wait=wait, announce=say,
+            watch=shown.update, wait=wait, wait_server_s=wait_server, announce=say,
         )  # fmt: skip
     shown.summary(result)
     if result.status == "interrupted":
@@ -192,10 +196,19 @@ def captions(store: StoreArg, as_json: Json = False, recipe: RecipeFile = None, 
     from rushes.progress import table
 
     rows = opened(store, recipe, set_).captions()
-    if as_json:
-        print_lines(rows)
-    else:
-        table(rows, ("clip_id", "text", "model", "error_type", "error"), words="text")
+    print_lines(rows) if as_json else table(rows, ("clip_id", "text", "model", "error_type", "error"), words="text")
+
+
+@app.command()
+def caption(
+    store: StoreArg, try_: Annotated[int, typer.Option("--try", help="so many kept clips, spread over the store", metavar="N", min=1)],
+    as_json: Json = False, recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None,
+) -> None:  # fmt: skip
+    """Show what a model is sent about a few kept clips, and what it answers. Writes nothing."""
+    from rushes.trial import as_text, tried
+
+    rows = tried(store, try_, make_recipe(recipe, profile, set_) if recipe or profile else None, set_ or ())
+    print_lines(rows) if as_json else typer.echo("\n\n".join(map(as_text, rows)))
 
 
 @app.command()
@@ -247,6 +260,8 @@ def explain(
     if as_json:
         print_lines(rows)
         return
+    for uri, note in {row["uri"]: row["time"] for row in rows if row["time"]}.items():
+        typer.echo(f"{uri}: {note}")
     for row in rows:
         span = f" [{row['start_s']:.2f} s, {row['end_s']:.2f} s)" if row.get("clip_id") else ""
         typer.echo(f"{row['uri']}{span}: {row['verdict'] or row.get('status')}" + (f"  {row['error']}" if row.get("error") else ""))
@@ -339,13 +354,12 @@ def doctor(recipe: RecipeFile = None, set_: Settings = None, profile: ProfileNam
 
 
 def main() -> None:
-    """Entry point: our errors become one line on stderr and the contract's exit code."""
+    """Entry point: an error of any kind becomes one line on stderr and the contract's exit code."""
     keep_pandas_out()
-    try:
-        app()
-    except RushesError as error:
-        sys.stderr.write(f"rushes: {error}\n")
-        leave(error.exit_code)
+    failure = quarantined(app)
+    if isinstance(failure, Failure):
+        sys.stderr.write(f"rushes: {told(failure)}\n")
+        leave(failure.error().exit_code)
 
 
 if __name__ == "__main__":

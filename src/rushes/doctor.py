@@ -9,14 +9,14 @@ import platform
 import shutil
 import subprocess
 import sys
+import threading
 import tomllib
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
+from rushes.captions.server import CaptionServer
+from rushes.errors import RecipeError, ServerError
 from rushes.machine import cores, memory_bytes
 from rushes.recipe import Recipe
 
@@ -36,7 +36,8 @@ EXTRAS = {
 """Extra -> the module it brings, what needs it."""
 DISK_FREE_GIB = 2.0
 """About 100 hours of signals and frames at 480 px, one a second."""
-SERVER_TIMEOUT_S = 3.0
+SERVER_TRIES = 2
+"""Tries of the request to a caption server: someone waits for the answer, and can ask again."""
 START_DAFT = """
 from rushes.results.daft_runner import start_daft
 start_daft()
@@ -64,7 +65,7 @@ class Finding:
 def examine(recipe: Recipe, folder: Path | None = None) -> list[Finding]:
     """Look at everything a run under `recipe` needs, with `folder` (default: the working folder) as the place it writes to.
 
-    Takes two seconds, and up to 3 s more when a caption server does not answer. Changes nothing.
+    Takes two seconds, and the time in which a caption server describes one clip. Changes nothing.
     """
     here = folder or Path.cwd()
     return [
@@ -178,34 +179,20 @@ def _extras(recipe: Recipe) -> Iterator[Finding]:
 
 
 def _captions(recipe: Recipe) -> Finding:
-    """Whether the recipe's caption server answers GET base_url/models, as OpenAI-compatible servers do."""
+    """Whether the recipe's caption server makes a completion about test pictures, as a run asks it before it decodes anything."""
     settings = recipe.captions
     if settings.engine != "openai":
         return Finding("captions", None, f"engine {settings.engine}: no server needed")
-    base = settings.base_url or os.environ.get("OPENAI_BASE_URL") or ""
-    if not base:
-        mend = "set captions.base_url or the variable OPENAI_BASE_URL, such as http://127.0.0.1:8000/v1"
-        return Finding("captions", False, "engine openai, but no server named", mend)
-    parts = urlsplit(base)
-    shown = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    mend = "start it, or set captions.base_url to where it is; a key goes in the variable OPENAI_API_KEY"
-    if parts.scheme not in ("http", "https"):
-        return Finding("captions", False, f"{shown} is no http address", "set captions.base_url to an http or https address ending in /v1")
-    headers = {"Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY') or 'none'}"}
-    plain = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/") + "/models", parts.query, ""))
-    return _asked(shown, urllib.request.Request(plain, headers=headers), mend)
-
-
-def _asked(shown: str, request: urllib.request.Request, mend: str) -> Finding:
+    once = settings.model_copy(update={"tries": SERVER_TRIES})
     try:
-        with urllib.request.urlopen(request, timeout=SERVER_TIMEOUT_S):
-            return Finding("captions", True, f"{shown} answers")
-    except urllib.error.HTTPError as error:
-        known = {401: "it refuses the key", 403: "it refuses the key", 404: "it has no /models; the address should end in /v1"}
-        return Finding("captions", False, f"{shown} answers {error.code}: {known.get(error.code, error.reason)}", mend)
-    except (OSError, ValueError) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        return Finding("captions", False, f"{shown} does not answer: {reason}", mend)
+        with CaptionServer(recipe.model_copy(update={"captions": once}), threading.Event()) as server:
+            doubt = server.check()
+    except (RecipeError, ServerError) as error:
+        return Finding("captions", False, error.what, error.mend or "")
+    if doubt is not None:
+        what = f"the server answers, but what it says about test pictures would be no caption: {doubt.message}"
+        return Finding("captions", False, what, doubt.mend or "name another prompt or model")
+    return Finding("captions", True, f"{settings.model} answers about {recipe.frames.per_clip} test pictures")
 
 
 def _engine() -> Finding:

@@ -19,6 +19,7 @@ Each says what went wrong, where (uri and time span), in which step, and how to 
         MemoryError_        a decoding child above `scan.memory_gib`
         CrashError          a decoding child that died
         WorkerLost          the process or machine that worked on it died
+        UnforeseenError     a fault of Rushes itself
       CutError              one clip file could not be written or verified
 """
 
@@ -134,13 +135,17 @@ class MemoryError_(VideoError):
 
 
 class CrashError(VideoError):
-    """A decoding child died."""
+    """A decoding child died. The same run tries again, since the next try may go well; the last of `scan.attempts` is permanent."""
 
 
 class WorkerLost(VideoError):
     """The process or the machine that worked on a video died."""
 
     permanent = False
+
+
+class UnforeseenError(VideoError):
+    """A fault of Rushes itself that a video brought out; the log has the details."""
 
 
 class CutError(RushesError):
@@ -170,6 +175,7 @@ class Failure:
         what, uri, span_s, step, mend: the parts of a `RushesError`.
         permanent: trying again would give the same.
         fatal: the run cannot go on; otherwise one video or clip has failed.
+        detail: what a developer needs to know of it beside; for the log alone.
     """
 
     error_type: str
@@ -180,6 +186,7 @@ class Failure:
     mend: str | None = None
     permanent: bool = True
     fatal: bool = False
+    detail: str | None = None
 
     @classmethod
     def of(cls, error: RushesError) -> Failure:

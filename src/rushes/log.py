@@ -3,7 +3,7 @@
 Library code logs an event with `note`. It goes nowhere unless the command was given `--log`, or the calling program added a handler to the
 logger "rushes".
 
-    {"at": "2026-11-22T10:00:00.123456+00:00", "level": "info", "event": "video scanned", "run_id": ..., "stage": "scan",
+    {"at": "2026-11-22T10:00:00.123456+00:00", "level": "info", "event": "video done", "run_id": ..., "stage": "scan",
      "key": ..., "uri": ..., "host": ..., "pid": ...}
 """
 
@@ -33,7 +33,7 @@ def note(event: str, *, run_id: str, stage: str, level: Level = "info", **fields
     """Tells of one event.
 
     Args:
-        event: what happened, a few words that never change, such as "video scanned".
+        event: what happened, a few words that never change, such as "video done".
         run_id: the run.
         stage: run, lease, scan, recut, files, identify or captions.
         level: info; warning for one failed row; error for what ends a run.

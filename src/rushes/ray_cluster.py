@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
@@ -199,12 +198,11 @@ class Watch:
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         node = next(node for node in nodes if node["NodeID"] == context.get_node_id())
         host, _, port = str(context.gcs_address).rpartition(":")
-        now = time.monotonic()
         self._limits = {
             _Service("the head of the cluster", host, int(port)): HEAD_S,
             _Service("the raylet of the driver's node", node["NodeManagerAddress"], node["NodeManagerPort"]): RAYLET_S,
         }
-        self._seen = dict.fromkeys(self._limits, now)
+        self._away_since: dict[_Service, float] = {}
         self._over = threading.Event()
         threading.Thread(target=self._run, name="cluster", daemon=True).start()
 
@@ -213,9 +211,11 @@ class Watch:
 
         while not self._over.wait(LOOK_EVERY_S) and ray.is_initialized():
             for service in self._limits:
-                with contextlib.suppress(OSError):
+                try:
                     socket.create_connection(service[1:], timeout=LOOK_EVERY_S).close()
-                    self._seen[service] = time.monotonic()
+                    self._away_since.pop(service, None)
+                except OSError:
+                    self._away_since.setdefault(service, time.monotonic())
             if (error := self._gone(GRACE_S)) and not self._over.is_set():
                 sys.stderr.write(f"rushes: {error}\n")
                 sys.stderr.flush()
@@ -223,7 +223,8 @@ class Watch:
 
     def _gone(self, grace_s: float = 0.0) -> CannotGoOn | None:
         for service, limit_s in self._limits.items():
-            if time.monotonic() - self._seen[service] > limit_s + grace_s:
+            since = self._away_since.get(service)
+            if since is not None and time.monotonic() - since > limit_s + grace_s:
                 mend = "look at the cluster (ray status), start it anew if need be, then run the same command again: it resumes"
                 what = f"{service.name} takes no connection at {service.host}:{service.port}, for {limit_s:g} s and more"
                 return CannotGoOn(what, step="run", mend=mend)

@@ -5,14 +5,14 @@ of the server or of the one request.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from rushes.captions.backoff import backoff_s
 from rushes.captions.client import ChatClient
-from rushes.captions.reply import QUOTA, FailedTry, Reply
+from rushes.captions.reply import FailedTry, Reply
+from rushes.captions.settings_faults import settings_fault
 from rushes.recipe import CaptionSettings
 
 T = TypeVar("T")
@@ -20,12 +20,8 @@ T = TypeVar("T")
 PROBE_TRIES = 2
 """Tries of the question whether the server answers at all. Some servers close the connection after a status 500 (transformers serve does),
 so that the first try after one may fail on a server that is well."""
-TOO_LONG = re.compile(
-    r"context.{0,12}(length|window|size)|maximum.{0,20}tokens|too many tokens|inputs? tokens|at most \d+ image", re.IGNORECASE
-)
-"""Matches the messages of OpenAI, vLLM, SGLang, TGI and llama.cpp for a request that is too long for the model."""
-_FORMAT = re.compile(r"response_format|json_schema|structured|guided|grammar|schema", re.IGNORECASE)
-"""Matches the message of a server that refuses a request because of its `response_format`."""
+OPTIONAL = ("top_p", "seed", "repetition_penalty")
+"""Keys of `[captions]` that are sent where they are set."""
 _QUESTION = [{"role": "user", "content": "Answer with the word yes."}]
 
 
@@ -68,14 +64,14 @@ class ChatRequester:
         self._schema_accepted = False
 
     async def with_retries(self, send: Callable[[], Awaitable[T | FailedTry]], most: int) -> tuple[T | FailedTry, int]:
-        """Send until an answer comes or a failure that is not transient, at most `most` times; the result and the number of tries.
+        """Send until an answer comes or a failure that waiting does not mend, at most `most` times; the result and the number of tries.
 
         Between tries it waits as long as the server asks (Retry-After), else with exponential backoff. When the server asks for a longer
         wait than `captions.patience_s` and `captions.timeout_s`, there is no further try.
         """
         for tries in range(1, most + 1):
             got = await send()
-            if not isinstance(got, FailedTry) or not got.transient or got.code == QUOTA or tries == most:
+            if not isinstance(got, FailedTry) or not may_pass(got) or tries == most:
                 break
             wait_s = backoff_s(tries, self._first_backoff_s) if got.retry_after_s is None else got.retry_after_s
             if wait_s > self._longest_wait_s:
@@ -128,11 +124,12 @@ class ChatRequester:
         """The parameters to try next where the server refused the request and may not know one of them; None where there is nothing to
         leave out.
         """
-        if isinstance(got, Reply) or got.status not in (400, 422) or TOO_LONG.search(got.message):
+        if isinstance(got, Reply) or got.status not in (400, 422):
             return None
         if dialect.limit_key == "max_tokens" and "max_completion_tokens" in got.message:
             return replace(dialect, limit_key="max_completion_tokens")
-        if dialect.json_schema and (_FORMAT.search(got.message) or not self._schema_accepted):
+        fault = settings_fault(got)
+        if dialect.json_schema and (not self._schema_accepted if fault is None else fault.name == "response_format"):
             return replace(dialect, json_schema=False)
         return None
 
@@ -143,12 +140,18 @@ class ChatRequester:
             dialect.limit_key: limit,
             "temperature": self._settings.temperature,
         }
+        body |= {key: value for key in OPTIONAL if (value := getattr(self._settings, key)) is not None}
         if dialect.json_schema:
             form = {"name": "clip", "strict": True, "schema": self._schema}
             body["response_format"] = {"type": "json_schema", "json_schema": form}
-        return body
+        return body | self._settings.extra_body
+
+
+def may_pass(failure: FailedTry) -> bool:
+    """Whether the same request may be answered later: the failure is of those that pass, and speaks neither of money nor of settings."""
+    return failure.transient and not failure.unpaid and settings_fault(failure) is None
 
 
 def _lasting(got: Reply | FailedTry) -> bool:
     """True for a 5xx, a reset or a timeout after all tries; False for a 429, which is never the fault of a clip."""
-    return isinstance(got, FailedTry) and got.transient and got.status != 429
+    return isinstance(got, FailedTry) and got.status != 429 and may_pass(got)

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
 
 from rushes.captions.backoff import retry_after_s
-from rushes.captions.reply import FailedTry, Reply, error_message, read_reply
+from rushes.captions.reply import CERTIFICATE, FailedTry, Reply, error_message, read_reply
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -39,13 +40,15 @@ class ChatClient:
         key: sent as the bearer token; never logged, and removed from the messages of the server.
         timeout_s: time limit of one try, from sending to the last byte, seconds.
         concurrency: most requests under way at once, in each event loop.
+        verify: whose certificates are trusted over TLS: those of the usual authorities (True), any (False), or as the context says.
     """
 
-    def __init__(self, *, base_url: str, key: str, timeout_s: float, concurrency: int) -> None:
+    def __init__(self, *, base_url: str, key: str, timeout_s: float, concurrency: int, verify: bool | ssl.SSLContext = True) -> None:
         self._base_url = base_url
         self._key = key
         self._timeout_s = timeout_s
         self._concurrency = concurrency
+        self._verify = verify
         self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopConnections] = WeakKeyDictionary()
         parts = urlsplit(base_url)
         self.address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
@@ -81,6 +84,11 @@ class ChatClient:
         names = [row.get("id") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
         return tuple(name for name in names if isinstance(name, str))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether this event loop has connections, or has had them."""
+        return asyncio.get_running_loop() in self._by_loop
+
     async def close(self) -> None:
         """Close the connections of this event loop; only the loop that opened connections can close them."""
         connections = self._by_loop.pop(asyncio.get_running_loop(), None)
@@ -91,10 +99,11 @@ class ChatClient:
         loop = asyncio.get_running_loop()
         connections = self._by_loop.get(loop)
         if connections is None:
-            from openai import AsyncOpenAI, Timeout
+            from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
 
             timeout = Timeout(self._timeout_s, connect=min(self._timeout_s, CONNECT_S))
-            client = AsyncOpenAI(base_url=self._base_url, api_key=self._key, max_retries=0, timeout=timeout)
+            http = None if self._verify is True else DefaultAsyncHttpxClient(verify=self._verify)
+            client = AsyncOpenAI(base_url=self._base_url, api_key=self._key, max_retries=0, timeout=timeout, http_client=http)
             connections = self._by_loop[loop] = _LoopConnections(client, asyncio.Semaphore(self._concurrency))
         return connections
 
@@ -112,7 +121,8 @@ class ChatClient:
             return self._refused(error)
         except APIConnectionError as error:
             cause = error.__cause__
-            return FailedTry(self._mask(f"no answer ({type(cause).__name__}: {cause})" if cause else "no answer"))
+            code = CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in str(cause) else None
+            return FailedTry(self._mask(f"no answer ({type(cause).__name__}: {cause})" if cause else "no answer"), code=code)
 
     def _refused(self, error: APIStatusError) -> FailedTry:
         words, code = error_message(error.response.text, error.body)

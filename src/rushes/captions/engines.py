@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import difflib
 import os
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
 from rushes.captions import facts, openai_engine
-from rushes.captions.prompts import load_prompt
+from rushes.captions.chat_requests import OPTIONAL
+from rushes.captions.prompts import OF_THE_SPAN, Prompt, load_prompt
 from rushes.captions.request import Engine
 from rushes.errors import RecipeError
 from rushes.recipe import CaptionSettings
@@ -91,12 +93,13 @@ def _make_openai(settings: CaptionSettings, concurrency: int) -> Engine:
     _model(settings)
     key = os.environ.get("OPENAI_API_KEY") or "none"
     return openai_engine.OpenAIEngine(
-        settings, load_prompt(settings.prompt), base_url=_base_url(settings), key=key, concurrency=concurrency
+        settings, _prompt(settings), base_url=_base_url(settings), key=key, concurrency=concurrency, verify=_trusted(settings.verify)
     )
 
 
 def _identity_of_openai(settings: CaptionSettings) -> dict[str, object]:
-    prompt = load_prompt(settings.prompt)
+    prompt = _prompt(settings)
+    optional = {"system": settings.system, **{key: getattr(settings, key) for key in OPTIONAL}, "extra_body": settings.extra_body or None}
     return {
         "code": openai_engine.CODE,
         "model": _model(settings),
@@ -105,7 +108,37 @@ def _identity_of_openai(settings: CaptionSettings) -> dict[str, object]:
         "max_tokens": settings.max_tokens,
         "temperature": settings.temperature,
         "facts_code": facts.CODE if settings.facts_suffix else None,
+        **{key: value for key, value in optional.items() if value is not None},  # what is not set leaves fingerprints as they were
     }
+
+
+def _prompt(settings: CaptionSettings) -> Prompt:
+    return load_prompt(settings.prompt, settings.json_schema)
+
+
+def prompt_columns(settings: CaptionSettings) -> tuple[str, ...]:
+    """The columns of a clip that the prompt names; none for engines without a prompt.
+
+    Raises:
+        RecipeError: the prompt cannot be read.
+    """
+    return _prompt(settings).columns if settings.engine == "openai" else ()
+
+
+def _trusted(verify: bool | str) -> bool | ssl.SSLContext:
+    """Whose certificates the client trusts."""
+    if isinstance(verify, bool):
+        return verify
+    try:
+        return ssl.create_default_context(cafile=os.path.expanduser(verify))
+    except (OSError, ssl.SSLError) as error:
+        what = f"captions.verify = {verify!r} cannot be read as certificates ({error})"
+        raise RecipeError(what, step="recipe", mend="name a PEM file of certificates, or use true or false") from error
+
+
+def _needs_of_openai(settings: CaptionSettings) -> frozenset[Need]:
+    measured = settings.facts_suffix or not OF_THE_SPAN.issuperset(prompt_columns(settings))
+    return frozenset({"frames", "measures"} if measured else {"frames"})
 
 
 def _model(settings: CaptionSettings) -> str:
@@ -139,7 +172,7 @@ ENGINES: dict[str, EngineEntry] = {
     "openai": EngineEntry(
         make=_make_openai,
         identity=_identity_of_openai,
-        needs=lambda settings: frozenset({"frames", "measures"} if settings.facts_suffix else {"frames"}),
+        needs=_needs_of_openai,
     ),
 }
 """`captions.engine` -> its engine."""

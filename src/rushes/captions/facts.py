@@ -10,8 +10,9 @@ import math
 from collections.abc import Mapping
 
 from rushes.captions.request import Answer, Request
+from rushes.records import AGREES
 
-CODE = 1
+CODE = 2
 """Raise when the sentences for the same columns change."""
 MODEL = "rushes-facts"
 LABEL = "Measured:"
@@ -49,7 +50,7 @@ SHARE = 0.1
 class FactsEngine:
     """The engine `facts`: needs no frames, no model and no server, and never fails."""
 
-    async def check(self) -> None:
+    async def check(self, sample: Request | None = None) -> None:
         """Nothing to check."""
 
     async def caption(self, request: Request) -> Answer:
@@ -91,7 +92,11 @@ def _size(facts: Mapping[str, float | str | None]) -> str:
 
 
 def _rate(facts: Mapping[str, float | str | None]) -> str:
-    fps = _number(facts, "fps")
+    """The clip's own frames a second, where all were decoded; the video's where that is the same or not all were."""
+    fps, n_frames, length_s = _number(facts, "fps"), _number(facts, "n_frames"), _number(facts, "duration_s")
+    if facts.get("mode") == "exact" and n_frames and length_s:
+        own = n_frames / length_s
+        fps = fps if fps is not None and abs(fps - own) <= AGREES * own else round(own, 1)
     return "" if fps is None else f" at {round(fps, 2):g} frames a second"
 
 

@@ -10,19 +10,23 @@ fingerprint come from the same kind of request.
 
 from __future__ import annotations
 
+import ssl
 import time
+from dataclasses import replace
 
-from rushes.captions.accept import Rejected, accept
-from rushes.captions.chat_requests import TOO_LONG, ChatRequester
+from rushes.captions.accept import accept
+from rushes.captions.chat_requests import ChatRequester, Completion, may_pass
 from rushes.captions.client import ChatClient
-from rushes.captions.explain import explain
+from rushes.captions.explain import explain, may_be_model
 from rushes.captions.facts import sentence
-from rushes.captions.messages import clip_message
+from rushes.captions.messages import clip_messages
 from rushes.captions.prompts import Prompt
-from rushes.captions.reply import QUOTA, FailedTry, Reply
-from rushes.captions.request import Answer, Fault, Request
+from rushes.captions.reply import FailedTry, Reply
+from rushes.captions.request import Answer, Fault, Rejection, Request
+from rushes.captions.sample import sample_clip
+from rushes.captions.settings_faults import settings_fault
 from rushes.errors import ServerError
-from rushes.recipe import CaptionSettings
+from rushes.recipe import CaptionSettings, FrameSettings
 
 CODE = 1
 """Raise when the message that is sent, or the caption that is made of an answer, changes."""
@@ -37,43 +41,55 @@ class OpenAIEngine:
         base_url: the server's address.
         key: the API key; "none" for a server without one.
         concurrency: requests under way at once.
+        verify: whose certificates are trusted; see `ChatClient`.
         first_backoff_s: wait after the first failed try, seconds; it doubles after each.
     """
 
     def __init__(
-        self, settings: CaptionSettings, prompt: Prompt, *, base_url: str, key: str, concurrency: int, first_backoff_s: float = 0.5
+        self,
+        settings: CaptionSettings,
+        prompt: Prompt,
+        *,
+        base_url: str,
+        key: str,
+        concurrency: int,
+        verify: bool | ssl.SSLContext = True,
+        first_backoff_s: float = 0.5,
     ) -> None:
         self._settings = settings
         self._model = settings.model or ""
         self._prompt = prompt
-        self._client = ChatClient(base_url=base_url, key=key, timeout_s=settings.timeout_s, concurrency=concurrency)
+        self._client = ChatClient(base_url=base_url, key=key, timeout_s=settings.timeout_s, concurrency=concurrency, verify=verify)
         self._requester = ChatRequester(self._client, settings, prompt.schema, first_backoff_s=first_backoff_s)
         self._answered = False
 
-    async def check(self) -> None:
-        """Make sure the server is there, takes the key and knows the model. Sends no image.
+    async def check(self, sample: Request | None = None) -> Rejection | None:
+        """Make sure that the server makes completions for clips: it is asked about a clip of test pictures, with the prompt, the schema and
+        the limits of all others. Its list of models proves nothing, and is only read to say which models there are.
 
-        When the server's list of models has the model, that is enough. Otherwise (`transformers serve` lists other things, some servers
-        have no list) the server is asked a tiny question.
+        Args:
+            sample: the clip of test pictures; None: one of the recipe's default shape.
+
+        Returns:
+            Why the answer would make no caption; None where it would.
 
         Raises:
-            ServerError: with the address and how to mend it.
+            ServerError: there was no completion; with the address and how to mend it.
         """
+        clip = sample or sample_clip(FrameSettings())
+        clip = replace(clip, facts=dict.fromkeys(self._prompt.columns) | dict(clip.facts))
+        was_open = self._client.is_open
         try:
-            listed, tries = await self._requester.with_retries(self._client.models, self._settings.tries)
-            if isinstance(listed, FailedTry):
-                if listed.status is None or listed.status in (401, 402, 403, 429):
-                    raise self._error(listed, tries)
-                listed = ()
-            if self._model in listed or f"{self._model}:latest" in listed:
-                return
-            got, tries = await self._requester.with_retries(self._requester.probe, self._settings.tries)
-            if isinstance(got, FailedTry):
-                unknown = got.status in (400, 422) and "model" in got.message.lower()
-                if unknown or got.transient or got.unreadable or got.status in (401, 402, 403, 404):
-                    raise self._error(got, tries, listed=listed)
+            completion = await self._complete(clip)
+            got = completion.got
+            if isinstance(got, Reply):
+                made = accept(got, self._prompt)
+                return made if isinstance(made, Rejection) else None
+            listed = await self._client.models() if may_be_model(got) else ()
+            raise self._error(got, completion.tries, images=len(clip.frames), listed=() if isinstance(listed, FailedTry) else listed)
         finally:
-            await self._client.close()
+            if not was_open:
+                await self._client.close()
 
     async def caption(self, request: Request) -> Answer:
         """Caption one clip; at most `concurrency` are under way at once, the others wait.
@@ -85,18 +101,24 @@ class OpenAIEngine:
             return self._answer(
                 0.0, 0, None, error_type="no_frames", error="no stored frame lies inside the clip", mend="raise frames.per_s"
             )
+        if absent := [name for name in self._prompt.columns if name not in request.facts]:
+            what = f"the prompt asks for {{{absent[0]}}}, and the clip has no such column"
+            return self._answer(0.0, 0, None, error_type="no_column", error=what, mend="name a column that the clips have, or leave it out")
         async with self._client.slots:
             begun = time.monotonic()
-            completion = await self._requester.complete(clip_message(self._prompt, request))
+            completion = await self._complete(request)
             seconds = time.monotonic() - begun
         got, tries = completion.got, completion.tries
         if isinstance(got, FailedTry):
             if completion.server_down or self._is_server_fault(got):
-                raise self._error(got, tries, request=request)
-            return self._answer(seconds, tries, None, error_type=_fault_of(got), error=f"{got.message} (tries: {tries})")
+                raise self._error(got, tries, images=len(request.frames), request=request)
+            fault = settings_fault(got)
+            mend = fault.mend.replace("{images}", str(len(request.frames))) if fault else None
+            failed = self._answer(seconds, tries, None, error_type=_fault_of(got), error=f"{got.message} (tries: {tries})", mend=mend)
+            return replace(failed, of_settings=fault is not None)
         self._answered = True
-        made = accept(got, self._prompt.schema)
-        if isinstance(made, Rejected):
+        made = accept(got, self._prompt)
+        if isinstance(made, Rejection):
             return self._answer(seconds, tries, got, error_type=made.fault, error=made.message, mend=made.mend)
         text = f"{made.text} {sentence(request.facts, request.span_s)}" if self._settings.facts_suffix else made.text
         return self._answer(seconds, tries, got, text=text, fields=made.fields)
@@ -105,11 +127,15 @@ class OpenAIEngine:
         """Close the connections of this event loop."""
         await self._client.close()
 
+    async def _complete(self, request: Request) -> Completion:
+        return await self._requester.complete(clip_messages(self._prompt, request, self._settings.system))
+
     def _is_server_fault(self, failure: FailedTry) -> bool:
-        """Whether a refusal concerns all clips: 401, 402, 404 and 429 do, and 403 as long as no clip was answered (some gateways answer 403
-        to a picture that they do not allow).
+        """Whether a refusal concerns all clips: 401, 404, 429, an empty account and an untrusted certificate do, and 403 as long as no clip
+        was answered (some gateways answer 403 to a picture that they do not allow).
         """
-        return failure.status in (401, 402, 404, 429) or (failure.status == 403 and not self._answered)
+        untrusted = failure.status is None and settings_fault(failure) is not None
+        return failure.status in (401, 404, 429) or untrusted or failure.unpaid or (failure.status == 403 and not self._answered)
 
     def _answer(
         self,
@@ -136,13 +162,16 @@ class OpenAIEngine:
             error_type=error_type,
             error=error,
             mend=mend,
+            raw=reply.text if reply else None,
         )
 
-    def _error(self, failure: FailedTry, tries: int, *, listed: tuple[str, ...] = (), request: Request | None = None) -> ServerError:
-        what, mend = explain(failure, self._client.address, self._model, tries=tries, listed=listed)
+    def _error(
+        self, failure: FailedTry, tries: int, *, images: int, listed: tuple[str, ...] = (), request: Request | None = None
+    ) -> ServerError:
+        what, mend = explain(failure, self._client.address, self._settings, tries=tries, images=images, listed=listed)
         uri, span_s = (request.uri, request.span_s) if request else (None, None)
         error = ServerError(what, step="captions", mend=mend, uri=uri, span_s=span_s)
-        error.permanent = not failure.transient or failure.code == QUOTA
+        error.permanent = not may_pass(failure)
         return error
 
 
@@ -156,4 +185,5 @@ def _fault_of(failure: FailedTry) -> Fault:
         return "dropped"
     if failure.status >= 500:
         return "server_error"
-    return "context_length" if TOO_LONG.search(failure.message) else "request_refused"
+    fault = settings_fault(failure)
+    return "context_length" if fault is not None and fault.name == "context" else "request_refused"

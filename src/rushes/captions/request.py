@@ -8,9 +8,15 @@ from typing import Any, Literal, Protocol
 
 Fault = Literal[
     "no_frames",
+    "no_column",
     "empty",
     "refused",
     "truncated",
+    "thinking",
+    "loop",
+    "preamble",
+    "no_images",
+    "language",
     "schema",
     "bad_answer",
     "context_length",
@@ -63,13 +69,34 @@ class Answer:
     """What went wrong, in words."""
     mend: str | None = None
     """How to mend it, where that is known."""
+    raw: str | None = None
+    """The model's words as they came, also where they are no caption; None where no completion came."""
+    of_settings: bool = False
+    """True where the words of a refusal speak of what the server's or the recipe's settings have wrong, so that other clips may meet it,
+    too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why an answer is no caption, and how to mend it where that is known."""
+
+    fault: Fault
+    message: str
+    mend: str | None = None
 
 
 class Engine(Protocol):
     """Makes captions of clips. One engine serves one run; `caption` may be called many times at once."""
 
-    async def check(self) -> None:
-        """Make sure, before anything is decoded, that captions can be made. Raises ServerError, which says how to mend it."""
+    async def check(self, sample: Request | None = None) -> Rejection | None:
+        """Make sure, by a completion for a clip, that captions can be made. Raises ServerError, which says how to mend it.
+
+        Args:
+            sample: a clip of test pictures, shaped like those of the footage; None: one of the recipe's default shape.
+
+        Returns:
+            Why the answer would make no caption, although the server answers; None where it would.
+        """
 
     async def caption(self, request: Request) -> Answer:
         """Caption one clip. Raises ServerError only when the server is at fault and not this clip; the clip then stays pending."""

@@ -1,19 +1,29 @@
-"""Whether the caption server of a recipe is there, as the driver asks it before and during a run."""
+"""Whether the caption server of a recipe makes captions, as the driver asks it before and during a run."""
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 
 from rushes.captions.engines import make_engine
 from rushes.captions.event_loop import EventLoop
-from rushes.recipe import CaptionSettings
+from rushes.captions.request import Rejection
+from rushes.captions.sample import sample_clip
+from rushes.errors import ServerError
+from rushes.media.guard import Stopped
+from rushes.recipe import Recipe
+
+AGAIN_S = 2.0
+"""How long a server that is still loading is left alone between two questions."""
 
 
 class CaptionServer:
     """Asks the server that a recipe names; without one there is nothing to ask. Use as a context manager."""
 
-    def __init__(self, settings: CaptionSettings, interrupted: threading.Event) -> None:
-        self._engine = make_engine(settings, concurrency=1)
+    def __init__(self, recipe: Recipe, interrupted: threading.Event) -> None:
+        self._engine = make_engine(recipe.captions, concurrency=1)
+        self._frames = recipe.frames
         self._interrupted = interrupted
         self._loop = EventLoop()
 
@@ -25,7 +35,34 @@ class CaptionServer:
             self._loop.call(self._engine.close())
         self._loop.close()
 
-    def check(self) -> None:
-        """Raises ServerError when captions cannot be made, Stopped when the run is interrupted meanwhile."""
-        if self._engine is not None:
-            self._loop.call(self._engine.check(), self._interrupted)
+    def check(self) -> Rejection | None:
+        """Asks for a completion about test pictures; gives why it would be no caption, or None.
+
+        Raises:
+            ServerError: there was no completion.
+            Stopped: the run was interrupted meanwhile.
+        """
+        if self._engine is None:
+            return None
+        return self._loop.call(self._engine.check(sample_clip(self._frames)), self._interrupted)
+
+    def await_ready(self, wait_s: float, announce: Callable[[str], None] | None) -> Rejection | None:
+        """As `check`, but asks again for `wait_s` seconds while the server is not there, too busy or unwell, as one that is loading is.
+
+        Args:
+            wait_s: seconds; 0: ask once.
+            announce: called with a line for people at the first failure.
+        """
+        until = time.monotonic() + wait_s
+        told = announce is None
+        while True:
+            try:
+                return self.check()
+            except ServerError as error:
+                if error.permanent or time.monotonic() >= until:
+                    raise
+                if not told and announce is not None:
+                    announce(f"waiting up to {wait_s:g} s for the caption server: {error.what}")
+                    told = True
+            if self._interrupted.wait(AGAIN_S):
+                raise Stopped

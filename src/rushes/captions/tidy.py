@@ -16,21 +16,36 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 """Control characters but tab and line feed, and lone surrogates, which no UTF-8 column can hold."""
 _REFUSAL = re.compile(
     r"""\A[\s*>#]*(
-        i(\s+am|['\u2019]?m)\s+((very|so|really)\s+)?(sorry|afraid)[\s,.;:-]+(but\s+)?(i|as\s+an|this|that|we)\b
-      | (sorry|apologies|unfortunately)[\s,.;:-]+(but\s+)?(i|we)\b
-      | i\s+apologi[sz]e\b
+        (i(\s+am|['\u2019]?m)\s+((very|so|really)\s+)?(sorry|afraid)|sorry|apologies|unfortunately|i\s+apologi[sz]e)[\s,.;:-]+(but\s+)?
+        [^.!?\n]{0,80}?\b(
+            i\s+(can['\u2019]?t|cannot|can\s+not|won['\u2019]?t|will\s+not|don['\u2019]?t|do\s+not|am\s+(not\s+able|unable|not\s+allowed)|
+                didn['\u2019]?t|did\s+not|must\s+decline)\b
+          | i['\u2019]m\s+(not\s+able|unable|not\s+allowed)\b
+          | as\s+an?\s+(ai|artificial|large\s+language|language)\b
+          | no\s+(images?|frames?|pictures?|videos?)\b
+          | (this|that|the|your)\s+(request|content|image|video|clip|prompt)s?\s+(violates?|(is|goes)\s+against|cannot|can['\u2019]?t)\b
+          | we\s+(can['\u2019]?t|cannot|are\s+unable\s+to)\s+(help|assist|provide|process|fulfil|fulfill|comply)\b
+        )
       | i\s+(can['\u2019]?t|cannot|can\s+not|won['\u2019]?t|will\s+not|am\s+(not\s+able|unable)\s+to)\s
         .{0,40}?\b(help|assist|provide|describe|caption|comply|fulfil|fulfill|view|see|watch|process|analy[sz]e|identify|create|do)\b
       | i['\u2019]m\s+(not\s+able|unable)\s+to\b
       | as\s+an?\s+(ai|artificial|large\s+language|language)\b
-      | (很|非常)?抱歉 | 对不起 | 不好意思
+      | (很|非常)?(抱歉|对不起|不好意思)[^。\uff01\uff1f\n]{0,30}?(无法|不能|没办法|没有(看到|收到|办法|能力)|我是|作为)
       | (作为|身为)(一个|一名)?(ai|人工智能|语言模型)
       | 我(无法|不能|没办法)(提供|描述|查看|看到|处理|协助|帮助|回答|满足|完成)
     )""",
     re.IGNORECASE | re.VERBOSE | re.DOTALL,
 )
-"""Matches the beginning of a refusal, in English or Chinese. The rest of an answer does not count, since it may quote a sign in the
-picture."""
+"""Matches the beginning of a refusal, in English or Chinese: an apology alone is none, since a sign in the picture may say sorry, too. The
+rest of an answer does not count."""
+_SIGN = re.compile(
+    r"""\A[^\n]{0,200}?(
+        \b(reads|says|saying|is\s+(written|printed|painted|displayed|shown|posted)|(written|printed|painted|posted)\s+(on|in|across|above))\b
+      | 字样 | 写着 | 写有 | 印着 | 贴着 | 标(牌|识|语) | 告示 | 牌子 | 招牌
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Matches an opening that quotes a text in the picture."""
 
 
 def tidy(raw: str) -> str:
@@ -42,9 +57,14 @@ def tidy(raw: str) -> str:
     return fenced.group(1).strip() if fenced else text
 
 
+def has_thinking(raw: str) -> bool:
+    """True when a raw answer holds a thinking block, whole or in part."""
+    return bool(_THINKING.search(raw) or _THOUGHT_BEFORE.search(raw))
+
+
 def is_refusal(text: str) -> bool:
     """True when a tidied answer opens as a plain refusal in English or Chinese ("I'm sorry, I can't ...") instead of a description."""
-    return bool(_REFUSAL.match(text))
+    return bool(_REFUSAL.match(text)) and not _SIGN.match(text)
 
 
 def read_fields(text: str, schema: dict[str, Any]) -> dict[str, Any] | str:

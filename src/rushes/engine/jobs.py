@@ -6,18 +6,17 @@ is reported when its rows are durable in the store.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
+from rushes.engine.stages import Stage
 from rushes.errors import Failure
 from rushes.log import Event
 from rushes.media.segments import Cuts
-from rushes.records import Video
-
-Columns = dict[str, Any]
-"""Columns of one row by name: text, numbers, bools and nulls."""
+from rushes.records import Row, Video
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +47,7 @@ class Scan:
         attempts: failed attempts by earlier runs: key of the video or of one of its segments (`errors.key`) -> number.
         settled: stage of clips -> ids of clips of this video for which the stage has nothing to do: their row is in the store, or the stage
             failed for good on them. They may come from other shots: the id of a clip depends on its span alone.
-        failed_captions: of these, clips whose caption failed for good.
+        failed_captions, failed_files: of these, clips whose caption or file failed for good.
     """
 
     kind: Literal["scan"] = "scan"
@@ -57,6 +56,7 @@ class Scan:
     attempts: dict[str, int] = field(default_factory=dict)
     settled: dict[str, tuple[str, ...]] = field(default_factory=dict)
     failed_captions: tuple[str, ...] = ()
+    failed_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +65,12 @@ class Recut:
 
     kind: Literal["recut"] = "recut"
     video: Video
-    facts: Columns
+    facts: Row
     present: tuple[str, ...] = ()
     attempts: dict[str, int] = field(default_factory=dict)
     settled: dict[str, tuple[str, ...]] = field(default_factory=dict)
     failed_captions: tuple[str, ...] = ()
+    failed_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +117,8 @@ class Clips:
     stage: str
     work: str
     video: Video
-    facts: Columns
-    clips: tuple[Columns, ...]
+    facts: Row
+    clips: tuple[Row, ...]
     attempts: dict[str, int] = field(default_factory=dict)
     scanned: bool = False
 
@@ -133,7 +134,7 @@ class Caption:
     """
 
     kind: Literal["caption"] = "caption"
-    clip: Columns
+    clip: Row
     round: int = 0
 
 
@@ -157,6 +158,26 @@ class Identify:
 VideoJob = Scan | Recut | Segment | Stitch | Clips
 """Jobs that a guarded child does."""
 Job = VideoJob | Caption | Identify
+
+
+def clip_jobs(
+    stage: Stage, video: Video, facts: Row, clips: Sequence[Row], *, attempts: Mapping[str, int] | None = None, scanned: bool = False
+) -> Iterator[Clips | Caption]:
+    """The jobs of one stage on clips of one video: one for all of them, or, where a captioner does the work, one for each.
+
+    Args:
+        stage: the stage.
+        video: their video.
+        facts: its row of `videos`.
+        clips: columns of the clips.
+        attempts: failed attempts by earlier runs.
+        scanned: see `Clips`.
+    """
+    if not stage.work:
+        yield from (Caption(clip=clip) for clip in clips)
+    elif clips:
+        tries = dict(attempts or {})
+        yield Clips(stage=stage.name, work=stage.work, video=video, facts=facts, clips=tuple(clips), attempts=tries, scanned=scanned)
 
 
 def video_of(job: VideoJob) -> Video:
@@ -232,7 +253,7 @@ class Outcome:
         facts: the video's row of `videos`, for stages that open it again.
         division: the video is long: nothing was decoded, and its segments are to be scanned instead.
         refused: a segment that cannot be joined to its neighbours: the video is to be scanned whole.
-        pending: the clip is left without a caption, since the server is away.
+        pending: the clip is left without a caption, since the server is away (`failure` says so), or since its failure may not be its own.
         identities: of `Identify`: place -> video_id, or why the file could not be read.
         note: something for the log, such as why a video is scanned whole.
         events: log events of the process that did it, where that is not the driver.
@@ -243,8 +264,8 @@ class Outcome:
     reasons: dict[str, int] = field(default_factory=dict)
     failure: Failure | None = None
     again: bool = False
-    kept: tuple[Columns, ...] = ()
-    facts: Columns | None = None
+    kept: tuple[Row, ...] = ()
+    facts: Row | None = None
     division: Division | None = None
     refused: bool = False
     pending: bool = False

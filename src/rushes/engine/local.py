@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rushes.captions.event_loop import EventLoop
 from rushes.counts.tally import Tally
-from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Setup, VideoJob, key_of
+from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Setup, VideoJob, key_of, log_stage
 from rushes.engine.stages import resources
 from rushes.engine.work.captions import AHEAD, Captioner
 from rushes.engine.work.identify import THREADS_PER_CORE, identify
@@ -112,7 +112,7 @@ class Local:
         return self._captions
 
     def _do(self, job: VideoJob, attempt: Attempt) -> Outcome:
-        key = f"{job.kind}:{key_of(job)}"
+        key = f"{log_stage(job)}:{key_of(job)}"
         with self._lent() as worker:
             self._decoding[key] = 0.0
             try:

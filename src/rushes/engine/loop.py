@@ -16,12 +16,28 @@ from dataclasses import dataclass
 
 from rushes.counts.tally import Tally
 from rushes.engine.executor import Executor, WorkerDied
-from rushes.engine.jobs import Attempt, Caption, Clips, Division, Identify, Job, Outcome, Recut, Scan, Segment, Stitch, before, stage_of
+from rushes.engine.jobs import (
+    Attempt,
+    Caption,
+    Clips,
+    Division,
+    Identify,
+    Job,
+    Outcome,
+    Recut,
+    Scan,
+    Segment,
+    Stitch,
+    before,
+    clip_jobs,
+    stage_of,
+)
 from rushes.engine.stages import clip_stages
 from rushes.engine.worker import Failures, lost
-from rushes.errors import CannotGoOn, RushesError
+from rushes.errors import CannotGoOn, Failure, RushesError
 from rushes.log import replay
 from rushes.media.guard import Stopped
+from rushes.quarantine import failure_of
 
 LOOK_EVERY_S = 0.2
 """How often the loop looks whether it is to stop, and shows how far the run has come."""
@@ -30,8 +46,6 @@ WAITING = 1024
 once, so with a much smaller number decoding and captioning would wait for each other."""
 LOSSES = 10
 """Times that a job may lose the machine it is on before it is failed: a job that takes whole machines with it must end, too."""
-WORDS = 400
-"""Characters of an unforeseen error that are shown."""
 DRAIN_S = 5.0
 """How long jobs under way may take to end after a stop."""
 
@@ -111,6 +125,14 @@ class Loop:
         self._flying: dict[str, int] = {}
         self._ended: queue.SimpleQueue[tuple[_Try, Future[Outcome]]] = queue.SimpleQueue()
         self.pending = 0
+        self.away: Failure | None = None
+        """Why captions cannot be made: the words of the newest clip that was left pending for its server; None once a clip was answered."""
+        self._away_since = 0.0
+
+    @property
+    def away_s(self) -> float:
+        """Seconds since the first clip was left pending for its server, if none has been answered since; else 0."""
+        return 0.0 if self.away is None else time.monotonic() - self._away_since
 
     def run(self, *sources: Iterator[Job]) -> int:
         """Does the jobs, and all that follows from them; gives how many captions are left pending.
@@ -156,7 +178,10 @@ class Loop:
                 continue
             self._flying[stage_of(tried.job)] -= 1
             if not future.cancelled() and future.exception() is None:
-                self._count(future.result())
+                outcome = future.result()
+                replay(outcome.events)
+                if not (outcome.again or outcome.pending or (outcome.failure and outcome.failure.fatal)):
+                    self._count(tried, outcome)
 
     def _show(self) -> None:
         self._executor.check()
@@ -220,7 +245,6 @@ class Loop:
         if outcome is None:
             self._first(tried)
         elif outcome.again:
-            replay(outcome.events)
             tried.number, tried.tries_left = tried.number + 1, tried.tries_left - 1
             self._first(tried)
         else:
@@ -232,6 +256,7 @@ class Loop:
         match error:
             case None:
                 outcome = future.result()
+                replay(outcome.events)
                 if outcome.failure is not None and outcome.failure.fatal:
                     raise outcome.failure.error()
                 return outcome
@@ -242,8 +267,8 @@ class Loop:
             case RushesError():
                 raise error
             case _:
-                mend = "run the same command again: it resumes; report it if it stays"
-                words = " ".join(f"{type(error).__name__}: {error}".split())[-WORDS:]
+                mend = "run the same command again, with --log FILE: it resumes; report it with the log if it stays"
+                words = failure_of(error).what if isinstance(error, Exception) else "a job was broken off"
                 raise CannotGoOn(f"the engine failed: {words}", step="run", mend=mend) from error
 
     def _of_dead(self, tried: _Try, died: WorkerDied) -> Outcome | None:
@@ -264,31 +289,45 @@ class Loop:
     def _first(self, tried: _Try) -> None:
         self._ready.setdefault(stage_of(tried.job), deque()).appendleft(tried)
 
-    def _count(self, outcome: Outcome) -> None:
-        replay(outcome.events)
+    def _count(self, tried: _Try, outcome: Outcome) -> None:
+        """Counts what came of a job. A video of which several segments fail fails once."""
+        whole = tried.whole
+        if outcome.failure is not None and whole is not None:
+            if whole.failed:
+                return
+            whole.failed = True
         errors = {outcome.failure.error_type: 1} if outcome.failure else {}
         self._tally.enter(outcome.counts, outcome.busy, errors, outcome.reasons)
 
     def _follow(self, tried: _Try, outcome: Outcome) -> None:
         """Counts an outcome, and submits what is to be done next."""
         job, whole = tried.job, tried.whole
+        if isinstance(job, Caption):
+            self._look_at_server(outcome)
         if outcome.pending:
+            self._tally.enter(outcome.counts, outcome.busy, {}, {})
             self.pending += 1
             self._tally.add(captions_pending=1)
         elif isinstance(job, Segment) and whole is not None:
-            if not (whole.failed and outcome.failure):  # a video fails once
-                self._count(outcome)
-            whole.failed |= outcome.failure is not None
+            self._count(tried, outcome)
             whole.over |= outcome.refused or whole.failed
             self._segment_ended(whole)
         elif isinstance(job, Scan) and outcome.division is not None:
             self._divide(job, outcome.division)
         else:
-            self._count(outcome)
+            self._count(tried, outcome)
             if isinstance(job, Identify):
                 self._identified(outcome)
             elif isinstance(job, Scan | Recut | Stitch) and outcome.failure is None:
                 self._later_stages(job.scan if isinstance(job, Stitch) else job, outcome)
+
+    def _look_at_server(self, outcome: Outcome) -> None:
+        """Notes since when the server of the captions has answered no clip."""
+        if outcome.pending and outcome.failure is not None:
+            self._away_since = self._away_since if self.away is not None else time.monotonic()
+            self.away = outcome.failure
+        elif outcome.counts.get("caption_requests"):
+            self.away = None
 
     def _divide(self, scan: Scan, division: Division) -> None:
         """Puts the segments of a long video that are missing in the place of its scan."""
@@ -307,13 +346,8 @@ class Loop:
         for stage in self._stages:
             settled = set(job.settled.get(stage.name, ()))
             clips = tuple(clip for clip in outcome.kept if clip["clip_id"] not in settled)
-            if stage.work and clips:
-                assert outcome.facts is not None
-                scanned = isinstance(job, Scan)
-                self._enqueue(Clips(stage=stage.name, work=stage.work, video=job.video, facts=outcome.facts, clips=clips, scanned=scanned))
-            elif not stage.work:
-                for clip in clips:
-                    self._enqueue(Caption(clip=clip))
+            for later in clip_jobs(stage, job.video, outcome.facts or {}, clips, scanned=isinstance(job, Scan)):
+                self._enqueue(later)
 
 
 class _Source:

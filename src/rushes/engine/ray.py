@@ -25,6 +25,7 @@ from rushes.engine.worker import Failures, Worker
 from rushes.errors import CannotGoOn
 from rushes.log import collect
 from rushes.media.guard import Stopped
+from rushes.media.storage import Options
 from rushes.ray_cluster import NAMESPACE, check, stay_connected
 from rushes.recipe import Recipe, StageResources
 from rushes.store.lease import OwnerCheck
@@ -63,6 +64,7 @@ class OnRay:
         self._task = ray.remote(max_retries=0)(do_job)
         self._reading = ray.remote(max_retries=0)(read_identities)
         self._under_way: dict[Any, Future[Outcome]] = {}
+        self._calls: set[Any] = set()
         self._captioner: Any = None
         self._total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self._over = threading.Event()
@@ -143,7 +145,8 @@ class OnRay:
         while self._under_way and time.monotonic() < deadline:
             time.sleep(0.05)
         for ref in list(self._under_way):
-            ray.cancel(ref, force=True, recursive=False)
+            if ref not in self._calls:  # a call of an actor cannot be cancelled by force
+                ray.cancel(ref, force=True, recursive=False)
         if self._under_way:
             stay_connected()
         if self._captioner is not None:
@@ -167,10 +170,13 @@ class OnRay:
 
     def _future(self, ref: Any, actor: Any = None) -> Future[Outcome]:
         """The future of a task or call, in which Ray's errors about dead processes have become `WorkerDied` or `Stopped`."""
+        from ray import exceptions
+
         out: Future[Outcome] = Future()
 
         def take(theirs: Future[Any]) -> None:
             self._under_way.pop(ref, None)
+            self._calls.discard(ref)
             error = theirs.exception()
             if error is None:
                 out.set_result(theirs.result())
@@ -179,12 +185,14 @@ class OnRay:
             if self._stopped:
                 died = Stopped()
             elif isinstance(died, WorkerDied) and actor is not None:
-                if actor is self._captioner:
+                if actor is self._captioner and isinstance(error, exceptions.ActorDiedError):
                     self._captioner = None
                 died = WorkerDied(str(died), blame=False)  # it opens no video; all that it held is asked for again
             out.set_exception(died)
 
         self._under_way[ref] = out
+        if actor is not None:
+            self._calls.add(ref)
         ref.future().add_done_callback(take)
         return out
 
@@ -195,7 +203,7 @@ def name_of(job: Job) -> str:
     return next((s.job for s in STAGES if s.name == stage and s.row == "clip"), job.kind)
 
 
-def _stated(needs: StageResources) -> dict[str, Any]:
+def _stated(needs: StageResources) -> dict[str, float]:
     memory = {"memory": int(needs.memory_gib * 2**30)} if needs.memory_gib else {}
     return {"num_cpus": needs.cpus, "num_gpus": needs.gpus, **memory}
 
@@ -210,8 +218,12 @@ def _cause(error: BaseException) -> BaseException:
     dead = (exceptions.WorkerCrashedError, exceptions.OutOfMemoryError, exceptions.ActorDiedError, exceptions.ActorUnavailableError)
     if isinstance(error, (*dead, exceptions.NodeDiedError)):
         by_node = isinstance(error, exceptions.NodeDiedError) or "node has died" in words.lower() or "node was" in words.lower()
-        return WorkerDied(f"{type(error).__name__}: {words[:300]}", blame=not by_node)
-    return WorkerDied(f"{type(error).__name__}: {words[:300]}", blame=False) if isinstance(error, exceptions.RayError) else error
+        return WorkerDied(words[:300], blame=not by_node)
+    if isinstance(error, (exceptions.UnserializableException, exceptions.RuntimeEnvSetupError)) or not isinstance(
+        error, exceptions.RayError
+    ):
+        return error  # such as where the nodes have another version of Rushes than the driver: trying again would give the same
+    return WorkerDied(words[:300], blame=False)
 
 
 # In the processes of the cluster
@@ -250,6 +262,11 @@ class _Held:
         self._idle.start()
         return replace(outcome, events=self._collector.take())
 
+    def close(self) -> None:
+        """Ends the child, and stops collecting log events."""
+        self._worker.kill()
+        self._collector.close()
+
     def _end_child(self) -> None:
         if self._working.acquire(blocking=False):
             self._worker.kill()
@@ -257,16 +274,19 @@ class _Held:
 
 
 _HELD: dict[str, _Held] = {}
-"""What this process keeps, by run id. A worker process of Ray serves one driver, so it has one entry at most."""
+"""What this process keeps, by run id: one entry at most, since a worker process serves one driver, which makes one run at a time."""
 
 
 def do_job(setup: Setup, job: VideoJob, attempt: Attempt) -> Outcome:
     """One task: an attempt at a job, in the guarded child of this process."""
-    held = _HELD.get(setup.run_id) or _HELD.setdefault(setup.run_id, _Held(setup))
-    return held.do(job, attempt)
+    if setup.run_id not in _HELD:
+        for other in list(_HELD):  # a program may make one run after the other
+            _HELD.pop(other).close()
+        _HELD[setup.run_id] = _Held(setup)
+    return _HELD[setup.run_id].do(job, attempt)
 
 
-def read_identities(job: Identify, options: dict[str, Any]) -> Outcome:
+def read_identities(job: Identify, options: Options) -> Outcome:
     """One task: computes the `video_id` of some files."""
     return identify(job, options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import secrets
 import threading
 import time
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from rushes.captions import prompt_columns
 from rushes.captions.server import CaptionServer
 from rushes.counts.metrics import served
 from rushes.counts.tally import Tally
@@ -26,17 +28,21 @@ from rushes.engine.stages import check_resources
 from rushes.engine.told import announce_change, notes
 from rushes.engine.work.segments import forget
 from rushes.engine.worker import Failures
-from rushes.errors import FootageError, RushesError, ServerError
+from rushes.errors import FootageError, RecipeError, RushesError, ServerError
 from rushes.log import note
 from rushes.media.guard import Stopped
+from rushes.quarantine import detail_of
 from rushes.recipe import Recipe
-from rushes.rows.clip_columns import RULE_COLUMNS
+from rushes.rows.clip_columns import PROMPT_COLUMNS, RULE_COLUMNS
 from rushes.rows.scanned import Stamp, attempt_row, failed_video
 from rushes.store.buffer import Buffer
-from rushes.store.lease import Lease
+from rushes.store.lease import OWNER_S, Lease
 from rushes.store.store import Store, now
 from rushes.store.tables import ERRORS, VIDEOS
 from rushes.verdict.checks import check_columns
+
+ROUND_EVERY_S = 5.0
+"""How long captions wait before they are tried again where a server makes completions about test pictures but answers no clip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +59,8 @@ class RunResult:
 
     @property
     def failed(self) -> int:
-        """Failed videos and clips."""
-        return int(self.counts["videos_failed"]) + int(self.counts["clips_failed"])
+        """Failed videos and clips, and clip files that could not be made."""
+        return sum(int(self.counts[name]) for name in ("videos_failed", "clips_failed", "files_failed"))
 
 
 def run(
@@ -68,6 +74,7 @@ def run(
     interrupted: threading.Event | None = None,
     watch: Callable[[Tally], None] | None = None,
     wait: bool = False,
+    wait_server_s: float = 0.0,
     announce: Callable[[str], None] | None = None,
 ) -> RunResult:
     """Turns footage into clips in a store. Finished work is not done again.
@@ -82,7 +89,9 @@ def run(
         interrupted: set it to stop the run within seconds.
         watch: called a few times a second with the run's counts.
         wait: wait while another run holds the store; else refuse.
-        announce: called with a line for people when the run has to wait, reads new files for long, or has another recipe than the last one.
+        wait_server_s: wait so long for a caption server that is still loading, before anything is decoded.
+        announce: called with a line for people: the run waits, reads new files for long, has another recipe than the last one, is not sure
+            of the caption server, or a list may mean otherwise than it was read.
 
     Raises:
         UsageError: wrong recipe, no video, `out` is not a store; nothing was written.
@@ -98,19 +107,18 @@ def run(
         lease.refuse()
     before = store.run_stamps()
     with ExitStack() as stack:
-        one = _Run(run_id, store, recipe, lease, stop, watch or (lambda _t: None), announce, stack)
+        one = _Run(run_id, store, recipe, lease, stop, watch or (lambda _t: None), stack, announce or (lambda _line: None))
         try:
-            request = Request(tuple(args), recipe, limit, retry_failed, one.identifier(announce))
+            request = Request(tuple(args), recipe, limit, retry_failed, one.identifier())
             plan = request.plan(store if store.marked() else None)
-            if not plan.sources:
-                raise FootageError("--limit 0 leaves no video", step="run", mend="use --limit 1 or more")
-            announce_change(store, recipe, announce)
-            if plan.has_jobs:
-                one.server.check()
-                one.prepare()
+            announce_change(store, recipe, one.announce)
+            one.make_ready(plan, wait_server_s)
             Store.create(out, recipe.storage)
             stack.enter_context(lease.held(wait=wait, interrupted=stop))
-            if store.run_stamps() != before:  # another run wrote since: what is present has changed
+            stack.callback(one.close)  # before the lease is freed
+            if lease.replaced:  # processes of a run that was killed may still write; they look every OWNER_S whose the lease is
+                stop.wait(OWNER_S)
+            if lease.replaced or store.run_stamps() != before:  # what is present may have changed
                 plan = request.plan(store)
             store.gate = lease.check
             stack.enter_context(served(run_id, one.tally, recipe.engine.metrics_port))
@@ -132,7 +140,10 @@ class Request:
     def plan(self, store: Store | None, *, again: bool = False) -> Plan:
         """What is missing now; `again`, in the same run: what failed in it is not tried anew."""
         retry = self.retry_failed and not again
-        return make_plan(self.args, store, self.recipe, limit=self.limit, retry_failed=retry, identifier=self.identifier)
+        plan = make_plan(self.args, store, self.recipe, limit=self.limit, retry_failed=retry, identifier=self.identifier)
+        if not plan.sources:
+            raise FootageError("--limit 0 leaves no video", step="run", mend="use --limit 1 or more")
+        return plan
 
 
 class _Run:
@@ -146,19 +157,19 @@ class _Run:
         lease: Lease,
         stop: threading.Event,
         watch: Callable[[Tally], None],
-        announce: Callable[[str], None] | None,
         stack: ExitStack,
+        announce: Callable[[str], None],
     ) -> None:
-        self.run_id, self.store, self.recipe, self.stop = run_id, store, recipe, stop
+        self.run_id, self.store, self.recipe, self.stop, self.announce = run_id, store, recipe, stop, announce
         self.tally = Tally()
-        self.server = stack.enter_context(CaptionServer(recipe.captions, stop))
+        self.server = stack.enter_context(CaptionServer(recipe, stop))
         self.prints = fingerprints(recipe)
         options = recipe.model_dump(mode="json")
         self.setup = Setup(run_id=run_id, store=store.root, owner=lease.owner, recipe=options, prints=self.prints)
         self.failures = Failures(self.setup, store)
         self._watch = watch
-        self._announce = announce
         self._stack = stack
+        self._closed = False
 
     @cached_property
     def executor(self) -> Executor:
@@ -172,21 +183,48 @@ class _Run:
             from rushes import ray_cluster
             from rushes.engine.ray import OnRay
 
-            ray_cluster.join(self.recipe.engine.ray_address, self.stop, self._announce)
+            ray_cluster.join(self.recipe.engine.ray_address, self.stop, self.announce)
             made = OnRay(self.setup)
         else:
             made = Local(self.setup, self.failures)
-        self._stack.callback(made.close)
+        self._stack.callback(self.close)
         return made
 
-    def prepare(self) -> None:
-        """Makes sure that there is something to run jobs on."""
-        assert self.executor is not None
+    def make_ready(self, plan: Plan, wait_server_s: float) -> None:
+        """Makes sure, before anything is decoded, that the caption server makes completions, and that there is something to run jobs on.
 
-    def identifier(self, announce: Callable[[str], None] | None) -> Identifier:
+        Raises:
+            RecipeError: the prompt names a column that is not there.
+            ServerError: the caption server makes none.
+            MissingExtra, UsageError, CannotGoOn: the cluster cannot be joined.
+            Stopped: the run was interrupted meanwhile.
+        """
+        _check_prompt(self.recipe, plan)
+        doubt = self.server.await_ready(wait_server_s, self.announce) if plan.may_caption else None
+        if doubt is not None:
+            mend = f". Mend: {doubt.mend}" if doubt.mend else ""
+            self.announce(f"the caption server answers, but what it says about test pictures would be no caption: {doubt.message}{mend}")
+        if plan.has_jobs:
+            self.prepare()
+
+    def prepare(self) -> None:
+        """Makes sure that there is something to run jobs on: joins the cluster.
+
+        Raises:
+            MissingExtra, UsageError, CannotGoOn, Stopped: see `executor`.
+        """
+        self.executor.check()
+
+    def close(self) -> None:
+        """Ends the executor, with all jobs that it still has."""
+        if "executor" in self.__dict__ and not self._closed:
+            self._closed = True
+            self.executor.close()
+
+    def identifier(self) -> Identifier:
         """What reads the identities of new files."""
         on_cluster = (lambda: self.executor) if self.recipe.engine.runner == "ray" else None
-        return Identifier(self.recipe, Keeper(self.store, self.run_id, self.prepare), self.stop, announce, on_cluster)
+        return Identifier(self.recipe, Keeper(self.store, self.run_id, self.prepare), self.stop, self.announce, on_cluster)
 
     def go(self, request: Request, plan: Plan, profile: str) -> RunResult:
         """Does what the plan says is missing, and writes the row of the run."""
@@ -210,7 +248,7 @@ class _Run:
             fatal = fatal or error
         self._watch(self.tally)
         if fatal is not None:
-            words = {"error_type": type(fatal).__name__, "error": str(fatal)}
+            words = {"error_type": type(fatal).__name__, "error": str(fatal), "detail": detail_of(fatal)}
             note("run stopped", run_id=self.run_id, stage=fatal.step or "run", level="error", **words)
         counts = self.tally.as_dict()
         note("run ended", run_id=self.run_id, stage="run", status=status, **counts)
@@ -220,11 +258,14 @@ class _Run:
 
     def _begin_counts(self, plan: Plan) -> None:
         tally = self.tally
+        for line in plan.found.notes:
+            self.announce(line)
+        tally.passed_over = dict(plan.found.passed_over)
         tally.videos_todo, tally.footage_todo_s, tally.bytes_todo = plan.n_scans, plan.decode_s, plan.bytes_to_scan
         reused, failed, duplicate = (plan.count(s) for s in ("reused", "failed", "duplicate"))
         tally.add(
             videos_found=len(plan.sources), videos_reused=reused, videos_failed=failed, videos_duplicate=duplicate,
-            clips_kept=plan.kept, clips_dropped=plan.dropped, clips_failed=plan.failed_clips,
+            clips_kept=plan.kept, clips_dropped=plan.dropped, clips_failed=plan.failed_clips, files_failed=plan.failed_files,
         )  # fmt: skip
         tally.enter({}, {}, {}, plan.reasons)
 
@@ -239,7 +280,12 @@ class _Run:
                 video, number = {**who, "size": source.footage.size}, source.attempts + 1
                 permanent = source.failure.permanent or number >= self.recipe.scan.attempts
                 attempt = attempt_row(video, source.failure, "identify", video["uri"], number, permanent=permanent)
-                words = {"error_type": source.failure.error_type, "error": source.failure.what, "permanent": permanent}
+                words = {
+                    "error_type": source.failure.error_type,
+                    "error": source.failure.what,
+                    "permanent": permanent,
+                    "detail": source.failure.detail,
+                }
                 note("video failed", run_id=self.run_id, stage="identify", level="warning", uri=source.footage.uri, **words)
                 rows.add({"videos": [stamp.on(failed_video(video, source.failure), scan)], "errors": [stamp.on(attempt, scan)]})
                 continue
@@ -257,36 +303,61 @@ class _Run:
 
         attempts = self.recipe.scan.attempts
         loop = Loop(self.executor, self.tally, self.prints, attempts, self.failures, watch, self.stop.is_set)
+        done = False
         try:
             pending, rounds = loop.run(plan.clip_jobs(), plan.video_jobs()), 0
             while pending:
-                self._await_server(watch)
+                self._await_server(loop, watch, rounds)
                 rounds += 1
                 captions = _captions(request.plan(self.store, again=True), rounds)
                 self.tally.add(captions_pending=-pending)
                 pending = loop.run(captions)
-        except (RushesError, Stopped):
-            self.executor.stop()
-            loop.drain()
-            raise
+            done = True
+        finally:
+            if not done:
+                self.executor.stop()
+                loop.drain()
 
-    def _await_server(self, watch: Callable[[], None]) -> None:
-        """Waits for a caption server that went away, for `captions.patience_s`.
+    def _await_server(self, loop: Loop, watch: Callable[[], None], rounds: int) -> None:
+        """Waits for a caption server that went away, until `captions.patience_s` after the first clip that it did not answer.
+
+        It is back when it makes a completion about test pictures. One that does so and then, round after round, answers no clip, counts as
+        away, too.
 
         Raises:
             ServerError: it did not come back.
             Stopped: the run was interrupted.
         """
-        since = time.monotonic()
+        patience_s, since = self.recipe.captions.patience_s, time.monotonic() - loop.away_s
+        if rounds and loop.away is not None:
+            if loop.away_s > patience_s:
+                raise loop.away.error()
+            self.stop.wait(min(ROUND_EVERY_S, patience_s))
         while True:
             try:
                 self.server.check()
                 return
             except ServerError as error:
-                if error.permanent or time.monotonic() - since > self.recipe.captions.patience_s:
+                if error.permanent or time.monotonic() - since > patience_s:
                     raise
+            self.executor.check()
             watch()
             self.stop.wait(1.0)
+
+
+def _check_prompt(recipe: Recipe, plan: Plan) -> None:
+    """Makes sure that the columns which the prompt names are there.
+
+    Raises:
+        RecipeError: it names one that neither clips nor the manifest have.
+    """
+    wanted = prompt_columns(recipe.captions)
+    known = PROMPT_COLUMNS.union(*(source.footage.extra for source in plan.sources)) if wanted else PROMPT_COLUMNS
+    for name in wanted:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            mend = f"did you mean {{{near[0]}}}?" if near else f"the columns are {', '.join(sorted(known))}"
+            raise RecipeError(f"the prompt asks for {{{name}}}, and clips have no such column", step="recipe", mend=mend)
 
 
 def _captions(plan: Plan, rounds: int) -> Iterator[Caption]:

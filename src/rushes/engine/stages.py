@@ -42,8 +42,8 @@ class Stage:
         table: where its rows lie.
         fingerprint: the identity of its rows under a recipe; None where the recipe does not want the stage.
         job: the name of its jobs on Ray's dashboard; empty where another stage's jobs make its rows.
-        work: of a stage of clips, what a job does: "module:function", called as `function(context, job)` in a guarded child
-            (`work/child.py`); empty for captions, which one asynchronous captioner makes (`work/captions.py`).
+        work: of a stage of clips, what a job does: "module:function", called as `function(context, job, progress)` in a guarded
+            child (`work/child.py`); empty for captions, which one asynchronous captioner makes (`work/captions.py`).
     """
 
     name: str
@@ -61,7 +61,7 @@ def digest(step: str, *parts: object) -> str:
 
 
 def _scan(recipe: Recipe, of: Of) -> str:
-    return digest("scan", SCAN_VERSION, recipe.scan.model_dump(include={"mode", "grid_per_s", "detectors"}))
+    return digest("scan", SCAN_VERSION, recipe.scan.model_dump(include={"mode", "grid_per_s", "detectors", "hole_s"}))
 
 
 def _look(recipe: Recipe) -> dict[str, object]:

@@ -94,7 +94,16 @@ class Failures:
         if again:
             note("video tried again", run_id=self._run_id, stage=log_stage(job), level="warning", **who)
             return Outcome(failure=failure, again=True)
-        note("video failed", run_id=self._run_id, stage=log_stage(job), level="warning", error=failure.what, permanent=permanent, **who)
+        note(
+            "video failed",
+            run_id=self._run_id,
+            stage=log_stage(job),
+            level="warning",
+            error=failure.what,
+            permanent=permanent,
+            detail=failure.detail,
+            **who,
+        )
         counts = {"footage_s": decoded_s, "decoded_s": decoded_s, "videos_failed": 1.0, "bytes_read": float(video.size or 0)}
         if isinstance(job, Recut | Clips):  # it was counted before
             counts["videos_scanned" if isinstance(job, Clips) and job.scanned else "videos_reused"] = -1.0

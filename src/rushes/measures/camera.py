@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from rushes.records import Column
+from rushes.records import Column, Orientation
 
 F64 = npt.NDArray[np.float64]
 Label = Literal["static", "pan_left", "pan_right", "tilt_up", "tilt_down", "zoom_in", "zoom_out", "shaky", "mixed"]
@@ -30,6 +30,7 @@ SHAKY = 0.012
 STILL = 0.8
 """Mean share of still picture from which the label is `static` even if there is global motion: a camera that moves makes everything with
 detail move, while before a bare road the global motion follows the only thing with detail, a car."""
+UPRIGHT = Orientation()
 RADIUS = 12**-0.5
 """Root-mean-square distance of a rectangle's points from its centre, diagonals. A zoom rate times this is a mean speed."""
 
@@ -40,14 +41,14 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
-def measure(signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: F64, rotation: int = 0) -> dict[str, float | str | None]:
+def measure(signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: F64, way: Orientation = UPRIGHT) -> dict[str, float | str | None]:
     """The columns of the clip whose frames are `at`; null where less than half of the time has moves that can be used.
 
     Args:
         signals: `dx`, `dy`, `zoom`, `motion_fit`, `flow_still` and `flow_dt` of all frames, of the picture before it is turned upright.
         at: the clip's frames, [start, stop). The first frame's move is not used, since it is relative to another shot.
         t: seconds of all frames since the first.
-        rotation: degrees clockwise by which the picture must be rotated to be upright: 0, 90, 180 or 270.
+        way: how the decoded picture becomes upright.
     """
     steps = slice(at.start + 1, at.stop)
     dt = np.diff(t[at])
@@ -56,7 +57,7 @@ def measure(signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: F64, r
     if share < BELIEVED:
         return dict.fromkeys((column.name for column in COLUMNS), None)
     moves = np.stack([np.where(believed, signals[name][steps], 0.0) for name in ("dx", "dy", "zoom")], axis=1).astype(np.float64)
-    moves[:, :2] = upright(moves[:, :2], rotation)
+    moves[:, :2] = moves[:, :2] @ np.array(way.matrix).T
     path = np.concatenate((np.zeros((1, 3)), np.cumsum(moves, axis=0)))
     clock = np.concatenate(([0.0], np.cumsum(dt)))
     smooth = moving_mean(path, clock, SMOOTH_S)
@@ -67,13 +68,6 @@ def measure(signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: F64, r
     still = float(signals["flow_still"][at][seen].mean()) if seen.any() else 0.0
     label, confidence = camera_label(np.gradient(smooth, clock, axis=0) * (1.0, 1.0, RADIUS), weight, shake, still)
     return {"shake": shake, "camera_motion": label, "camera_motion_confidence": confidence * share}
-
-
-def upright(moves: F64, rotation: int) -> F64:
-    """Moves (n, 2), x right and y down, in the picture rotated clockwise by 0, 90, 180 or 270 degrees."""
-    for _ in range(rotation // 90 % 4):
-        moves = np.stack((-moves[:, 1], moves[:, 0]), axis=1)
-    return moves
 
 
 def moving_mean(path: F64, clock: F64, window_s: float) -> F64:

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rushes.measures import camera, exposure, motion, noise, sharpness, texture
-from rushes.records import Column
+from rushes.records import Column, Orientation
 
-VERSION = 1
+VERSION = 2
 """Raise when the measures of the same signals and span change."""
 
 COLUMNS: tuple[Column, ...] = (
@@ -20,7 +20,7 @@ COLUMNS: tuple[Column, ...] = (
 
 
 def measure_clip(
-    signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: npt.NDArray[np.float64], rotation: int
+    signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: npt.NDArray[np.float64], way: Orientation
 ) -> dict[str, float | str | None]:
     """The measures of the clip whose frames are `at`; None where a measure has no value to compute from.
 
@@ -28,9 +28,9 @@ def measure_clip(
         signals: name -> (n,) float32 of the whole video, NaN where not measured.
         at: the clip's frames, [start, stop).
         t: (n,) seconds of all frames since the first.
-        rotation: degrees clockwise by which the picture must be rotated to be upright: 0, 90, 180 or 270.
+        way: how the decoded picture becomes upright.
     """
     found: dict[str, float | str | None] = {}
     for family in (sharpness, exposure, noise, texture):
         found |= family.measure(signals, at)
-    return found | motion.measure(signals, at, t) | camera.measure(signals, at, t, rotation)
+    return found | motion.measure(signals, at, t) | camera.measure(signals, at, t, way)

@@ -74,6 +74,7 @@ class ClipAudio:
         self._stream = stream
         self._start_s = start_s
         self._waiting: deque[Packet[Any]] = deque()
+        self._ends: int | None = None
         self.reached_s = start_s
         for packet in recent:
             self.push(packet)
@@ -92,6 +93,11 @@ class ClipAudio:
         while self._waiting:
             packet = self._waiting[0]
             base = Fraction(packet.time_base)
-            if ((packet.pts or 0) + (packet.duration or 0)) * base > end_s:
+            begins, lasts = packet.pts or 0, packet.duration or 0
+            if (begins + lasts) * base > end_s:
                 return
-            self._file.mux(copy_of(self._waiting.popleft(), self._stream, round(self._start_s / base)))
+            self._waiting.popleft()
+            if self._ends is not None and begins < self._ends - lasts // 2:
+                continue  # where a new clock begins, the sound before it may go on for longer than the pictures
+            self._ends = begins + lasts
+            self._file.mux(copy_of(packet, self._stream, round(self._start_s / base)))

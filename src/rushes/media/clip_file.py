@@ -8,18 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rushes.errors import CutError, StorageError, VideoError
 from rushes.media import storage
 from rushes.media.address import public_uri
 from rushes.media.error_translation import store_error, write_error
+from rushes.media.frame_tags import orientation, pixel_aspect
+from rushes.media.probe import displayed
 from rushes.media.remote import raise_read_failure
 
 if TYPE_CHECKING:
-    from av import Packet
+    from av import Packet, VideoFrame, VideoStream
     from av.container import OutputContainer
-    from av.stream import Stream
 
 MP4_VIDEO = {"h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg"}
 MP4_AUDIO = {"aac", "mp3", "mp2", "opus", "ac3", "eac3", "alac", "flac"}
@@ -38,13 +39,27 @@ FORMATS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
 """Suffix -> libav's name of the container."""
 
 
+def in_mp4(audio: str) -> bool:
+    """Whether mp4 holds an audio codec; libav's decoder of mp3 is called mp3float."""
+    return audio.removesuffix("float") in MP4_AUDIO
+
+
 def suffix_for(video: str, audio: str | None) -> str:
     """The container that holds these codecs: mp4, mov for uncompressed audio, else mkv (whose clock is 1 ms: pts are rounded to it)."""
     if video not in MP4_VIDEO:
         return "mkv"
-    if audio is None or audio.removesuffix("float") in MP4_AUDIO:  # libav's decoder of mp3 is called mp3float
+    if audio is None or in_mp4(audio):
         return "mp4"
     return "mov" if audio.startswith(MOV_ONLY_AUDIO) else "mkv"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a finished clip file holds: its video packets, its size in bytes, and (width, height) of its picture as a player shows it."""
+
+    n_packets: int
+    bytes: int
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +74,7 @@ class Place:
         options: storage options of the folder.
         source_uri: the video's name, for errors.
         time_base: of the source, seconds a tick.
+        sound: how the clips get their sound: "copy", "encode" or "none" (`clip_sound.sound_of`).
         tick: called often while work goes on, so that a guard sees progress.
         names: clip_id -> name of the clip's file in the folder, without suffix; default: <first two characters of the id>/<id>.
     """
@@ -70,6 +86,7 @@ class Place:
     options: storage.Options
     source_uri: str
     time_base: Fraction
+    sound: Literal["copy", "encode", "none"]
     tick: Callable[[], None]
     names: Mapping[str, str] = field(default_factory=dict)
 
@@ -86,8 +103,8 @@ class Place:
         mend = ENCODE if self.mode == "copy" else "check that the source is complete; the clip can still be used by its uri and span"
         return CutError(error.what, uri=error.uri or self.source_uri, span_s=error.span_s, step="clips", mend=error.mend or mend)
 
-    def existing(self, clip_id: str, start_pts: int, end_pts: int) -> tuple[int, int] | None:
-        """(frames, bytes) of a complete file of this clip made in this way, by reading its packets; None when there is none.
+    def existing(self, clip_id: str, start_pts: int, end_pts: int) -> Held | None:
+        """What a complete file of this clip made in this way holds, by its packets and first frame; None when there is none.
 
         Raises:
             StorageError: the store does not answer.
@@ -107,10 +124,14 @@ class Place:
                 if tags.get("comment") != self.comment(clip_id, start_pts, end_pts):
                     return None
                 stream = container.streams.video[0]
-                packets = [packet.is_corrupt for packet in container.demux(stream) if packet.size]
+                size, n_packets, damaged = (0, 0), 0, False
+                for packet in container.demux(stream):
+                    n_packets += packet.size > 0
+                    damaged |= packet.is_corrupt
+                    if not size[0]:
+                        size = next((shown_size(stream, frame) for frame in packet.decode()), size)
                 raise_read_failure(source)
-                n_frames = len(packets)
-                if any(packets) or stream.frames not in (0, n_frames):  # its end is missing; mkv does not say how many frames it has
+                if damaged or stream.frames not in (0, n_packets):  # its end is missing; mkv does not say how many frames it has
                     return None
         except av.error.FFmpegError:
             return None
@@ -120,7 +141,7 @@ class Place:
             if not isinstance(source, str):
                 source.close()
         try:
-            return n_frames, storage.stat(uri, self.options).size or 0
+            return Held(n_packets, storage.stat(uri, self.options).size or 0, size)
         except OSError as error:
             raise store_error(error, uri) from error
 
@@ -160,20 +181,34 @@ class ClipFile:
         self._ended = False
         self._out.metadata["comment"] = place.comment(clip_id, *span)
 
-    def copied(self, stream: Stream) -> Any:
+    def copied(self, stream: Any) -> Any:
         """Adds a stream whose packets are copied from `stream`, with the same time base, rotation and pixel shape."""
         import av
 
         try:
-            added = self._out.add_stream_from_template(stream, opaque=True)
+            added: Any = self._out.add_stream_from_template(stream, opaque=True)
         except (av.error.FFmpegError, ValueError) as error:
             raise self._translated(error) from error
         added.time_base = stream.time_base
+        if stream.type == "video" and stream.sample_aspect_ratio:  # that of the container, which the template lacks
+            added.codec_context.sample_aspect_ratio = pixel_aspect(stream.sample_aspect_ratio)
         return added
 
     def encoded(self, codec: str, rate: Fraction, options: dict[str, str]) -> Any:
         """Adds a stream whose pictures are encoded: libav's codec name, frames a second, and options of the codec."""
         return self._out.add_stream(codec, rate=rate, options=options)
+
+    def encoded_sound(self, codec: str, rate: int, layout: str, bit_rate: int) -> Any:
+        """Adds a stream for packets of sound that an encoder with these settings gives: libav's codec name, Hz, layout, bit/s."""
+        import av
+
+        try:
+            added: Any = self._out.add_stream(codec, rate=rate)
+            added.layout, added.bit_rate = layout, bit_rate
+            added.time_base = Fraction(1, rate)
+        except (av.error.FFmpegError, ValueError) as error:
+            raise self._translated(error) from error
+        return added
 
     def mux(self, packet: Packet[Any]) -> None:
         """Writes a packet whose stream and time base are set.
@@ -189,16 +224,13 @@ class ClipFile:
         except (av.error.FFmpegError, ValueError) as error:
             raise self._translated(error) from error
 
-    def close(self, pts: Sequence[int], n_packets: int, time_base: Fraction) -> tuple[str, int]:
+    def close(self, pts: Sequence[int], n_packets: int, time_base: Fraction) -> Held:
         """Ends the file, verifies that it holds exactly these frames, and gives it its final name.
 
         Args:
             pts: of the frames to be seen, increasing, counted from the clip's start.
             n_packets: video packets written.
             time_base: of `pts`.
-
-        Returns:
-            (uri, bytes).
 
         Raises:
             CutError: the file does not hold these frames; it is removed.
@@ -210,11 +242,11 @@ class ClipFile:
         with self._stack:
             try:
                 self._out.close()
-                verify(self._path, pts, n_packets, time_base)
+                shown = verify(self._path, pts, n_packets, time_base)
             except (av.error.FFmpegError, ValueError) as error:
                 raise self._translated(error) from error
             size = storage.publish(self._path, self._uri, self._place.options)
-        return public_uri(self._uri), size
+        return Held(n_packets, size, shown)
 
     def drop(self) -> None:
         """Removes what was written, unless `close` was called before."""
@@ -236,8 +268,14 @@ class ClipFile:
         return self._place.located(CutError(f"{self._place.suffix} does not take this stream: {words}"))
 
 
-def verify(path: str, pts: Sequence[int], n_packets: int, time_base: Fraction) -> None:
+def shown_size(stream: VideoStream, frame: VideoFrame) -> tuple[int, int]:
+    """(width, height) in pixels at which a player shows a frame of this stream: upright, with the pixel shape that the stream states."""
+    return displayed(frame.width, frame.height, float(pixel_aspect(stream.sample_aspect_ratio)), orientation(frame))
+
+
+def verify(path: str, pts: Sequence[int], n_packets: int, time_base: Fraction) -> tuple[int, int]:
     """Reads a clip file back and compares it with what was to be written: number of packets, number and times of frames, none corrupt.
+    Gives the width and height at which a player shows it.
 
     Times are compared exactly where the container's clock allows it, else to half its tick (mkv).
 
@@ -246,7 +284,8 @@ def verify(path: str, pts: Sequence[int], n_packets: int, time_base: Fraction) -
     """
     import av
 
-    demuxed, decoded, corrupt = 0, [], 0
+    decoded: list[int | None] = []
+    demuxed, corrupt, shown = 0, 0, (0, 0)
     with av.open(path) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
@@ -254,6 +293,7 @@ def verify(path: str, pts: Sequence[int], n_packets: int, time_base: Fraction) -
         for packet in container.demux(stream):
             demuxed += packet.size > 0
             for frame in packet.decode():
+                shown = shown if decoded else shown_size(stream, frame)
                 decoded.append(frame.pts)
                 corrupt += bool(frame.is_corrupt)
         tick = Fraction(stream.time_base or 1)
@@ -266,3 +306,4 @@ def verify(path: str, pts: Sequence[int], n_packets: int, time_base: Fraction) -
     for n, (is_at, meant) in enumerate(zip(decoded, pts, strict=True)):
         if is_at is None or abs(is_at * tick - meant * time_base) > allowed:
             raise CutError(f"frame {n} is at {is_at} x {tick} s where {meant} x {time_base} s was meant", step="clips")
+    return shown

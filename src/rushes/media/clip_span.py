@@ -26,6 +26,8 @@ class CutResult:
         start_pts, end_pts: what the file holds, half-open, in ticks of the source; the span itself when encoded.
         n_frames: frames in the file.
         bytes: size of the file.
+        note: what a person should know of the file: its sound was encoded anew, or left out.
+        width, height: of the file's picture as a player shows it, pixels.
         reused: the file was there already, complete and made in this way; nothing was written.
         error: why there is no file, with the video's uri and how to mend it; the clip stays a reference.
     """
@@ -36,5 +38,8 @@ class CutResult:
     end_pts: int
     n_frames: int
     bytes: int
+    width: int | None = None
+    height: int | None = None
     error: CutError | None = None
+    note: str | None = None
     reused: bool = False

@@ -7,18 +7,22 @@ and with square pixels, as H.264.
 
 A file is named by its clip. It is written under a hidden name, read back and compared, and only then renamed. Its audio is the first audio
 track of the source: the packets that lie wholly inside the clip are copied, so up to one audio packet, about 20 ms, is missing at each end.
+Sound that no container takes as it is, is encoded anew as AAC or, where libav cannot decode it, left out (`clip_sound.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from rushes.errors import CutError
-from rushes.media.clip_file import Place, suffix_for
+from rushes.media.clip_file import Place
+from rushes.media.clip_sound import sound_of
 from rushes.media.clip_span import ClipSpan, CutResult
 from rushes.media.cut_copy import copy_clips
 from rushes.media.cut_encode import encode_clips
+from rushes.media.time_line import Piece
 from rushes.records import VideoFacts
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ def cut_clips(
     *,
     mode: ClipMode,
     uri: str,
+    pieces: Sequence[Piece] = (),
     crf: int = 18,
     options: Options | None = None,
     tick: Callable[[], None] = lambda: None,
@@ -47,12 +52,13 @@ def cut_clips(
     Results come as clips are finished. A complete file of an earlier run is kept as it is.
 
     Args:
-        source: path or seekable file of the video; opened once.
+        source: path or seekable file of the video.
         facts: its facts; spans are in ticks of `facts.time_base`.
         clips: what to cut, in any order.
         folder: path or URL.
         mode: "copy" or "encode".
         uri: the video's name, for errors.
+        pieces: how the pts of spans came of the file's stamps, as the scan found it; none: they are equal.
         crf: quality of encoded clips, 0 to 51, x264's constant rate factor.
         options: storage options of `folder`.
         tick: called often while it works, so that a guard sees progress.
@@ -70,9 +76,10 @@ def cut_clips(
     if len({clip.clip_id for clip in ordered}) < len(ordered):
         raise CutError("two clips have one id", uri=uri, step="clips", mend="give each span once")
     codec = facts.codec if mode == "copy" else "h264"
-    suffix = suffix_for(codec, facts.audio_codec if facts.has_audio else None)
-    place = Place(folder, suffix, mode, crf if mode == "encode" else None, options or {}, uri, facts.time_base, tick, names or {})
-    if mode == "copy":
-        yield from copy_clips(source, facts, ordered, place)
-    else:
-        yield from encode_clips(source, facts, ordered, place)
+    sound = sound_of(source, uri, facts, codec)
+    quality = crf if mode == "encode" else None
+    place = Place(folder, sound.suffix, mode, quality, options or {}, uri, facts.time_base, sound.how, tick, names or {})
+    if not isinstance(source, str):
+        source.seek(0)
+    for result in (copy_clips if mode == "copy" else encode_clips)(source, facts, ordered, place, pieces):
+        yield result if result.error else replace(result, note=sound.note)

@@ -17,17 +17,19 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rushes.errors import CutError
 from rushes.media.address import public_uri
-from rushes.media.clip_audio import INTERLEAVE_S, ClipAudio, RecentAudio, audio_stream, copy_of
+from rushes.media.clip_audio import INTERLEAVE_S, ClipAudio, RecentAudio, copy_of
 from rushes.media.clip_file import ClipFile, Place
+from rushes.media.clip_sound import Track, track_of
 from rushes.media.clip_span import ClipSpan, CutResult
+from rushes.media.file_clock import FileClock
 from rushes.media.probe import open_container
 from rushes.media.random_access import entry_of, referred_to, shown
 from rushes.media.remote import raise_read_failure
+from rushes.media.time_line import Piece
 from rushes.records import VideoFacts
 
 if TYPE_CHECKING:
     from av import Packet
-    from av.audio.stream import AudioStream
     from av.video.stream import VideoStream
 
 LOOKAHEAD = 64
@@ -44,7 +46,7 @@ class _Copy:
 
     clip: ClipSpan
     stream: VideoStream
-    sound: AudioStream | None
+    sound: Track | None
     place: Place
     waiting: list[Packet[Any]] = field(default_factory=list)
     """Packets in decoding order of which it is not certain yet whether the clip keeps them."""
@@ -114,7 +116,7 @@ class _Copy:
                 self.video = self.file.copied(self.stream)
                 if self.sound is not None:
                     start_s = pts * Fraction(packet.time_base)
-                    self.audio = ClipAudio(self.file, self.file.copied(self.sound), start_s, recent)
+                    self.audio = ClipAudio(self.file, self.sound.added_to(self.file), start_s, recent)
         except CutError as error:
             self.error = self.place.located(error)
 
@@ -202,22 +204,24 @@ class _Copy:
             self.error = self.place.located(error)
         finally:
             self.abandon()
-        return CutResult(clip_id, None, span.start_pts, span.end_pts, 0, 0, self.error)
+        return CutResult(clip_id, None, span.start_pts, span.end_pts, 0, 0, error=self.error)
 
     def _published(self) -> CutResult:
         start, end = self.start_pts or 0, self.end_pts or 0
         base, clip_id, span = self._tick, self.clip.clip_id, self.clip.span
         if self.file is None:
             known = self.place.existing(clip_id, span.start_pts, span.end_pts)
-            if known is None or known[0] != self._n_packets:
-                held = known[0] if known else "no"
+            if known is None or known.n_packets != self._n_packets:
+                held = known.n_packets if known else "no"
                 what = f"the file of an earlier run holds {held} packets where {self._n_packets} were meant"
                 raise CutError(what, mend=f"delete {public_uri(self.place.uri(clip_id))}, then run again with --retry-failed")
-            return CutResult(clip_id, public_uri(self.place.uri(clip_id)), start, end, len(self.kept), known[1], reused=True)
+            return CutResult(
+                clip_id, public_uri(self.place.uri(clip_id)), start, end, len(self.kept), known.bytes, *known.size, reused=True
+            )
         if self.audio is not None:
             self.audio.write_until(end * base)
-        uri, size = self.file.close(sorted(self.kept), self._n_packets, base)
-        return CutResult(clip_id, uri, start, end, len(self.kept), size)
+        made = self.file.close(sorted(self.kept), self._n_packets, base)
+        return CutResult(clip_id, public_uri(self.place.uri(clip_id)), start, end, len(self.kept), made.bytes, *made.size)
 
 
 class DecodeClock:
@@ -268,26 +272,37 @@ def _certain(packets: Sequence[Packet[Any]], limit: int) -> int:
     return best
 
 
-def copy_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSpan], place: Place) -> Iterator[CutResult]:
+def _pass_on(packets: Sequence[Packet[Any]], recent: RecentAudio, active: Sequence[_Copy]) -> None:
+    """Gives packets of sound to the clips being copied."""
+    for packet in packets:
+        recent.push(packet)
+        for clip in active:
+            if clip.audio is not None:
+                clip.audio.push(packet)
+
+
+def copy_clips(
+    source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSpan], place: Place, pieces: Sequence[Piece]
+) -> Iterator[CutResult]:
     """One pass over the packets of the source for all clips, which are in order of time. See `cut.cut_clips`."""
     import av
 
     with open_container(source, place.source_uri) as container:
         stream = container.streams[facts.stream_index]
-        sound = audio_stream(container) if facts.has_audio else None
+        sound = track_of(container, place.sound)
         coming = [_Copy(clip, stream, sound, place) for clip in clips]  # type: ignore[arg-type]
         active: list[_Copy] = []
         recent = RecentAudio()
+        streams = [stream] if sound is None else [stream, sound.stream]
+        clocks = {s.index: FileClock(pieces, facts.time_base / Fraction(s.time_base or 1)) for s in streams}
         try:
-            for packet in container.demux([stream] if sound is None else [stream, sound]):
+            for packet in container.demux(streams):
                 place.tick()
                 if not packet.size:
                     continue
+                clocks[packet.stream_index].place(packet)
                 if sound is not None and packet.stream_index == sound.index:
-                    recent.push(packet)
-                    for clip in active:
-                        if clip.audio is not None:
-                            clip.audio.push(packet)
+                    _pass_on(sound.packets(packet), recent, active)
                     continue
                 pts = _pts(packet)
                 while coming and (pts is None or coming[0].clip.span.start_pts <= pts):
@@ -301,6 +316,7 @@ def copy_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSp
                 if not active and not coming:
                     return
             raise_read_failure(source)
+            _pass_on(sound.rest() if sound is not None else (), recent, active)
             while active or coming:
                 yield (active or coming).pop(0).finish()
         except av.error.FFmpegError as error:

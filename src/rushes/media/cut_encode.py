@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rushes.errors import CutError
 from rushes.media.address import public_uri
-from rushes.media.clip_audio import INTERLEAVE_S, ClipAudio, RecentAudio, audio_stream
-from rushes.media.clip_file import ClipFile, Place
+from rushes.media.clip_audio import INTERLEAVE_S, ClipAudio, RecentAudio
+from rushes.media.clip_file import ClipFile, Held, Place
+from rushes.media.clip_sound import Track, track_of
 from rushes.media.clip_span import ClipSpan, CutResult
 from rushes.media.decode import MAX_CORRUPT_RUN, Decoder
+from rushes.media.file_clock import FileClock
 from rushes.media.pixels import Upright
+from rushes.media.time_line import Piece
 from rushes.records import VideoFacts
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
-    from av.audio.stream import AudioStream
 
 PRESET = "veryfast"
 """x264's; PySceneDetect's split_video_ffmpeg uses the same."""
@@ -27,10 +30,13 @@ PRESET = "veryfast"
 class _Source(Decoder):
     """A decoder that also reads the audio packets and gives them to the clips being encoded, so that the source is read once."""
 
-    def __init__(self, source: str | BinaryIO, facts: VideoFacts, uri: str) -> None:
-        super().__init__(source, uri=uri, size_bytes=facts.size_bytes, mode="exact")
+    def __init__(self, source: str | BinaryIO, facts: VideoFacts, place: Place, pieces: Sequence[Piece]) -> None:
+        super().__init__(source, uri=place.source_uri, size_bytes=facts.size_bytes, mode="exact", stream=facts.stream_index)
         self.stream.codec_context.options = {}  # every frame deblocked: these pictures are kept, not only measured
-        self.sound: AudioStream | None = audio_stream(self.container) if facts.has_audio else None
+        self.sound: Track | None = track_of(self.container, place.sound)
+        self._sound_clock = None
+        if self.sound is not None:
+            self._sound_clock = FileClock(pieces, facts.time_base / Fraction(self.sound.stream.time_base or 1))
         self.recent = RecentAudio()
         self.active: list[_Encode] = []
 
@@ -38,7 +44,7 @@ class _Source(Decoder):
         """The packets of the pictures, for the decoder. Audio packets are given to the clips on the way."""
         import av
 
-        streams = [self.stream] if self.sound is None else [self.stream, self.sound]
+        streams = [self.stream] if self.sound is None else [self.stream, self.sound.stream]
         packets = self.container.demux(streams)
         failures = 0
         while failures < MAX_CORRUPT_RUN:
@@ -53,14 +59,20 @@ class _Source(Decoder):
                 continue
             if packet.stream_index == self.stream.index:
                 yield packet
-            elif packet.size:
-                self._pass_sound(packet)
+            elif packet.size and self.sound is not None and self._sound_clock is not None:
+                self._sound_clock.place(packet)
+                self._pass_sound(self.sound.packets(packet))
 
-    def _pass_sound(self, packet: Packet[Any]) -> None:
-        self.recent.push(packet)
-        for clip in self.active:
-            if clip.audio is not None:
-                clip.audio.push(packet)
+    def end_sound(self) -> None:
+        """Gives the clips the last of the sound, when the source has been read."""
+        self._pass_sound(self.sound.rest() if self.sound is not None else ())
+
+    def _pass_sound(self, packets: Sequence[Packet[Any]]) -> None:
+        for packet in packets:
+            self.recent.push(packet)
+            for clip in self.active:
+                if clip.audio is not None:
+                    clip.audio.push(packet)
 
 
 class _Encode:
@@ -71,7 +83,6 @@ class _Encode:
         self._source = source
         self._place = place
         self._facts = facts
-        self._size = (max(2, facts.width & ~1), max(2, facts.height & ~1))  # as displayed: with square pixels
         self._file: ClipFile | None = None
         self._video: Any = None
         self.audio: ClipAudio | None = None
@@ -84,9 +95,7 @@ class _Encode:
         if self.error:
             return
         try:
-            frame = upright(frame)
-            if (frame.width, frame.height) != self._size:
-                frame = frame.reformat(*self._size, threads=1)
+            frame = upright(frame, self._facts)
             if self._file is None:
                 self._open(frame)
             self._pts.append(pts - self.clip.span.start_pts)
@@ -119,8 +128,7 @@ class _Encode:
         context.sample_aspect_ratio = Fraction(1)
         self._video = video
         if self._source.sound is not None:
-            copied = self._file.copied(self._source.sound)
-            self.audio = ClipAudio(self._file, copied, span.start_pts * base, self._source.recent)
+            self.audio = ClipAudio(self._file, self._source.sound.added_to(self._file), span.start_pts * base, self._source.recent)
 
     def _mux(self, packets: Sequence[Packet[Any]]) -> None:
         assert self._file is not None
@@ -155,13 +163,13 @@ class _Encode:
                 self._mux(self._encoded(None))
                 if self.audio is not None:
                     self.audio.write_until(span.end_pts * self._facts.time_base)
-                uri, size = self._file.close(self._pts, self._n_packets, self._facts.time_base)
-                return CutResult(clip_id, uri, span.start_pts, span.end_pts, len(self._pts), size)
+                held = self._file.close(self._pts, self._n_packets, self._facts.time_base)
+                return _result(self.clip, self._place, len(self._pts), held)
         except CutError as error:
             self.error = self._place.located(error)
         finally:
             self.abandon()
-        return CutResult(clip_id, None, span.start_pts, span.end_pts, 0, 0, self.error)
+        return CutResult(clip_id, None, span.start_pts, span.end_pts, 0, 0, error=self.error)
 
     def abandon(self) -> None:
         """Removes what was written of the file."""
@@ -170,7 +178,14 @@ class _Encode:
         self._file = self.audio = None
 
 
-def encode_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSpan], place: Place) -> Iterator[CutResult]:
+def _result(clip: ClipSpan, place: Place, n_frames: int, held: Held, *, reused: bool = False) -> CutResult:
+    uri, span = public_uri(place.uri(clip.clip_id)), clip.span
+    return CutResult(clip.clip_id, uri, span.start_pts, span.end_pts, n_frames, held.bytes, *held.size, reused=reused)
+
+
+def encode_clips(
+    source: str | BinaryIO, facts: VideoFacts, clips: Sequence[ClipSpan], place: Place, pieces: Sequence[Piece]
+) -> Iterator[CutResult]:
     """One decode of the source for all clips, which are in order of time. See `cut.cut_clips`."""
     coming: list[ClipSpan] = []
     for clip in clips:
@@ -178,11 +193,10 @@ def encode_clips(source: str | BinaryIO, facts: VideoFacts, clips: Sequence[Clip
         if known is None:
             coming.append(clip)
         else:
-            uri, span = public_uri(place.uri(clip.clip_id)), clip.span
-            yield CutResult(clip.clip_id, uri, span.start_pts, span.end_pts, *known, reused=True)
+            yield _result(clip, place, known.n_packets, known, reused=True)
     if not coming:
         return
-    decoder = _Source(source, facts, place.source_uri)
+    decoder = _Source(source, facts, place, pieces)
     with decoder:
         active = decoder.active
         try:
@@ -198,7 +212,7 @@ def _encode_pass(decoder: _Source, coming: list[ClipSpan], facts: VideoFacts, pl
     for frame, pts in decoder:
         place.tick()
         while coming and coming[0].span.start_pts <= pts:
-            active.append(_Encode(coming.pop(0), decoder, place, decoder.facts))
+            active.append(_Encode(coming.pop(0), decoder, place, replace(decoder.facts, fps=facts.fps)))
         for clip in active:
             if clip.clip.span.start_pts <= pts < clip.clip.span.end_pts:
                 clip.push(frame, pts, upright)
@@ -207,6 +221,7 @@ def _encode_pass(decoder: _Source, coming: list[ClipSpan], facts: VideoFacts, pl
             yield clip.finish()
         if not active and not coming:
             return
+    decoder.end_sound()
     while active:
         yield active.pop(0).finish()
     for span in coming:

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from rushes.errors import DecodeError
 from rushes.media.disposable import has_disposable
-from rushes.media.probe import facts_of, full_range, open_container, upright, video_stream
+from rushes.media.frame_tags import full_range
+from rushes.media.probe import facts_of, upright
 from rushes.media.remote import RemoteFile, raise_read_failure
 from rushes.media.segments import PEEK_PACKETS, Segment
+from rushes.media.streams import open_film
+from rushes.media.time_line import WRAP_33_BITS, TimeLine
 from rushes.records import Mode, VideoFacts
 
 if TYPE_CHECKING:
@@ -25,9 +28,10 @@ if TYPE_CHECKING:
 
 NO_PTS_CONTAINERS = {"avi"}
 """Containers that store no pts. libav guesses them there, wrongly with B-frames; the dts that it gives each decoded frame are right."""
-MAX_BACK_S = 1.0
-"""A pts that goes back by less than this, seconds, is taken for a slip: the frame gets the pts one tick after the frame before. If it goes
-back by more, the clock was reset: the frame gets the last frame step once more."""
+WRAPS = {"mpegts": WRAP_33_BITS, "mpeg": WRAP_33_BITS}
+"""Containers whose stamps wrap. libav undoes a wrap by the first stamp of a file, and takes a clock that begins anew below that for one."""
+NO_DURATIONS = frozenset(WRAPS)
+"""Containers that store no durations of packets."""
 MAX_CORRUPT_RUN = 512
 """After so many packets in a row that fail to decode, the rest of the stream is not read: a broken tail of hours must not cost hours."""
 
@@ -53,7 +57,7 @@ class Seams:
 
 
 class Decoder:
-    """Frames of a video's first real video stream, one decoding thread. Iterate once; use as a context manager.
+    """Frames of one video stream of a file, one decoding thread. Iterate once; use as a context manager.
 
     Args:
         source: a path, or a seekable file object.
@@ -62,10 +66,12 @@ class Decoder:
         mode: the mode asked for; `mode` of the instance is the one in force (`fast` needs non-reference frames, and stored pts).
         progress: called after each packet with the seconds decoded so far, and about once a second while the network is waited for.
         segment: decode this segment's packets only; `mode` is then the mode in force in the whole video.
+        stream: index of the stream in the file; None: the film (`media/streams.py`).
 
     Attributes:
         facts: container facts; complete after the first frame.
-        n_packets, n_frames, n_corrupt, n_repaired_pts: counts so far (packets read, frames given, corrupt packets or frames, pts mended).
+        n_packets, n_frames, n_corrupt: counts so far (packets read, frames decoded, corrupt packets or frames).
+        line: the time line, which gives frames their pts: what it mended is known after the last frame.
         seams: what joining a segment to its neighbours depends on.
 
     Raises:
@@ -83,17 +89,22 @@ class Decoder:
         mode: Mode,
         progress: Callable[[float], None] | None = None,
         segment: Segment | None = None,
+        stream: int | None = None,
     ) -> None:
         self.uri = uri
         self._source = source
         self._progress = progress or (lambda _s: None)
-        self.container = open_container(source, uri)
-        self.stream = video_stream(self.container, uri)
-        self.facts: VideoFacts = facts_of(self.container, self.stream, size_bytes)
+        film = open_film(source, uri, stream)
+        self.container, self.stream = film.container, film.stream
+        self.facts: VideoFacts = facts_of(self.container, self.stream, size_bytes, film.named_others)
         self.time_base: Fraction = self.facts.time_base
         self._by_dts = self.facts.container in NO_PTS_CONTAINERS
-        self._step = max(1, round(1 / (self.stream.guessed_rate * self.time_base))) if self.stream.guessed_rate else 1
-        self.n_packets = self.n_frames = self.n_corrupt = self.n_repaired_pts = 0
+        step = max(1, round(1 / (self.stream.guessed_rate * self.time_base))) if self.stream.guessed_rate else 1
+        begins, ends = segment is None or segment.start_pts is None, segment is None or segment.end_pts is None
+        self.line: TimeLine[tuple[VideoFrame, int]] = TimeLine(
+            self.time_base, step, wrap=WRAPS.get(self.facts.container, 0), begins=begins, ends=ends
+        )
+        self.n_packets = self.n_frames = self.n_corrupt = 0
         self.full_range = False
         self._first_pts: int | None = None
         self._last_pts: int | None = None
@@ -149,7 +160,7 @@ class Decoder:
             self.container.seek(segment.seek, stream=self.stream)
         self.seams.started, self.seams.ended = segment.start_pts is None, segment.end_pts is None
         for packet in self._demux():
-            key = packet.pts if packet.is_keyframe else None
+            key = packet.pts if packet.is_keyframe and not packet.is_discard else None  # packets that an edit list leaves out have pts too
             if not self.seams.started:
                 if key is None or key != segment.start_pts:
                     continue
@@ -179,8 +190,10 @@ class Decoder:
             if packet.is_corrupt:
                 self._note_damage()
             flushed = packet.size == 0
-            if packet.pts is not None and packet.duration:
-                self._durations[packet.pts] = packet.duration
+            if packet.pts is not None:
+                self.line.saw(packet.pts)
+                if packet.duration:
+                    self._durations[packet.pts] = packet.duration
             try:
                 frames = self.stream.codec_context.decode(packet)
                 run = 0
@@ -194,11 +207,12 @@ class Decoder:
                     break
                 continue
             for frame in frames:
-                yield frame, self._stamp(frame)
+                yield from self._placed(frame)
             self._progress(self.decoded_s)
         raise_read_failure(self._source)
         if not flushed:
             yield from self._flush()
+        yield from map(self._given, self.line.flush())
         if self.n_frames == 0:
             raise DecodeError(
                 f"no frame could be decoded from {self.n_packets} packets of {self.facts.codec} ({self.n_corrupt} corrupt)",
@@ -216,32 +230,29 @@ class Decoder:
             self._note_damage()
             return
         for frame in frames:
-            yield frame, self._stamp(frame)
+            yield from self._placed(frame)
 
-    def _stamp(self, frame: VideoFrame) -> int:
-        """The frame's pts. Where the container has none, or the pts goes back, it is repaired (see `MAX_BACK_S`) and counted."""
-        pts = frame.dts if self._by_dts or frame.pts is None else frame.pts
-        if self._first_pts is None or self._last_pts is None:
-            pts = pts if pts is not None else 0
-            self._first_pts = pts
+    def _placed(self, frame: VideoFrame) -> Iterator[tuple[VideoFrame, int]]:
+        """Puts a frame on the time line, and gives the frames whose pts is known by that."""
+        stamp = frame.dts if self._by_dts or frame.pts is None else frame.pts
+        if self.n_frames == 0:
             self.facts = upright(self.facts, frame)
-            self.full_range = full_range(frame)
+            self.full_range = full_range(frame, self.facts.codec)
             self.seams.reordering = self.reordering
-        elif pts is None or pts <= self._last_pts:
-            slip = pts is not None and (self._last_pts - pts) * self.time_base < MAX_BACK_S
-            pts = self._last_pts + (1 if slip else self._step)
-            self.n_repaired_pts += 1
-        else:
-            self._step = pts - self._last_pts
-        duration = self._durations.pop(pts, 0) or frame.duration or 0
-        if len(self._durations) > 256:  # drop the entries of packets that gave no frame
-            self._durations = {k: v for k, v in self._durations.items() if k > pts}
-        self._last_duration = duration
-        self._last_pts = pts
+        duration = (0 if stamp is None else self._durations.pop(stamp, 0)) or frame.duration or 0
+        while len(self._durations) > 256:  # entries of packets that gave no frame, oldest first
+            del self._durations[next(iter(self._durations))]
         self.n_frames += 1
         if frame.is_corrupt:
             self._note_damage()
-        return pts
+        yield from map(self._given, self.line.push((frame, duration), stamp))
+
+    def _given(self, known: tuple[tuple[VideoFrame, int], int]) -> tuple[VideoFrame, int]:
+        (frame, duration), pts = known
+        if self._first_pts is None:
+            self._first_pts = pts
+        self._last_pts, self._last_duration = pts, duration
+        return frame, pts
 
     @property
     def reordering(self) -> int:
@@ -257,5 +268,7 @@ class Decoder:
 
     @property
     def last_duration(self) -> int:
-        """Duration of the last frame given, in ticks; 0 where its packet does not say."""
-        return self._last_duration
+        """Duration of the last frame given, in ticks; 0 where nothing says it. Of containers that store no durations libav gives that of
+        the stream's mean rate; then it is the usual step instead.
+        """
+        return self.line.usual if self.facts.container in NO_DURATIONS else self._last_duration

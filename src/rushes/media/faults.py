@@ -173,6 +173,6 @@ def message_of(error: BaseException) -> str:
     code = _code(first)
     said = _response(first)
     text = said.get("Error", {}).get("Message") if isinstance(said, dict) else None
-    text = text or getattr(first, "strerror", None) or str(first) or type(first).__name__
+    text = text or getattr(first, "strerror", None) or str(first) or "no further words"
     line = " ".join(str(text).split())[:300]
     return f"{code}: {line}" if code and code not in line else line

@@ -27,12 +27,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from rushes.errors import CrashError, HangError, MemoryError_
+from rushes.errors import CannotGoOn, CrashError, HangError, MemoryError_
 from rushes.media.die_with_parent import PARENT_PIPE_FD
 from rushes.no_pandas import keep_pandas_out
 
 LOOK_EVERY_S = 0.25
 """How often the parent checks a child's memory and the stop flag, and how often a child reports progress at most, seconds."""
+STARTS = 3
+"""Children that are started for a job before the run is given up, where each ends before it has answered its first message."""
+START_S = 120.0
+"""How long a child may take to import its modules and to answer its first message; a second or two, if nothing else runs."""
+CLOSE_S = 5.0
+"""How long a child may take to end when its input has ended."""
 REPLY_FD = "RUSHES_REPLY_FD"
 THREADS = {
     name: "1"
@@ -64,7 +70,7 @@ class Child:
     """One guarded child process. Used by one thread at a time.
 
     Args:
-        module: the module to run, such as "rushes.engine.child".
+        module: the module to run, such as "rushes.engine.work.child".
         hang_s: seconds without a progress message after which a job is given up.
         memory_bytes: resident memory at which a job is given up (looked at on Linux).
         stop: set when the run is to stop.
@@ -117,17 +123,30 @@ class Child:
 
         Raises:
             HangError, MemoryError_, CrashError: the child was ended or died; the next job gets a new one.
+            CannotGoOn: no child can be started, which is no fault of the job.
             Stopped: the run is stopping.
         """
         if self._process is None or self._process.poll() is not None:
-            self.close()
-            self._start()
-            if self._first is not None and "error" in (answer := self._ask(self._first, uri, lambda _s: None)):
+            answer = self._begin(uri)
+            if "error" in answer:
                 self.kill()
                 return answer
-        return self._ask(job, uri, progress or (lambda _s: None))
+        return self._ask(job, uri, progress or (lambda _s: None), self._hang_s)
 
-    def _ask(self, message: dict[str, Any], uri: str, progress: Callable[[float], object]) -> dict[str, Any]:
+    def _begin(self, uri: str) -> dict[str, Any]:
+        """Starts a child, and gives its answer to `first`. One that ends before it answers is started again, `STARTS` times in all."""
+        for n in range(1, STARTS + 1):
+            self.close()
+            self._start()
+            try:
+                return {} if self._first is None else self._ask(self._first, uri, lambda _s: None, START_S)
+            except (HangError, MemoryError_, CrashError) as error:
+                if n == STARTS:
+                    mend = "rushes doctor tells what is missing on this machine"
+                    raise CannotGoOn(f"no decoding process can be started: {error.what}", step="run", mend=mend) from error
+        raise AssertionError("the last start returns or raises")
+
+    def _ask(self, message: dict[str, Any], uri: str, progress: Callable[[float], object], hang_s: float) -> dict[str, Any]:
         process = self._process
         if process is None:  # another thread ended the child, as it does when the run is stopping
             raise Stopped
@@ -137,9 +156,9 @@ class Child:
             process.stdin.flush()
         except BrokenPipeError:
             raise self._crash(uri) from None
-        return self._listen(uri, progress)
+        return self._listen(uri, progress, hang_s)
 
-    def _listen(self, uri: str, progress: Callable[[float], object]) -> dict[str, Any]:
+    def _listen(self, uri: str, progress: Callable[[float], object], hang_s: float) -> dict[str, Any]:
         assert self._replies is not None
         buffer = b""
         heard = time.monotonic()
@@ -161,16 +180,16 @@ class Child:
                         if "progress" not in message:
                             return message
                         progress(float(message["progress"]))
-                self._look(uri, heard)
+                self._look(uri, heard, hang_s)
 
-    def _look(self, uri: str, heard: float) -> None:
+    def _look(self, uri: str, heard: float, hang_s: float) -> None:
         if self._stop.is_set():
             self.kill()
             raise Stopped
-        if time.monotonic() - heard > self._hang_s:
+        if time.monotonic() - heard > hang_s:
             self.kill()
             raise HangError(
-                f"no packet progress for {self._hang_s:g} s", uri=uri, step="scan", mend="the file is likely broken; else raise scan.hang_s"
+                f"no packet progress for {hang_s:g} s", uri=uri, step="scan", mend="the file is likely broken; else raise scan.hang_s"
             )
         used = resident_bytes(self.pid)
         if used > self._memory_bytes:
@@ -184,7 +203,7 @@ class Child:
 
     def _crash(self, uri: str) -> CrashError:
         assert self._process is not None
-        code = self._process.wait()
+        code = _ended(self._process)
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         words = self._last_words()
         self.close()
@@ -216,11 +235,20 @@ class Child:
             assert process.stdin is not None
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
-            process.wait()
+            _ended(process)
         for handle in (self._replies, self._parent_end, self._stderr):
             if handle is not None:
                 handle.close()
         self._replies = self._parent_end = self._stderr = None
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int:
+    """The exit status of a child that was asked to end, or that closed its answers; it is killed if it takes longer than `CLOSE_S`."""
+    try:
+        return process.wait(CLOSE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def resident_bytes(pid: int | None) -> int:

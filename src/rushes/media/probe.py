@@ -1,6 +1,4 @@
-"""Reads the facts of a video from its container, without decoding: its first video stream, cover art left aside, and that stream's
-header.
-"""
+"""Reads the facts of a video stream from its container and its header, without decoding; a decoded frame corrects them."""
 
 from __future__ import annotations
 
@@ -8,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rushes.errors import ProbeError
-from rushes.media.views import pixel_aspect
-from rushes.records import VideoFacts
+from rushes.media.frame_tags import full_range, orientation, pixel_aspect
+from rushes.records import Orientation, VideoFacts
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -30,8 +28,8 @@ TRANSFERS = {
     **HDR_TRANSFERS,
 }
 RANGES = {1: "limited", 2: "full"}
-STILL_CODECS = {"png", "bmp", "tiff", "webp"}
-"""Codecs of cover art in containers that do not mark it as an attached picture."""
+CLOCK_RATE = 1000
+"""Frame rate that is not believed where it is also the number of ticks a second; Matroska counts milliseconds."""
 
 
 def open_container(source: str | Any, uri: str) -> InputContainer:
@@ -54,51 +52,33 @@ def _words(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error)
 
 
-def video_stream(container: InputContainer, uri: str) -> VideoStream:
-    """The first video stream that is not cover art.
-
-    Raises:
-        ProbeError: there is none.
-    """
-    from av.stream import Disposition
-
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    moving = [s for s in streams if s.codec_context is not None and s.codec_context.name not in STILL_CODECS]
-    for stream in moving or streams:
-        if stream.codec_context is not None:
-            return stream
-    kinds = sorted({str(s.type) for s in container.streams}) or ["nothing"]
-    raise ProbeError(
-        f"no video stream that can be decoded (the file holds: {', '.join(kinds)})",
-        uri=uri,
-        step="probe",
-        mend="take the file out of the footage",
-    )
-
-
-def facts_of(container: InputContainer, stream: VideoStream, size_bytes: int) -> VideoFacts:
+def facts_of(container: InputContainer, stream: VideoStream, size_bytes: int, other_streams: str | None = None) -> VideoFacts:
     """The facts that the container and the stream header give. `upright` corrects some of them, such as `width` and `height`, by the first
     frame.
     """
     context = stream.codec_context
     assert stream.time_base is not None  # it is None only in a stream that is being written
-    sar = pixel_aspect(stream.sample_aspect_ratio)
+    sar = float(pixel_aspect(stream.sample_aspect_ratio))
     audio = container.streams.audio
     duration = float(stream.duration * stream.time_base) if stream.duration else None
     if duration is None and container.duration:
         duration = container.duration / 1_000_000
     rate = stream.average_rate or stream.guessed_rate
+    if rate and rate >= CLOCK_RATE and rate * stream.time_base >= 1:  # it is the clock's: the stream does not say how long its frames last
+        rate = None
     depth = context.format.components[0].bits if context.format else None
+    width, height = displayed(context.width, context.height, sar, Orientation())
     return VideoFacts(
         container=container.format.name.split(",")[0],
         codec=context.codec.canonical_name,
         profile=context.profile,
         coded_width=context.width,
         coded_height=context.height,
-        width=max(1, round(context.width * sar)),
-        height=context.height,
+        width=width,
+        height=height,
         sar=sar,
         rotation=0,
+        mirrored=False,
         fps=float(rate) if rate else None,
         time_base=stream.time_base,
         duration_s=duration,
@@ -111,6 +91,7 @@ def facts_of(container: InputContainer, stream: VideoStream, size_bytes: int) ->
         has_audio=bool(audio),
         audio_codec=audio[0].codec_context.name if audio and audio[0].codec_context else None,
         stream_index=stream.index,
+        other_streams=other_streams,
         creation_time=_tag(container, stream, "creation_time", "com.apple.quicktime.creationdate", "date"),
         location=_tag(container, stream, "location", "location-eng", "com.apple.quicktime.location.ISO6709"),
         size_bytes=size_bytes,
@@ -126,31 +107,26 @@ def _tag(container: InputContainer, stream: VideoStream, *names: str) -> str | N
 
 
 def upright(facts: VideoFacts, frame: VideoFrame) -> VideoFacts:
-    """The facts with what only a decoded frame tells: its true size, rotation, pixel format, range and transfer curve.
-
-    libav gives the angle of the display matrix counter-clockwise; `rotation` is clockwise, by how much the picture must be rotated to be
-    upright.
-    """
-    rotation = round(-frame.rotation / 90) * 90 % 360
-    size = (max(1, round(frame.width * facts.sar)), frame.height)
-    if rotation in (90, 270):
-        size = (size[1], size[0])
-    transfer = int(frame.color_trc)
+    """The facts with what only a decoded frame tells: its true size, orientation, pixel format, range and transfer curve."""
+    way, transfer = orientation(frame), int(frame.color_trc)
+    width, height = displayed(frame.width, frame.height, facts.sar, way)
     return replace(
         facts,
         coded_width=frame.width,
         coded_height=frame.height,
-        width=size[0],
-        height=size[1],
-        rotation=rotation,
+        width=width,
+        height=height,
+        rotation=way.rotation,
+        mirrored=way.mirrored,
         pix_fmt=frame.format.name,
         bit_depth=frame.format.components[0].bits,
-        color_range="full" if full_range(frame) else RANGES.get(int(frame.color_range), facts.color_range),
+        color_range="full" if full_range(frame, facts.codec) else RANGES.get(int(frame.color_range), facts.color_range),
         color_transfer=TRANSFERS.get(transfer, facts.color_transfer),
         hdr=transfer in HDR_TRANSFERS or facts.hdr,
     )
 
 
-def full_range(frame: VideoFrame) -> bool:
-    """Whether luma runs over the whole of its bits (JPEG range) rather than 16..235."""
-    return int(frame.color_range) == 2 or frame.format.name.startswith("yuvj") or frame.format.is_rgb
+def displayed(width: int, height: int, sar: float, way: Orientation) -> tuple[int, int]:
+    """(width, height) in pixels of a coded picture upright and with square pixels; both are even where its pixels are not square."""
+    size = (width, height) if sar == 1.0 else (max(2, 2 * round(width * sar / 2)), max(2, 2 * round(height / 2)))
+    return size[::-1] if way.sideways else size

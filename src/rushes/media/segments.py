@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rushes.media.disposable import has_disposable
-from rushes.media.probe import facts_of, open_container, video_stream
+from rushes.media.probe import facts_of
 from rushes.media.random_access import entry_of, outputs_pending_pictures
+from rushes.media.streams import open_film
 from rushes.records import Mode, VideoFacts
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Uncut:
     note: str | None
 
 
-def where_to_cut(source: str | Any, *, uri: str, size_bytes: int, segment_s: float, mode: Mode) -> Cuts | Uncut:
+def where_to_cut(source: str | Any, *, uri: str, size_bytes: int, segment_s: float, mode: Mode, stream: int | None = None) -> Cuts | Uncut:
     """Cuts a video into segments of about the same length, near `segment_s`, at most `MAX_SEGMENTS`.
 
     Args:
@@ -81,20 +82,21 @@ def where_to_cut(source: str | Any, *, uri: str, size_bytes: int, segment_s: flo
         size_bytes: size of the file, for the facts.
         segment_s: wanted length of a segment, seconds; a video no longer than `MIN_SEGMENTS` times this is not cut. 0: no video is cut.
         mode: the mode asked for.
+        stream: index of the stream in the file; None: the film.
 
     Raises:
         ProbeError: the container or its streams cannot be read.
     """
     if segment_s <= 0:
         return Uncut(None)
-    with open_container(source, uri) as container:
-        stream = video_stream(container, uri)
-        facts = facts_of(container, stream, size_bytes)
+    film = open_film(source, uri, stream)
+    with film.container as container:
+        facts = facts_of(container, film.stream, size_bytes)
         if facts.duration_s is not None and facts.duration_s <= MIN_SEGMENTS * segment_s:
             return Uncut(None)
         if note := _unfit(facts):
             return Uncut(note)
-        return _Cutter(container, stream, facts, mode).cuts(segment_s)
+        return _Cutter(container, film.stream, facts, mode).cuts(segment_s)
 
 
 def _unfit(facts: VideoFacts) -> str | None:

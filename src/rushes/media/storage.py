@@ -6,6 +6,7 @@ transient reason are retried (see `faults.py`).
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -292,10 +293,14 @@ def _local_listing(folder: str, suffix: str, beginning: str = "") -> Iterator[Fi
         for entry in entries:
             if entry.name.startswith(".") or not entry.name.startswith(beginning):
                 continue
-            if entry.is_dir():
-                yield from _local_listing(entry.path, suffix)
-            elif entry.name.endswith(suffix):
-                try:
-                    yield _local_stat(entry.path, entry.stat())
-                except FileNotFoundError:  # removed after the folder was listed
+            try:
+                is_folder = entry.is_dir()
+                found = None if is_folder or not entry.name.endswith(suffix) else _local_stat(entry.path, entry.stat())
+            except OSError as error:
+                if isinstance(error, FileNotFoundError) or error.errno == errno.ELOOP:  # removed meanwhile, or a link that leads nowhere
                     continue
+                raise
+            if is_folder:
+                yield from _local_listing(entry.path, suffix)
+            elif found is not None:
+                yield found

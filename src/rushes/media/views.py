@@ -7,7 +7,6 @@ from `small`, which is what makes the pass cheap. `luma` (long side 640) and the
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +14,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from rushes.media.frame_tags import is_grey
+
 if TYPE_CHECKING:
     from av import VideoFrame
+    from av.video.reformatter import ColorRange
 
 U8 = npt.NDArray[np.uint8]
 
@@ -70,17 +72,27 @@ class Shrinker:
         self._luma = VideoReformatter()
         self._fast = Interpolation.FAST_BILINEAR
         self._area = Interpolation.AREA
-        self._studio = ColorRange.MPEG
+        self._studio, self._full = ColorRange.MPEG, ColorRange.JPEG
 
-    def small(self, frame: VideoFrame) -> VideoFrame:
+    def small(self, frame: VideoFrame, *, full_range: bool) -> VideoFrame:
         """The frame as studio-range yuv420p of `shape.small`."""
         width, height = self.shape.small
-        return self._small.reformat(frame, width, height, "yuv420p", interpolation=self._fast, dst_color_range=self._studio, threads=1)
+        return self._small.reformat(
+            frame, width, height, "yuv420p", interpolation=self._fast, dst_color_range=self._range(frame, full_range), threads=1
+        )
 
-    def luma(self, frame: VideoFrame) -> VideoFrame:
+    def luma(self, frame: VideoFrame, *, full_range: bool) -> VideoFrame:
         """The frame's luma as gray of `shape.luma`, for formats whose luma plane cannot be used as it is."""
         width, height = self.shape.luma
-        return self._luma.reformat(frame, width, height, "yuv420p", interpolation=self._area, dst_color_range=self._studio, threads=1)
+        return self._luma.reformat(
+            frame, width, height, "yuv420p", interpolation=self._area, dst_color_range=self._range(frame, full_range), threads=1
+        )
+
+    def _range(self, frame: VideoFrame, full_range: bool) -> ColorRange:
+        """The range to ask swscale for, so that studio range comes out. It takes all grey pictures for full range and would squeeze those
+        that are in studio range already; asked for full range, it leaves their codes alone.
+        """
+        return self._full if is_grey(frame) and not full_range else self._studio
 
 
 def plane(frame: VideoFrame, index: int, width: int, height: int) -> U8:
@@ -121,7 +133,7 @@ class Views:
 
     @cached_property
     def _small(self) -> VideoFrame:
-        return self._shrinker.small(self.frame)
+        return self._shrinker.small(self.frame, full_range=self.full_range)
 
     def _plane(self, index: int) -> U8:
         width, height = self._shrinker.shape.small
@@ -175,7 +187,7 @@ class Views:
         size = self._shrinker.shape.luma
         native = self.native
         if native is None or native.dtype != np.uint8:
-            return plane(self._shrinker.luma(self.frame), 0, *size)
+            return plane(self._shrinker.luma(self.frame, full_range=self.full_range), 0, *size)
         picture = native[::2] if self.frame.interlaced_frame else native
         while picture.shape[1] // 2 >= size[0] and picture.shape[0] // 2 >= size[1]:
             height, width = picture.shape[0] // 2, picture.shape[1] // 2
@@ -188,8 +200,3 @@ class Views:
     def luma_full_range(self) -> bool:
         """Whether `luma` runs 0..255."""
         return self.full_range and self.native is not None and self.native.dtype == np.uint8
-
-
-def pixel_aspect(sar: Fraction | None) -> float:
-    """Width of a pixel divided by its height; 1.0 where the stream does not say."""
-    return float(sar) if sar else 1.0

@@ -72,8 +72,6 @@ class _Working:
     def __init__(self, engine: Engine, patience_s: float) -> None:
         self._engine = engine
         self._patience_s = patience_s
-        self._checking = asyncio.Lock()
-        self._checked = False
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self._run, name="rushes-captions", daemon=True)
         self.thread.start()
@@ -86,10 +84,6 @@ class _Working:
 
     async def answers(self, requests: Sequence[Request]) -> list[Answer]:
         """The answers in order; the first error of the server's gives up the rest."""
-        async with self._checking:
-            if not self._checked:
-                await self._engine.check()
-                self._checked = True
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._answer(request)) for request in requests]
@@ -101,7 +95,10 @@ class _Working:
         since: float | None = None
         while True:
             try:
-                return await self._engine.caption(request)
+                answer = await self._engine.caption(request)
+                if answer.of_settings:
+                    await self._engine.check()  # raises where test pictures are refused, too: then it is not this clip
+                return answer
             except ServerError as error:
                 since = time.monotonic() if since is None else since
                 if error.permanent or time.monotonic() - since >= self._patience_s:

@@ -84,7 +84,7 @@ class CutClips(Operator):
         if made["error"] is not None:
             return {"error": problem(FAILURE.validate_python(made["error"]))}
         return {"clip_uri": made["uri"], "mode": self.recipe.clips.mode} | {
-            k: made[k] for k in ("start_pts", "end_pts", "n_frames", "bytes")
+            k: made[k] for k in ("start_pts", "end_pts", "n_frames", "bytes", "width", "height")
         }
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from rushes.report.ledger import FAILURES
 from rushes.report.sheets import rule_key
 from rushes.report.strips import STRIPS
 from rushes.results.columns import MEASURES_SEEN, OF_ERROR
+from rushes.results.judged import of_failed
 from rushes.results.lines import rows_of, video_line
 from rushes.results.results import Results
 from rushes.rows.clip_columns import ASPECT, DURATION
@@ -94,6 +95,7 @@ class _Clips:
         self.charts.add(clips, pa.array(range(clips.num_rows), pa.int64()))
         self._add_reasons(clips)
         made = places(clips["caption"].is_valid())
+        clips = of_failed(clips)
         self.made += len(made)
         self.pending += clips["caption"].take(at["kept"]).null_count
         self.captions.add(clips, made)

@@ -36,7 +36,9 @@ JOINED: dict[str, tuple[Table, Names]] = {
     "files": (FILES, _same("clip_uri")),
     "errors": (ERRORS, _same("error_type", "error", "mend")),
 }  # fmt: skip
-"""The tables that a clip is joined from, and the columns that each gives. `errors` are those of captions that failed for good."""
+"""The tables that a clip is joined from, and the columns that each gives. `errors` are those of captions and files that failed for good: a
+clip that failed shows that of its caption, another one that of its file.
+"""
 CAPTION_FAILED = "caption_failed"
 OF_CAPTION = ("caption", "caption_fields", "caption_model")
 OF_ERROR = ("error_type", "error", "mend")
@@ -50,7 +52,8 @@ CAPTIONS_SEEN = (
 )  # fmt: skip
 VIDEOS_SEEN = (
     "video_id", "uri", "status", "error_type", "error", "mend", "container", "codec", "width", "height", "fps", "footage_s", "decoded_s",
-    "n_frames", "n_corrupt", "mode", "size_bytes", "has_audio", "creation_time", "location", "extra",
+    "n_frames", "n_corrupt", "n_repaired_pts", "n_new_clocks", "n_holes", "holes_s", "time_pieces",
+    "mode", "size_bytes", "has_audio", "creation_time", "location", "other_streams", "extra",
 )  # fmt: skip
 COUNTED = ("n_shots", "n_clips")
 ERRORS_SEEN = ("stage", "key", "video_id", "uri", "start_s", "end_s", "error_type", "error", "mend", "attempt", "permanent")

@@ -9,6 +9,9 @@ from rushes.results.columns import CAPTION_FAILED, CAPTIONS_SEEN, CLIPS_SEEN, OF
 from rushes.verdict import arrow, expressions
 from rushes.verdict.checks import Check
 
+HIDDEN = (*OF_CAPTION, "clip_uri", *OF_ERROR)
+"""Columns that a dropped clip does not show."""
+
 if TYPE_CHECKING:
     import daft
     import pyarrow as pa
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 def judged(clips: pa.Table, checks: Sequence[Check]) -> pa.Table:
     """Clips as `Reader.clips` gives them, with `verdict` and `reasons`.
 
-    A dropped clip shows no caption and no file, as if its recipe had been the only one to use the store. Only a failed one shows an error.
+    A dropped clip shows no caption, no file and no error, as if its recipe had been the only one to use the store.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -26,13 +29,24 @@ def judged(clips: pa.Table, checks: Sequence[Check]) -> pa.Table:
     gone = arrow.dropped(checks, clips.column, n)
     failed = clips[CAPTION_FAILED].to_numpy() & ~gone
     for name in clips.column_names:
-        hidden = gone if name in (*OF_CAPTION, "clip_uri") else ~failed if name in OF_ERROR else None
-        if hidden is not None:
+        if name in HIDDEN:
             column = clips[name]
-            masked = pc.if_else(pa.array(hidden), pa.scalar(None, column.type), column)
+            masked = pc.if_else(pa.array(gone), pa.scalar(None, column.type), column)
             clips = clips.set_column(clips.column_names.index(name), name, masked)
     clips = clips.append_column("verdict", arrow.verdicts(gone, failed))
     return clips.append_column("reasons", arrow.reasons(checks, clips.column, n))
+
+
+def of_failed(clips: pa.Table) -> pa.Table:
+    """Judged clips, of which only those that failed show an error: the errors of captions, without those of files."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    failed = pc.equal(clips["verdict"], pa.scalar("failed"))
+    for name in set(OF_ERROR).intersection(clips.column_names):
+        column = pc.if_else(failed, clips[name], pa.scalar(None, clips[name].type))
+        clips = clips.set_column(clips.column_names.index(name), name, column)
+    return clips
 
 
 def judged_frame(clips: daft.DataFrame, checks: Sequence[Check]) -> daft.DataFrame:
@@ -42,13 +56,11 @@ def judged_frame(clips: daft.DataFrame, checks: Sequence[Check]) -> daft.DataFra
 
     reasons = expressions.reasons(checks)
     verdict = expressions.verdict(reasons, col(CAPTION_FAILED))
-    dropped, failed = verdict == lit("dropped"), verdict == lit("failed")
+    dropped = verdict == lit("dropped")
     shown: list[Any] = []
     for name in CLIPS_SEEN:
-        if name in (*OF_CAPTION, "clip_uri"):
+        if name in HIDDEN:
             shown.append(F.when(~dropped, col(name)).otherwise(lit(None)).alias(name))
-        elif name in OF_ERROR:
-            shown.append(F.when(failed, col(name)).otherwise(lit(None)).alias(name))
         else:
             shown.append({"verdict": verdict, "reasons": reasons}.get(name, col(name)).alias(name))
     return clips.select(*shown)
@@ -57,8 +69,14 @@ def judged_frame(clips: daft.DataFrame, checks: Sequence[Check]) -> daft.DataFra
 def captions_frame(clips: daft.DataFrame, checks: Sequence[Check]) -> daft.DataFrame:
     """The captions of clips that are not dropped, those that were made and those that failed: `columns.CAPTIONS_SEEN`."""
     from daft import col, lit
+    from daft import functions as F
 
     verdict = expressions.verdict(expressions.reasons(checks), col(CAPTION_FAILED))
     own = clips.where((verdict != lit("dropped")) & (col("caption").not_null() | col(CAPTION_FAILED)))
     renamed = {"text": "caption", "model": "caption_model"}
-    return own.select(*(col(renamed.get(name, name)).alias(name) for name in CAPTIONS_SEEN))
+    return own.select(
+        *(
+            (F.when(col(CAPTION_FAILED), col(name)).otherwise(lit(None)) if name in OF_ERROR else col(renamed.get(name, name))).alias(name)
+            for name in CAPTIONS_SEEN
+        )
+    )

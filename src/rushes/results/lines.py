@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,22 @@ def rows_of(table: pa.Table, line: Callable[[Row], Row]) -> Iterator[Row]:
         yield from map(line, batch.to_pylist())
 
 
+def json_line(row: Row) -> str:
+    """A row as strict JSON (RFC 8259): what is no number, such as NaN, is null."""
+    try:
+        return json.dumps(row, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_strict(row), ensure_ascii=False, allow_nan=False)
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _strict(inner) for name, inner in value.items()}
+    return [_strict(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
 def clip_line(clip: Row) -> Row:
     """A judged clip as `clips --json` shows it."""
     fields, extra = clip["caption_fields"], clip["extra"]
@@ -55,7 +72,7 @@ def caption_line(clip: Row) -> Row:
     """A judged clip as a row of captions; of a failed one only the clip and the error."""
     if clip["verdict"] == "failed":
         return {name: clip[own] if name in ("clip_id", "error_type", "error", "mend") else None for name, own in CAPTION.items()}
-    return {name: clip[own] for name, own in CAPTION.items()}
+    return {name: None if name in OF_ERROR else clip[own] for name, own in CAPTION.items()}
 
 
 def video_line(video: Row) -> Row:

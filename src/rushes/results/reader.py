@@ -12,7 +12,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
-from rushes.results.columns import CAPTION_FAILED, COUNTED, ERRORS_SEEN, JOINED, VIDEOS_SEEN, errors_schema, joined_schema, videos_schema
+from rushes.results.columns import (
+    CAPTION_FAILED,
+    COUNTED,
+    ERRORS_SEEN,
+    JOINED,
+    OF_ERROR,
+    VIDEOS_SEEN,
+    errors_schema,
+    joined_schema,
+    videos_schema,
+)
 from rushes.rows.clip_columns import ASPECT, aspect_of
 from rushes.store.fold import newest
 from rushes.store.parts import Asked, Part, digits_for, prefixes
@@ -25,8 +35,11 @@ if TYPE_CHECKING:
 
 RANGE_BYTES = 16 << 20
 """Compressed bytes of clips, measures and captions in a range: after `compact` up to 115,000 clips."""
-STAGES = {"clips": "shots", "videos": "scan", "measures": "measures", "captions": "captions", "files": "files", "errors": "captions"}
-"""The stage by whose fingerprint the rows of a joined table are chosen."""
+STAGES = {
+    "clips": ("shots",), "videos": ("scan",), "measures": ("measures",), "captions": ("captions",), "files": ("files",),
+    "errors": ("captions", "files"),
+}  # fmt: skip
+"""The stages by whose fingerprints the rows of a joined table are chosen."""
 
 Read = Callable[[str], "pa.Table"]
 """Name of a joined table -> its newest rows of some videos."""
@@ -68,8 +81,8 @@ class Reader:
         for ranges in self._ranges.values():
             ranges.close()
 
-    def _print(self, stage: str) -> list[str]:
-        return [found] if (found := self.prints.get(stage)) is not None else []
+    def _print(self, *stages: str) -> list[str]:
+        return [found for stage in stages if (found := self.prints.get(stage)) is not None]
 
     @cached_property
     def _known(self) -> pa.Table:
@@ -155,7 +168,7 @@ class Reader:
         def read(name: str) -> pa.Table:
             table, columns = JOINED[name][0], self._columns(name, names)
             extra = MEASURE_COLUMNS if table is MEASURES else ()
-            prints = self._print(STAGES[name])
+            prints = self._print(*STAGES[name])
             return self.store.read(table, columns=columns, fingerprints=prints, extra=extra, only={"video_id": videos})
 
         return self._joined(read, self._sources_of(videos), names)
@@ -187,20 +200,20 @@ class Reader:
     def _columns(self, name: str, names: Collection[str] | None) -> list[str]:
         """The columns of a joined table that are needed to give `names`."""
         wanted = {own for seen, own in JOINED[name][1] if names is None or seen in names}
-        always = {"clips": ["start_pts"], "videos": ["status"], "errors": ["permanent"]}
+        always = {"clips": ["start_pts"], "videos": ["status"], "files": ["clip_uri"], "errors": ["permanent"]}
         if name == "videos" and (names is None or ASPECT.name in names):
             wanted |= {"width", "height"}
         return sorted(wanted | set(always.get(name, ())))
 
     def _range(self, name: str, names: Collection[str] | None) -> Ranges:
         table, columns = JOINED[name][0], self._columns(name, names)
-        return self._ranges_of(table, columns, STAGES[name])
+        return self._ranges_of(table, columns, *STAGES[name])
 
-    def _ranges_of(self, table: Table, columns: Sequence[str], stage: str) -> Ranges:
+    def _ranges_of(self, table: Table, columns: Sequence[str], *stages: str) -> Ranges:
         key = (table.name, tuple(columns))
         if key not in self._ranges:
             extra = MEASURE_COLUMNS if table is MEASURES else ()
-            prints = self._print(stage)
+            prints = self._print(*stages)
             self._ranges[key] = Ranges(self.store, table, self.digits, columns=columns, fingerprints=prints, extra=extra)
         return self._ranges[key]
 
@@ -220,21 +233,19 @@ class Reader:
         )
         clips, measured, video = clips.take(order), measured.take(order), video.take(order)
         rows: dict[str, Any] = {"clips": clips, "measures": measures.take(measured), "videos": videos.take(video)}
-        keys = {"captions": "clip_id", "files": "clip_id", "errors": "key"}
-        failures_wanted = names is None or CAPTION_FAILED in names or not {"error_type", "error", "mend"}.isdisjoint(names)
-        for name, key in keys.items():
-            if names is None or any(seen in names for seen, _ in JOINED[name][1]) or (failures_wanted and name != "files"):
+        errors_wanted = names is None or not {CAPTION_FAILED, *OF_ERROR}.isdisjoint(names)
+        for name in ("captions", "files"):
+            if names is None or errors_wanted or any(seen in names for seen, _ in JOINED[name][1]):
                 found = read(name)
-                found = _hopeless(found) if name == "errors" else found
-                rows[name] = found.take(pc.index_in(clips["clip_id"], value_set=found[key]))
+                rows[name] = found.take(pc.index_in(clips["clip_id"], value_set=found["clip_id"]))
         columns: dict[str, Any] = {
             seen: rows[name][own] for name in rows for seen, own in JOINED[name][1] if names is None or seen in names
         }
+        if errors_wanted:
+            columns |= _errors(read("errors"), clips["clip_id"], rows)
         if names is None or ASPECT.name in names:
             sides = (pc.cast(rows["videos"][side], pa.float64()) for side in ("width", "height"))
             columns[ASPECT.name] = aspect_of(*sides)
-        if failures_wanted:
-            columns[CAPTION_FAILED] = pc.and_(rows["errors"]["key"].is_valid(), rows["captions"]["clip_id"].is_null())
         wanted = [field for field in joined_schema() if names is None or field.name in names]
         return pa.table([columns[field.name].cast(field.type) for field in wanted], schema=pa.schema(wanted))
 
@@ -320,11 +331,34 @@ def _newest(rows: pa.Table, key: str) -> pa.Table:
     return newest(rows, [key]) if len(_repeated(rows[key])) else rows
 
 
-def _hopeless(errors: pa.Table) -> pa.Table:
-    """Of rows of `errors` the newest of each caption that failed for good."""
+def _hopeless(errors: pa.Table, stage: str) -> pa.Table:
+    """Of rows of `errors` the newest of each clip of which a stage failed for good."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     permanent: Any = errors["permanent"]
-    lasting: Any = pc.and_(pc.equal(errors["stage"], pa.scalar("captions")), pc.fill_null(permanent, False))
+    lasting: Any = pc.and_(pc.equal(errors["stage"], pa.scalar(stage)), pc.fill_null(permanent, False))
     return newest(errors.filter(lasting), ["key"])
+
+
+def _errors(errors: pa.Table, clip_ids: Any, rows: Mapping[str, pa.Table]) -> dict[str, Any]:
+    """Whether the caption of each clip failed for good, and the error: that of its caption, or else that of its file.
+
+    Args:
+        errors: rows of `errors`.
+        clip_ids: the clips.
+        rows: those of `captions` and `files`, in the same order; null where a clip has none.
+    """
+    import pyarrow.compute as pc
+
+    failed, taken = {}, {}
+    for stage in ("captions", "files"):
+        found = _hopeless(errors, stage)
+        taken[stage] = found.take(pc.index_in(clip_ids, value_set=found["key"]))
+        made = "clip_id" if stage == "captions" else "clip_uri"
+        failed[stage] = pc.and_(taken[stage]["key"].is_valid(), rows[stage][made].is_null())
+    columns: dict[str, Any] = {CAPTION_FAILED: failed["captions"]}
+    for seen, own in (pair for pair in JOINED["errors"][1] if pair[1] in errors.column_names):
+        of_file = pc.if_else(failed["files"], taken["files"][own], None)
+        columns[seen] = pc.if_else(failed["captions"], taken["captions"][own], of_file)
+    return columns

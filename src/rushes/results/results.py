@@ -196,13 +196,16 @@ class Results:
         return found[0] if found else None
 
     def _explained(self, videos: Sequence[str], chosen: set[str] | None) -> list[Row]:
-        out = []
+        out: list[Row] = []
         for clips in self.clip_tables(videos):
             keys = ("clip_id", "uri", "start_s", "end_s", "verdict", "error", "mend")
             for at, row in enumerate(clips.select(keys).to_pylist()):
                 if chosen is None or row["clip_id"] in chosen:
                     out.append(row | {"rules": outcomes(self.checks, clips.slice(at, 1).column, 0)})
-        return out
+        uris = {row["uri"] for row in out}
+        known = self.store.read(VIDEOS, fingerprints=[self.prints["scan"]], only={"uri": uris}).to_pylist() if uris else []
+        notes = {row["uri"]: time_note(row) for row in known}
+        return [row | {"time": notes.get(row["uri"])} for row in out]
 
     def _explained_videos(self, names: set[str]) -> list[Row]:
         """What became of uris that show no clip of their own: they failed, are duplicates, or hold no shot."""
@@ -210,10 +213,23 @@ class Results:
         rows = self.store.read(VIDEOS, fingerprints=[self.prints["scan"]], only={"uri": names}).to_pylist()
         return [
             {"clip_id": None, "uri": row["uri"], "verdict": "failed" if row["status"] == "failed" else None, "status": row["status"]}
-            | {"error": row["error"], "mend": row["mend"], "rules": []}
+            | {"error": row["error"], "mend": row["mend"], "rules": [], "time": time_note(row)}
             for row in rows
             if (row["uri"], row["video_id"]) in now
         ]
+
+
+def time_note(video: Row) -> str | None:
+    """What a scan found broken in the time stamps of a video, as a sentence; None where nothing was. `video`: its row of `videos`."""
+    mended, clocks, holes = (video.get(name) or 0 for name in ("n_repaired_pts", "n_new_clocks", "n_holes"))
+    said = []
+    if mended:
+        said.append(f"{mended} time stamps were missing or far from those of both their neighbours, and were mended")
+    if clocks:
+        said.append(f"the clock began anew {clocks} times, and the time goes on evenly there")
+    if holes:
+        said.append(f"the camera was off {holes} times, for {video['holes_s']:.1f} s in all, which no clip holds")
+    return "; ".join(said) or None
 
 
 def sampled(tables: Iterator[pa.Table], n: int) -> pa.Table | None:

@@ -14,7 +14,16 @@ Row = dict[str, Any]
 
 CRASHED_AFTER_S = EXPIRY_S
 """A running run whose heartbeat is older than this has crashed; one whose process is gone has at once."""
-LATER: Row = {"errors": {}, "reasons": {}, "capacity": {}, "in_flight": 0, "decoded_now_s": 0.0, "videos_todo": 0, "footage_todo_s": 0.0}
+LATER: Row = {
+    "errors": {},
+    "reasons": {},
+    "capacity": {},
+    "passed_over": {},
+    "in_flight": 0,
+    "decoded_now_s": 0.0,
+    "videos_todo": 0,
+    "footage_todo_s": 0.0,
+}
 """What rows of older versions lack."""
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
-from rushes.results.columns import CLIPS_SEEN, JOINED, OF_CAPTION, OF_ERROR
+from rushes.results.columns import CLIPS_SEEN, JOINED, OF_ERROR
+from rushes.results.judged import HIDDEN
 from rushes.results.results import Results
 from rushes.scan.one_pass import signal_columns
 from rushes.store.views import Extra, duckdb_views
@@ -33,6 +34,7 @@ def curated_view(results: Results, name: str, *, clips: str = "clips") -> str:
     prints = results.prints
     of = {stage: sql.text(prints.get(stage, "")) for stage in ("scan", "shots", "measures", "captions", "files")}
     columns = [f"{short}.{sql.name(own)} AS {sql.name(seen)}" for table, short in SHORT.items() for seen, own in JOINED[table][1]]
+    columns += [f"CASE WHEN {FAILED} THEN e.{name} WHEN f.clip_uri IS NULL THEN x.{name} END AS {name}" for name in OF_ERROR]
     shown = [_shown(column) for column in CLIPS_SEEN]
     sides = ["CAST(v.width AS DOUBLE)", "CAST(v.height AS DOUBLE)"]
     return f"""CREATE OR REPLACE VIEW {sql.name(name)} AS
@@ -41,18 +43,19 @@ WITH current AS (
 ), source AS (
   SELECT * FROM current WHERE status = 'done' QUALIFY row_number() OVER (PARTITION BY video_id {NEWEST}
 ), failure AS (
-  SELECT * FROM errors WHERE stage = 'captions' AND permanent AND fingerprint = {of["captions"]}
-  QUALIFY row_number() OVER (PARTITION BY key {NEWEST}
+  SELECT * FROM errors WHERE permanent AND (stage, fingerprint) IN (('captions', {of["captions"]}), ('files', {of["files"]}))
+  QUALIFY row_number() OVER (PARTITION BY stage, key {NEWEST}
 ), joined AS (
   SELECT {", ".join(columns)},
     CASE WHEN v.width * v.height <> 0 THEN {sides[0]} / {sides[1]} END AS aspect,
-    e.key IS NOT NULL AND t.clip_id IS NULL AS caption_failed
+    {FAILED} AS caption_failed
   FROM {sql.name(clips)} c
   JOIN measures m ON m.clip_id = c.clip_id AND m.fingerprint = {of["measures"]}
   JOIN source v ON v.video_id = c.video_id
   LEFT JOIN captions t ON t.clip_id = c.clip_id AND t.fingerprint = {of["captions"]}
   LEFT JOIN files f ON f.clip_id = c.clip_id AND f.fingerprint = {of["files"]}
-  LEFT JOIN failure e ON e.key = c.clip_id
+  LEFT JOIN failure e ON e.key = c.clip_id AND e.stage = 'captions'
+  LEFT JOIN failure x ON x.key = c.clip_id AND x.stage = 'files'
   WHERE c.fingerprint = {of["shots"]}
 ), reasoned AS (
   SELECT *, {sql.reasons(results.checks)} AS reasons FROM joined
@@ -62,12 +65,12 @@ WITH current AS (
 SELECT {", ".join(shown)} FROM judged;"""
 
 
-SHORT = {"clips": "c", "videos": "v", "measures": "m", "captions": "t", "files": "f", "errors": "e"}
-"""What a joined table is called inside the view."""
+SHORT = {"clips": "c", "videos": "v", "measures": "m", "captions": "t", "files": "f"}
+"""What a joined table is called inside the view; `e` and `x` are the errors of captions and of files."""
+FAILED = "(e.key IS NOT NULL AND t.clip_id IS NULL)"
+"""Whether the caption of a clip failed for good."""
 
 
 def _shown(column: str) -> str:
     name = sql.name(column)
-    if column in (*OF_CAPTION, "clip_uri"):
-        return f"CASE WHEN verdict <> 'dropped' THEN {name} END AS {name}"
-    return f"CASE WHEN verdict = 'failed' THEN {name} END AS {name}" if column in OF_ERROR else name
+    return f"CASE WHEN verdict <> 'dropped' THEN {name} END AS {name}" if column in HIDDEN else name

@@ -27,18 +27,22 @@ ASPECT = Column("aspect", "float", "width / height", "shape of the displayed pic
 DURATION = Column("duration_s", "float", "s", "length of the clip", 0.0)
 RULE_COLUMNS = frozenset([c.name for c in (*MEASURE_COLUMNS, *FACTS) if c.kind != "text"] + ["duration_s", "n_frames", "aspect"])
 """What a rule may look at: numbers, and bools as 0 and 1."""
+PROMPT_COLUMNS = frozenset([*CLIP_COLUMNS, ASPECT.name, *(c.name for c in (*MEASURE_COLUMNS, *FACTS))])
+"""What a prompt may name, besides the manifest's columns."""
 
 Row = Mapping[str, Any]
 
 
 def clip_columns(clip: Row, measures: Row, video: Row) -> dict[str, Any]:
-    """All that is known of a clip without models, flat: its span, its measures, its video's container facts, uri and first pts."""
+    """All that is known of a clip without models, flat: its span, its measures, its video's container facts, uri, first pts and, as JSON
+    text in `extra`, the manifest's columns.
+    """
     columns: dict[str, Any] = {c.name: video.get(c.name) for c in FACTS}  # the container's duration_s and time_base give way to the clip's
     columns |= {name: clip.get(name) for name in CLIP_COLUMNS}
     columns |= {c.name: measures.get(c.name) for c in MEASURE_COLUMNS}
     width, height = video.get("width"), video.get("height")
     columns["aspect"] = width / height if width and height else None
-    columns["uri"], columns["first_pts"] = video.get("uri"), video.get("first_pts")
+    columns |= {name: video.get(name) for name in ("uri", "first_pts", "extra")}
     return columns
 
 

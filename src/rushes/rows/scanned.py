@@ -12,6 +12,8 @@ import numpy as np
 
 from rushes.errors import Failure
 from rushes.measures.clip import measure_clip
+from rushes.media.file_clock import pieces_text
+from rushes.media.holes import holes_of, ticks_of
 from rushes.recipe import Recipe
 from rushes.records import clip_id, seconds
 from rushes.rows.signals import Series
@@ -38,7 +40,8 @@ def clip_rows(series: Series, recipe: Recipe, prints: Mapping[str, str], stamp: 
     """Cuts a video's series into clips and measures each: rows of `clips`, `measures` and their `marks`."""
     first = int(series.pts[0])
     t = (series.pts - first).astype(np.float64) * float(series.time_base)
-    shots = find_shots(series.signals, series.pts, series.time_base, series.end_pts, recipe.shots)
+    holes = holes_of(series.pts, series.time_base, recipe.scan.hole_s)
+    shots = find_shots(series.signals, series.pts, series.time_base, series.end_pts, recipe.shots, holes)
     clips, measures = [], []
     for shot in shots:
         start, end = shot.span.start_pts, shot.span.end_pts
@@ -51,7 +54,7 @@ def clip_rows(series: Series, recipe: Recipe, prints: Mapping[str, str], stamp: 
             "start_kind": shot.start, "end_kind": shot.end, "mode": series.mode,
         }  # fmt: skip
         clips.append(stamp.on(row, prints["shots"]))
-        values = measure_clip(series.signals, at, t, series.rotation)
+        values = measure_clip(series.signals, at, t, series.way)
         measures.append(stamp.on({"clip_id": name, "video_id": series.video_id, **values}, prints["measures"]))
     marks = [
         mark(series.video_id, "shots", len(clips), prints["shots"], stamp),
@@ -82,13 +85,15 @@ def scanned_row(scan: Scan, cpu_s: float) -> dict[str, Any]:
     return {
         **scan.facts.as_row(), "status": "done", "mode": scan.mode, "footage_s": scan.footage_s, "decoded_s": scan.footage_s,
         "n_frames": len(scan.pts), "n_packets": scan.n_packets, "n_corrupt": scan.n_corrupt, "n_repaired_pts": scan.n_repaired_pts,
+        "n_new_clocks": scan.n_new_clocks, "n_holes": len(scan.holes), "holes_s": seconds(ticks_of(scan.holes), scan.facts.time_base),
+        "time_pieces": pieces_text(scan.pieces),
         "first_pts": int(scan.pts[0]), "end_pts": scan.end_pts, "cpu_s": cpu_s,
     }  # fmt: skip
 
 
 def manifest_columns(extra: Mapping[str, Any]) -> str | None:
     """Further columns of a manifest as JSON text; None where there are none."""
-    return json.dumps(dict(extra), ensure_ascii=False, sort_keys=True, default=str) if extra else None
+    return json.dumps(dict(extra), ensure_ascii=False, sort_keys=True, default=str, allow_nan=False) if extra else None
 
 
 def failed_video(video: Mapping[str, Any], failure: Failure) -> dict[str, Any]:
@@ -107,3 +112,8 @@ def attempt_row(video: Mapping[str, Any], failure: Failure, stage: str, key: str
         "stage": stage, "key": key, "video_id": video.get("video_id"), "uri": video["uri"], "start_s": start_s, "end_s": end_s,
         "error_type": failure.error_type, "error": failure.what, "mend": failure.mend, "attempt": attempt, "permanent": permanent,
     }  # fmt: skip
+
+
+def public_row(video: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of `videos` that can travel as JSON."""
+    return {k: v for k, v in video.items() if k not in ("written_at", "run_id", "fingerprint")}

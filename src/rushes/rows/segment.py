@@ -12,12 +12,16 @@ import numpy.typing as npt
 
 from rushes.media.decode import Seams
 from rushes.media.segments import Cuts, Segment
+from rushes.media.time_line import Piece
 from rushes.records import VideoFacts
 from rushes.scan.one_pass import SampledFrame
 from rushes.scan.seam_buffer import Strip
 from rushes.scan.segment import SegmentScan, Taken
 
-COUNTS = ("mode", "last_duration", "n_packets", "n_corrupt", "n_repaired_pts", "reordering", "n_interlaced", "n_frames")
+COUNTS = (
+    "mode", "last_duration", "n_packets", "n_corrupt", "n_repaired_pts", "n_new_clocks", "hole_ticks", "reordering", "n_interlaced",
+    "n_frames",
+)  # fmt: skip
 
 
 def cuts_json(cuts: Cuts) -> dict[str, Any]:
@@ -31,7 +35,8 @@ def segment_row(video_id: str, scan: SegmentScan, cpu_s: float, names: Sequence[
     facts = {
         "facts": scan.facts.as_row(), "seams": asdict(scan.seams), "taken": {k: asdict(v) for k, v in scan.taken.items()},
         "view": view.motion.shape[1:] if view else (0, 0), "cpu_s": cpu_s, **{name: getattr(scan, name) for name in COUNTS},
-        "held": (scan.held.width, scan.held.height) if scan.held else None,
+        "held": (scan.held.width, scan.held.height) if scan.held else None, "mended": scan.mended,
+        "pieces": [(piece.start_pts, piece.offset) for piece in scan.pieces],
     }  # fmt: skip
     return {
         "video_id": video_id, "segment": scan.segment.index, "pts": scan.pts,
@@ -51,6 +56,7 @@ def segment_scan(row: Mapping[str, Any], segment: Segment, names: Sequence[str])
     scan = SegmentScan(
         segment=segment, facts=facts, pts=pts, signals=dict(zip(names, table, strict=True)), seams=Seams(**state["seams"]),
         taken={name: Taken(tuple(t["rows"]), t["first"], t["last"]) for name, t in state["taken"].items()}, held=held,
+        pieces=tuple(Piece(*piece) for piece in state["pieces"]), mended=tuple(state["mended"]) if state["mended"] else None,
         head=_unpacked(row["head"], *state["view"]), tail=_unpacked(row["tail"], *state["view"]), **{name: state[name] for name in COUNTS},
     )  # fmt: skip
     return scan, float(state["cpu_s"])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rushes.records import Column
+from rushes.records import Column, Orientation
 from rushes.scan.one_pass import Scan
 from rushes.store.parts import video_part
 from rushes.store.store import Store
@@ -26,13 +26,13 @@ class Series:
     signals: Mapping[str, npt.NDArray[np.float32]]
     time_base: Fraction
     end_pts: int
-    rotation: int
+    way: Orientation
     mode: str
 
     @classmethod
     def of(cls, video_id: str, scan: Scan) -> Series:
         """The series of a fresh scan."""
-        return cls(video_id, scan.pts, scan.signals, scan.facts.time_base, scan.end_pts, scan.facts.rotation, scan.mode)
+        return cls(video_id, scan.pts, scan.signals, scan.facts.time_base, scan.end_pts, scan.facts.orientation, scan.mode)
 
 
 def write_signals(store: Store, series: Series, stamp: Mapping[str, Any], columns: Sequence[Column]) -> None:
@@ -51,7 +51,7 @@ def write_signals(store: Store, series: Series, stamp: Mapping[str, Any], column
 
     fixed = {
         "video_id": series.video_id, "time_base": str(series.time_base), "end_pts": series.end_pts,
-        "mode": series.mode, "rotation": series.rotation, "pts": series.pts,
+        "mode": series.mode, "rotation": series.way.rotation, "mirrored": series.way.mirrored, "pts": series.pts,
     }  # fmt: skip
     row, full, cells = {**fixed, **series.signals, **stamp}, schema(SIGNALS, columns), []
     for field in full:
@@ -75,5 +75,5 @@ def read_signals(store: Store, video_id: str, fingerprint: str, columns: Sequenc
     arrays = {c.name: np.asarray(row[c.name].values.to_numpy(zero_copy_only=False), np.float32) for c in columns}
     return Series(
         video_id, np.asarray(row["pts"].values, np.int64), arrays, Fraction(row["time_base"].as_py()), row["end_pts"].as_py(),
-        row["rotation"].as_py(), row["mode"].as_py(),
+        Orientation(row["rotation"].as_py(), bool(row["mirrored"].as_py())), row["mode"].as_py(),
     )  # fmt: skip

@@ -7,7 +7,7 @@ the signals grow with the video's length; sampled frames are passed to `on_frame
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,19 +15,21 @@ import numpy.typing as npt
 
 from rushes.media.batch import batch
 from rushes.media.decode import Decoder
+from rushes.media.holes import Hole, holes_of, ticks_of
 from rushes.media.jpeg import JpegWriter
+from rushes.media.time_line import Piece
 from rushes.media.views import Shape, Shrinker, Views
 from rushes.recipe import FrameSettings, Recipe
-from rushes.records import Column, Mode, VideoFacts
+from rushes.records import AGREES, Column, Mode, VideoFacts
 from rushes.scan.meters import Meters, all_columns, make_meters
 from rushes.scan.seam_buffer import SeamBuffer, Strip
 
 if TYPE_CHECKING:
     from av import VideoFrame
 
-VERSION = 2
+VERSION = 3
 """Raise when the signals of the same footage change."""
-FRAMES_VERSION = 1
+FRAMES_VERSION = 2
 """Raise when the sampled JPEG frames of the same footage change."""
 BATCH = 64
 """Frames in a batch: enough to make the overhead of numpy's calls small, few enough to stay in the cache (64 x 128 x 72 bytes)."""
@@ -56,7 +58,11 @@ class Scan:
         pts: (n,) int64, strictly increasing, one for each decoded frame.
         signals: name -> (n,) float32; NaN where a signal was not measured.
         end_pts: last pts + that frame's duration, else the median frame step, else one tick.
-        n_packets, n_corrupt, n_repaired_pts: packets read; corrupt packets and frames among them; pts that had to be repaired.
+        n_packets, n_corrupt: packets read; corrupt packets and frames among them.
+        n_repaired_pts: frames whose stamp was missing or an outlier, and was mended.
+        n_new_clocks: how often the stamps went back and then on, as those of a new clock.
+        pieces: how pts came of the file's stamps, see `TimeLine`.
+        holes: during which the camera was off.
     """
 
     facts: VideoFacts
@@ -67,11 +73,24 @@ class Scan:
     n_packets: int
     n_corrupt: int
     n_repaired_pts: int
+    n_new_clocks: int
+    pieces: tuple[Piece, ...]
+    holes: tuple[Hole, ...]
 
     @property
     def footage_s(self) -> float:
-        """Last frame's end minus first pts, in seconds."""
-        return float((self.end_pts - int(self.pts[0])) * self.facts.time_base)
+        """Last frame's end minus first pts, less the holes, in seconds."""
+        return float((self.end_pts - int(self.pts[0]) - ticks_of(self.holes)) * self.facts.time_base)
+
+    def with_measured_facts(self) -> Scan:
+        """The same scan with the frame rate and length in its facts that the pass found (`VideoFacts.with_measured`).
+
+        Of a scan that skips frames the packets are counted; where two packets make a picture, a field each, the stated rate is half of
+        that and is believed.
+        """
+        n: float = len(self.pts) if self.mode == "exact" else self.n_packets
+        fields = self.mode == "fast" and self.facts.fps is not None and abs(2 * self.facts.fps * self.footage_s - n) <= AGREES * n
+        return replace(self, facts=self.facts.with_measured(self.footage_s, n / 2 if fields else n))
 
 
 class TooLong(Exception):
@@ -119,7 +138,9 @@ def scan(
         pts = np.array(one.pts, np.int64)
         d = decoder
         end_pts = end_of(pts, d.last_duration)
-        return Scan(d.facts, d.mode, pts, one.signals(), end_pts, d.n_packets, d.n_corrupt, d.n_repaired_pts)
+        holes, line = tuple(holes_of(pts, d.time_base, recipe.scan.hole_s)), d.line
+        counts = (d.n_packets, d.n_corrupt, line.n_mended, line.n_clocks)
+        return Scan(d.facts, d.mode, pts, one.signals(), end_pts, *counts, tuple(line.pieces), holes).with_measured_facts()
 
 
 def end_of(pts: npt.NDArray[np.int64], last_duration: int) -> int:

@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rushes.media.decode import Decoder, Seams
+from rushes.media.holes import holes_of, ticks_of
 from rushes.media.segments import Segment
+from rushes.media.time_line import Piece
 from rushes.recipe import Recipe
 from rushes.records import Mode, VideoFacts
 from rushes.scan.meters import make_meters
@@ -38,7 +40,9 @@ class SegmentScan:
 
     Attributes:
         segment: the segment.
-        facts, mode, pts, signals, n_packets, n_corrupt, n_repaired_pts: as in `one_pass.Scan`, of this segment alone.
+        facts, mode, pts, signals, n_packets, n_corrupt, n_repaired_pts, n_new_clocks, pieces: as in `one_pass.Scan`, of this segment alone.
+        hole_ticks: length of the holes in it, up to the next segment's first frame.
+        mended: index of the first and of the last frame whose stamp was mended; None: no frame's was.
         last_duration: of the last frame, in ticks; 0 where its packet does not say.
         seams: what the decoder saw that decides whether the segment can be joined.
         reordering: `Decoder.reordering` after the last frame.
@@ -59,6 +63,10 @@ class SegmentScan:
     n_packets: int
     n_corrupt: int
     n_repaired_pts: int
+    n_new_clocks: int
+    pieces: tuple[Piece, ...]
+    hole_ticks: int
+    mended: tuple[int, int] | None
     seams: Seams
     reordering: int
     n_interlaced: int
@@ -70,9 +78,9 @@ class SegmentScan:
 
     @property
     def decoded_s(self) -> float:
-        """Seconds from the segment's first frame to the next segment's, or to the end of its own last one."""
+        """Seconds from the segment's first frame to the next segment's, or to the end of its own last one, less the holes."""
         end = self.segment.end_pts if self.segment.end_pts is not None else int(self.pts[-1]) + max(1, self.last_duration)
-        return float((end - int(self.pts[0])) * self.facts.time_base)
+        return float((end - int(self.pts[0]) - self.hole_ticks) * self.facts.time_base)
 
 
 def scan_segment(
@@ -111,10 +119,14 @@ def scan_segment(
         )  # fmt: skip
         one.run()
         head, tail = seam_buffer.finish()
+        line, pts = decoder.line, np.array(one.pts, np.int64)
+        all_steps = pts if segment.end_pts is None else np.append(pts, segment.end_pts)
         return SegmentScan(
-            segment=segment, facts=decoder.facts, mode=decoder.mode, pts=np.array(one.pts, np.int64), signals=one.signals(),
+            segment=segment, facts=decoder.facts, mode=decoder.mode, pts=pts, signals=one.signals(),
             last_duration=decoder.last_duration, n_packets=decoder.n_packets, n_corrupt=decoder.n_corrupt,
-            n_repaired_pts=decoder.n_repaired_pts, seams=decoder.seams, reordering=decoder.reordering, n_interlaced=one.n_interlaced,
+            seams=decoder.seams, n_repaired_pts=line.n_mended, n_new_clocks=line.n_clocks, pieces=tuple(line.pieces), mended=line.mended,
+            hole_ticks=ticks_of(holes_of(all_steps, decoder.time_base, recipe.scan.hole_s)),
+            reordering=decoder.reordering, n_interlaced=one.n_interlaced,
             taken={name: Taken(tuple(c.rows), c.first, c.last) for name, c in one.grids.items()},
             n_frames=frames.n, held=frames.held, head=head, tail=tail,
         )  # fmt: skip

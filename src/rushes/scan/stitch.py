@@ -14,6 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rushes.media.batch import batch
+from rushes.media.holes import holes_of
+from rushes.media.time_line import LOOK, RECENT
+from rushes.recipe import Recipe
 from rushes.scan.blend import Blend, settled_from, unsettled_from
 from rushes.scan.content import Content
 from rushes.scan.dense import DenseMotion
@@ -25,6 +28,7 @@ from rushes.scan.segment import SegmentScan
 
 Signals = dict[str, npt.NDArray[np.float32]]
 BLEND = frozenset(column.name for column in Blend.columns)
+SUMS = ("n_packets", "n_corrupt", "n_repaired_pts", "n_new_clocks")
 GRID_COLUMNS = {"Grid": tuple(c.name for c in Grid.columns), "DenseMotion": tuple(c.name for c in DenseMotion.columns)}
 
 
@@ -46,9 +50,9 @@ class Refusal:
     reason: str
 
 
-def stitch(segments: Iterable[SegmentScan]) -> Stitched | Refusal:
+def stitch(segments: Iterable[SegmentScan], recipe: Recipe) -> Stitched | Refusal:
     """Joins all segments of a video, given in order. They are read one by one, and the small views of each are dropped after use."""
-    stitcher = _Stitcher()
+    stitcher = _Stitcher(recipe.scan.hole_s)
     for segment in segments:
         reason = stitcher.misfit(segment)
         if reason is not None:
@@ -58,7 +62,8 @@ def stitch(segments: Iterable[SegmentScan]) -> Stitched | Refusal:
 
 
 class _Stitcher:
-    def __init__(self) -> None:
+    def __init__(self, hole_s: float) -> None:
+        self.hole_s = hole_s
         self.done: list[SegmentScan] = []
         self.signals: list[Signals] = []
         self.frames: list[SampledFrame] = []
@@ -70,8 +75,12 @@ class _Stitcher:
         seams, k = new.seams, len(self.done)
         if not (seams.started and seams.ended):
             return f"segment {k} was not found between its key frames"
-        if new.n_repaired_pts:
-            return f"{new.n_repaired_pts} pts of segment {k} had to be repaired"
+        if new.n_new_clocks:
+            return f"a new clock begins in segment {k}"
+        if new.mended is not None:  # the time line looks at frames on both sides
+            near_start = new.segment.start_pts is not None and new.mended[0] <= RECENT
+            if near_start or (new.segment.end_pts is not None and new.mended[1] >= len(new.pts) - 1 - LOOK):
+                return f"a stamp beside a seam of segment {k} had to be mended"
         if seams.gave_up:
             return f"the rest of segment {k} was too damaged to be read"
         if new.reordering != seams.reordering:
@@ -83,7 +92,7 @@ class _Stitcher:
             return None if int(new.pts[0]) == first else f"the first frame has pts {new.pts[0]}, not {first}"
         before = self.done[-1]
         if new.facts != before.facts or new.mode != before.mode:
-            return f"size, format or rotation of the picture change before segment {k}"
+            return f"size, format or orientation of the picture change before segment {k}"
         if new.pts[0] <= before.pts[-1]:
             return f"segment {k} begins with pts {new.pts[0]}, the one before ends with {before.pts[-1]}"
         if new.reordering != before.reordering:
@@ -114,9 +123,14 @@ class _Stitcher:
         self.seam.close()
         pts = np.concatenate([s.pts for s in self.done])
         signals = {name: np.concatenate([s[name] for s in self.signals]) for name in self.signals[0]}
-        last, totals = self.done[-1], [sum(getattr(s, n) for s in self.done) for n in ("n_packets", "n_corrupt", "n_repaired_pts")]
-        scan = Scan(self.done[0].facts, last.mode, pts, signals, end_of(pts, last.last_duration), *totals)
-        return Stitched(scan, tuple(self.frames), len(self.frames) + sum(s.n_frames for s in self.done))
+        last, totals = self.done[-1], {name: sum(getattr(s, name) for s in self.done) for name in SUMS}
+        pieces = [piece for s in self.done for piece in s.pieces]
+        pieces = [piece for k, piece in enumerate(pieces) if not k or piece.offset != pieces[k - 1].offset]
+        holes = holes_of(pts, last.facts.time_base, self.hole_s)
+        scan = Scan(
+            self.done[0].facts, last.mode, pts, signals, end_of(pts, last.last_duration), pieces=tuple(pieces), holes=tuple(holes), **totals
+        )  # fmt: skip
+        return Stitched(scan.with_measured_facts(), tuple(self.frames), len(self.frames) + sum(s.n_frames for s in self.done))
 
 
 def _fields(scan: SegmentScan) -> bool | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
 from rushes.errors import StoreError
+from rushes.media.holes import Hole
 from rushes.recipe import ShotSettings
 from rushes.shots.adaptive import adaptive_cuts
 from rushes.shots.combined import combined_cuts
@@ -16,10 +18,10 @@ from rushes.shots.content import content_cuts
 from rushes.shots.fade import fades
 from rushes.shots.gradual import Transition, dissolves, merge
 from rushes.shots.scenedetect_cuts import scenedetect_cuts
-from rushes.shots.spans import Shot, absorb, guarded, pieces, shot, split, ticks
+from rushes.shots.spans import Edge, Shot, absorb, guarded, pieces, shot, split, ticks
 from rushes.shots.stride import stride_joints
 
-VERSION = 1
+VERSION = 2
 """Raise when the clips of the same signals and settings change."""
 
 F32 = npt.NDArray[np.float32]
@@ -35,7 +37,9 @@ def needed_signals(settings: ShotSettings) -> tuple[str, ...]:
     return (*names, *(GRADUAL_SIGNALS if _gradual(settings) else ()))
 
 
-def find_shots(signals: Mapping[str, F32], pts: I64, time_base: Fraction, end_pts: int, settings: ShotSettings) -> list[Shot]:
+def find_shots(
+    signals: Mapping[str, F32], pts: I64, time_base: Fraction, end_pts: int, settings: ShotSettings, holes: Sequence[Hole] = ()
+) -> list[Shot]:
     """The clips of a video, in order: half-open, not overlapping, each of at least one frame.
 
     A shot that the guard would empty keeps its middle frame. A fade that the video itself starts or ends with is left in its clip.
@@ -46,6 +50,8 @@ def find_shots(signals: Mapping[str, F32], pts: I64, time_base: Fraction, end_pt
         time_base: seconds of a tick.
         end_pts: end of the video: last pts + its duration.
         settings: the recipe's table `shots`.
+        holes: stretches during which the camera was off, in order. They belong to no clip; what is beside one is found as beside an end of
+            the video.
 
     Raises:
         StoreError: a signal that the settings need was never measured.
@@ -59,6 +65,34 @@ def find_shots(signals: Mapping[str, F32], pts: I64, time_base: Fraction, end_pt
         )
     if not len(pts):
         return []
+    found: list[Shot] = []
+    for first, stop, end, start_edge, end_edge in _stretches(len(pts), end_pts, holes):
+        part = {name: row[first:stop] for name, row in signals.items()}
+        if first:
+            part |= {name: _without_first(row) for name, row in part.items() if name == "content" or name.startswith("psd_")}
+        shots = _find(part, pts[first:stop], time_base, end, settings)
+        shots[0] = replace(shots[0], start=start_edge)
+        shots[-1] = replace(shots[-1], end=end_edge)
+        found += shots
+    return found
+
+
+def _without_first(changes: F32) -> F32:
+    """Changes since the frame before, less that of the first frame, which is a change since another stretch."""
+    out = changes.copy()
+    out[0] = np.nan
+    return out
+
+
+def _stretches(n: int, end_pts: int, holes: Sequence[Hole]) -> Iterator[tuple[int, int, int, Edge, Edge]]:
+    """The stretches of frames between holes: first frame, frame after the last, end in ticks, and what the two edges are."""
+    starts, ends = [0, *(hole.at for hole in holes)], [*((hole.at, hole.start_pts) for hole in holes), (n, end_pts)]
+    for k, (first, (stop, end)) in enumerate(zip(starts, ends, strict=True)):
+        yield first, stop, end, "hole" if k else "video", "hole" if k < len(holes) else "video"
+
+
+def _find(signals: Mapping[str, F32], pts: I64, time_base: Fraction, end_pts: int, settings: ShotSettings) -> list[Shot]:
+    """The clips of a stretch without holes, at least one."""
     least = ticks(settings.min_s, time_base)
     joints = stride_joints(pts, end_pts, ticks(settings.stride_s, time_base), least) if settings.detector == "stride" else []
     found = transitions_of(signals, pts, time_base) if _gradual(settings) else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Collection
 
@@ -9,7 +10,7 @@ from rushes.errors import ProbeError
 from rushes.media.address import public_uri
 from rushes.media.error_translation import read_error
 from rushes.sources.found import Footage, FootageCollector
-from rushes.sources.suffixes import is_video
+from rushes.sources.suffixes import is_video, suffix_of
 
 
 def walk(folder: str, collector: FootageCollector, exclude: Collection[str] = ()) -> None:
@@ -38,7 +39,15 @@ def walk(folder: str, collector: FootageCollector, exclude: Collection[str] = ()
             continue
         folders = []
         for entry in shown:
-            if entry.is_dir():
+            try:
+                is_folder = entry.is_dir()
+            except OSError as error:  # a link in a circle, or into a folder that one may not enter
+                if is_video(entry.name) or (isinstance(error, PermissionError) and not suffix_of(entry.name)):
+                    take_unreadable(entry.path, error, collector)
+                else:
+                    collector.pass_over(entry.path)
+                continue
+            if is_folder:
                 folders.append(entry.path)
             elif is_video(entry.name):
                 take_local(entry.path, collector)
@@ -47,27 +56,35 @@ def walk(folder: str, collector: FootageCollector, exclude: Collection[str] = ()
         waiting.extend(sorted(folders, reverse=True))
 
 
-def take_local(path: str, collector: FootageCollector, extra: dict[str, str | int | float | None] | None = None) -> None:
+def take_local(path: str, collector: FootageCollector) -> None:
     """Takes one local file with its size and time of change; one that is not there or is no regular file is taken with the reason."""
     try:
         info = os.stat(path)
     except OSError as error:
-        take_unreadable(path, error, collector, extra)
+        take_unreadable(path, error, collector)
         return
     if not os.path.isfile(path):
         if os.path.isdir(path):
-            take_unreadable(path, IsADirectoryError(), collector, extra)
+            take_unreadable(path, IsADirectoryError(), collector)
             return
         odd = ProbeError("it is no regular file", uri=public_uri(path), step="probe", mend="name a file or a folder")
-        collector.take(Footage(public_uri(path), None, "", extra or {}, path), odd)
+        collector.take(Footage(public_uri(path), None, "", address=path), odd)
     elif not os.access(path, os.R_OK):
-        take_unreadable(path, PermissionError(), collector, extra)
+        take_unreadable(path, PermissionError(), collector)
     else:
-        collector.take(Footage(public_uri(path), info.st_size, str(info.st_mtime_ns), extra or {}, path))
+        collector.take(Footage(public_uri(path), info.st_size, str(info.st_mtime_ns), address=path))
 
 
-def take_unreadable(
-    address: str, error: OSError, collector: FootageCollector, extra: dict[str, str | int | float | None] | None = None
-) -> None:
+def take_unreadable(address: str, error: OSError, collector: FootageCollector) -> None:
     """Takes a file that cannot be looked at, with the reason, so that the run has a failed row for it."""
-    collector.take(Footage(public_uri(address), None, "", extra or {}, address), read_error(error, address))
+    if leads_nowhere(address, error):
+        mend = "mend the link, or take it out of the footage"
+        found = ProbeError("the link leads nowhere", uri=public_uri(address), step="probe", mend=mend)
+    else:
+        found = read_error(error, address)
+    collector.take(Footage(public_uri(address), None, "", address=address), found)
+
+
+def leads_nowhere(path: str, error: OSError) -> bool:
+    """Whether an error means that a link leads to nothing, or in a circle."""
+    return error.errno == errno.ELOOP or (isinstance(error, FileNotFoundError) and os.path.islink(path))

@@ -7,15 +7,15 @@ import os
 from collections.abc import Sequence
 
 from rushes.errors import FootageError
-from rushes.media.address import inside, local_path, protocol_of, public_uri
+from rushes.media.address import local_path, protocol_of, public_uri
 from rushes.media.error_translation import reason
 from rushes.media.listing import MAGIC
-from rushes.media.storage import Options, ranges, stat
-from rushes.sources.folder import take_local, walk
-from rushes.sources.found import Extra, FootageCollector, Found
-from rushes.sources.manifest import read_manifest
-from rushes.sources.remote import find_in, kind_of, take_many, take_remote
-from rushes.sources.suffixes import is_manifest, is_video, suffix_of
+from rushes.media.storage import Options
+from rushes.sources.folder import leads_nowhere, take_local, take_unreadable, walk
+from rushes.sources.found import FootageCollector, Found
+from rushes.sources.lists import has_parts, take_list, take_parts
+from rushes.sources.remote import find_in, kind_of, take_remote
+from rushes.sources.suffixes import READ_LISTS, is_unread_list, is_video, list_kind, suffix_of
 
 
 def find_footage(args: Sequence[str], options: Options, *, exclude: Sequence[str] = ()) -> Found:
@@ -23,8 +23,9 @@ def find_footage(args: Sequence[str], options: Options, *, exclude: Sequence[str
 
     A path that exists is never read as a pattern. Of a folder the videos are taken, which are known by their suffix, without hidden
     entries. Of a pattern too, unless it ends in a suffix of its own ("*.dat"). A file that is named explicitly is always taken. Files that
-    end in .txt, .csv, .jsonl or .parquet are lists; their relative entries are relative to the list's folder. An entry of a list that is
-    not there is taken without a size, with the reason in `Found.missing`.
+    end in the suffix of a list are lists (`suffixes.list_kind`), and so is a folder whose name does, or that holds parts of a Parquet list
+    and no video; their relative entries are relative to the folder that the list is in. An entry of a list that is not there is taken
+    without a size, with the reason in `Found.missing`.
 
     Args:
         args: paths, patterns and URLs, as the user wrote them.
@@ -32,7 +33,7 @@ def find_footage(args: Sequence[str], options: Options, *, exclude: Sequence[str
         exclude: local folders not to enter, such as the run's own store.
 
     Raises:
-        FootageError: something named is not there, a list cannot be read, or nothing found is video.
+        FootageError: something named is not there, a list cannot be read or contradicts itself, or nothing found is video.
         MissingExtra: the package of a protocol is not installed.
     """
     collector = FootageCollector()
@@ -51,69 +52,84 @@ def find_footage(args: Sequence[str], options: Options, *, exclude: Sequence[str
 
 def _take_path(path: str, options: Options, collector: FootageCollector, excluded: frozenset[str]) -> None:
     path = os.path.abspath(path)
+    try:
+        os.stat(path)
+    except (OSError, ValueError) as error:
+        if MAGIC & set(path) and not os.path.lexists(path):
+            _take_pattern(path, options, collector, excluded)
+            return
+        _raise_absent(path, error)
     if os.path.isdir(path):
+        if list_kind(path):
+            take_parts(path, options, collector)
+            return
+        before = len(collector)
         walk(path, collector, excluded)
-    elif os.path.isfile(path):
-        if is_manifest(path):
-            _take_manifest(path, options, collector)
+        if len(collector) == before and has_parts(path):
+            take_parts(path, options, collector)
+    elif not os.path.isfile(path):
+        raise FootageError("it is no regular file", uri=public_uri(path), mend="name a file or a folder")
+    else:
+        _refuse_unread(path)
+        if list_kind(path):
+            take_list(path, options, collector)
         else:
             take_local(path, collector)
-    elif os.path.lexists(path):
-        what = "the link leads nowhere" if os.path.islink(path) else "it is no regular file"
-        raise FootageError(what, uri=public_uri(path), mend="name a file or a folder")
-    elif MAGIC & set(path):
-        _take_pattern(path, options, collector, excluded)
-    else:
-        raise FootageError("there is no such file or folder", uri=public_uri(path), mend=_nearest(path))
+
+
+def _raise_absent(path: str, error: OSError | ValueError) -> None:
+    if isinstance(error, OSError) and leads_nowhere(path, error):
+        raise FootageError("the link leads nowhere", uri=public_uri(path), mend="name a file or a folder") from error
+    if isinstance(error, FileNotFoundError | NotADirectoryError | ValueError):
+        raise FootageError("there is no such file or folder", uri=public_uri(path), mend=_nearest(path)) from error
+    what, mend, _ = reason(error)
+    raise FootageError(what, uri=public_uri(path), mend=mend) from error
+
+
+def _refuse_unread(address: str) -> None:
+    if is_unread_list(address):
+        raise FootageError("lists of this kind are not read", uri=public_uri(address), mend=f"save it as one of the {READ_LISTS}")
 
 
 def _take_pattern(pattern: str, options: Options, collector: FootageCollector, excluded: frozenset[str]) -> None:
     matches = sorted(glob.glob(pattern, recursive=True))
-    if not matches:
+    closed = [
+        folder
+        for folder in glob.glob(os.path.dirname(pattern), recursive=True)
+        if os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK)
+    ]
+    for folder in closed:  # glob passes over what it may not enter
+        take_unreadable(folder, PermissionError(), collector)
+    if not matches and not closed:
         mend = "check the folder and the pattern; ** matches folders at any depth"
         raise FootageError("no file matches this pattern", uri=public_uri(pattern), mend=mend)
     suffix = suffix_of(pattern)
     named = bool(suffix) and not MAGIC & set(suffix)
     for path in matches:
-        if os.path.isdir(path):
+        if os.path.isdir(path) and not list_kind(path):
             walk(path, collector, excluded)
-        elif named or is_video(path):
+        elif named and os.path.exists(path):
             _take_path(path, options, collector, excluded)
+        elif named or is_video(path):
+            take_local(path, collector)
         else:
             collector.pass_over(path)
 
 
 def _take_url(url: str, options: Options, collector: FootageCollector) -> None:
-    kind = kind_of(url, options)
+    kind, name = kind_of(url, options), url.partition("?")[0]
     if kind == "file":
-        if is_manifest(url.partition("?")[0]):
-            _take_manifest(url, options, collector)
+        _refuse_unread(name)
+        if list_kind(name):
+            take_list(url, options, collector)
         else:
             take_remote(url, options, collector)
     elif kind == "nothing":
         raise FootageError("there is nothing at this URL", uri=public_uri(url), mend="check the name and the credentials")
+    elif kind == "folder" and list_kind(name.rstrip("/")):
+        take_parts(url, options, collector)
     elif find_in(url, options, collector, pattern=kind == "pattern") == 0 and kind == "pattern":
         raise FootageError("nothing matches this pattern", uri=public_uri(url), mend="check the prefix and the pattern")
-
-
-def _take_manifest(address: str, options: Options, collector: FootageCollector) -> None:
-    try:
-        with ranges(address, options) as read:
-            data = read(0, stat(address, options).size or 0)
-    except OSError as error:
-        what, mend, _ = reason(error)
-        raise FootageError(what, uri=public_uri(address), mend=mend) from error
-    named = address if protocol_of(address) is None else address.partition("?")[0]
-    folder = named.rpartition("/")[0]
-    remote: list[tuple[str, Extra]] = []
-    for name, extra in read_manifest(data, named):
-        entry = inside(folder, name)
-        path = local_path(entry)
-        if path is not None:
-            take_local(path, collector, extra)
-        else:
-            remote.append((entry, extra))
-    take_many(remote, options, collector)
 
 
 def _nearest(path: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from rushes.errors import ProbeError
-
-Extra = dict[str, str | int | float | None]
+from rushes.records import ListedSpan
+from rushes.sources.rows import Extra, Row, combined
+from rushes.sources.suffixes import suffix_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +20,10 @@ class Footage:
         uri: its public name: the absolute path, or the URL without user and signature.
         size: bytes; None where the file is missing or unreadable (then `Found.missing` says why) or the server does not say.
         stamp: changes when the file does (time of change, ETag).
-        extra: the other columns of its manifest.
+        extra: the other columns of its list; where the list gives spans, those in which all of them agree.
         address: the address to open. It differs from `uri` for signed URLs and for names that are not UTF-8, and is never stored, logged or
             shown.
+        spans: the pieces of it that its list gives, in order; empty: the whole video, which is cut into shots.
     """
 
     uri: str
@@ -28,6 +31,7 @@ class Footage:
     stamp: str
     extra: Extra = field(default_factory=dict)
     address: str = field(default="", repr=False)
+    spans: tuple[ListedSpan, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.address:
@@ -40,45 +44,68 @@ class Found:
 
     Attributes:
         items: sorted by uri, each uri once.
-        not_video: number of files in folders and patterns that were passed over because of their suffix.
+        passed_over: suffix -> number of files in folders and patterns that were not taken because of it, the most frequent first; "" is
+            that of names without suffix.
         missing: an error, with its uri, for each item that does not exist or cannot be read; the item is also in `items`.
+        notes: lines for people about what lists may mean otherwise than it was read.
     """
 
     items: list[Footage]
-    not_video: int
+    passed_over: dict[str, int]
     missing: list[ProbeError]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def not_video(self) -> int:
+        """Number of files that were passed over."""
+        return sum(self.passed_over.values())
 
 
 class FootageCollector:
-    """Collects files while the arguments are gone through. A file that is found twice is kept once, with the extra columns of both."""
+    """Collects files while the arguments are gone through. A file that is found twice is kept once, with what lists say of it."""
 
     def __init__(self) -> None:
         self._items: dict[str, Footage] = {}
         self._errors: dict[str, ProbeError] = {}
+        self._rows: dict[str, list[Row]] = {}
         self._passed_over: set[str] = set()
+        self._notes: dict[str, None] = {}
 
     def take(self, item: Footage, error: ProbeError | None = None) -> None:
         """Adds one file; `error` says why it cannot be read."""
-        old = self._items.get(item.uri)
-        if old is not None and old.extra != item.extra:
-            item = Footage(item.uri, item.size, item.stamp, merged(old.extra, item.extra), item.address)
         self._items[item.uri] = item
         if error is not None:
             self._errors[item.uri] = error
+
+    def describe(self, uri: str, rows: Sequence[Row]) -> None:
+        """Adds what a list says of a file."""
+        self._rows.setdefault(uri, []).extend(rows)
 
     def pass_over(self, name: str) -> None:
         """Counts a file that is not video."""
         self._passed_over.add(name)
 
+    def note(self, line: str) -> None:
+        """Adds a line for people, once."""
+        self._notes[line] = None
+
     def __len__(self) -> int:
         return len(self._items)
 
     def found(self) -> Found:
-        """The collected footage, sorted by uri."""
-        items = [self._items[uri] for uri in sorted(self._items)]
-        return Found(items, len(self._passed_over - self._items.keys()), [self._errors[uri] for uri in sorted(self._errors)])
+        """The collected footage, sorted by uri.
 
+        Raises:
+            FootageError: rows of lists contradict each other.
+        """
+        items = [self._described(self._items[uri]) for uri in sorted(self._items)]
+        suffixes = Counter(suffix_of(name) for name in self._passed_over - self._items.keys())
+        passed_over = dict(sorted(suffixes.items(), key=lambda pair: (-pair[1], pair[0])))
+        return Found(items, passed_over, [self._errors[uri] for uri in sorted(self._errors)], tuple(self._notes))
 
-def merged(first: Mapping[str, str | int | float | None], second: Mapping[str, str | int | float | None]) -> Extra:
-    """The columns of both; where both have a value, that of the first."""
-    return {**second, **{name: value for name, value in first.items() if value is not None or name not in second}}
+    def _described(self, item: Footage) -> Footage:
+        rows = self._rows.get(item.uri)
+        if rows is None:
+            return item
+        extra, spans = combined(item.uri, rows)
+        return Footage(item.uri, item.size, item.stamp, extra, item.address, spans)

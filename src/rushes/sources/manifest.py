@@ -1,81 +1,101 @@
-"""Lists of videos: .txt, .csv, .jsonl or .parquet with a column `uri`. The values of other columns are kept for the video, as its
-`extra`.
-"""
+"""Lists of videos: .txt, .csv, .tsv, .json, .jsonl, .ndjson (each also with .gz) or .parquet with a column `uri`."""
 
 from __future__ import annotations
 
-import csv
-import difflib
-import io
+import gzip
 import json
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator
 from typing import Any
 
 from rushes.errors import FootageError
 from rushes.media.address import public_uri
-from rushes.sources.found import Extra
-from rushes.sources.suffixes import suffix_of
-
-Row = tuple[str, Extra]
-LIKELY = ("path", "file", "video", "filename", "video_path", "filepath")
-"""Names that people often give to the column `uri`; an error message suggests to rename them."""
+from rushes.sources.list_text import lines_of, names, need_uri, table, text_of
+from rushes.sources.rows import Row, row_of
+from rushes.sources.suffixes import list_kind, suffix_of
 
 
 def read_manifest(data: bytes, address: str) -> list[Row]:
-    """(uri as written, other columns) of each entry.
+    """The rows of a list.
 
-    A .txt file has one uri a line; empty lines and lines that begin with # are ignored. Values of a .csv stay text, so that 007 remains
-    007, and an empty field is null. Of .jsonl and .parquet, numbers and text are kept as they are and other values become JSON text.
+    A .txt file has one uri a line. Values of a .csv or .tsv stay text, and an empty field is null. Of the other kinds numbers and text are
+    kept as they are, NaN and infinity are null, and other values become JSON text. A .json file holds a list of objects, of names, or one
+    object a line as .jsonl does.
 
     Args:
         data: the file's bytes.
-        address: its path or URL; the suffix tells the format.
+        address: its path or URL; the suffix tells the kind.
 
     Raises:
-        FootageError: no column `uri`, no entry, or a line that cannot be read (its number is named).
+        FootageError: no column `uri`, no row, or a row that cannot be read (it is named).
     """
-    reader = {"txt": _txt, "csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[suffix_of(address)]
-    shown = public_uri(address)
-    try:
-        rows = list(reader(data, shown))
-    except UnicodeDecodeError as error:
-        what = f"the list is not UTF-8 text: {error.reason} at byte {error.start}"
-        raise FootageError(what, uri=shown, mend="save the list as UTF-8") from error
+    shown, kind = public_uri(address), list_kind(address)
+    assert kind is not None
+    if suffix_of(address) == "gz":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise FootageError(f"the list is no gzip file: {error}", uri=shown, mend="pack it again") from error
+    reader = {"txt": names, "csv": table, "tsv": _tabs, "json": _json, "jsonl": _jsonl, "ndjson": _jsonl, "parquet": _parquet}[kind]
+    rows = list(reader(data, shown))
     if not rows:
         raise FootageError("the list names no video", uri=shown, mend="give at least one uri")
     return rows
 
 
-def _txt(data: bytes, _: str) -> Iterator[Row]:
-    for line in data.decode("utf-8-sig").splitlines():
-        name = line.strip()
-        if name and not name.startswith("#"):
-            yield name, {}
+def _tabs(data: bytes, shown: str) -> Iterator[Row]:
+    return table(data, shown, ("\t",))
 
 
-def _csv(data: bytes, shown: str) -> Iterator[Row]:
-    reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""), skipinitialspace=True)
+def _json(data: bytes, shown: str) -> Iterator[Row]:
+    text = text_of(data, shown)
     try:
-        _need_uri(reader.fieldnames or [], shown)
-        for row in reader:
-            uri = (row.pop("uri") or "").strip()
-            if uri:
-                yield uri, {name: value or None for name, value in row.items() if name and not isinstance(value, list)}
-    except csv.Error as error:
-        raise FootageError(f"line {reader.line_num} is no CSV: {error}", uri=shown, mend="mend the line") from error
+        found = _parsed(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            yield from _jsonl(data, shown)
+            return
+        mend = 'give a list of objects, such as [{"uri": "a.mp4"}]'
+        raise FootageError(f"line {error.lineno} is no JSON: {error.msg}", uri=shown, mend=mend) from error
+    entries = [found] if isinstance(found, dict) and "uri" in found else found
+    if not isinstance(entries, list):
+        what = f"the list is no list of objects but {_kind(entries)}" + (f" of {', '.join(list(entries)[:5])}" if entries else "")
+        raise FootageError(what, uri=shown, mend='give a list of objects, such as [{"uri": "a.mp4"}], or one object a line')
+    for number, entry in enumerate(entries, 1):
+        yield _entry({"uri": entry} if isinstance(entry, str) else entry, shown, f"entry {number}")
 
 
 def _jsonl(data: bytes, shown: str) -> Iterator[Row]:
-    for number, line in enumerate(data.decode("utf-8-sig").split("\n"), 1):
+    for number, line in enumerate(lines_of(text_of(data, shown)), 1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            entry = _parsed(line)
         except json.JSONDecodeError as error:
             raise FootageError(f"line {number} is no JSON: {error.msg}", uri=shown, mend="one JSON object a line") from error
-        if not isinstance(row, dict):
-            raise FootageError(f"line {number} is no JSON object", uri=shown, mend='one object a line, such as {"uri": "a.mp4"}')
-        yield _row(row, shown, f"line {number}")
+        yield _entry(entry, shown, f"line {number}")
+
+
+def _parsed(text: str) -> Any:
+    """JSON, in which NaN and Infinity, which Python's json.dumps writes, are null."""
+    try:
+        return json.loads(text, parse_constant=lambda _name: None)
+    except (RecursionError, ValueError) as error:
+        if isinstance(error, json.JSONDecodeError):
+            raise
+        raise json.JSONDecodeError("a number of too many digits, or too many brackets inside each other", text[:0], 0) from error
+
+
+def _entry(entry: Any, shown: str, where: str) -> Row:
+    if not isinstance(entry, dict):
+        raise FootageError(f"{where} is no JSON object but {_kind(entry)}", uri=shown, mend='give objects, such as {"uri": "a.mp4"}')
+    need_uri(list(entry), shown, where)
+    return row_of(entry, shown, where)
+
+
+def _kind(value: Any) -> str:
+    kinds = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a number", float: "a number", type(None): "null"}
+    return kinds[type(value)]
 
 
 def _parquet(data: bytes, shown: str) -> Iterator[Row]:
@@ -84,36 +104,29 @@ def _parquet(data: bytes, shown: str) -> Iterator[Row]:
 
     try:
         file = parquet.ParquetFile(pa.BufferReader(data))
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise FootageError(f"the list is no Parquet file: {error}", uri=shown, mend="write it again") from error
-    _need_uri(file.schema_arrow.names, shown)
+    need_uri(file.schema_arrow.names, shown)
     at = 0
-    for batch in file.iter_batches():
-        for row in batch.to_pylist():
-            at += 1
-            yield _row(row, shown, f"row {at}")
+    try:
+        for batch in file.iter_batches():
+            for row in _in_microseconds(batch).to_pylist():
+                at += 1
+                yield row_of(row, shown, f"row {at}")
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        words = " ".join(str(error).split())[:300]
+        raise FootageError(f"the rows after row {at} cannot be read: {words}", uri=shown, mend="write the list again") from error
 
 
-def _row(row: dict[str, Any], shown: str, where: str) -> Row:
-    _need_uri(list(row), shown, where)
-    uri = row.pop("uri")
-    if not isinstance(uri, str) or not uri:
-        raise FootageError(f"{where}: uri is {uri!r}", uri=shown, mend="give a path or a URL as text")
-    return uri, {str(name): _plain(value) for name, value in row.items()}
+def _in_microseconds(batch: Any) -> Any:
+    """The batch with times of nanoseconds cut to microseconds, which is what Python's times hold."""
+    import pyarrow as pa
 
-
-def _plain(value: Any) -> str | int | float | None:
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if isinstance(value, list | dict):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
-
-
-def _need_uri(names: Sequence[str], shown: str, where: str = "") -> None:
-    if "uri" in names:
-        return
-    likely = difflib.get_close_matches("uri", names, 1, 0.4) or [name for name in names if name.lower() in LIKELY]
-    hint = f'rename the column "{likely[0]}" to uri' if likely else "add a column uri with a path or URL in each row"
-    at = f"{where}: " if where else ""
-    raise FootageError(f"{at}no column uri; there are: {', '.join(names) or 'none'}", uri=shown, mend=hint)
+    types = {pa.duration("ns"): pa.duration("us"), pa.time64("ns"): pa.time64("us")}
+    for at, column in enumerate(batch.schema):
+        kind = column.type
+        fine = pa.types.is_timestamp(kind) and kind.unit == "ns"
+        wanted = pa.timestamp("us", kind.tz) if fine else types.get(kind)
+        if wanted is not None:
+            batch = batch.set_column(at, column.name, batch.column(at).cast(wanted, safe=False))
+    return batch

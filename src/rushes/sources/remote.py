@@ -11,8 +11,8 @@ from rushes.media.error_translation import reason
 from rushes.media.listing import MAGIC
 from rushes.media.storage import Options, listing, matching, stat
 from rushes.sources.folder import take_unreadable
-from rushes.sources.found import Extra, Footage, FootageCollector
-from rushes.sources.suffixes import is_manifest, is_video, suffix_of
+from rushes.sources.found import Footage, FootageCollector
+from rushes.sources.suffixes import is_video, list_kind, suffix_of
 
 STATS_AT_ONCE = 16
 """Requests under way at once when the URLs of a list are looked up. They cost no CPU, so there may be more of them than cores."""
@@ -51,7 +51,7 @@ def find_in(url: str, options: Options, collector: FootageCollector, *, pattern:
     try:
         for info in matching(url, options) if pattern else listing(url, options):
             n += 1
-            if is_video(info.uri) or (named and not is_manifest(info.uri)):
+            if is_video(info.uri) or (named and list_kind(info.uri) is None):
                 collector.take(Footage(info.uri, info.size, info.stamp, address=base + info.uri.removeprefix(shown)))
             else:
                 collector.pass_over(info.uri)
@@ -61,18 +61,18 @@ def find_in(url: str, options: Options, collector: FootageCollector, *, pattern:
     return n
 
 
-def take_remote(url: str, options: Options, collector: FootageCollector, extra: Extra | None = None) -> None:
+def take_remote(url: str, options: Options, collector: FootageCollector) -> None:
     """Takes one file behind a URL; one that cannot be looked at is taken with the reason."""
     try:
         info = stat(url, options)
     except OSError as error:
-        take_unreadable(url, error, collector, extra)
+        take_unreadable(url, error, collector)
         return
-    collector.take(Footage(info.uri, info.size, info.stamp, extra or {}, url))
+    collector.take(Footage(info.uri, info.size, info.stamp, address=url))
 
 
-def take_many(entries: Iterable[tuple[str, Extra]], options: Options, collector: FootageCollector) -> None:
+def take_many(urls: Iterable[str], options: Options, collector: FootageCollector) -> None:
     """Takes many files behind URLs, `STATS_AT_ONCE` at a time."""
     with ThreadPoolExecutor(STATS_AT_ONCE, thread_name_prefix="stat") as pool:
-        for done in [pool.submit(take_remote, url, options, collector, extra) for url, extra in entries]:
+        for done in [pool.submit(take_remote, url, options, collector) for url in urls]:
             done.result()

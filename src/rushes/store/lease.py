@@ -17,17 +17,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from rushes.errors import Failure, StoreBusy
 from rushes.log import note
 from rushes.media.conditional import Version, conditional
 from rushes.media.error_translation import write_error
+from rushes.media.faults import with_retries
 from rushes.media.guard import Stopped
 from rushes.quarantine import quarantined
 from rushes.store.process import dead, myself
 from rushes.store.store import Store, now
 
+T = TypeVar("T")
 FILE = "lease.json"
 BEAT_S = 10.0
 """A heartbeat is written so often."""
@@ -76,6 +78,9 @@ class Lease:
         self._beats = 0
         self._token = ""
         self._good_until = 0.0
+        self._claimed_at = 0.0
+        self.replaced = False
+        """Whether the lease was taken from a run that had not freed it."""
         self._taken_by: dict[str, Any] | None = None
         self._released = threading.Event()
 
@@ -131,6 +136,9 @@ class Lease:
         watched, since, said = "", _clock(), False
         while not interrupted.is_set():
             found = self._read()
+            if found is not None and _row(found).get("owner") == self.owner:  # the answer to our claim was lost, and a further try refused
+                self._token, self._good_until = found.token, self._claimed_at + self._expiry_s - self._beat_s
+                return
             if found is None or self._claimable(found):
                 if self._claim(found):
                     return
@@ -163,7 +171,7 @@ class Lease:
 
     def _claim(self, found: Version | None) -> bool:
         """Tries to take a lease in place of what was found; whether this run holds it now."""
-        began = _clock()
+        began = self._claimed_at = _clock()
         data = self._row_now()
         token = self._write(data, found)
         if token is None:
@@ -174,7 +182,7 @@ class Lease:
             if after is None or _row(after).get("owner") != self._owner["owner"]:
                 return False
             token = after.token
-        self._token, self._good_until = token, began + self._expiry_s - self._beat_s
+        self._token, self._good_until, self.replaced = token, began + self._expiry_s - self._beat_s, found is not None
         return True
 
     def _keep(self) -> None:
@@ -213,16 +221,10 @@ class Lease:
             self._file.remove(found.token)
 
     def _read(self) -> Version | None:
-        try:
-            return self._file.read()
-        except OSError as error:
-            raise write_error(error, f"{self._root}/{FILE}") from error
+        return _asked(self._root, self._file.read)
 
     def _write(self, data: bytes, found: Version | None) -> str | None:
-        try:
-            return self._file.create(data) if found is None else self._file.replace(data, found.token)
-        except OSError as error:
-            raise write_error(error, f"{self._root}/{FILE}") from error
+        return _asked(self._root, lambda: self._file.create(data) if found is None else self._file.replace(data, found.token))
 
     def _row_now(self) -> bytes:
         """The lease's content; no two are equal."""
@@ -266,20 +268,29 @@ class OwnerCheck:
         began = _clock()
         if self._looked is not None and began - self._looked < self._period_s:
             return
-        try:
-            found = self._file.read()
-        except OSError as error:
-            raise write_error(error, f"{self._root}/{FILE}") from error
+        found = _asked(self._root, self._file.read)
         if found is None or _row(found).get("owner") != self._owner:
             whom = "freed by its run" if found is None else f"taken over by {_holder_words(_row(found))}"
             raise StoreBusy(f"the store {self._root} was {whom}", step="lease", mend="run the same command again, with --wait: it resumes")
         self._looked = began
 
 
+def _asked(root: str, request: Callable[[], T]) -> T:
+    """Makes a request about the lease file, again where that may help.
+
+    Raises:
+        StorageError: it failed.
+    """
+    try:
+        return with_retries(request)
+    except OSError as error:
+        raise write_error(error, f"{root}/{FILE}") from error
+
+
 def _holder_words(row: Mapping[str, Any]) -> str:
     """Who holds a lease, in words."""
     if not row:
-        return "somebody whose lease cannot be read"
+        return f"somebody unknown: {FILE} is gone, or is no lease"
     age_s = _age_s(row, "at")
     seen = "" if age_s is None else f", last heartbeat {max(0.0, age_s):.0f} s ago by its clock"
     return f"run {row.get('run_id')} (process {row.get('pid')} on {row.get('host')}, since {row.get('since')}{seen})"
@@ -309,7 +320,7 @@ def _clock() -> float:
 
 def holder(store: Store) -> dict[str, Any] | None:
     """Who holds a store now: the lease's row, and `dead`: whether its process has ended for certain. None where nobody does."""
-    found = conditional(store.path(FILE), store.options).read()
+    found = _asked(store.root, conditional(store.path(FILE), store.options).read)
     if found is None:
         return None
     row = _row(found)

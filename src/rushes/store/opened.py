@@ -14,6 +14,9 @@ from rushes.store.parts import Asked, Part
 if TYPE_CHECKING:
     import pyarrow as pa
 
+FEW = 1024
+"""Up to so many values are looked for in a column as they are; of more, those that a row group has are found first."""
+
 
 class Rewritten(FileNotFoundError):
     """The part that was listed is gone: another one has its name, with the same rows and more."""
@@ -121,11 +124,12 @@ class Opened:
         import pyarrow.compute as pc
 
         have = self._file.read_row_group(group, columns=[column])[column]
-        there = pc.unique(have).to_pylist()
-        wanted = [value for value in there if value in asked.values]
-        if len(wanted) in (0, len(there)):
-            return bool(wanted)
-        return pc.is_in(have, value_set=pa.array(wanted, have.type))
+        values = asked.values
+        if len(values) > FEW:
+            values = values.intersection(pc.unique(have).to_pylist())
+        mask: Any = pc.is_in(have, value_set=pa.array(values, have.type))
+        n = pc.sum(mask).as_py() or 0
+        return mask if 0 < n < len(have) else n > 0
 
     def _shaped(self, group: int, schema: pa.Schema) -> pa.Table:
         import pyarrow as pa

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from rushes.engine.plan.known import Batch
 from rushes.recipe import Recipe
+from rushes.records import Row
 from rushes.rows.clip_columns import clip_columns, rule_column
 from rushes.verdict.arrow import counts, dropped
 from rushes.verdict.checks import checks_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Row = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -28,6 +27,7 @@ class Lacking:
         kept, dropped: clips by the rules; `kept` counts those whose caption failed for good, too.
         reasons: rule -> clips that it drops.
         failed: kept clips whose caption failed for good and that have none.
+        failed_files: kept clips whose file failed for good and that have none.
         present: stage -> kept clips that have its row, or never will.
         missing_s: stage -> seconds of the kept clips that lack its row.
         clips: stage -> video_id -> columns of the kept clips that lack it.
@@ -37,6 +37,7 @@ class Lacking:
     dropped: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     failed: int = 0
+    failed_files: int = 0
     present: Counter[str] = field(default_factory=Counter)
     missing_s: dict[str, float] = field(default_factory=dict)
     clips: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
@@ -66,10 +67,8 @@ def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Colle
     keep = pa.array(~gone)
     clips, measures = clips.filter(keep), measures.filter(keep)
     out.kept, out.dropped = clips.num_rows, len(gone) - clips.num_rows
-    if batch.failed_clips("captions"):
-        failed = [clip for some in batch.failed_captions(videos).values() for clip in some]
-        hopeless: Any = pc.is_in(clips["clip_id"], value_set=pa.array(failed, pa.string()))
-        out.failed = pc.sum(hopeless).as_py() or 0
+    out.failed = _among(clips, batch.failed_captions(videos)) if batch.failed_clips("captions") else 0
+    out.failed_files = _among(clips, batch.failed_files(videos)) if batch.failed_clips("files") else 0
     for stage in stages:
         have: Any = pc.is_in(clips["clip_id"], value_set=batch.clip_ids(stage, videos)["clip_id"])
         missing = pc.invert(have)
@@ -79,9 +78,18 @@ def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Colle
     return out
 
 
+def _among(clips: pa.Table, by_video: Mapping[str, list[str]]) -> int:
+    """How many of the clips are among those given by video."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    some: Any = pc.is_in(clips["clip_id"], value_set=pa.array([clip for found in by_video.values() for clip in found], pa.string()))
+    return pc.sum(some).as_py() or 0
+
+
 def _by_video(clips: pa.Table, measures: pa.Table, batch: Batch, uris: Mapping[str, str]) -> dict[str, list[Row]]:
     rows = [
-        clip_columns(clip, measured, {**(batch.video(clip["video_id"]) or {}), "uri": uris[clip["video_id"]]})
+        clip_columns(clip, measured, batch.facts(clip["video_id"], uris[clip["video_id"]]))
         for clip, measured in zip(clips.to_pylist(), measures.to_pylist(), strict=True)
     ]
     return {video: list(some) for video, some in groupby(rows, key=lambda row: row["video_id"])}

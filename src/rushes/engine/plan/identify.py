@@ -10,7 +10,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from rushes.counts.tally import Tally
 from rushes.engine.executor import Executor
@@ -21,6 +20,7 @@ from rushes.engine.loop import Loop
 from rushes.errors import Failure
 from rushes.log import note
 from rushes.recipe import Recipe
+from rushes.records import Row
 from rushes.rows.scanned import Stamp
 from rushes.sources.found import Footage
 from rushes.store.store import Store, now
@@ -50,7 +50,7 @@ class Keeper:
         self._store = store
         self._run_id = run_id
         self._prepare = prepare
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[Row] = []
         self._since = time.monotonic()
         self._begun = False
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from rushes.engine.fingerprints import identity_fingerprint
 from rushes.engine.stages import clip_stages
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
+from rushes.records import Row
+from rushes.rows.scanned import public_row
 from rushes.sources.found import Footage
 from rushes.store.buckets import Buckets
 from rushes.store.fold import newest
@@ -25,7 +27,6 @@ from rushes.store.tables import CLIPS, ERRORS, IDENTITIES, MARKS, MEASURES, VIDE
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Row = dict[str, Any]
 Rows = Callable[[Sequence[str]], "pa.Table"]
 
 VIDEOS_A_BATCH = 8192
@@ -95,7 +96,7 @@ class Known:
         """Rows of `identities`, one for each content that was read under a uri: uri, video_id, size, stamp."""
         assert self._store is not None
         names, prints = ["uri", "video_id", "size_bytes", "stamp"], [identity_fingerprint()]
-        rows: Any = self._store.read(IDENTITIES, columns=names, fingerprints=prints, only={"uri": uris})
+        rows = self._store.read(IDENTITIES, columns=names, fingerprints=prints, only={"uri": uris})
         return zip(*(rows[name].to_pylist() for name in names), strict=True)
 
     def _identify_attempts(self, uris: Collection[str]) -> dict[str, int]:
@@ -146,11 +147,11 @@ class Batch:
         self._prints = prints
         self._tables = tables
 
-    def _read(self, name: str, videos: Sequence[str]) -> Any:
+    def _read(self, name: str, videos: Sequence[str]) -> pa.Table:
         return self._tables[name](videos) if name in self._tables else _empty(name)
 
     @cached_property
-    def _videos(self) -> Any:
+    def _videos(self) -> pa.Table:
         return self._read("videos", self.videos)
 
     @cached_property
@@ -172,6 +173,10 @@ class Batch:
         at = self.places.get(video_id)
         return None if at is None else self._rows[at]
 
+    def facts(self, video_id: str, uri: str) -> Row:
+        """The row of `videos` of a scanned content as it travels with jobs, under the uri by which this run sees it."""
+        return {**public_row(self.video(video_id) or {}), "uri": uri}
+
     @cached_property
     def failed(self) -> dict[str, Row]:
         """video_id -> the newest row of `videos` of a failed scan."""
@@ -186,8 +191,10 @@ class Batch:
     def lengths(self, videos: Sequence[str], mode: str) -> dict[str, float]:
         """video_id -> seconds of footage, of those that were scanned under any fingerprint: the newest scan in this mode comes first."""
         found: dict[str, float] = {}
-        rows: Any = _with_status(self._read("lengths", videos), "done") if videos else None
-        for row in sorted(rows.to_pylist(), key=lambda r: (r["mode"] == mode, r["written_at"], r["run_id"])) if videos else ():
+        if not videos:
+            return found
+        rows = _with_status(self._read("lengths", videos), "done").to_pylist()
+        for row in sorted(rows, key=lambda r: (r["mode"] == mode, r["written_at"], r["run_id"])):
             found[row["video_id"]] = row["footage_s"]
         return found
 
@@ -254,10 +261,17 @@ class Batch:
 
     def failed_captions(self, videos: Sequence[str]) -> dict[str, list[str]]:
         """Clips by video that have no caption and whose caption failed for good, under whatever shots they were cut."""
-        if "captions" not in self._prints or not videos:
+        return self._failed_for_good("captions", videos)
+
+    def failed_files(self, videos: Sequence[str]) -> dict[str, list[str]]:
+        """Clips by video that have no file and whose file failed for good, under whatever shots they were cut."""
+        return self._failed_for_good("files", videos)
+
+    def _failed_for_good(self, stage: str, videos: Sequence[str]) -> dict[str, list[str]]:
+        if stage not in self._prints or not videos:
             return {}
-        have = {clip for _, clip in _pairs(self._read("captions", videos))}
-        return {v: [c for c in clips if c not in have] for v, clips in self._hopeless("captions", videos).items()}
+        have = {clip for _, clip in _pairs(self._read(stage, videos))}
+        return {v: [c for c in clips if c not in have] for v, clips in self._hopeless(stage, videos).items()}
 
     def clips(self, videos: Sequence[str]) -> tuple[pa.Table, pa.Table]:
         """Rows of `clips` and of `measures` of some videos, in the same order: by video and clip."""
@@ -276,9 +290,9 @@ def _most(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
     return found
 
 
-def _pairs(rows: Any) -> list[tuple[str, str]]:
+def _pairs(rows: pa.Table) -> list[tuple[str, str]]:
     """(video_id, clip_id) of rows."""
-    return list(zip(rows["video_id"].to_pylist(), rows["clip_id"].to_pylist(), strict=True))
+    return [(str(video), str(clip)) for video, clip in zip(rows["video_id"].to_pylist(), rows["clip_id"].to_pylist(), strict=True)]
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -8,21 +8,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rushes.engine.fingerprints import fingerprints
-from rushes.engine.jobs import Caption, Clips, Recut, Scan
+from rushes.engine.jobs import Caption, Clips, Recut, Scan, clip_jobs
 from rushes.engine.plan.compare import Lacking, lacking
 from rushes.engine.plan.identify import Identifier
 from rushes.engine.plan.known import Batch, Identity, Known
 from rushes.engine.stages import STAGES, Stage, clip_stages
-from rushes.engine.work.context import public_row
 from rushes.errors import Failure, ProbeError
 from rushes.recipe import Recipe
-from rushes.records import Video
+from rushes.records import Row, Video
 from rushes.rows.scanned import manifest_columns
 from rushes.sources.footage import find_footage
 from rushes.sources.found import Footage, Found
 from rushes.store.store import Store
-
-Row = dict[str, Any]
 
 ASSUMED_BYTES_PER_S = 500_000
 """Bytes a second of footage whose length no scan has recorded: 4 Mbit/s, usual for 720p to 1080p H.264. Only for estimates."""
@@ -83,12 +80,13 @@ class Plan:
     """Videos that are complete but for rows of the stages of clips."""
     n_scans: int = 0
     bytes_to_scan: int = 0
-    counts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    counts: dict[str, dict[str, int | str]] = field(default_factory=dict)
     kept: int = 0
     dropped: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     """Rule -> clips that it drops."""
     failed_clips: int = 0
+    failed_files: int = 0
     unknown_videos: int = 0
     """Videos whose clips are not known before the run cuts them: what is counted of captions and files leaves them out."""
     decode_s: float = 0.0
@@ -102,6 +100,11 @@ class Plan:
     def has_jobs(self) -> bool:
         """Whether anything is missing."""
         return bool(self.of_videos or self.of_clips)
+
+    @property
+    def may_caption(self) -> bool:
+        """Whether captions may be asked for: some are missing, or videos are to be scanned whose clips may want some."""
+        return bool(self.of_videos or self.counts.get("captions", {}).get("missing"))
 
     def video_jobs(self) -> Iterator[Scan | Recut]:
         """What makes the missing rows of the stages of videos, a batch of videos at a time: re-cuts first, then in order of the uris."""
@@ -222,6 +225,7 @@ def _compare(plan: Plan, known: Known) -> None:
         _count_clips(plan, batch, [source for source in found.cut if source.status != "reused"], counts)
         plan.kept += lacking.kept - lacking.failed
         plan.failed_clips += lacking.failed
+        plan.failed_files += lacking.failed_files
         plan.dropped += lacking.dropped
         plan.reasons += lacking.reasons
         plan.of_videos += [job.video.video_id for job in found.jobs]
@@ -270,7 +274,7 @@ def _by_mark(plan: Plan, batch: Batch, sources: Sequence[Source]) -> _ByMark:
             continue
         source.status = "reused"
         if not (have["shots"] and have["measures"]):
-            facts = {**public_row(batch.video(vid) or {}), "uri": source.footage.uri}
+            facts = batch.facts(vid, source.footage.uri)
             found.jobs.append(Recut(video=source.as_video(), facts=facts, present=there, attempts=batch.attempts_at(vid, "recut")))
     return found
 
@@ -296,12 +300,13 @@ def _with_settled(batch: Batch, jobs: Sequence[Scan | Recut]) -> list[Scan | Rec
     """Jobs that cut shots, with the clips of which later stages need make nothing."""
     videos = [job.video.video_id for job in jobs]
     settled = {stage.name: batch.settled(stage.name, videos) for stage in clip_stages()}
-    failed = batch.failed_captions(videos)
+    failed, failed_files = batch.failed_captions(videos), batch.failed_files(videos)
     return [
         replace(
             job,
             settled={stage: tuple(clips) for stage, by_video in settled.items() if (clips := by_video.get(video))},
             failed_captions=tuple(failed.get(video, ())),
+            failed_files=tuple(failed_files.get(video, ())),
         )
         for video, job in zip(videos, jobs, strict=True)
     ]
@@ -325,13 +330,9 @@ def _clip_jobs(plan: Plan, batch: Batch, sources: Sequence[Source]) -> Iterator[
     found = lacking(plan.recipe, batch, _uris(sources), [stage.name for stage in wanted])
     for source in sources:
         for stage in wanted:
-            clips = found.clips.get(stage.name, {}).get(str(source.video_id), [])
-            if stage.work and clips:
-                vid, facts = str(source.video_id), {**public_row(batch.video(str(source.video_id)) or {}), "uri": source.footage.uri}
-                video, attempts = source.as_video(), batch.attempts_at(vid, stage.name)
-                yield Clips(stage=stage.name, work=stage.work, video=video, facts=facts, clips=tuple(clips), attempts=attempts)
-            elif not stage.work:
-                yield from (Caption(clip=clip) for clip in clips)
+            vid = str(source.video_id)
+            clips, attempts = found.clips.get(stage.name, {}).get(vid, []), batch.attempts_at(vid, stage.name)
+            yield from clip_jobs(stage, source.as_video(), batch.facts(vid, source.footage.uri), clips, attempts=attempts)
 
 
 def _wanted_clip_stages(plan: Plan) -> list[Stage]:

@@ -1,22 +1,31 @@
 """Captions of kept clips, made while videos are decoded: frames from the store, one engine, rows committed as they come.
 
 When the server goes away, clips that arrive are left pending at once, so that scanning goes on; one of them now and then asks whether the
-server is back.
+server is back. What waiting does not mend (a refused key, an empty account, a setting) ends the run.
+
+A failure may be the fault of settings although its words do not say so. While no clip has a caption, a clip that failed is left pending and
+is asked about once more, in a later round, before its failure is final; and when `ALIKE` clips in a row have failed in the same way, the
+run ends and they stay pending.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
 
 from rushes.captions import Answer, Request, make_engine, needs
-from rushes.engine.jobs import Caption, Columns, Outcome, Setup
+from rushes.captions.sample import sample_clip
+from rushes.engine.jobs import Caption, Outcome, Setup
 from rushes.engine.stages import resources
 from rushes.errors import Failure, ServerError
 from rushes.log import note
 from rushes.recipe import Recipe
+from rushes.records import Row
 from rushes.rows.clip_columns import even_pts, second
 from rushes.rows.scanned import Stamp, attempt_row
 from rushes.store.buffer import Buffer
@@ -30,8 +39,12 @@ AHEAD = 2
 """Clips whose frames are in memory, as a multiple of the requests under way: the next request is ready when one ends."""
 VIDEOS_HELD = 64
 """Videos whose list of frame pts is kept: clips of one video come together."""
-FACTS_OF_A_CLIP = ("uri", "first_pts")
-PENDING = Outcome(pending=True)
+ALIKE = 8
+"""Different clips that fail one after the other in the same way, while none has a caption, until the fault is taken for one of settings."""
+NO_FACTS = ("uri", "first_pts", "extra")
+"""Columns of a clip that are no facts about it; the manifest's columns in `extra` are added one by one."""
+_NUMBERS = re.compile(r"[0-9a-f]{8,}(-[0-9a-f]+)*|\d+", re.IGNORECASE)
+"""Parts of a message that differ from request to request: numbers, and ids of requests."""
 
 
 class Captioner:
@@ -59,6 +72,10 @@ class Captioner:
         self._round = 0
         self._places = asyncio.Semaphore(AHEAD * limit)
         self._pts: OrderedDict[str, list[int]] = OrderedDict()
+        self._sample = sample_clip(recipe.frames)
+        self._succeeded = False
+        self._failed_once: set[str] = set()
+        self._alike: tuple[tuple[str, str] | None, set[str]] = (None, set())
         self._buffer = Buffer(self._store, [(CAPTIONS, ()), (ERRORS, ())])
 
     async def caption(self, job: Caption) -> Outcome:
@@ -71,30 +88,55 @@ class Captioner:
             if job.round != self._round:
                 self._round, self._asked = job.round, 0.0
             if self.down is not None and not await self._back():
-                return PENDING
+                return self._pending()
             request = await asyncio.to_thread(self._request, job.clip)
             try:
                 answer = await self._engine.caption(request)
+                if answer.of_settings:
+                    await self._engine.check(self._sample)  # raises where test pictures are refused, too: then it is not this clip
             except ServerError as error:
                 if self.down is None:
                     self._down_since = time.monotonic()
                     note("caption server gone", run_id=self._run_id, stage="captions", level="warning", error=str(error))
                 self.down, self._asked = error, time.monotonic()
-                return PENDING
-            await asyncio.to_thread(self._keep, job.clip, answer)
+                return self._pending()
             counts = {"caption_requests": 0.0 if self._recipe.captions.engine == "facts" else float(answer.tries)}
             busy = {"captions": answer.seconds}
+            if (undecided := self._undecided(job.clip, answer)) is not None:
+                return replace(undecided, counts=counts, busy=busy)
+            await asyncio.to_thread(self._keep, job.clip, answer)
             if answer.error_type is None:
                 return Outcome(counts=counts | {"captions_made": 1.0}, busy=busy)
             failed = counts | {"clips_failed": 1.0, "clips_kept": -1.0}
             return Outcome(counts=failed, busy=busy, failure=_failure(job.clip, answer))
+
+    def _pending(self) -> Outcome:
+        """The outcome of a clip that cannot be captioned now: it stays pending, or the run ends where waiting does not help."""
+        assert self.down is not None
+        return Outcome(pending=True, failure=replace(Failure.of(self.down), fatal=self.down.permanent))
+
+    def _undecided(self, clip: Row, answer: Answer) -> Outcome | None:
+        """The outcome of a clip whose failure may yet turn out to be one of settings; None where the answer is final."""
+        if answer.error_type is None:
+            self._succeeded = True
+        if self._succeeded or answer.tries == 0:
+            return None
+        sort = (answer.error_type or "", _NUMBERS.sub("#", answer.error or ""))
+        clips = self._alike[1] if self._alike[0] == sort else set()
+        self._alike = (sort, clips | {clip["clip_id"]})
+        if len(self._alike[1]) >= ALIKE:
+            return Outcome(pending=True, failure=Failure.of(_of_settings(answer)))
+        if clip["clip_id"] in self._failed_once:
+            return None
+        self._failed_once.add(clip["clip_id"])
+        return Outcome(pending=True)
 
     async def _back(self) -> bool:
         if self._asked and time.monotonic() - self._asked < ASK_EVERY_S:
             return False
         self._asked = time.monotonic()
         try:
-            await self._engine.check()
+            await self._engine.check(self._sample)
         except ServerError as error:
             self.down = error
             return False
@@ -103,22 +145,13 @@ class Captioner:
         self.down = None
         return True
 
-    def _request(self, clip: Columns) -> Request:
+    def _request(self, clip: Row) -> Request:
         start, end = int(clip["start_pts"]), int(clip["end_pts"])
         frames: dict[int, bytes] = {}
         if self._frames is not None and "frames" in needs(self._recipe.captions):
             chosen = even_pts(self._frame_pts(clip["video_id"], self._frames), start, end, self._recipe.frames.per_clip)
             frames = self._store.frames(clip["video_id"], self._frames, chosen)
-        order = sorted(frames)
-        facts = {name: value for name, value in clip.items() if name not in FACTS_OF_A_CLIP}
-        return Request(
-            clip["clip_id"],
-            tuple(frames[p] for p in order),
-            tuple(second(p, clip) for p in order),
-            facts,
-            clip["uri"],
-            (clip["start_s"], clip["end_s"]),
-        )
+        return request_of(clip, frames)
 
     def _frame_pts(self, video_id: str, fingerprint: str) -> list[int]:
         found = self._pts.get(video_id)
@@ -128,7 +161,7 @@ class Captioner:
                 self._pts.popitem(last=False)
         return found
 
-    def _keep(self, clip: Columns, answer: Answer) -> None:
+    def _keep(self, clip: Row, answer: Answer) -> None:
         stamp = Stamp(self._run_id, now())
         if answer.error_type is None:
             row = {
@@ -152,5 +185,33 @@ class Captioner:
         await self._engine.close()
 
 
-def _failure(clip: Columns, answer: Answer) -> Failure:
+def request_of(clip: Row, frames: Mapping[int, bytes]) -> Request:
+    """The request for a clip.
+
+    Args:
+        clip: its columns, see `rows.clip_columns.clip_columns`.
+        frames: pts -> JPEG bytes.
+    """
+    order = sorted(frames)
+    of_manifest = json.loads(clip.get("extra") or "{}")
+    facts = of_manifest | {name: value for name, value in clip.items() if name not in NO_FACTS}
+    times_s = tuple(second(pts, clip) for pts in order)
+    return Request(clip["clip_id"], tuple(frames[pts] for pts in order), times_s, facts, clip["uri"], (clip["start_s"], clip["end_s"]))
+
+
+def _of_settings(answer: Answer) -> ServerError:
+    """The error that ends a run in which all clips failed in the same way."""
+    what = (
+        f"{ALIKE} clips in a row failed in the same way, and none has a caption: {answer.error_type}: {answer.error}. This is taken for a "
+        "fault of the server's or the recipe's settings, so these clips stay pending"
+    )
+    mend = answer.mend or "look at the server's log and at how it was started"
+    error = ServerError(
+        what, step="captions", mend=f"{mend}; `rushes caption STORE --try 1` shows what is sent and answered; then run again"
+    )
+    error.permanent = True
+    return error
+
+
+def _failure(clip: Row, answer: Answer) -> Failure:
     return Failure(answer.error_type or "", answer.error or "", clip["uri"], (clip["start_s"], clip["end_s"]), "captions", answer.mend)

@@ -10,11 +10,11 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from rushes.engine.jobs import FAILURE, IN_CHILD, OUTCOME, SETUP, Clips, Outcome, Recut, Scan, Segment, VideoJob
+from rushes.engine.jobs import FAILURE, IN_CHILD, OUTCOME, SETUP, Clips, Outcome, Recut, Scan, Segment, Stitch, VideoJob
 from rushes.engine.work.context import Context, Progress
 from rushes.engine.work.scan import recut
 from rushes.engine.work.segments import join, scan_or_divide, segment
-from rushes.errors import Failure
+from rushes.errors import CannotGoOn, Failure
 from rushes.media.guard import serve
 from rushes.quarantine import quarantined
 
@@ -34,7 +34,11 @@ class Jobs:
 
     def _do(self, message: dict[str, Any], progress: Progress) -> Outcome:
         if "setup" in message:
-            self.context = Context(SETUP.validate_python(message["setup"]))
+            made = quarantined(lambda: Context(SETUP.validate_python(message["setup"])))
+            if isinstance(made, Failure):
+                what = f"a decoding process cannot begin: {made.what}"
+                raise made.error() if made.fatal else CannotGoOn(what, step="run", mend=made.mend)
+            self.context = made
             return Outcome()
         assert self.context is not None
         reached = 0.0
@@ -61,7 +65,7 @@ def perform(context: Context, job: VideoJob, progress: Progress) -> Outcome:
             module, _, name = job.work.partition(":")
             work: Callable[[Context, Clips, Progress], Outcome] = getattr(importlib.import_module(module), name)
             return work(context, job, progress)
-        case _:
+        case Stitch():
             return join(context, job, progress)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -11,6 +13,7 @@ from rushes.engine.jobs import Setup
 from rushes.engine.stages import STAGES
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.media import storage
+from rushes.media.faults import PATIENCE_S
 from rushes.media.same_file import SameFile
 from rushes.recipe import Recipe
 from rushes.records import Column, Video
@@ -22,6 +25,8 @@ from rushes.store.lease import OwnerCheck
 from rushes.store.store import Store, now
 from rushes.store.tables import CLIPS, ERRORS, MARKS, MEASURES, VIDEOS, Table
 
+WRITING_S = 4 * PATIENCE_S
+"""How long one write to the store may take: the lease is read, and the file is written, each with further tries."""
 Progress = Callable[[float], None]
 """Takes the seconds of footage that are decoded so far."""
 
@@ -40,6 +45,7 @@ class Context:
         self.run_id = setup.run_id
         self.store = Store(setup.store, self.recipe.storage)
         self.store.gate = OwnerCheck(self.store, setup.owner)
+        self.store.while_writing = self._writing
         self.tick: Callable[[], None] = lambda: None
         self._buffers: dict[str, Buffer] = {}
 
@@ -64,6 +70,26 @@ class Context:
             self._buffers[name] = Buffer(self.store, [(table, ()), (ERRORS, ())] if table else of_videos)
         buffer = self._buffers[name]
         buffer.commit(buffer.add(rows))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Shows the guard that the job is alive while the store is written: a storage that does not answer is no hang of the decoder. After
+        `WRITING_S` it is one all the same.
+        """
+        over = threading.Event()
+
+        def show() -> None:
+            until = time.monotonic() + WRITING_S
+            while not over.wait(1.0) and time.monotonic() < until:
+                self.tick()
+
+        thread = threading.Thread(target=show, name="writing", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def wants_clips(self) -> bool:
         """Whether the recipe wants any stage of clips."""
@@ -90,8 +116,3 @@ class Context:
         finally:
             if not isinstance(source, str):
                 source.close()
-
-
-def public_row(video: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of `videos` that can travel as JSON."""
-    return {k: v for k, v in video.items() if k not in ("written_at", "run_id", "fingerprint")}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
 
 from rushes.engine.jobs import Clips, Outcome
 from rushes.engine.work.context import Context, Progress
 from rushes.errors import Failure
 from rushes.media.cut import ClipMode, ClipSpan, cut_clips
+from rushes.media.file_clock import pieces_of
 from rushes.recipe import Recipe
 from rushes.records import Span, VideoFacts
 from rushes.rows.scanned import Rows, attempt_row
@@ -36,13 +36,18 @@ def cut(context: Context, job: Clips, progress: Progress) -> Outcome:
     by_id, fingerprint, video_id = {c["clip_id"]: c for c in job.clips}, context.prints["files"], job.video.video_id
     rows: Rows = {"files": [], "errors": []}
     with context.opened(job.video) as source:
-        how: dict[str, Any] = {"mode": mode, "crf": recipe.clips.crf, "options": recipe.storage, "tick": context.tick}
-        for result in cut_clips(source, facts, spans, folder_of(context.store, recipe), uri=job.video.uri, **how):
+        results = cut_clips(
+            source, facts, spans, folder_of(context.store, recipe), mode=mode, uri=job.video.uri,
+            crf=recipe.clips.crf, options=recipe.storage, tick=context.tick, pieces=pieces_of(job.facts.get("time_pieces")),
+        )  # fmt: skip
+        for result in results:
             clip = by_id[result.clip_id]
             if result.error is None:
                 row = {
                     "clip_id": result.clip_id, "video_id": video_id, "clip_uri": result.uri, "mode": mode,
                     "start_pts": result.start_pts, "end_pts": result.end_pts, "n_frames": result.n_frames, "bytes": result.bytes,
+                    "note": result.note,
+                    "width": result.width, "height": result.height,
                 }  # fmt: skip
                 rows["files"].append(stamp.on(row, fingerprint))
             else:
@@ -52,4 +57,7 @@ def cut(context: Context, job: Clips, progress: Progress) -> Outcome:
     same.check()
     context.write(rows, FILES)
     decoded_s = sum(c["duration_s"] for c in job.clips) if mode == "encode" else 0.0
-    return Outcome(counts={"decoded_s": decoded_s, "files_made": float(len(rows["files"]))}, busy={job.stage: time.process_time() - began})
+    made, failed = (float(len(rows[name])) for name in ("files", "errors"))
+    return Outcome(
+        counts={"decoded_s": decoded_s, "files_made": made, "files_failed": failed}, busy={job.stage: time.process_time() - began}
+    )

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from rushes.engine.jobs import Outcome, Recut, Scan, Stitch
-from rushes.engine.work.context import Context, Progress, public_row
+from rushes.engine.work.context import Context, Progress
 from rushes.media.same_file import SameFile
-from rushes.records import Span
+from rushes.records import Row, Span
 from rushes.rows.clip_columns import Wanted, wanted_clips
-from rushes.rows.scanned import Rows, Stamp, clip_rows, mark, scanned_row, without
+from rushes.rows.scanned import Stamp, clip_rows, mark, public_row, scanned_row, without
 from rushes.rows.signals import Series, read_signals, write_signals
 from rushes.scan.one_pass import Scan as Scanned
 from rushes.scan.one_pass import scan as one_pass
@@ -83,7 +81,8 @@ def conclude(context: Context, made: Made, job: Scan, stamp: Stamp, same: SameFi
     busy = {"scan": made.busy_s, "shots": time.process_time() - made.began - made.busy_s}
     counts = {"videos_scanned": 1.0, "bytes_read": float(job.video.size or 0)}
     counts |= {"footage_s": made.footage_s, "decoded_s": made.footage_s}
-    return _outcome(context, wanted, rows, facts, job.failed_captions, counts, busy)
+    counts |= {"videos_with_other_streams": 1.0} if found.facts.other_streams else {}
+    return _outcome(context, wanted, facts, job, counts, busy)
 
 
 def recut(context: Context, job: Recut, progress: Progress) -> Outcome:
@@ -93,7 +92,7 @@ def recut(context: Context, job: Recut, progress: Progress) -> Outcome:
     rows = clip_rows(series, context.recipe, context.prints, context.stamp())
     wanted = wanted_clips(context.recipe, rows["clips"], rows["measures"], job.facts)
     context.write(without(rows, job.present))
-    return _outcome(context, wanted, rows, job.facts, job.failed_captions, {}, {"shots": time.process_time() - began})
+    return _outcome(context, wanted, job.facts, job, {}, {"shots": time.process_time() - began})
 
 
 def whole(context: Context, job: Scan | Stitch, progress: Progress, note: str) -> Outcome:
@@ -104,15 +103,15 @@ def whole(context: Context, job: Scan | Stitch, progress: Progress, note: str) -
 def _outcome(
     context: Context,
     wanted: Wanted,
-    rows: Rows,
-    facts: dict[str, Any],
-    failed: Sequence[str],
+    facts: Row,
+    job: Scan | Recut,
     counts: dict[str, float],
     busy: dict[str, float],
 ) -> Outcome:
-    hopeless = frozenset(failed)
-    n_failed = sum(clip["clip_id"] in hopeless for clip in wanted.kept)
-    counts |= {"clips_kept": len(wanted.kept) - n_failed, "clips_dropped": wanted.n_dropped, "clips_failed": n_failed}
+    ids = {clip["clip_id"] for clip in wanted.kept}
+    n_failed = len(ids.intersection(job.failed_captions))
+    counts |= {"clips_kept": len(ids) - n_failed, "clips_dropped": wanted.n_dropped, "clips_failed": n_failed}
+    counts |= {"files_failed": len(ids.intersection(job.failed_files))}
     later = context.wants_clips()
     kept, known = (wanted.kept, public_row(facts)) if later else ((), None)
     return Outcome(counts=counts, busy=busy, reasons=wanted.reasons, kept=kept, facts=known)

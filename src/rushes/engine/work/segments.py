@@ -24,7 +24,7 @@ from rushes.store.parts import video_part
 from rushes.store.store import Store
 from rushes.store.tables import FRAMES, SEGMENTS
 
-VERSION = 1
+VERSION = 2
 """Raise when the rows of the table `segments` change."""
 LABEL = "cut"
 """Marks the parts of frames that segments wrote."""
@@ -134,7 +134,7 @@ def join(context: Context, job: Stitch, progress: Progress) -> Outcome:
     """
     began, stamp, read, video = time.process_time(), context.stamp(), _Read(), job.scan.video
     same = context.same_file(video)
-    found = stitch(_stored(context, job, read, progress))
+    found = stitch(_stored(context, job, read, progress), context.recipe)
     _drop_frames(context, job, keep=None if isinstance(found, Refusal) else job.division)
     if isinstance(found, Refusal):
         outcome = whole(context, job, progress, _whole(job.scan, read.refusal or found.reason))

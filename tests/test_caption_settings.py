@@ -1,0 +1,144 @@
+"""Settings of servers and recipes that are wrong, in the words of real servers: each is named with the flag or key that mends it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from caption_requests import ask, clip, engine_for, settings_for, words_for
+from caption_server import CERTIFICATE, Running, start_server
+from rushes.captions import make_engine
+from rushes.captions.explain import right_address
+from rushes.errors import RecipeError, ServerError
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    with start_server() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running: Running) -> Running:
+    running.control()
+    return running
+
+
+def complaint(server: Running | str, **settings: object) -> ServerError:
+    with pytest.raises(ServerError) as caught:
+        asyncio.run(engine_for(server, **settings).check())
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("mode", "words", "mend"),
+    [
+        ("vllm_text_only", "takes no pictures", "captions.model"),
+        ("sglang_text_only", "takes no pictures", "captions.model"),
+        ("lm_studio_text_only", "takes no pictures", "captions.model"),
+        ("lm_studio_no_adapter", "takes no pictures", "vision adapter"),
+        ("ollama_text_only", "takes no pictures", "captions.model"),
+        ("llama_cpp_text_only", "takes no pictures", "--mmproj"),
+        ("vllm_image_limit", "fewer pictures in one request than frames.per_clip = 8", "--limit-mm-per-prompt '{\"image\": 8}'"),
+        ("sglang_image_limit", "fewer pictures", "--limit-mm-data-per-request '{\"image\": 8}'"),
+        ("xinference_image_limit", "fewer pictures", "--limit-mm-per-prompt"),
+        ("deepinfra_image_limit", "fewer pictures", "frames.per_clip"),
+        ("nginx_413", "no request as large", "client_max_body_size"),
+        ("vllm_context", "too short", "--max-model-len"),
+        ("sglang_context", "too short", "--context-length"),
+        ("lm_studio_context", "too short", "LM Studio its context length"),
+        ("lm_studio_n_keep", "too short", "frames.per_clip"),
+        ("dashscope_stream", "streaming", "captions.model"),
+        ("dashscope_thinking", "does not think", "captions.extra_body = { enable_thinking = false }"),
+        ("sse", "streaming", "captions.extra_body = { stream = false }"),
+        ("lm_studio_format", "response_format", "captions.prompt"),
+        ("login_page", "Sign in to Acme", "OPENAI_API_KEY"),
+        ("ollama_no_model", "has no model 'tiny-vlm'", "captions.model"),
+        ("vllm_no_model", "has no model 'tiny-vlm'", "captions.model"),
+        ("lm_studio_no_model", "has no model 'tiny-vlm'", "captions.model"),
+        ("lm_studio_200", "has no model 'tiny-vlm': The model has crashed", "captions.model"),
+        ("openai_temperature", "captions.temperature", "captions.temperature"),
+        ("openai_unknown_key", "captions.repetition_penalty", "leave out captions.repetition_penalty"),
+        ("nginx_plain_http", "http and https", "captions.base_url"),
+        ("deepseek_unpaid", "payment", "account"),
+        ("dashscope_unpaid", "payment", "account"),
+        ("numbered", "refused the request", "[captions]"),
+    ],
+)
+def test_what_settings_have_wrong_is_named_with_what_mends_it(server: Running, mode: str, words: str, mend: str) -> None:
+    server.control(mode=mode)
+    error = complaint(server, repetition_penalty=1.05)
+    assert words in error.what
+    assert mend in (error.mend or "")
+    assert (error.permanent, error.exit_code) == (True, 3)
+    assert len(server.stats()["tests"]) == 1, "what waiting does not mend is not tried again"
+
+
+@pytest.mark.parametrize("kind", ["openai", "ollama", "fastapi", "not_allowed", "lm_studio", "web_app"])
+@pytest.mark.parametrize("path", ["", "/v1/v1", "/v1/chat/completions", "/api"])
+def test_a_missing_or_doubled_v1_is_named_with_the_right_address(server: Running, kind: str, path: str) -> None:
+    server.control(no_route=kind)
+    error = complaint(f"{server.root}{path}")
+    assert f"set captions.base_url to {server.base_url}" in (error.mend or ""), error
+    assert error.permanent
+
+
+@pytest.mark.parametrize(
+    ("address", "right"),
+    [
+        ("http://h:8000", "http://h:8000/v1"),
+        ("http://h:8000/", "http://h:8000/v1"),
+        ("http://h/v1/v1/", "http://h/v1"),
+        ("http://h/proxy/v1/v1", "http://h/proxy/v1"),
+        ("http://h/v1/chat/completions", "http://h/v1"),
+        ("http://h/v1/models", "http://h/v1"),
+        ("http://h:11434/api/chat", "http://h:11434/v1"),
+        ("http://h/v1", None),
+        ("http://h/v1/", None),
+        ("https://h/api/paas/v4", None),
+        ("https://h/v1beta/openai", None),
+    ],
+)
+def test_the_address_that_was_meant(address: str, right: str | None) -> None:
+    assert right_address(address) == right
+
+
+def test_a_certificate_that_nobody_signed_is_named_and_can_be_trusted() -> None:
+    with start_server(tls=True) as server:
+        error = complaint(server)
+        assert "certificate that is not trusted" in error.what and "captions.verify" in (error.mend or "")
+        assert error.permanent and server.stats()["tests"] == []
+        for verify in (False, str(CERTIFICATE)):
+            engine = make_engine(settings_for(server, verify=verify), 8)
+            assert engine is not None
+            assert asyncio.run(engine.check()) is None
+    with pytest.raises(RecipeError, match=r"captions\.verify"):
+        make_engine(settings_for("https://127.0.0.1:1/v1", verify="/nowhere.pem"), 8)
+
+
+def test_https_to_a_server_that_speaks_http_is_named(server: Running) -> None:
+    error = complaint(server.base_url.replace("http", "https"), timeout_s=5)
+    assert "http and https" in error.what and error.permanent
+
+
+def test_a_refusal_in_words_of_settings_is_marked_so_and_says_how_to_mend_it(server: Running) -> None:
+    server.control(mode="vllm_image_limit")
+    [answer] = ask(engine_for(server), clip(1, frames=3))
+    assert (answer.error_type, answer.of_settings) == ("request_refused", True)
+    assert "--limit-mm-per-prompt '{\"image\": 3}'" in (answer.mend or "")
+
+
+def test_system_sampling_and_further_keys_are_sent_and_nothing_where_they_are_not_set(server: Running) -> None:
+    ask(engine_for(server), clip(1))
+    more = {"chat_template_kwargs": {"enable_thinking": False}}
+    settings = {"system": "Answer in English.", "top_p": 0.8, "seed": 7, "repetition_penalty": 1.05, "extra_body": more}
+    [answer] = ask(engine_for(server, **settings), clip(1))
+    plain, full = server.stats()["requests"]
+    assert (plain["system"], plain["sampling"]) == (None, {})
+    assert full["system"] == "Answer in English."
+    assert full["sampling"] == {"top_p": 0.8, "seed": 7, "repetition_penalty": 1.05, **more}
+    assert answer.text == words_for(clip(1))
+    with pytest.raises(ValueError, match="extra_body holds 'messages'"):
+        settings_for(server, extra_body={"messages": []})
