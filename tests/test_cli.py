@@ -123,16 +123,16 @@ def test_a_run_speaks_on_stderr_alone_and_ends_with_0(reel: Reel, tmp_path: Path
         (["run", "FOOTAGE", "--out", "OUT", "--set", "captions.engine=openai"], "captions.model is not set"),
         (["run", "EMPTY", "--out", "OUT"], "no video found"),
         (["run", "EMPTY/nothing.mp4", "--out", "OUT"], "no such file"),
-        (["run", "FOOTAGE", "--out", "FOOTAGE"], "is no store and is not empty"),
+        (["run", "FOOTAGE", "--out", "FOOTAGE"], "is not a store and is not empty"),
         (["plan", "EMPTY", "--out", "OUT"], "no video found"),
-        (["clips", "OUT"], "is no store"),
+        (["clips", "OUT"], "is not a store"),
         (["clips", "STORE", "--verdict", "good"], "use kept, dropped or failed"),
         (["clips", "STORE", "--where", "sharpnes > 1"], "sharpnes"),
         (["clips", "STORE", "--where", "this is (no SQL"], "cannot be used"),
         *((["clips", "STORE", "--where", expression], "cannot be used") for expression in BAD_SQL),
         (["clips", "STORE", "--set", "shots.min_s=2.5"], "run first"),
         (["explain", "STORE", "nothing.mp4"], "nothing.mp4"),
-        (["status", "FOOTAGE"], "is no store"),
+        (["status", "FOOTAGE"], "is not a store"),
         (["recipe", "--check", "absent.toml"], "absent.toml"),
     ],
 )
@@ -151,7 +151,7 @@ def test_a_wrong_request_is_exit_2_in_words_and_writes_nothing(
     assert parts_of(reel.folder) == footage
 
 
-@pytest.mark.parametrize(("args", "words"), [(["runn"], "there is no command 'runn'"), (["clips", "OUT"], "is no store")])
+@pytest.mark.parametrize(("args", "words"), [(["runn"], "there is no command 'runn'"), (["clips", "OUT"], "is not a store")])
 def test_a_process_with_a_wrong_request_ends_with_2_and_no_traceback(tmp_path: Path, args: list[str], words: str) -> None:
     done = command(*[str(tmp_path / "out") if a == "OUT" else a for a in args])
     assert (done.code, done.out, words in done.err, "Traceback" in done.err) == (2, "", True, False), done.err
@@ -263,8 +263,8 @@ def test_explain_names_every_rule_with_value_and_bounds(reel: Reel, reel_store: 
     [row] = inline("explain", reel_store, short["clip_id"][:8], "--json").lines
     assert row["verdict"] == "dropped"
     [rule] = [r for r in row["rules"] if r["rule"] == "too_short"]
-    assert {r["outcome"] for r in row["rules"] if r != rule} <= {"holds", "not measured"}
-    assert rule == {"rule": "too_short", "column": "duration_s", "value": short["duration_s"], "min": 1.5, "max": None, "outcome": "broken"}
+    assert {r["outcome"] for r in row["rules"] if r != rule} <= {"passes", "not measured"}
+    assert rule == {"rule": "too_short", "column": "duration_s", "value": short["duration_s"], "min": 1.5, "max": None, "outcome": "fails"}
     [failed] = inline("explain", reel_store, reel.folder / "broken.mp4", "--json").lines
     assert failed["verdict"] == "failed"
     assert "not a readable video" in failed["error"]

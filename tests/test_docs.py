@@ -145,7 +145,7 @@ def sections_of_the_recipe() -> dict[str, type[BaseModel]]:
 
 
 def keys_told(name: str) -> list[Row]:
-    """The lines of a section's first table: key, type, default, meaning, made anew."""
+    """The lines of a section's first table: key, type, default, meaning, recomputed."""
     text = section(page("recipe.md"), f"## `[{name}]`")
     return rows(re.split(r"\n\nDefaults? (?:rules|of each stage)\.", text)[0])
 
@@ -203,7 +203,7 @@ WANTS_ALL = Recipe.parse({"captions": {"engine": "openai", "model": "one"}, "cli
 
 
 @pytest.mark.parametrize("name", sections_of_the_recipe())
-def test_what_a_key_makes_anew(name: str) -> None:
+def test_what_a_key_makes_rushes_recompute(name: str) -> None:
     """Changes one key after another and compares the stages whose fingerprint changed with the page."""
     before = fingerprints(WANTS_ALL)
     told = {row[0]: row[4] for row in keys_told(name)}

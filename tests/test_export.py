@@ -7,6 +7,8 @@ import os
 import re
 import shutil
 import threading
+import urllib.request
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,14 @@ import pytest
 
 import rushes
 from footage import Clip, render
-from pictures import film, read_frame_number
+from pictures import Edit, film, moving, read_frame_number
 from rushes.export_clips import name_of
+from rushes.results import Results
+from rushes.serve_report import serve
+from rushes.store.store import Store
+from stamps import joined, stamped
 from stores import Reel, command, go, inline, seen
+from test_clip_sound import with_sound
 
 
 def numbers(path: Path) -> list[int]:
@@ -198,3 +205,45 @@ def test_a_wrong_request_is_exit_2(reel_store: Path, tmp_path: Path) -> None:
         assert inline("export", reel_store, *args).code == 2
     assert not (tmp_path / "a").exists()
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_every_encoded_clip_is_an_mp4_that_people_hear(tmp_path: Path) -> None:
+    """Uncompressed sound, which mp4 players do not take, becomes AAC, and the row says so."""
+    footage = tmp_path / "footage"
+    footage.mkdir()
+    picture = render(tmp_path / "picture.mp4", film(192, 108, [60], seed=1), fps=20).path
+    with_sound(picture, footage / "raw.mkv", "pcm_s16le", 48000, 2, 3.0)
+    go(footage, tmp_path / "store")
+    done = inline("export", tmp_path / "store", "--to", tmp_path / "clips", "--json")
+    assert (done.code, len(done.lines)) == (0, 1), done.err
+    [row] = done.lines
+    assert row["file"].endswith(".mp4") and "AAC" in row["note"]
+    with av.open(row["file"]) as container:
+        assert container.streams.audio[0].codec_context.name == "aac"
+        heard = sum(frame.samples for frame in container.decode(audio=0))
+    assert heard / 48000 == pytest.approx(3.0, abs=0.1)
+
+
+@pytest.mark.parametrize("mode", ["encode", "copy"])
+def test_clips_of_a_clock_that_began_anew_are_the_right_ones(mode: str, tmp_path: Path) -> None:
+    """Four parts with the same stamps: the clips of the fourth are not those of the first, in the export and in the report."""
+    footage = tmp_path / "footage"
+    footage.mkdir()
+    parts = [tmp_path / f"part{k}.ts" for k in range(4)]
+    for k, part in enumerate(parts):
+        stamped(part, Edit(moving(192, 112, k), 40), [Fraction(i, 25) for i in range(40)], first_number=40 * k, gop=20)
+    joined(footage / "a.ts", parts)
+    settings = ("shots.detector=stride", "shots.stride_s=1.6")
+    go(footage, tmp_path / "store", *settings)
+    clips = sorted(seen(tmp_path / "store", *settings).clips(), key=lambda clip: clip["start_pts"])
+    done = inline("export", tmp_path / "store", "--to", tmp_path / "clips", "--mode", mode, "--json")
+    files_of = {row["clip_id"]: Path(row["file"]) for row in done.lines if row["file"]}
+    assert done.code == 0 and len(files_of) == len(clips) == 4
+    shown = [numbers(files_of[clip["clip_id"]]) for clip in clips]
+    if mode == "encode":
+        assert shown == [list(range(40 * k, 40 * k + 40)) for k in range(4)]
+    else:
+        assert all(found and set(found) <= set(range(40 * k, 40 * k + 40)) for k, found in enumerate(shown))
+    with serve(Results(Store.open(str(tmp_path / "store"), {}))) as server:
+        (tmp_path / "made.mp4").write_bytes(urllib.request.urlopen(f"{server.url}made/{clips[3]['clip_id']}").read())
+    assert numbers(tmp_path / "made.mp4") == list(range(120, 160))

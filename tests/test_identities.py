@@ -249,7 +249,7 @@ def test_a_plan_writes_nothing(bytes_of: Path, tmp_path: Path) -> None:
 def test_a_wrong_request_writes_nothing(bytes_of: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "note.txt").write_text("not a store")
-    with pytest.raises(StoreError, match="is no store"):
+    with pytest.raises(StoreError, match="is not a store"):
         go(bytes_of, tmp_path / "full", *QUICK)
     with pytest.raises(UsageError, match="Ray Client"):
         go(bytes_of, tmp_path / "out", *QUICK, "engine.runner=ray", "engine.ray_address=ray://head:10001")

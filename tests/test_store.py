@@ -238,15 +238,15 @@ def test_a_part_is_complete_or_absent_when_its_writer_is_killed(tmp_path: Path) 
     assert count[1] >= count[0] >= 6000
 
 
-# What is no store
+# What is not a store
 
 
 def test_a_folder_of_other_things_is_no_store_and_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.doc").write_text("years of work")
-    with pytest.raises(StoreError, match=r"is no store and is not empty \(it holds .*thesis.doc\)"):
+    with pytest.raises(StoreError, match=r"is not a store and is not empty \(it holds .*thesis.doc\)"):
         Store.create(str(tmp_path), {})
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.doc"]
-    with pytest.raises(StoreError, match="is no store"):
+    with pytest.raises(StoreError, match="is not a store"):
         Store.open(str(tmp_path), {})
 
 

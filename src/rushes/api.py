@@ -87,7 +87,7 @@ def open(store: str | Path, *, recipe: Recipe | None = None, storage: Options | 
         storage: options of the store's filesystem by protocol, as in a recipe's `[storage]`; default: the recipe's.
 
     Raises:
-        StoreError: there is no store, or it lacks the rows that the recipe needs.
+        StoreError: there is not a store, or it lacks the rows that the recipe needs.
         StorageError: it cannot be read.
     """
     return Opened(results(store, recipe=recipe, storage=storage))
@@ -162,7 +162,7 @@ def compact(
         storage: options of the store's filesystem, as in `open`.
 
     Raises:
-        StoreError: there is no store, or it holds no rows of the recipe.
+        StoreError: there is not a store, or it holds no rows of the recipe.
         StoreBusy: a run, or another `compact`, is writing to it.
     """
     from rushes.engine.fingerprints import identity_fingerprint

@@ -6,7 +6,7 @@ Each says what went wrong, where (uri and time span), in which step, and how to 
       UsageError            the request is wrong; nothing was written            exit 2
         RecipeError         a recipe key or value
         FootageError        no video where footage was named
-        StoreError          a folder that is no store, or lacks the rows asked for
+        StoreError          a folder that is not a store, or lacks the rows asked for
       CannotGoOn            the run had to stop; the same command resumes        exit 3
         ServerError         a caption server that is not there
         StorageError        a store that cannot be read or written
@@ -87,7 +87,7 @@ class FootageError(UsageError):
 
 
 class StoreError(UsageError):
-    """A folder is no store, or lacks the rows asked for."""
+    """A folder is not a store, or lacks the rows asked for."""
 
 
 class CannotGoOn(RushesError):

@@ -26,7 +26,7 @@ from rushes.media.address import local_path, protocol_of
 from rushes.recipe import ClipSettings, Recipe
 from rushes.results.choose import chosen_clips
 from rushes.results.columns import MEASURES_SEEN
-from rushes.results.lines import rows_of
+from rushes.results.lines import LINE_COLUMNS, rows_of
 
 if TYPE_CHECKING:
     from rushes.media.storage import Options
@@ -104,10 +104,10 @@ def export(
         storage: options of the filesystems of store, sources and folder, by protocol; default: the recipe's.
         interrupted: set it from another thread to stop within seconds.
         watch: called with a row for each clip: `clip_id`, `uri`, `start_s`, `end_s`, `file` (null where there is none), `made` (bool),
-            `n_frames`, `bytes`, `error`, `mend`.
+            `n_frames`, `bytes`, `note` (such as that the sound was encoded anew), `error`, `mend`.
 
     Raises:
-        UsageError: a wrong expression, or a folder that is a file; nothing was written. StoreError: there is no store.
+        UsageError: a wrong expression, or a folder that is a file; nothing was written. StoreError: there is not a store.
         CannotGoOn: the folder cannot be written, such as on a full disk; the same call goes on.
     """
     found = results(store, recipe=recipe, storage=storage)
@@ -141,7 +141,8 @@ def export_clips(
     recipe = results.recipe
     settings = ClipSettings(mode=mode, crf=recipe.clips.crf if crf is None else crf)
     cutting = Recipe(scan=recipe.scan, clips=settings, storage=options)
-    clips = (row for table in chosen_clips(results, verdict=verdict, where=where, sample=sample) for row in rows_of(table, dict))
+    tables = chosen_clips(results, verdict=verdict, where=where, sample=sample, names={*LINE_COLUMNS, "time_pieces"})
+    clips = (row for table in tables for row in rows_of(table, dict))
     with tempfile.TemporaryFile(prefix="rushes-") as lines:
         children = Children(recipe.scan)
         try:
@@ -211,7 +212,7 @@ class _Export:
         first = clips[0]
         job = {
             "kind": "cut", "uri": first["uri"], "recipe": self._recipe.model_dump(mode="json"), "folder": self._folder,
-            "video_id": first["video_id"], "names": {clip["clip_id"]: name_of(clip) for clip in clips},
+            "video_id": first["video_id"], "time_pieces": first["time_pieces"], "names": {clip["clip_id"]: name_of(clip) for clip in clips},
             "spans": [(clip["clip_id"], clip["start_pts"], clip["end_pts"]) for clip in clips],
         }  # fmt: skip
         try:
@@ -226,7 +227,7 @@ class _Export:
         if failure is not None:
             self.failed += 1
             nothing = {"file": None, "made": False, "n_frames": 0, "bytes": 0}
-            self._watch(row | nothing | {"error": failure.what, "mend": failure.mend})
+            self._watch(row | nothing | {"note": None, "error": failure.what, "mend": failure.mend})
             return
         name = str(cut["uri"]).rpartition("/")[2]
         self._names.add(name)
@@ -235,13 +236,13 @@ class _Export:
         self.bytes += cut["bytes"]
         self._caption(clip, cut, name)
         told = {"file": cut["uri"], "made": not cut["reused"], "n_frames": cut["n_frames"], "bytes": cut["bytes"]}
-        self._watch(row | told | {"error": None, "mend": None})
+        self._watch(row | told | {"note": cut["note"], "error": None, "mend": None})
 
     def _caption(self, clip: Row, cut: Row, name: str) -> None:
         """Puts the caption beside the file, or a line aside for `metadata.jsonl`."""
         text = clip["caption"]
         if self._captions == "jsonl":
-            self._lines.write(json.dumps(metadata_line(clip, cut, name, self._recipe.clips.mode), ensure_ascii=False).encode() + b"\n")
+            self._lines.write(json.dumps(metadata_line(clip, cut, name), ensure_ascii=False).encode() + b"\n")
         elif self._captions == "txt":
             uri = f"{self._folder}/{name.rpartition('.')[0]}.txt"
             if text is None:
@@ -275,13 +276,11 @@ def _clock(seconds: float) -> str:
     return f"{whole // 3600:02d}h{whole // 60 % 60:02d}m{whole % 60:02d}s{rest:02d}"
 
 
-def metadata_line(clip: Row, cut: Row, name: str, mode: str) -> Row:
+def metadata_line(clip: Row, cut: Row, name: str) -> Row:
     """A line of `metadata.jsonl`: the file, its caption as `text`, where it comes from, its size, and all measures."""
-    even = ~1 if mode == "encode" else ~0  # an encoded picture has even sides
-    sides = {side: None if clip[side] is None else clip[side] & even for side in ("width", "height")}
     head = {name: clip[name] for name in ("clip_id", "video_id", "uri", "start_s", "end_s", "duration_s", "fps")}
     measures = {name: clip[name] for name in MEASURES_SEEN}
-    return {"file_name": name, "text": clip["caption"], **head, "n_frames": cut["n_frames"], **sides, **measures}
+    return {"file_name": name, "text": clip["caption"], **head} | {name: cut[name] for name in ("n_frames", "width", "height")} | measures
 
 
 def _sweep(folder: str) -> None:

@@ -47,7 +47,7 @@ class Films:
     """The films of the clips on a page, by clip_id. Safe for several threads.
 
     Args:
-        clips: rows of the clips that may be given out: `clip_id`, `uri`, `clip_uri`, `video_id`, `start_pts`, `end_pts`.
+        clips: rows of the clips that may be given out: `clip_id`, `uri`, `clip_uri`, `video_id`, `start_pts`, `end_pts`, `time_pieces`.
         recipe: limits of children, and options of the filesystems.
     """
 
@@ -89,7 +89,8 @@ class Films:
         recipe = Recipe(scan=self._scan, clips=ClipSettings(mode="encode", crf=CRF), storage=self._options)
         job = {
             "kind": "cut", "uri": clip["uri"], "recipe": recipe.model_dump(mode="json"), "folder": self._folder,
-            "video_id": clip["video_id"], "spans": [(clip["clip_id"], clip["start_pts"], clip["end_pts"])],
+            "video_id": clip["video_id"], "time_pieces": clip["time_pieces"], "names": {clip["clip_id"]: clip["clip_id"]},
+            "spans": [(clip["clip_id"], clip["start_pts"], clip["end_pts"])],
         }  # fmt: skip
         [done] = self._children.do(job, uri=clip["uri"], step="report")["files"]
         return str(done["uri"] or "")

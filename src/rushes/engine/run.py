@@ -90,11 +90,10 @@ def run(
         watch: called a few times a second with the run's counts.
         wait: wait while another run holds the store; else refuse.
         wait_server_s: wait so long for a caption server that is still loading, before anything is decoded.
-        announce: called with a line for people: the run waits, reads new files for long, has another recipe than the last one, is not sure
-            of the caption server, or a list may mean otherwise than it was read.
+        announce: called with a line for people, such as that the run waits, or that its recipe differs from the last one's.
 
     Raises:
-        UsageError: wrong recipe, no video, `out` is no store; nothing was written.
+        UsageError: wrong recipe, no video, `out` is not a store; nothing was written.
         StoreBusy: another run holds the store, or took it over.
         CannotGoOn: the run had to stop; the same call resumes.
     """
@@ -111,7 +110,6 @@ def run(
         try:
             request = Request(tuple(args), recipe, limit, retry_failed, one.identifier())
             plan = request.plan(store if store.marked() else None)
-            announce_change(store, recipe, one.announce)
             one.make_ready(plan, wait_server_s)
             Store.create(out, recipe.storage)
             stack.enter_context(lease.held(wait=wait, interrupted=stop))
@@ -199,6 +197,7 @@ class _Run:
             MissingExtra, UsageError, CannotGoOn: the cluster cannot be joined.
             Stopped: the run was interrupted meanwhile.
         """
+        announce_change(self.store, self.recipe, self.announce)
         _check_prompt(self.recipe, plan)
         doubt = self.server.await_ready(wait_server_s, self.announce) if plan.may_caption else None
         if doubt is not None:

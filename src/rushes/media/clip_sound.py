@@ -58,7 +58,7 @@ class Sound:
     note: str | None = None
 
 
-def sound_of(source: str | BinaryIO, uri: str, facts: VideoFacts, video: str) -> Sound:
+def sound_of(source: str | BinaryIO, uri: str, facts: VideoFacts, video: str, *, only_mp4: bool = False) -> Sound:
     """Finds out how the clips of a video get their sound. What comes from mp4, or a file like it, and goes to mp4 is not tried.
 
     Args:
@@ -66,6 +66,7 @@ def sound_of(source: str | BinaryIO, uri: str, facts: VideoFacts, video: str) ->
         uri: its name, for errors.
         facts: of the video.
         video: codec of the clips' pictures.
+        only_mp4: encode sound that mp4 does not take, rather than choose another container.
 
     Raises:
         ProbeError: the source cannot be opened.
@@ -81,8 +82,8 @@ def sound_of(source: str | BinaryIO, uri: str, facts: VideoFacts, video: str) ->
             return Sound(silent, "none", "the clip has no sound: libav does not know the codec of the source's")
         packets = first_packets(container, stream)
         name = audio or stream.codec_context.name
-        copied = suffix_for(video, name)
-        if takes(copied, stream, packets):
+        copied = "mp4" if only_mp4 else suffix_for(video, name)
+        if (in_mp4(name) or not only_mp4) and takes(copied, stream, packets):
             return Sound(copied, "copy")
         suffix = "mp4" if video in MP4_VIDEO else "mkv"
         encoder = Encoder(stream, counted=container.format.name in COUNTED)

@@ -46,6 +46,7 @@ def cut_clips(
     options: Options | None = None,
     tick: Callable[[], None] = lambda: None,
     names: Mapping[str, str] | None = None,
+    only_mp4: bool = False,
 ) -> Iterator[CutResult]:
     """Writes the clips of one video to `folder`/<first two characters of the id>/<id>.mp4 (.mov, .mkv where mp4 cannot hold the streams).
 
@@ -63,6 +64,7 @@ def cut_clips(
         options: storage options of `folder`.
         tick: called often while it works, so that a guard sees progress.
         names: clip_id -> another name of the clip's file in `folder`, without suffix.
+        only_mp4: encode sound that mp4 does not take, rather than choose another container.
 
     Raises:
         ProbeError: the source cannot be opened.
@@ -76,7 +78,7 @@ def cut_clips(
     if len({clip.clip_id for clip in ordered}) < len(ordered):
         raise CutError("two clips have one id", uri=uri, step="clips", mend="give each span once")
     codec = facts.codec if mode == "copy" else "h264"
-    sound = sound_of(source, uri, facts, codec)
+    sound = sound_of(source, uri, facts, codec, only_mp4=only_mp4)
     quality = crf if mode == "encode" else None
     place = Place(folder, sound.suffix, mode, quality, options or {}, uri, facts.time_base, sound.how, tick, names or {})
     if not isinstance(source, str):

@@ -22,6 +22,7 @@ from rushes.media.address import public_uri
 from rushes.media.cut import ClipSpan, cut_clips
 from rushes.media.decode import Decoder
 from rushes.media.error_translation import read_error
+from rushes.media.file_clock import pieces_of
 from rushes.media.guard import serve
 from rushes.media.identity import of_stream, video_id
 from rushes.operators.columns import CLIP
@@ -123,7 +124,8 @@ def cut_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
     Args:
         job: `uri`, `recipe`, `folder`, and `spans`: (clip_id, start_pts, end_pts) of each clip. `video_id`, if given: the content that the
-            spans are of. `names`, if given: clip_id -> name of its file.
+            spans are of. `time_pieces`, if given: as in the table `videos`. `names`, if given: clip_id -> name of its file, which is then
+            an mp4 where clips are encoded.
         progress: called often.
 
     Raises:
@@ -142,7 +144,8 @@ def cut_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     with opened(job["uri"], recipe) as source:
         made = cut_clips(
             source, facts, spans, job["folder"], mode=recipe.clips.mode, uri=shown, crf=recipe.clips.crf, options=recipe.storage,
-            tick=lambda: progress(0.0), names=job.get("names"),
+            tick=lambda: progress(0.0), pieces=pieces_of(job.get("time_pieces")), names=job.get("names"),
+            only_mp4="names" in job and recipe.clips.mode == "encode",
         )  # fmt: skip
         results = [{**asdict(result), "error": result.error and as_json(Failure.of(result.error))} for result in made]
     same.check()

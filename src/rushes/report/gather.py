@@ -27,7 +27,7 @@ SHOWN = 1000
 """Clips, or captions, of which those on one contact sheet are chosen."""
 SHOWN_COLUMNS = (
     "clip_id", "video_id", "uri", "start_pts", "end_pts", "start_s", "end_s", DURATION.name, ASPECT.name, *MEASURES_SEEN, "caption",
-    "caption_model", "clip_uri", "prompt_id", "prompt_tokens", "completion_tokens", "seconds", "finish_reason", *OF_ERROR,
+    "caption_model", "clip_uri", "time_pieces", "prompt_id", "prompt_tokens", "completion_tokens", "seconds", "finish_reason", *OF_ERROR,
 )  # fmt: skip
 """What the page shows of a clip, besides the columns that rules look at."""
 

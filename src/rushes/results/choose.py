@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,13 @@ ORDER: Any = [("uri", "ascending"), ("start_pts", "ascending"), ("clip_id", "asc
 
 
 def chosen_clips(
-    results: Results, *, verdict: str | None = None, where: str | None = None, sample: int | None = None, sort: bool = False
+    results: Results,
+    *,
+    verdict: str | None = None,
+    where: str | None = None,
+    sample: int | None = None,
+    sort: bool = False,
+    names: Collection[str] = LINE_COLUMNS,
 ) -> Iterator[pa.Table]:
     """Judged clips, table by table.
 
@@ -33,6 +39,7 @@ def chosen_clips(
         where: only those for which a SQL expression holds.
         sample: so many at most, the same each time.
         sort: all in order of uri and time; else range by range, and only inside a range in that order.
+        names: the columns wanted, besides verdict and reasons.
 
     Raises:
         UsageError: the expression cannot be used.
@@ -40,7 +47,7 @@ def chosen_clips(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    tables = clips_where(results, where) if where is not None else results.clip_tables(names=LINE_COLUMNS)
+    tables = clips_where(results, where, names) if where is not None else results.clip_tables(names=names)
     if verdict is not None:
         tables = (clips.filter(pc.equal(clips["verdict"], pa.scalar(verdict))) for clips in tables)
     if sample is not None:

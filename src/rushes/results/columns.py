@@ -24,7 +24,7 @@ FACTS_SEEN = tuple(c.name for c in FACTS if c.name not in CLIP_COLUMNS)
 """What the container says of a clip's video. Its `duration_s` and `time_base` give way to the clip's own."""
 JOINED: dict[str, tuple[Table, Names]] = {
     "clips": (CLIPS, _same(*CLIP_COLUMNS)),
-    "videos": (VIDEOS, _same("uri", *FACTS_SEEN, "extra")),
+    "videos": (VIDEOS, _same("uri", *FACTS_SEEN, "extra", "time_pieces")),
     "measures": (MEASURES, _same(*MEASURES_SEEN)),
     "captions": (
         CAPTIONS,

@@ -76,7 +76,7 @@ class Results:
 
     def _as_made(self, recipe: Recipe) -> dict[str, str]:
         """The fingerprints of a recipe. Of stages in which it is like the newest run's, those under which that run made its rows: another
-        release may have made them, and they are there to be seen until the next run makes them anew.
+        release may have made them, and they are there to be seen until the next run recomputes them.
         """
         prints = fingerprints(recipe)
         if not self._run_rows:

@@ -87,7 +87,7 @@ class Store:
                 other = next(storage.listing(store.root, options), None)
             if other is not None:
                 raise StoreError(
-                    f"{store.root} is no store and is not empty (it holds {other.uri})",
+                    f"{store.root} is not a store and is not empty (it holds {other.uri})",
                     step="store",
                     mend="name an empty or new folder with --out",
                 )
@@ -99,12 +99,14 @@ class Store:
         """Opens a store for reading.
 
         Raises:
-            StoreError: there is no store.
+            StoreError: there is not a store.
         """
         store = cls(root, options)
         if not store.marked():
             raise StoreError(
-                f"{store.root} is no store (it has no {MARKER})", step="store", mend="make one with: rushes run FOOTAGE --out " + store.root
+                f"{store.root} is not a store (it has no {MARKER})",
+                step="store",
+                mend="make one with: rushes run FOOTAGE --out " + store.root,
             )
         return store
 

@@ -105,13 +105,13 @@ def verdicts(is_dropped: Bools, failed: Bools) -> pa.StringArray:
 
 
 def outcomes(checks: Sequence[Check], column: Column, row: int) -> list[dict[str, Any]]:
-    """Every check of one clip: rule, column, value, min, max, and the outcome: "holds", "broken" or "not measured"."""
+    """Every check of one clip: rule, column, value, min, max, and the outcome: "passes", "fails" or "not measured"."""
     found = []
     for check in checks:
         below, above = broken(check, column)
         value = float(values(column, check.column)[row])
         known = value == value
-        outcome = "not measured" if not known else "broken" if below[row] or above[row] else "holds"
+        outcome = "not measured" if not known else "fails" if below[row] or above[row] else "passes"
         numbers = {"value": value if known else None, "min": check.low, "max": check.high}
         found.append({"rule": check.rule, "column": check.column, **numbers, "outcome": outcome})
     return found
