@@ -42,6 +42,7 @@ def export(
             raise UsageError(f"{name} {value!r}", step="export", mend=f"use {', '.join(choices[:-1])} or {choices[-1]}")
     found = opened(store, recipe, set_, profile)
     told = _Told(as_json)
+    say(f"writing clips into {to} ...")
     done = export_clips(
         found, to, captions=captions, mode=mode, crf=crf, verdict=None if verdict == "all" else verdict, where=where, sample=sample,  # type: ignore[arg-type]
         options=found.store.options, interrupted=interruptible(), watch=told,
