@@ -22,6 +22,7 @@ from rushes.media.address import public_uri
 from rushes.media.cut import ClipSpan, cut_clips
 from rushes.media.decode import Decoder
 from rushes.media.error_translation import read_error
+from rushes.media.file_clock import pieces_of, pieces_text
 from rushes.media.guard import serve
 from rushes.media.identity import video_id
 from rushes.operators.columns import CLIP
@@ -114,14 +115,15 @@ def clips(found: Scan, name: str, shown: str, recipe: Recipe, frames: Frames | N
         columns = clip_columns(clip, measured, video)
         wanted = frames is not None and (recipe.frames.keep == "all" or not broken)
         chosen = frames.chosen(clip["start_pts"], clip["end_pts"], recipe.frames.per_clip) if frames and wanted else []
-        yield {**columns, "verdict": "dropped" if broken else "kept", "reasons": broken, "frames": chosen}
+        judged = {"verdict": "dropped" if broken else "kept", "reasons": broken}
+        yield {**columns, **judged, "frames": chosen, "time_pieces": pieces_text(found.pieces)}
 
 
 def cut_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """Clip files of one video. Its source is opened once to read the container's facts, and once to cut all clips.
 
     Args:
-        job: `uri`, `recipe`, `folder`, and `spans`: (clip_id, start_pts, end_pts) of each clip.
+        job: `uri`, `recipe`, `folder`, `spans`: (clip_id, start_pts, end_pts) of each clip, and `time_pieces` of the video.
         progress: called often.
     """
     recipe = Recipe.model_validate(job["recipe"])
@@ -133,7 +135,7 @@ def cut_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     with opened(job["uri"], recipe) as source:
         made = cut_clips(
             source, facts, spans, job["folder"], mode=recipe.clips.mode, uri=shown, crf=recipe.clips.crf, options=recipe.storage,
-            tick=lambda: progress(0.0),
+            tick=lambda: progress(0.0), pieces=pieces_of(job["time_pieces"]),
         )  # fmt: skip
         results = [{**asdict(result), "error": result.error and as_json(Failure.of(result.error))} for result in made]
     same.check()
