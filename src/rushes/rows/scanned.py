@@ -12,6 +12,7 @@ import numpy as np
 
 from rushes.errors import Failure
 from rushes.measures.clip import measure_clip
+from rushes.measures.clip_time import ClipTime
 from rushes.media.file_clock import pieces_text
 from rushes.media.holes import holes_of, ticks_of
 from rushes.recipe import Recipe
@@ -54,7 +55,8 @@ def clip_rows(series: Series, recipe: Recipe, prints: Mapping[str, str], stamp: 
             "start_kind": shot.start, "end_kind": shot.end, "mode": series.mode,
         }  # fmt: skip
         clips.append(stamp.on(row, prints["shots"]))
-        values = measure_clip(series.signals, at, t, series.way)
+        time = ClipTime(at, t[at], seconds(end - first, series.time_base), recipe.scan.grid_per_s)
+        values = measure_clip(series.signals, time, series.way)
         measures.append(stamp.on({"clip_id": name, "video_id": series.video_id, **values}, prints["measures"]))
     marks = [
         mark(series.video_id, "shots", len(clips), prints["shots"], stamp),
