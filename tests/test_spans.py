@@ -17,6 +17,7 @@ import rushes
 from footage import Clip, jittered, render, ticks_of
 from pictures import film, read_frame_number
 from rushes.errors import FootageError
+from rushes.media.holes import holes_of
 from rushes.recipe import ShotSettings
 from rushes.records import ListedSpan, clip_id
 from rushes.shots.listed import frames_of, listed_shots
@@ -92,6 +93,20 @@ def test_spans_that_hold_the_same_frames_or_none_are_told(reel: tuple[Clip, Clip
     assert [(one.shot.span.start_pts, one.shot.span.end_pts, one.shot.n_frames, one.span) for one in found] == [(0, 400, 10, spans[0])]
     assert [one.span for one in unplaced] == spans[1:]
     assert "same frames as start_frame 0 to end_frame 10" in unplaced[0].why and "no frame lies in it" in unplaced[1].why
+
+
+def test_a_span_holds_no_hole() -> None:
+    """A camera that was off for an hour: the clip ends where the hole starts, and goes on after it."""
+    pts = np.array([*range(0, 1000, 40), *range(3_600_000, 3_601_000, 40)], np.int64)
+    (hole,) = holes_of(pts, Fraction(1, 1000), 30.0)
+    spans = [ListedSpan("frame", *ends, "{}") for ends in (("0", "50"), ("0", "25"), ("25", "50"), ("10", "30"))]
+    found, unplaced = listed_shots(spans, {}, pts, Fraction(1, 1000), 3_601_000, ShotSettings(), [hole])
+    seen = [(one.shot.span.start_pts, one.shot.span.end_pts, one.shot.n_frames, one.shot.start, one.shot.end) for one in found]
+    assert seen == [
+        (0, 1000, 25, "list", "hole"), (3_600_000, 3_601_000, 25, "hole", "list"),
+        (400, 1000, 15, "list", "hole"), (3_600_000, 3_600_200, 5, "hole", "list"),
+    ]  # fmt: skip
+    assert [one.span for one in unplaced] == spans[1:3], "the second and third hold the same frames as clips of the first"
 
 
 # -- lists with spans ------------------------------------------------------------------------------------------------------------------

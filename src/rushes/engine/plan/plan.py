@@ -66,7 +66,13 @@ class Source:
         assert self.video_id is not None
         extra = manifest_columns(item.extra)
         return Video(
-            uri=item.uri, source=item.address, video_id=self.video_id, size=item.size, stamp=item.stamp, extra=extra, stream=item.stream,
+            uri=item.uri,
+            source=item.address,
+            video_id=self.video_id,
+            size=item.size,
+            stamp=item.stamp,
+            extra=extra,
+            stream=item.stream,
             spans=item.spans,
         )
 
