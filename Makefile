@@ -18,10 +18,10 @@ $(READY): pyproject.toml
 	for candidate in "$${PYTHON:-}" python3.11 python3.12 python3.13 python3 python; do \
 	  if [ -n "$$candidate" ] && "$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python="$$candidate"; break; fi; \
 	done; \
-	if [ -z "$$python" ]; then echo "Python 3.11 or later is needed, and none was found. Mend: install it, or name it with PYTHON=/path/to/python3.11 make ..." >&2; exit 1; fi; \
+	if [ -z "$$python" ]; then echo "Python 3.11 or later is needed, and none was found. Fix: install it, or name it with PYTHON=/path/to/python3.11 make ..." >&2; exit 1; fi; \
 	if [ ! -x $(BIN)/python ]; then \
 	  echo "Setting up $(VENV) with $$("$$python" --version) (about two minutes, once) ..." >&2; \
-	  "$$python" -m venv $(VENV) || { echo "Mend: your Python has no venv module; on Debian and Ubuntu it is the package python3-venv." >&2; exit 1; }; \
+	  "$$python" -m venv $(VENV) || { echo "Fix: your Python has no venv module; on Debian and Ubuntu it is the package python3-venv." >&2; exit 1; }; \
 	fi
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@

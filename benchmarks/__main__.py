@@ -47,7 +47,7 @@ def main(words: list[str]) -> int:
         return 2
     chosen = names or list(BENCHMARKS)
     if not DATA.is_dir() and NEEDS_DATA.intersection(chosen):
-        print(f"no shared footage at {DATA}. Mend: set RUSHES_DATA to the folder that holds manifest.tsv", file=sys.stderr)
+        print(f"no shared footage at {DATA}. Fix: set RUSHES_DATA to the folder that holds manifest.tsv", file=sys.stderr)
         return 2
     missed = []
     for name in chosen:

@@ -92,7 +92,7 @@ def test_a_server_that_dies_leaves_clips_pending() -> None:
     assert caught.value.exit_code == 3
     assert not caught.value.permanent
     assert mortal.base_url in str(caught.value)
-    assert "Mend: start it" in str(caught.value)
+    assert "Fix: start it" in str(caught.value)
     assert "/footage/2.mp4" in str(caught.value)
 
 
@@ -185,7 +185,7 @@ def test_check_sends_one_request_shaped_like_a_clips(server: Running) -> None:
 
 def test_check_names_the_address_when_no_one_is_there() -> None:
     port = closed_port()
-    with pytest.raises(ServerError, match=rf"http://127.0.0.1:{port}/v1 is not there.*Mend: start it"):
+    with pytest.raises(ServerError, match=rf"http://127.0.0.1:{port}/v1 is not there.*Fix: start it"):
         asyncio.run(engine_for(f"http://127.0.0.1:{port}/v1").check())
 
 

@@ -173,7 +173,7 @@ def test_what_is_missing_or_forbidden_is_asked_for_once(s3, hasty):
 def test_credentials_that_are_refused_are_told_and_may_be_mended(s3, hasty, how, words):
     s3.misbehave(how, key="/", method="*")
     uri = "s3://footage/data.bin"
-    with pytest.raises(ProbeError, match=f"credentials.*{words}.*Mend: renew them") as caught:
+    with pytest.raises(ProbeError, match=f"credentials.*{words}.*Fix: renew them") as caught:
         video_id(uri, len(DATA), hasty)
     assert caught.value.permanent is False
     assert len(s3.requests) == 1, "asking again does not help"
@@ -719,7 +719,7 @@ def test_every_command_that_reads_a_store_takes_storage_options(s3, day, tmp_pat
 def test_a_store_that_refuses_the_credentials_is_exit_3(s3, day):
     s3.misbehave("badkey", method="PUT", key="stores/new")
     told = rushes("run", "s3://footage/day4", "--out", "s3://stores/new", "--set", "scan.workers=1", code=3, **s3.environment)
-    assert "InvalidAccessKeyId" in told and "Mend: renew" in told
+    assert "InvalidAccessKeyId" in told and "Fix: renew" in told
 
 
 def test_a_store_that_cannot_be_is_exit_2(day):

@@ -173,7 +173,7 @@ def test_an_error_keeps_its_parts_and_class_on_its_way_to_another_process(kind: 
     error.permanent = not kind.permanent
     sent = FAILURE.validate_python(json.loads(json.dumps(FAILURE.dump_python(Failure.of(error), mode="json"))))
     for arrived in (pickle.loads(pickle.dumps(error)), sent.error(), pickle.loads(pickle.dumps(sent)).error()):
-        assert type(arrived) is kind and str(arrived) == str(error) and str(arrived).count("Mend:") == 1
+        assert type(arrived) is kind and str(arrived) == str(error) and str(arrived).count("Fix:") == 1
         assert vars(arrived) == vars(error)
 
 

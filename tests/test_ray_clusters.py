@@ -39,7 +39,7 @@ def test_a_head_that_dies_ends_the_run_with_a_word(ray_films: Path, tmp_path: Pa
         _, waiting_err = waiting.communicate(timeout=60)
     assert (process.returncode, waiting.returncode) == (3, 3), (err, waiting_err)
     for words in (err, waiting_err):
-        assert f"{name} takes no connection at {held.address.rpartition(':')[0]}:" in words and " s and more. Mend: " in words
+        assert f"{name} takes no connection at {held.address.rpartition(':')[0]}:" in words and " s and more. Fix: " in words
     assert "run the same command again" in err
     assert seen(out, *QUICK, *model).runs()[-1]["status"] == "interrupted"
 
@@ -80,7 +80,7 @@ def test_an_address_without_a_cluster_is_one_line_and_exit_3(ray_films: Path, tm
             process = start("run", ray_films, "--out", tmp_path / "store", "--ray", address, *settings_of(*QUICK), code=code)
             _, err = process.communicate(timeout=60)
             assert process.returncode == 3, err
-            assert err.count("\n") == 1 and f"no Ray cluster at {address}: " in err and "Mend: " in err
+            assert err.count("\n") == 1 and f"no Ray cluster at {address}: " in err and "Fix: " in err
     assert not (tmp_path / "store").exists()
     assert ray_cluster.CONNECT_S + ray_cluster.JOIN_S <= 30, "the time that the pages state"
 

@@ -216,11 +216,11 @@ def test_page_is_sound_with_little_or_odd_data(case: Mapping[str, Any]) -> None:
 
 
 def test_failures_show_how_to_mend_them_and_old_rows_as_they_are() -> None:
-    old = video(None, "/footage/old.mp4", "failed", error_type="ProbeError", error="scan on old.mp4: no index. Mend: copy it again")
+    old = video(None, "/footage/old.mp4", "failed", error_type="ProbeError", error="scan on old.mp4: no index. Fix: copy it again")
     new = video(None, "/footage/new.mp4", "failed", error_type="ProbeError", error="scan on new.mp4: no index", mend="copy it again")
     html = section(render(report([], videos=[old, new])), '<section id="failures">', "</section>")
-    assert "<p>scan on old.mp4: no index. Mend: copy it again</p>" in html
-    assert '<p>scan on new.mp4: no index</p><p class="mend"><b>Mend</b> copy it again</p>' in html
+    assert "<p>scan on old.mp4: no index. Fix: copy it again</p>" in html
+    assert '<p>scan on new.mp4: no index</p><p class="mend"><b>Fix</b> copy it again</p>' in html
     assert html.count('class="mend"') == 1
     assert "2 ProbeError" in html
 

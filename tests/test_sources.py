@@ -296,7 +296,7 @@ ERRORS = {
     "empty folder": (lambda p: [str(p / "empty")], "the folder is empty"),
     "no footage": (lambda p: [], "no footage was named"),
     "dangling link": (lambda p: [str(p / "dangling.mp4")], "the link leads nowhere"),
-    "csv without uri": (lambda p: [str(p / "bad.csv")], 'no column uri; there are: path, day. Mend: rename the column "path" to uri'),
+    "csv without uri": (lambda p: [str(p / "bad.csv")], 'no column uri; there are: path, day. Fix: rename the column "path" to uri'),
     "broken jsonl": (lambda p: [str(p / "bad.jsonl")], "line 2 is no JSON"),
     "jsonl row without uri": (lambda p: [str(p / "bad2.jsonl")], "line 1: no column uri"),
     "no parquet": (lambda p: [str(p / "bad.parquet")], "no Parquet file"),

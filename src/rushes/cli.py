@@ -16,7 +16,7 @@ from rushes.cli_files import export, report
 from rushes.cli_options import Json, ProfileName, RecipeFile, Settings, StoreArg, leave, make_recipe, opened, print_lines, tell_kept
 from rushes.errors import Failure, UsageError
 from rushes.no_pandas import keep_pandas_out
-from rushes.quarantine import quarantined, told
+from rushes.quarantine import one_line, quarantined
 
 
 class Commands(TyperGroup):
@@ -348,7 +348,7 @@ def doctor(recipe: RecipeFile = None, set_: Settings = None, profile: ProfileNam
     found = examine(make_recipe(recipe, profile, set_))
     for finding in found:
         sign = {True: "ok ", False: "NO ", None: "-- "}[finding.ok]
-        typer.echo(f"{sign} {finding.name}: {finding.what}" + (f"\n     mend: {finding.mend}" if finding.mend and not finding.ok else ""))
+        typer.echo(f"{sign} {finding.name}: {finding.what}" + (f"\n     fix: {finding.mend}" if finding.mend and not finding.ok else ""))
     if any(finding.ok is False for finding in found):
         raise typer.Exit(3)
 
@@ -358,7 +358,7 @@ def main() -> None:
     keep_pandas_out()
     failure = quarantined(app)
     if isinstance(failure, Failure):
-        sys.stderr.write(f"rushes: {told(failure)}\n")
+        sys.stderr.write(f"rushes: {one_line(failure)}\n")
         leave(failure.error().exit_code)
 
 

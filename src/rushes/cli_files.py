@@ -16,8 +16,8 @@ from rushes.errors import UsageError
 if TYPE_CHECKING:
     from rushes.results import Results
 
-TOLD_FAILURES = 20
-"""Failed clips that are told one by one."""
+SHOWN_FAILURES = 20
+"""Failed clips that are shown one by one."""
 
 
 def export(
@@ -41,14 +41,14 @@ def export(
         if value not in choices:
             raise UsageError(f"{name} {value!r}", step="export", mend=f"use {', '.join(choices[:-1])} or {choices[-1]}")
     found = opened(store, recipe, set_, profile)
-    told = _Told(as_json)
+    shown = _Progress(as_json)
     say(f"writing clips into {to} ...")
     done = export_clips(
         found, to, captions=captions, mode=mode, crf=crf, verdict=None if verdict == "all" else verdict, where=where, sample=sample,  # type: ignore[arg-type]
-        options=found.store.options, interrupted=interruptible(), watch=told,
+        options=found.store.options, interrupted=interruptible(), watch=shown,
     )  # fmt: skip
-    if told.failed > TOLD_FAILURES:
-        say(f"and {told.failed - TOLD_FAILURES} more")
+    if shown.failed > SHOWN_FAILURES:
+        say(f"and {shown.failed - SHOWN_FAILURES} more")
     size = f"{done.bytes / 1e6:.1f} MB"
     say(f"{done.status}: {done.made} clip files made + {done.present} there already + {done.failed} failed, {size}, in {done.folder}")
     if captions != "none":
@@ -62,7 +62,7 @@ def export(
         raise typer.Exit(1)
 
 
-class _Told:
+class _Progress:
     """Tells of clips as they come: JSON lines on stdout where asked for, failures and progress on stderr."""
 
     def __init__(self, as_json: bool) -> None:
@@ -78,9 +78,9 @@ class _Told:
             print_lines([row])
         if row["error"]:
             self.failed += 1
-            if self.failed <= TOLD_FAILURES:
+            if self.failed <= SHOWN_FAILURES:
                 where = f"{row['uri']} [{row['start_s']:.2f} s, {row['end_s']:.2f} s)"
-                say(f"failed: {where}: {row['error']}" + (f". Mend: {row['mend']}" if row["mend"] else ""))
+                say(f"failed: {where}: {row['error']}" + (f". Fix: {row['mend']}" if row["mend"] else ""))
         if time.monotonic() - self._line_at >= LINE_EVERY_S:
             self._line_at = time.monotonic()
             say(f"{self._done} clips done, {self.failed} failed")

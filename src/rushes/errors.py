@@ -66,7 +66,7 @@ class RushesError(Exception):
             where += f" [{self.span_s[0]:.2f} s, {self.span_s[1]:.2f} s)"
         head = f"{self.step or ''}{where}".strip()
         text = f"{head}: {self.what}" if head else self.what
-        return f"{text.rstrip('.')}. Mend: {self.mend}" if self.mend else text
+        return f"{text.rstrip('.')}. Fix: {self.mend}" if self.mend else text
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickles the error by its parts, so that another process gets the same error, not one whose text is its own message."""

@@ -66,7 +66,7 @@ def detail_of(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def told(failure: Failure) -> str:
+def one_line(failure: Failure) -> str:
     """What ended a command, in words for a person. Of a fault of Rushes the details are put into a file, which the words name."""
     if failure.error_type != UnforeseenError.__name__:
         return str(failure.error())

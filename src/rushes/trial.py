@@ -101,7 +101,7 @@ def _text_lines(row: Row) -> Iterator[str]:
         yield "-- answer:"
         yield row["answer"]
     if row["error"] is not None:
-        yield f"-- no caption, {row['error_type']}: {row['error']}" + (f". Mend: {row['mend']}" if row["mend"] else "")
+        yield f"-- no caption, {row['error_type']}: {row['error']}" + (f". Fix: {row['mend']}" if row["mend"] else "")
     elif row["caption"] != row["answer"]:
         yield "-- caption:"
         yield row["caption"]

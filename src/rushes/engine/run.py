@@ -21,11 +21,11 @@ from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Caption, Setup
 from rushes.engine.local import Local
 from rushes.engine.loop import Loop
+from rushes.engine.notices import announce_change, notes
 from rushes.engine.plan.identify import Identifier, Keeper
 from rushes.engine.plan.plan import Plan, make_plan
 from rushes.engine.run_row import RunRow
 from rushes.engine.stages import check_resources
-from rushes.engine.told import announce_change, notes
 from rushes.engine.work.segments import forget
 from rushes.engine.worker import Failures
 from rushes.errors import FootageError, RecipeError, RushesError, ServerError
@@ -201,7 +201,7 @@ class _Run:
         _check_prompt(self.recipe, plan)
         doubt = self.server.await_ready(wait_server_s, self.announce) if plan.may_caption else None
         if doubt is not None:
-            mend = f". Mend: {doubt.mend}" if doubt.mend else ""
+            mend = f". Fix: {doubt.mend}" if doubt.mend else ""
             self.announce(f"the caption server answers, but what it says about test pictures would be no caption: {doubt.message}{mend}")
         if plan.has_jobs:
             self.prepare()

@@ -1,4 +1,4 @@
-"""What a run tells people besides its counts: how its recipe differs from the last run's, and where its clip files are."""
+"""What a run says to people besides its counts: how its recipe differs from the last run's, and where its clip files are."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rushes.recipe import Recipe
 from rushes.store.store import Store
 from rushes.store.tables import RUNS
 
-TOLD_KEYS = 6
-"""Changed keys that are told one by one."""
+SHOWN_KEYS = 6
+"""Changed keys that are named one by one."""
 OF_ROWS = ("scan", "shots", "frames", "rules", "captions", "clips")
 """Sections whose keys change rows or verdicts."""
 
@@ -43,8 +43,8 @@ def recipe_change(store: Store, recipe: Recipe) -> str | None:
         changes += [f"{section}.{key} {_shown(old.get(key))} -> {_shown(new.get(key))}" for key in keys if old.get(key) != new.get(key)]
     if not changes:
         return None
-    more = f", and {len(changes) - TOLD_KEYS} more" if len(changes) > TOLD_KEYS else ""
-    return f"the recipe differs from that of the last run: {', '.join(changes[:TOLD_KEYS])}{more}"
+    more = f", and {len(changes) - SHOWN_KEYS} more" if len(changes) > SHOWN_KEYS else ""
+    return f"the recipe differs from that of the last run: {', '.join(changes[:SHOWN_KEYS])}{more}"
 
 
 def announce_change(store: Store, recipe: Recipe, announce: Callable[[str], None] | None) -> None:
