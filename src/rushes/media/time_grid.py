@@ -13,6 +13,9 @@ PAUSE_S = 0.1
 """A picture shown for longer than this, seconds, is the sample of every point of the grid at which it is shown. Else the sample is the
 first frame from the point on, which is within this time of it."""
 
+LONG_S = 0.3
+"""Shown for long is a picture that is shown for more than this, seconds: more than between the frames that fast mode decodes."""
+
 
 def cell_of(t: float, per_s: float) -> int:
     """The cell in which `t` seconds lie. A pts that rounding put just before a point of the grid counts as on it."""
@@ -39,7 +42,7 @@ class TimeGrid:
     Args:
         per_s: cells a second.
         shown: whether frames are picked that are shown where a cell begins. Else the first frame of each cell is, whenever it comes, and
-            so is a frame that changes a picture shown for longer than `PAUSE_S`, if a cell begins within `HELD_DT_S` after it.
+            so is a frame that changes a picture shown for longer than `LONG_S`, if a cell begins within `HELD_DT_S` after it.
 
     Attributes:
         rows: the frames that were picked, as indices that count all frames offered, increasing.
@@ -58,7 +61,7 @@ class TimeGrid:
 
     def take(self, t: float, row: int) -> Pick:
         """Offers frame `row`, at `t` seconds, which increase from call to call."""
-        before, pause = self.close(t), self._before is not None and t - self._before[0] > PAUSE_S + 1e-6
+        before, pause = self.close(t), self._before is not None and t - self._before[0] > LONG_S
         self._before = (t, row)
         cell = cell_of(t, self._per_s)
         soon = not self._shown and cell_before(t + HELD_DT_S, self._per_s) > cell

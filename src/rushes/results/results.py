@@ -224,11 +224,11 @@ def time_note(video: Row) -> str | None:
     mended, clocks, holes = (video.get(name) or 0 for name in ("n_repaired_pts", "n_new_clocks", "n_holes"))
     said = []
     if mended:
-        said.append(f"{mended} time stamps were missing or far from those of both their neighbours, and were mended")
+        said.append(f"mended time stamps, which were missing or far from those of both their neighbours: {mended}")
     if clocks:
-        said.append(f"the clock began anew {clocks} times, and the time goes on evenly there")
+        said.append(f"clocks that began anew, where time now goes on evenly: {clocks}")
     if holes:
-        said.append(f"the camera was off {holes} times, for {video['holes_s']:.1f} s in all, which no clip holds")
+        said.append(f"holes, during which the camera was off and which no clip holds: {holes}, {video['holes_s']:.1f} s in all")
     return "; ".join(said) or None
 
 
