@@ -58,6 +58,7 @@ def complaint(server: Running | str, **settings: object) -> ServerError:
         ("ollama_no_model", "has no model 'tiny-vlm'", "captions.model"),
         ("vllm_no_model", "has no model 'tiny-vlm'", "captions.model"),
         ("lm_studio_no_model", "has no model 'tiny-vlm'", "captions.model"),
+        ("lm_studio_route", "no chat completions at this path", "captions.base_url"),
         ("lm_studio_200", "refused the request: The model has crashed", "log"),
         ("openai_temperature", "captions.temperature", "captions.temperature"),
         ("openai_unknown_key", "captions.repetition_penalty", "leave out captions.repetition_penalty"),

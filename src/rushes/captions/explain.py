@@ -66,7 +66,7 @@ def explain(
 
 def may_be_model(failure: FailedTry) -> bool:
     """Whether a list of the server's models would help to say what is wrong."""
-    return failure.status in (400, 404, 422) and not failure.unreadable and settings_fault(failure) is None
+    return failure.status in (400, 404, 405, 422) and not failure.unreadable and settings_fault(failure) is None
 
 
 def right_address(address: str) -> str | None:
@@ -102,6 +102,11 @@ def _of_refusal(failure: FailedTry, server: str, address: str, settings: Caption
     right = right_address(address)
     if failure.status in (404, 405) and right and "model" not in failure.message.lower():
         return f"{server} has no chat completions at this path: {failure.message}", f"set captions.base_url to {right}"
+    if failure.status in (404, 405) and settings.model in listed and not _NO_MODEL.search(failure.message):
+        return (
+            f"{server} lists the model {settings.model!r} and has no chat completions at this path: {failure.message}",
+            f"set captions.base_url to its OpenAI-compatible address; {_ADDRESS}",
+        )
     if failure.status == 404 or _NO_MODEL.search(failure.message):
         return (
             f"{server} has no model {settings.model!r}: {failure.message}{names}",
