@@ -22,6 +22,7 @@ import numpy as np
 
 from rushes.errors import VideoError
 from rushes.measures import camera, exposure, motion, noise, sharpness, texture
+from rushes.measures.clip_time import ClipTime
 from rushes.recipe import Recipe
 from rushes.records import VideoFacts, seconds
 from rushes.scan.dense import DenseMotion
@@ -93,13 +94,14 @@ def measure_file(path: Path) -> Measures:
         return Meters(by_frame=(DenseMotion(), Grid()), by_batch=(Exposure(hdr=facts.hdr), GlobalMotion()))
 
     found = scan(str(path), Recipe(), meters=meters)
-    at = slice(0, len(found.pts))
+    end_s = seconds(found.end_pts - int(found.pts[0]), found.facts.time_base)
     t = np.array([seconds(int(pts - found.pts[0]), found.facts.time_base) for pts in found.pts])
+    clip = ClipTime(slice(0, len(t)), t, end_s)
     out: Measures = {}
     for family in (sharpness, exposure, noise, texture):
-        out.update(family.measure(found.signals, at))
-    out.update(motion.measure(found.signals, at, t))
-    out.update(camera.measure(found.signals, at, t, found.facts.rotation))
+        out.update(family.measure(found.signals, clip))
+    out.update(motion.measure(found.signals, clip))
+    out.update(camera.measure(found.signals, clip, found.facts.rotation))
     return out
 
 

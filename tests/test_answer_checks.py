@@ -202,6 +202,19 @@ def test_a_loop_that_was_cut_off_is_a_loop_and_not_too_few_tokens() -> None:
     assert isinstance(made, Rejection) and made.fault == "loop"
 
 
+def test_a_list_of_things_that_are_alike_is_no_loop_and_a_text_that_loops_is_one() -> None:
+    prompt = load_prompt("structured")
+    things = [{"name": "box", "state": "closed", "position": "left"}] * 8
+    fields: dict[str, Any] = dict.fromkeys(("environment", "light", "ground", "camera"), "plain") | {"objects": things}
+    fields |= {"signs": [], "anomalies": [], "changes": [], "risks": [], "summary": "Eight boxes stand on the left of a hall."}
+    made = accept(Reply(json.dumps(fields), None, "stop", 1, 1), prompt)
+    assert not isinstance(made, Rejection), made
+    made = accept(Reply(json.dumps(fields | {"summary": "A box is closed. " * 9}), None, "stop", 1, 1), prompt)
+    assert isinstance(made, Rejection) and made.fault == "loop"
+    made = accept(Reply(json.dumps(fields)[:-60] + '{"name": "box"}, ' * 30, None, "length", 1, 1), prompt)
+    assert isinstance(made, Rejection) and made.fault == "loop"
+
+
 @pytest.mark.parametrize(
     ("prompt", "language"),
     [

@@ -10,11 +10,13 @@ from typing import Any
 
 import av
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import rushes
 from footage import render
 from pictures import Edit, edit, film, moving, read_frame_number
+from rushes import operators
 from rushes.engine.fingerprints import fingerprints
 from rushes.media.cut import ClipSpan, cut_clips
 from rushes.media.decode import Decoder
@@ -291,6 +293,15 @@ def test_a_run_counts_and_explains(tmp_path: Path) -> None:
     clips = [row for row in results.clips().to_arrow().to_pylist() if row["uri"] == rows["anew.ts"]["uri"]]
     parts = rushes.file_spans(clips[0]["start_pts"], clips[-1]["end_pts"], rows["anew.ts"]["time_pieces"])
     assert [(p.start_pts, p.end_pts) for p in parts] == [(90_000, 270_000)] * 2
+
+
+def test_the_operators_cut_across_new_clocks(tmp_path: Path) -> None:
+    path = joined(tmp_path / "a.ts", parts_of(tmp_path, (40, 40, 40), (25, 25, 25)))
+    recipe = Recipe().with_overrides(["shots.detector=stride", "shots.stride_s=1.6", "clips.mode=copy"])
+    with operators.Scan(recipe) as scan_it, operators.CutClips(str(tmp_path / "clips"), recipe) as cut_it:
+        clips = scan_it(pa.table({"uri": [str(path)]}))["scan"].to_pylist()[0]["clips"]
+        files = cut_it(pa.table({"uri": [str(path)] * 3, "clip": clips}))["file"].to_pylist()
+    assert [numbers(Path(f["clip_uri"])) for f in files] == [list(range(k, k + 40)) for k in (0, 40, 80)]
 
 
 # Files of the kinds that people reported

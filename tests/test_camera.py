@@ -13,15 +13,18 @@ import pytest
 
 from moving import SIZES, U8, Move, Signals, diagonal, film, frame_of, look, noisy, scan, scan_film
 from rushes.measures import camera, motion
+from rushes.measures.clip_time import ClipTime
 from rushes.records import Orientation
 
 SMALL = SIZES[0]
 Measured = dict[str, float | str | None]
 
 
-def measured(signals: Signals, t: np.ndarray, at: slice | None = None) -> Measured:
+def measured(signals: Signals, t: np.ndarray, at: slice | None = None, way: Orientation = camera.UPRIGHT) -> Measured:
     at = at or slice(0, len(t))
-    return motion.measure(signals, at, t) | camera.measure(signals, at, t)
+    end_s = float(t[at.stop] if at.stop < len(t) else t[-1] + np.median(np.diff(t)))
+    clip, contrast = ClipTime(at, t[at], end_s), np.full(len(t), 35.0, np.float32)  # that of the scene
+    return motion.measure(signals, clip) | camera.measure({**signals, "luma_std": contrast}, clip, way)
 
 
 @cache
@@ -87,7 +90,7 @@ def test_labels_are_as_a_viewer_sees_them(rotation: int) -> None:
     upright = [frame for frame in film(SMALL, MOVES["pan_left"], seconds=0.7)]
     coded = [np.ascontiguousarray(np.rot90(frame, rotation // 90)) for frame in upright]  # rot90 turns against the clock
     signals, t = scan_film(coded)
-    assert camera.measure(signals, slice(0, len(t)), t, Orientation(rotation))["camera_motion"] == "pan_left"
+    assert measured(signals, t, way=Orientation(rotation))["camera_motion"] == "pan_left"
 
 
 @pytest.mark.parametrize("amplitude", [0.005, 0.02, 0.05])

@@ -58,7 +58,7 @@ def complaint(server: Running | str, **settings: object) -> ServerError:
         ("ollama_no_model", "has no model 'tiny-vlm'", "captions.model"),
         ("vllm_no_model", "has no model 'tiny-vlm'", "captions.model"),
         ("lm_studio_no_model", "has no model 'tiny-vlm'", "captions.model"),
-        ("lm_studio_200", "has no model 'tiny-vlm': The model has crashed", "captions.model"),
+        ("lm_studio_200", "refused the request: The model has crashed", "log"),
         ("openai_temperature", "captions.temperature", "captions.temperature"),
         ("openai_unknown_key", "captions.repetition_penalty", "leave out captions.repetition_penalty"),
         ("nginx_plain_http", "http and https", "captions.base_url"),

@@ -113,6 +113,16 @@ def test_a_folder_of_parts_is_one_list(tmp_path: Path, name: str) -> None:
     assert found["b.mp4"]["later"] == "x"
 
 
+def test_what_the_names_of_folders_say_is_a_column(tmp_path: Path) -> None:
+    """Parts that Spark or Hive has partitioned."""
+    put(tmp_path, "a.mp4", "b.mp4")
+    for day, uri in (("mon", "a.mp4"), ("tue%2Fwed", "b.mp4")):
+        part = tmp_path / "list.parquet" / f"day={day}" / "part-0.parquet"
+        part.parent.mkdir(parents=True)
+        parquet.write_table(pa.table({"uri": [uri], "k": [1]}), part)
+    assert extras(tmp_path / "list.parquet") == {"a.mp4": {"day": "mon", "k": 1}, "b.mp4": {"day": "tue/wed", "k": 1}}
+
+
 def test_columns_that_only_later_rows_have(tmp_path: Path) -> None:
     put(tmp_path, "a.mp4", "b.mp4")
     (tmp_path / "l.jsonl").write_text('{"uri": "a.mp4"}\n{"uri": "b.mp4", "camera": "rear"}\n')

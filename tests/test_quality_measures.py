@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from rushes.measures import exposure, noise, sharpness, texture
+from rushes.measures.clip_time import ClipTime
 from rushes.media.batch import batch
 from rushes.media.views import Shape, Shrinker, Views
 from rushes.scan.exposure import Exposure
@@ -41,7 +42,14 @@ SIGNALS = {
 
 
 def all_measures(at: slice, signals: dict[str, npt.NDArray[np.float32]] = SIGNALS) -> dict[str, float | None]:
-    return {name: value for family in FAMILIES for name, value in family.measure(signals, at).items()}
+    return {name: value for family in FAMILIES for name, value in family.measure(signals, clip(at, signals)).items()}
+
+
+def clip(at: slice, signals: dict[str, npt.NDArray[np.float32]]) -> ClipTime:
+    """A clip of frames that are shown for 40 ms each."""
+    t = np.arange(len(signals["luma_mean"]) + 1) * 0.04
+    stop = len(t) - 1 if at.stop is None else at.stop
+    return ClipTime(slice(at.start, stop), t[at.start : stop], float(t[stop]))
 
 
 def test_means_are_over_the_measured_frames_of_the_clip_only() -> None:
@@ -66,6 +74,21 @@ def test_no_negative_blockiness_and_no_letterbox_of_black() -> None:
     assert seen["letterbox"] is None
 
 
+def test_a_picture_counts_for_as_long_as_it_is_shown() -> None:
+    """Of three pictures the second is shown for nine tenths of the time, and at nine of ten points of the grid."""
+    signals = {name: row[[0, 2, 4]] for name, row in SIGNALS.items()}
+    seen = {
+        name: value
+        for family in FAMILIES
+        for name, value in family.measure(signals, ClipTime(slice(0, 3), np.array([0.0, 0.5, 9.5]), 10.0)).items()
+    }
+    light = {"luma_mean": 0.05 * 10 + 0.9 * 30 + 0.05 * 50, "dark_share": 0.05, "contrast": 0.05 * 1 + 0.9 * 3 + 0.05 * 5}
+    assert {name: seen[name] for name in light} == pytest.approx(light)
+    weights = ClipTime(slice(0, 3), np.array([0.0, 0.5, 9.5]), 12.0).sample_weights(np.array([True, True, True]))
+    assert weights.tolist() == [1.0, 9.0, 2.0]
+    assert seen["texture"] == pytest.approx((0.5 + 9 * 0.7 + 0.0) / 11)  # the last one is a sample by itself
+
+
 def test_hdr_has_no_shares() -> None:
     hdr = SIGNALS | {"luma_dark": np.full(7, NAN, np.float32), "luma_clipped": np.full(7, NAN, np.float32)}
     seen = all_measures(slice(0, 7), hdr)
@@ -76,7 +99,7 @@ def test_hdr_has_no_shares() -> None:
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__.rsplit(".", 1)[1])
 def test_columns_say_what_is_given(family: ModuleType) -> None:
     for at in (slice(0, 7), slice(0, 1), slice(5, 7)):
-        seen = family.measure(SIGNALS, at)
+        seen = family.measure(SIGNALS, clip(at, SIGNALS))
         assert list(seen) == [column.name for column in family.COLUMNS]
         for column in family.COLUMNS:
             value = seen[column.name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -47,9 +46,11 @@ def opened(store: str, file: str | None = None, settings: Sequence[str] | None =
 
 
 def print_lines(rows: Iterable[dict[str, Any]]) -> None:
-    """Rows as JSON lines on stdout."""
+    """Rows as lines of strict JSON on stdout."""
+    from rushes.results.lines import json_line
+
     for row in rows:
-        sys.stdout.write(json.dumps(row, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_line(row) + "\n")
 
 
 def leave(code: int) -> NoReturn:

@@ -20,6 +20,7 @@ Each says what went wrong, where (uri and time span), in which step, and how to 
         CrashError          a decoding child that died
         WorkerLost          the process or machine that worked on it died
         UnforeseenError     a fault of Rushes itself
+        SpanError           a span of a list of which there is no clip
       CutError              one clip file could not be written or verified
 """
 
@@ -146,6 +147,10 @@ class WorkerLost(VideoError):
 
 class UnforeseenError(VideoError):
     """A fault of Rushes itself that a video brought out; the log has the details."""
+
+
+class SpanError(VideoError):
+    """A span of a list gives no clip; the other spans of the video do."""
 
 
 class CutError(RushesError):

@@ -59,6 +59,7 @@ class ShotSettings(_Section):
     guard_s: float = Field(0.1, ge=0, description="margin trimmed at each end of a shot that is a cut or a transition, seconds")
     max_s: float = Field(60.0, ge=0, description="longer shots are split into equal parts; 0: no split; seconds")
     stride_s: float = Field(10.0, gt=0, description="length of the pieces of the stride detector, seconds")
+    within_spans: bool = Field(False, description="whether the spans that a list gives are cut into shots, as if each were a video; else each is one clip")
 
 
 class FrameSettings(_Section):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, Literal
@@ -69,6 +70,14 @@ class ListedSpan:
         """The span as a person reads it, such as "start_s 2.5 to end_s 4"."""
         start, end = (f"{float(Fraction(text)):.10g}" for text in (self.start, self.end))
         return f"start_{self.unit} {start} to end_{self.unit} {end}"
+
+
+def spans_id(spans: Sequence[ListedSpan]) -> str | None:
+    """32 hex digits that name the spans of a video and their columns; None where there is none."""
+    if not spans:
+        return None
+    parts = [[span.unit, span.start, span.end, span.extra] for span in spans]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ def accept(reply: Reply, prompt: Prompt) -> Caption | Rejection:
     if reply.refusal:
         return Rejection("refused", f"the model refused: {reply.refusal[:SHOWN]!r}")
     text = tidy(reply.text)
-    if (cut := _incomplete(reply, text)) is not None:
+    if (cut := _incomplete(reply, text, structured=prompt.schema is not None)) is not None:
         return cut
     if prompt.schema is None:
         return _checked(text, prompt) or Caption(text, None)
@@ -54,15 +54,15 @@ def accept(reply: Reply, prompt: Prompt) -> Caption | Rejection:
     return _checked(words, prompt) or Caption(words, fields)
 
 
-def _incomplete(reply: Reply, text: str) -> Rejection | None:
-    """Why there is no whole answer in a reply."""
+def _incomplete(reply: Reply, text: str, *, structured: bool) -> Rejection | None:
+    """Why there is no whole answer in a reply. Of a whole JSON object, which may list things that are alike, only the text may not loop."""
     thoughts = len(reply.reasoning or "") or (len(reply.text) if has_thinking(reply.text) else 0)
     if not text and thoughts:
         cut = f" and was cut off (finish_reason 'length' after {reply.completion_tokens} tokens)" if reply.finish_reason == "length" else ""
         what = f"the answer is empty beside {thoughts} characters of reasoning: the model only thought{cut}"
         return Rejection("empty", what, f"{NO_THINKING}; or raise captions.max_tokens")
-    if text and (again := loop_in(text)):
-        return Rejection("loop", f"the answer repeats itself: {again[:80]!r} stands in it again and again", LESS_LOOPS)
+    if (not structured or reply.finish_reason == "length") and (loop := _loop(text)) is not None:
+        return loop
     if reply.finish_reason == "length":
         used = f" after {reply.completion_tokens} tokens" if reply.completion_tokens is not None else ""
         return Rejection(
@@ -71,6 +71,11 @@ def _incomplete(reply: Reply, text: str) -> Rejection | None:
     if not text:
         return Rejection("empty", f"the answer is empty once tidied ({len(reply.text)} characters came)")
     return None
+
+
+def _loop(text: str) -> Rejection | None:
+    again = loop_in(text)
+    return Rejection("loop", f"the answer repeats itself: {again[:80]!r} stands in it again and again", LESS_LOOPS) if again else None
 
 
 def _checked(text: str, prompt: Prompt) -> Rejection | None:
@@ -89,4 +94,4 @@ def _checked(text: str, prompt: Prompt) -> Rejection | None:
         wanted = "Latin letters" if expected == "latin" else expected.capitalize()
         what = f"the prompt asks for {wanted}, and the answer is in {found}: {text[:SHOWN]!r}"
         return Rejection("language", what, f'say so in captions.system, such as "Answer in {wanted}", or name the language in the prompt')
-    return None
+    return _loop(text)

@@ -15,6 +15,11 @@ _SHOWN = 5
 _VERSIONED = re.compile(r"/v\d+\w*(/|\Z)")
 _DOUBLED = re.compile(r"(/v\d+)(/v\d+)+(?=/|\Z)")
 _ENDPOINT = re.compile(r"/(chat/)?completions\Z|/models\Z|\A/api(/(chat|generate|tags))?\Z")
+_NO_MODEL = re.compile(
+    r"model.{0,80}(not (be )?(found|exist|loaded|available)|n't exist|unknown|no such)|(no|unknown|invalid|unrecognized) models?\b",
+    re.IGNORECASE,
+)
+"""Matches the words of servers that do not have a model."""
 _UNKNOWN_KEY = re.compile(
     r"unrecogni[sz]ed|unknown|unsupported|not supported|does not support|unexpected|not permitted|extra (inputs|fields)|additional propert",
     re.IGNORECASE,
@@ -97,7 +102,7 @@ def _of_refusal(failure: FailedTry, server: str, address: str, settings: Caption
     right = right_address(address)
     if failure.status in (404, 405) and right and "model" not in failure.message.lower():
         return f"{server} has no chat completions at this path: {failure.message}", f"set captions.base_url to {right}"
-    if failure.status == 404 or (failure.status in (400, 422) and "model" in failure.message.lower() and not _names_key(failure, settings)):
+    if failure.status == 404 or _NO_MODEL.search(failure.message):
         return (
             f"{server} has no model {settings.model!r}: {failure.message}{names}",
             f"set captions.model to the name the server uses; {_ADDRESS}",

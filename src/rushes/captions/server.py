@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from rushes.captions.engines import make_engine
+from rushes.captions.engines import make_engine, needs
 from rushes.captions.event_loop import EventLoop
 from rushes.captions.request import Rejection
 from rushes.captions.sample import sample_clip
@@ -19,11 +19,12 @@ AGAIN_S = 2.0
 
 
 class CaptionServer:
-    """Asks the server that a recipe names; without one there is nothing to ask. Use as a context manager."""
+    """Asks the server that a recipe names; engines that are sent no frames have none. Use as a context manager."""
 
     def __init__(self, recipe: Recipe, interrupted: threading.Event) -> None:
         self._engine = make_engine(recipe.captions, concurrency=1)
         self._frames = recipe.frames
+        self._needs_frames = "frames" in needs(recipe.captions)
         self._interrupted = interrupted
         self._loop = EventLoop()
 
@@ -42,7 +43,7 @@ class CaptionServer:
             ServerError: there was no completion.
             Stopped: the run was interrupted meanwhile.
         """
-        if self._engine is None:
+        if self._engine is None or not self._needs_frames:
             return None
         return self._loop.call(self._engine.check(sample_clip(self._frames)), self._interrupted)
 

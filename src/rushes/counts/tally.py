@@ -14,8 +14,9 @@ class Tally:
 
     Attributes:
         counts: videos_found, videos_scanned, videos_reused, videos_failed, videos_duplicate, clips_kept, clips_dropped, clips_failed,
-            captions_made, files_made, files_failed, caption_requests, captions_pending, frames_encoded, footage_s, decoded_s, bytes_read;
-            videos_with_other_streams (scanned in this run, whose files hold further films); and NAME_made of any other stage of clips.
+            spans_failed, captions_made, files_made, files_failed, caption_requests, captions_pending, frames_encoded, footage_s,
+            decoded_s, bytes_read; videos_with_other_streams (scanned in this run, whose files hold further films); and NAME_made of any
+            other stage of clips.
         busy_s: stage -> busy seconds: CPU time of scan, shots and files, time in flight of captions.
         under_way: job -> seconds decoded so far, of the videos and segments that are being decoded, where that is known.
         scans_submitted: videos and segments that the cluster may be decoding, where `under_way` is not known.
@@ -73,8 +74,8 @@ class Tally:
         """Counts as the contract's `runs --json` has them."""
         names = (
             "videos_found", "videos_scanned", "videos_reused", "videos_failed", "videos_duplicate", "clips_kept", "clips_dropped",
-            "clips_failed", "frames_encoded", "files_made", "files_failed", "captions_made", "captions_pending", "caption_requests",
-            "bytes_read", "videos_with_other_streams",
+            "clips_failed", "spans_failed", "frames_encoded", "files_made", "files_failed", "captions_made", "captions_pending",
+            "caption_requests", "bytes_read", "videos_with_other_streams",
         )  # fmt: skip
         with self._lock:
             found: dict[str, Any] = {name: int(self.counts[name]) for name in names}

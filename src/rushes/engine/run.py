@@ -59,7 +59,7 @@ class RunResult:
 
     @property
     def failed(self) -> int:
-        """Failed videos and clips, clip files that could not be made, and what failed of further stages."""
+        """Failed videos and clips, spans that give no clip, clip files that could not be made, and what failed of further stages."""
         return sum(int(n) for name, n in self.counts.items() if name.endswith("_failed"))
 
 

@@ -78,7 +78,8 @@ def _frames(recipe: Recipe, of: Of) -> str | None:
 
 
 def _shots(recipe: Recipe, of: Of) -> str:
-    return digest("shots", SHOTS_VERSION, recipe.shots.model_dump(), of("scan"))
+    settings = recipe.shots.model_dump(exclude=None if recipe.shots.within_spans else {"within_spans"})
+    return digest("shots", SHOTS_VERSION, settings, of("scan"))
 
 
 def _measures(recipe: Recipe, of: Of) -> str:
@@ -108,6 +109,11 @@ STAGES: list[Stage] = [
     Stage("captions", "clip", "words for kept clips", CAPTIONS, _captions, job="caption"),
     Stage("files", "clip", "kept clips as files", FILES, _files, job="cut", work="rushes.engine.work.files:cut"),
 ]
+
+
+def stages_of_spans(recipe: Recipe) -> frozenset[str]:
+    """The stages of videos whose rows hang on the spans that a list gives of a video: their marks name these spans."""
+    return frozenset({"shots", "measures"} | ({"frames"} if recipe.frames.keep == "kept" else set()))
 
 
 def clip_stages() -> list[Stage]:

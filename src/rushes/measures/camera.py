@@ -12,6 +12,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from rushes.measures.clip_time import ClipTime
+from rushes.measures.motion import flow_samples
 from rushes.records import Column, Orientation
 
 F64 = npt.NDArray[np.float64]
@@ -19,6 +21,8 @@ Label = Literal["static", "pan_left", "pan_right", "tilt_up", "tilt_down", "zoom
 
 FIT = 0.5
 """Least `motion_fit` of a move between two frames that is used: pictures of different scenes reach 0.3, aligned ones 0.8 and more."""
+FLAT = 1.0
+"""Largest contrast, grey levels, of pictures without detail, in which no move can be seen, nor that there is none."""
 BELIEVED = 0.5
 """Least share of the clip's time with moves that are used; below it all columns are null."""
 SMOOTH_S = 0.5
@@ -41,22 +45,23 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
-def measure(signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: F64, way: Orientation = UPRIGHT) -> dict[str, float | str | None]:
-    """The columns of the clip whose frames are `at`; null where less than half of the time has moves that can be used.
+def measure(signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime, way: Orientation = UPRIGHT) -> dict[str, float | str | None]:
+    """The columns of a clip; null where less than half of the time has moves that can be used.
 
     Args:
-        signals: `dx`, `dy`, `zoom`, `motion_fit`, `flow_still` and `flow_dt` of all frames, of the picture before it is turned upright.
-        at: the clip's frames, [start, stop). The first frame's move is not used, since it is relative to another shot.
-        t: seconds of all frames since the first.
+        signals: `dx`, `dy`, `zoom`, `motion_fit`, `flow_still`, `flow_dt` and `luma_std` of all frames, of the picture before
+            it is turned upright.
+        clip: the clip's times. Its first frame's move is not used, since it is relative to another shot.
         way: how the decoded picture becomes upright.
     """
-    steps = slice(at.start + 1, at.stop)
-    dt = np.diff(t[at])
-    believed = signals["motion_fit"][steps] >= FIT
+    steps = slice(clip.at.start + 1, clip.at.stop)
+    sure = signals["motion_fit"][steps] >= FIT
+    each = np.stack([np.where(sure, signals[name][steps], 0.0) for name in ("dx", "dy", "zoom")], axis=1).astype(np.float64)
+    dt, (moves, doubted) = clip.moves(each, (~sure).astype(np.float64))
+    believed = doubted == 0 if signals["luma_std"][clip.at].max() >= FLAT else np.zeros(len(dt), np.bool_)
     share = float(dt[believed].sum() / dt.sum()) if len(dt) else 0.0
     if share < BELIEVED:
         return dict.fromkeys((column.name for column in COLUMNS), None)
-    moves = np.stack([np.where(believed, signals[name][steps], 0.0) for name in ("dx", "dy", "zoom")], axis=1).astype(np.float64)
     moves[:, :2] = moves[:, :2] @ np.array(way.matrix).T
     path = np.concatenate((np.zeros((1, 3)), np.cumsum(moves, axis=0)))
     clock = np.concatenate(([0.0], np.cumsum(dt)))
@@ -64,8 +69,8 @@ def measure(signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: F64, w
     weight = np.gradient(clock)
     rest = ((path - smooth)[:, :2] ** 2).sum(axis=1)
     shake = float(np.sqrt(np.average(rest, weights=weight)))
-    seen = t[at] - signals["flow_dt"][at] >= t[at.start] - 1e-6
-    still = float(signals["flow_still"][at][seen].mean()) if seen.any() else 0.0
+    _, _, seen, rest = flow_samples(signals, clip)
+    still = float(seen.sum() + rest) / (len(seen) + rest) if len(seen) + rest else 0.0
     label, confidence = camera_label(np.gradient(smooth, clock, axis=0) * (1.0, 1.0, RADIUS), weight, shake, still)
     return {"shake": shake, "camera_motion": label, "camera_motion_confidence": confidence * share}
 

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rushes.measures import camera, exposure, motion, noise, sharpness, texture
+from rushes.measures.clip_time import ClipTime
 from rushes.records import Column, Orientation
 
 VERSION = 2
@@ -19,18 +20,15 @@ COLUMNS: tuple[Column, ...] = (
 """Every measure, with its unit, range and source."""
 
 
-def measure_clip(
-    signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: npt.NDArray[np.float64], way: Orientation
-) -> dict[str, float | str | None]:
-    """The measures of the clip whose frames are `at`; None where a measure has no value to compute from.
+def measure_clip(signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime, way: Orientation) -> dict[str, float | str | None]:
+    """The measures of a clip; None where a measure has no value to compute from.
 
     Args:
         signals: name -> (n,) float32 of the whole video, NaN where not measured.
-        at: the clip's frames, [start, stop).
-        t: (n,) seconds of all frames since the first.
+        clip: the clip's times.
         way: how the decoded picture becomes upright.
     """
     found: dict[str, float | str | None] = {}
     for family in (sharpness, exposure, noise, texture):
-        found |= family.measure(signals, at)
-    return found | motion.measure(signals, at, t) | camera.measure(signals, at, t, way)
+        found |= family.measure(signals, clip)
+    return found | motion.measure(signals, clip) | camera.measure(signals, clip, way)

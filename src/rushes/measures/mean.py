@@ -8,17 +8,31 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from rushes.measures.clip_time import F64, ClipTime
+
 Signals = Mapping[str, npt.NDArray[np.float32]]
 """Per-frame signals of one video: name -> (n,) float32, NaN where not measured."""
 
 
-def measured(signals: Signals, name: str, at: slice) -> npt.NDArray[np.float64]:
-    """The measured values of one signal in the frames `at`, (k,) with 0 <= k <= frames of the clip."""
-    values = np.asarray(signals[name][at], np.float64)
-    return values[~np.isnan(values)]
+def over_time(signals: Signals, name: str, clip: ClipTime) -> float | None:
+    """Mean of a signal of every frame, each weighed by how long it is shown; None where none was measured."""
+    return weighed(np.asarray(signals[name][clip.at], np.float64), clip.shown)
 
 
-def mean(signals: Signals, name: str, at: slice) -> float | None:
-    """Mean of the measured values of one signal in the frames `at`; None when there is none."""
-    values = measured(signals, name, at)
-    return math.fsum(values) / values.size if values.size else None
+def over_samples(signals: Signals, name: str, clip: ClipTime) -> float | None:
+    """Mean of a signal on the grid, each sample weighed by the points of the grid at which it is shown; None where none was measured."""
+    values, weights = samples(signals, name, clip)
+    return weighed(values, weights)
+
+
+def samples(signals: Signals, name: str, clip: ClipTime) -> tuple[F64, F64]:
+    """The samples of a signal on the grid, NaN where one has no value, and their weights."""
+    sampled = ~np.isnan(signals["texture"][clip.at])  # which every sample has
+    return np.asarray(signals[name][clip.at], np.float64)[sampled], clip.sample_weights(sampled)
+
+
+def weighed(values: F64, weights: F64) -> float | None:
+    """Mean of the values that are not NaN; None where there is none, or their weights are 0."""
+    known = ~np.isnan(values)
+    total = math.fsum(weights[known])
+    return math.fsum(values[known] * weights[known]) / total if total > 0 else None

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from rushes.measures.clip_time import ClipTime
+from rushes.media.time_grid import HELD_DT_S
 from rushes.records import Column
 
 F64 = npt.NDArray[np.float64]
@@ -32,28 +34,39 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
-def measure(signals: Mapping[str, npt.NDArray[np.float32]], at: slice, t: F64) -> dict[str, float | str | None]:
-    """The columns of the clip whose frames are `at`; null where there is nothing to measure (a clip of one frame, no grid sample).
+def measure(signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime) -> dict[str, float | str | None]:
+    """The columns of a clip; null where there is nothing to measure (a clip of one short frame, no grid sample).
 
     Args:
-        signals: `flow_mean`, `flow_p95`, `flow_still`, `flow_dt` and `block_diff` of all frames.
-        at: the clip's frames, [start, stop).
-        t: seconds of all frames since the first.
+        signals: `flow_mean`, `flow_p95`, `flow_still`, `flow_dt` and `block_diff` of all frames of the video.
+        clip: the clip's times.
     """
-    flow = {name: signals[name][at] for name in ("flow_mean", "flow_p95", "flow_still", "flow_dt")}
-    inside = t[at] - flow["flow_dt"] >= t[at.start] - 1e-6
+    mean, p95, still, rest = flow_samples(signals, clip)
+    n = len(mean) + rest
     found: dict[str, float | str | None] = dict.fromkeys((column.name for column in COLUMNS), None)
-    if inside.any():
-        found["motion_mean"] = float(flow["flow_mean"][inside].mean())
-        found["motion_p95"] = float(flow["flow_p95"][inside].mean())
-        found["static_share"] = float((flow["flow_still"][inside] >= STILL_SHARE).mean())
-    if at.stop - at.start > 1:
-        steps = slice(at.start + 1, at.stop)
-        found["freeze_share"] = freeze_share(signals["block_diff"][steps], np.diff(t[at]))
+    if n:
+        found["motion_mean"] = float(mean.sum()) / n
+        found["motion_p95"] = float(p95.sum()) / n
+        found["static_share"] = float((still >= STILL_SHARE).sum() + rest) / n
+    dt, (change,) = clip.moves(signals["block_diff"][clip.at][1:].astype(np.float64))
+    if len(dt):
+        found["freeze_share"] = freeze_share(change, dt)
     return found
 
 
-def freeze_share(block_diff: npt.NDArray[np.float32], dt: F64) -> float:
+def flow_samples(signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime) -> tuple[F64, F64, F64, int]:
+    """`flow_mean`, `flow_p95` and `flow_still` of the samples of a clip, (k,), and the number of further samples at which nothing moves,
+    because a picture is held. Samples are compared with a picture of the clip. After a held one a speed is that of a change within
+    `HELD_DT_S`.
+    """
+    mean, p95, still, dt = (signals[f"flow_{name}"][clip.at].astype(np.float64) for name in ("mean", "p95", "still", "dt"))
+    beats, counted = clip.beats()
+    chosen = beats & (clip.t - dt >= clip.t[0] - 1e-6)
+    faster = np.where(clip.after_held & (dt > HELD_DT_S), dt / HELD_DT_S, 1.0)
+    return (mean * faster)[chosen], (p95 * faster)[chosen], still[chosen], clip.still_cells() - int((counted & chosen).sum())
+
+
+def freeze_share(block_diff: F64, dt: F64) -> float:
     """Share of time in freezes, from the block difference (n,) and the duration in seconds (n,) of n steps between frames."""
     clock = np.concatenate(([0.0], np.cumsum(dt)))
     same = block_diff <= SAME

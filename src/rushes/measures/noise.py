@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rushes.measures.mean import Signals, mean
+from rushes.measures.clip_time import ClipTime
+from rushes.measures.mean import Signals, over_samples
 from rushes.records import Column
 
 COLUMNS = (
@@ -11,10 +12,10 @@ COLUMNS = (
 )
 
 
-def measure(signals: Signals, at: slice) -> dict[str, float | None]:
-    """`noise` and `blockiness` of the frames `at`; None where no sample of the clip has a value.
+def measure(signals: Signals, clip: ClipTime) -> dict[str, float | None]:
+    """`noise` and `blockiness` of a clip; None where no sample of the clip has a value.
 
     On footage without blocks the samples of blockiness lie around 0; a mean below 0 becomes 0.
     """
-    blocky = mean(signals, "blockiness", at)
-    return {"noise": mean(signals, "noise", at), "blockiness": None if blocky is None else max(0.0, blocky)}
+    blocky = over_samples(signals, "blockiness", clip)
+    return {"noise": over_samples(signals, "noise", clip), "blockiness": None if blocky is None else max(0.0, blocky)}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from rushes.measures.mean import Signals, mean, measured
+from rushes.measures.clip_time import ClipTime
+from rushes.measures.mean import Signals, samples, weighed
 from rushes.records import Column
 
 BLURRED_BELOW = 0.43
@@ -20,8 +21,8 @@ COLUMNS = (
 )
 
 
-def measure(signals: Signals, at: slice) -> dict[str, float | None]:
-    """`sharpness` and `blurred_share` of the frames `at`; None when no sample had enough contrast to be measured."""
-    samples = measured(signals, "sharpness", at)
-    blurred = float(np.mean(samples < BLURRED_BELOW)) if samples.size else None
-    return {"sharpness": mean(signals, "sharpness", at), "blurred_share": blurred}
+def measure(signals: Signals, clip: ClipTime) -> dict[str, float | None]:
+    """`sharpness` and `blurred_share` of a clip; None when no sample had enough contrast to be measured."""
+    values, weights = samples(signals, "sharpness", clip)
+    blurred = np.where(np.isnan(values), np.nan, values < BLURRED_BELOW)
+    return {"sharpness": weighed(values, weights), "blurred_share": weighed(blurred, weights)}

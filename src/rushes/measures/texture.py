@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from rushes.measures.mean import Signals, mean
+from rushes.measures.clip_time import ClipTime
+from rushes.measures.mean import Signals, over_samples
 from rushes.records import Column
 
 COLUMNS = (
@@ -11,6 +12,6 @@ COLUMNS = (
 )
 
 
-def measure(signals: Signals, at: slice) -> dict[str, float | None]:
-    """`texture` and `letterbox` of the frames `at`; None without a sample. All-black samples have texture 0 and no letterbox."""
-    return {column.name: mean(signals, column.name, at) for column in COLUMNS}
+def measure(signals: Signals, clip: ClipTime) -> dict[str, float | None]:
+    """`texture` and `letterbox` of a clip; None without a sample. All-black samples have texture 0 and no letterbox."""
+    return {column.name: over_samples(signals, column.name, clip) for column in COLUMNS}

@@ -22,7 +22,7 @@ from rushes.media.address import public_uri
 from rushes.media.cut import ClipSpan, cut_clips
 from rushes.media.decode import Decoder
 from rushes.media.error_translation import read_error
-from rushes.media.file_clock import pieces_of
+from rushes.media.file_clock import pieces_of, pieces_text
 from rushes.media.guard import serve
 from rushes.media.identity import of_stream, video_id
 from rushes.operators.columns import CLIP
@@ -116,7 +116,8 @@ def clips(found: Scan, name: str, shown: str, recipe: Recipe, frames: Frames | N
         columns = clip_columns(clip, measured, video)
         wanted = frames is not None and (recipe.frames.keep == "all" or not broken)
         chosen = frames.chosen(clip["start_pts"], clip["end_pts"], recipe.frames.per_clip) if frames and wanted else []
-        yield {**columns, "verdict": "dropped" if broken else "kept", "reasons": broken, "frames": chosen}
+        judged = {"verdict": "dropped" if broken else "kept", "reasons": broken}
+        yield {**columns, **judged, "frames": chosen, "time_pieces": pieces_text(found.pieces)}
 
 
 def cut_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:

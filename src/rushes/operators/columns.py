@@ -45,9 +45,11 @@ CLIP = pa.struct(
         pa.field("verdict", pa.string()),
         pa.field("reasons", pa.list_(REASON)),
         pa.field("frames", pa.list_(FRAME)),
+        pa.field("time_pieces", pa.string()),
     ]
 )
-"""One clip: what the table `clips` says of it, facts of its video, every measure, the verdict with its reasons, and its frames."""
+"""One clip: what the table `clips` says of it, facts of its video, every measure, the verdict with its reasons, its frames, and the time
+line of its video."""
 SCAN = pa.struct(
     [
         ("video_id", pa.string()),

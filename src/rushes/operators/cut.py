@@ -50,13 +50,16 @@ class CutClips(Operator):
     def column(self, *columns: Values) -> pa.Array[Any]:
         """The files, for a column of uris and one of clips.
 
-        A clip is a struct with `clip_id`, and `start_pts` and `end_pts` in ticks of the video's time base; `Scan` gives such clips.
-        Null clips give null.
+        A clip is a struct with `clip_id`, and `start_pts` and `end_pts` in ticks of the video's time base; `Scan` gives such clips. Where a
+        video's clock broke, its `time_pieces` must be there too, as `Scan` gives them. Null clips give null.
         """
         uris, clips = columns
         keys: list[Key | None] = []
+        pieces: dict[str, str | None] = {}
         for uri, clip in zip(uris.to_pylist(), clips_of(clips, self.adds, NEEDS), strict=True):
             keys.append(None if clip is None else (uri, clip["clip_id"], clip["start_pts"], clip["end_pts"]))
+            if clip is not None:
+                pieces[uri] = clip.get("time_pieces")
         found: dict[Key, Row] = {}
         by_uri: dict[str, list[Key]] = {}
         for key in dict.fromkeys(key for key in keys if key is not None):
@@ -65,13 +68,13 @@ class CutClips(Operator):
             else:
                 found[key] = {"error": _empty(key)}
         for uri, wanted in by_uri.items():
-            found |= self._files(uri, wanted)
+            found |= self._files(uri, wanted, pieces[uri])
         return pa.array([None if key is None else found[key] for key in keys], FILE)
 
-    def _files(self, uri: str, wanted: Sequence[Key]) -> dict[Key, Row]:
+    def _files(self, uri: str, wanted: Sequence[Key], pieces: str | None) -> dict[Key, Row]:
         job = {
             "kind": "cut", "uri": uri, "recipe": self.recipe.model_dump(mode="json"), "folder": self.folder,
-            "spans": [key[1:] for key in wanted],
+            "spans": [key[1:] for key in wanted], "time_pieces": pieces,
         }  # fmt: skip
         try:
             done = self._children.do(job, uri=uri, step=self.adds)

@@ -24,7 +24,7 @@ from rushes.results.columns import (
     videos_schema,
 )
 from rushes.rows.clip_columns import ASPECT, aspect_of
-from rushes.store.fold import newest
+from rushes.store.fold import newest, of_spans
 from rushes.store.parts import Asked, Part, digits_for, prefixes
 from rushes.store.ranges import Ranges
 from rushes.store.store import Store, steadily
@@ -200,7 +200,9 @@ class Reader:
     def _columns(self, name: str, names: Collection[str] | None) -> list[str]:
         """The columns of a joined table that are needed to give `names`."""
         wanted = {own for seen, own in JOINED[name][1] if names is None or seen in names}
-        always = {"clips": ["start_pts"], "videos": ["status"], "files": ["clip_uri"], "errors": ["permanent"]}
+        always = {"clips": ["start_pts", "spans"], "videos": ["status", "spans"], "files": ["clip_uri"], "errors": ["permanent"]}
+        if name == "clips" and (names is None or "extra" in names):
+            wanted.add("extra")
         if name == "videos" and (names is None or ASPECT.name in names):
             wanted |= {"width", "height"}
         return sorted(wanted | set(always.get(name, ())))
@@ -225,7 +227,8 @@ class Reader:
         clips, measures, videos = read("clips"), read("measures"), _seen(read("videos"), sources)
         measured = pc.index_in(clips["clip_id"], value_set=measures["clip_id"])
         video = pc.index_in(clips["video_id"], value_set=videos["video_id"])
-        both = pc.and_(measured.is_valid(), video.is_valid())
+        current = of_spans(clips["spans"], videos["spans"].take(video))
+        both = pc.and_(pc.and_(measured.is_valid(), video.is_valid()), current)
         clips, measured, video = clips.filter(both), measured.filter(both), video.filter(both)
         order = pc.sort_indices(
             pa.table({"uri": videos["uri"].take(video), "start": clips["start_pts"], "clip": clips["clip_id"]}),
@@ -243,6 +246,8 @@ class Reader:
         }
         if errors_wanted:
             columns |= _errors(read("errors"), clips["clip_id"], rows)
+        if "extra" in columns:  # a span of a list has columns of its own
+            columns["extra"] = pc.coalesce(clips["extra"], columns["extra"])
         if names is None or ASPECT.name in names:
             sides = (pc.cast(rows["videos"][side], pa.float64()) for side in ("width", "height"))
             columns[ASPECT.name] = aspect_of(*sides)
@@ -257,7 +262,7 @@ class Reader:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        rows = self._ranges_of(VIDEOS, [*VIDEOS_SEEN, "status"], "scan").rows(prefix)
+        rows = self._ranges_of(VIDEOS, [*VIDEOS_SEEN, "status", "spans"], "scan").rows(prefix)
         if prefix == self.ranges()[-1]:
             rows = pa.concat_tables([rows, self._unread()])
         if self._replaced:  # of a uri whose file was replaced only the newest row is seen
@@ -266,7 +271,9 @@ class Reader:
             equal: Any = pc.equal(rows["video_id"], newest_id)
             same: Any = pc.fill_null(equal, False)
             rows = rows.filter(pc.or_(at.is_null(), pc.or_(same, pc.and_(rows["video_id"].is_null(), newest_id.is_null()))))
-        clips = self._ranges_of(CLIPS, ["start_kind"], "shots").rows(prefix)
+        clips = self._ranges_of(CLIPS, ["start_kind", "spans"], "shots").rows(prefix)
+        sources = _seen(rows, self._sources_in(prefix))
+        clips = clips.filter(of_spans(clips["spans"], sources["spans"].take(pc.index_in(clips["video_id"], value_set=sources["video_id"]))))
         is_shot = pc.cast(pc.not_equal(clips["start_kind"], pa.scalar("split")), pa.int64())
         sums = (
             clips.select(["video_id"])
@@ -285,7 +292,7 @@ class Reader:
     def _unread(self) -> pa.Table:
         """The newest rows of uris whose bytes could not be read."""
         uris: Any = self.current.filter(self.current["video_id"].is_null())["uri"].to_pylist()
-        rows = self.store.read(VIDEOS, columns=[*VIDEOS_SEEN], fingerprints=self._print("scan"), only={"uri": uris})
+        rows = self.store.read(VIDEOS, columns=[*VIDEOS_SEEN, "spans"], fingerprints=self._print("scan"), only={"uri": uris})
         return rows.filter(rows["video_id"].is_null())
 
     def errors(self) -> pa.Table:
@@ -296,10 +303,11 @@ class Reader:
         return pa.table([rows[name] for name in (*ERRORS_SEEN, "written_at")], schema=errors_schema())
 
     def manifest_columns(self) -> Iterator[str | None]:
-        """`extra` of each scanned video: the manifest's other columns as JSON texts."""
+        """`extra` of each scanned video, and of each span: the manifest's other columns as JSON texts."""
         for prefix in self.ranges():
             rows = self._ranges_of(VIDEOS, ["extra", "status"], "scan").rows(prefix)
             yield from _seen(rows, self._sources_in(prefix))["extra"].to_pylist()
+            yield from self._ranges_of(CLIPS, ["extra"], "shots").rows(prefix)["extra"].drop_null().to_pylist()
 
 
 def _seen(videos: pa.Table, sources: pa.Table) -> pa.Table:

@@ -34,6 +34,7 @@ def curated_view(results: Results, name: str, *, clips: str = "clips") -> str:
     prints = results.prints
     of = {stage: sql.text(prints.get(stage, "")) for stage in ("scan", "shots", "measures", "captions", "files")}
     columns = [f"{short}.{sql.name(own)} AS {sql.name(seen)}" for table, short in SHORT.items() for seen, own in JOINED[table][1]]
+    columns = [column for column in columns if not column.endswith(' AS "extra"')] + ["coalesce(c.extra, v.extra) AS extra"]
     columns += [f"CASE WHEN {FAILED} THEN e.{name} WHEN f.clip_uri IS NULL THEN x.{name} END AS {name}" for name in OF_ERROR]
     shown = [_shown(column) for column in CLIPS_SEEN]
     sides = ["CAST(v.width AS DOUBLE)", "CAST(v.height AS DOUBLE)"]
@@ -51,7 +52,7 @@ WITH current AS (
     {FAILED} AS caption_failed
   FROM {sql.name(clips)} c
   JOIN measures m ON m.clip_id = c.clip_id AND m.fingerprint = {of["measures"]}
-  JOIN source v ON v.video_id = c.video_id
+  JOIN source v ON v.video_id = c.video_id AND v.spans IS NOT DISTINCT FROM c.spans
   LEFT JOIN captions t ON t.clip_id = c.clip_id AND t.fingerprint = {of["captions"]}
   LEFT JOIN files f ON f.clip_id = c.clip_id AND f.fingerprint = {of["files"]}
   LEFT JOIN failure e ON e.key = c.clip_id AND e.stage = 'captions'

@@ -6,19 +6,22 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from rushes.errors import Failure
+from rushes.errors import Failure, SpanError
 from rushes.measures.clip import measure_clip
+from rushes.measures.clip_time import ClipTime
 from rushes.media.file_clock import pieces_text
 from rushes.media.holes import holes_of, ticks_of
 from rushes.recipe import Recipe
-from rushes.records import clip_id, seconds
+from rushes.records import Video, clip_id, seconds, spans_id
 from rushes.rows.signals import Series
 from rushes.scan.one_pass import Scan
 from rushes.shots import find_shots
+from rushes.shots.listed import Unplaced, listed_shots
 
 Rows = dict[str, list[dict[str, Any]]]
 """Rows by table name."""
@@ -36,14 +39,20 @@ class Stamp:
         return {**row, "fingerprint": fingerprint, "run_id": self.run_id, "written_at": self.written_at}
 
 
-def clip_rows(series: Series, recipe: Recipe, prints: Mapping[str, str], stamp: Stamp) -> Rows:
-    """Cuts a video's series into clips and measures each: rows of `clips`, `measures` and their `marks`."""
+def clip_rows(series: Series, recipe: Recipe, prints: Mapping[str, str], stamp: Stamp, video: Video | None = None) -> Rows:
+    """Cuts a video's series into clips and measures each: rows of `clips`, `measures` and their `marks`.
+
+    `video`, where it is given, may bring spans of a list, which are then the clips; those that give none become rows of `errors`.
+    """
     first = int(series.pts[0])
     t = (series.pts - first).astype(np.float64) * float(series.time_base)
+    spans, of = (video.spans, spans_id(video.spans)) if video is not None else ((), None)
     holes = holes_of(series.pts, series.time_base, recipe.scan.hole_s)
-    shots = find_shots(series.signals, series.pts, series.time_base, series.end_pts, recipe.shots, holes)
+    parts = (series.signals, series.pts, series.time_base, series.end_pts, recipe.shots, holes)
+    listed, unplaced = listed_shots(spans, *parts) if spans else ([], [])
+    shots = [(one.shot, one.span.extra) for one in listed] if spans else [(shot, None) for shot in find_shots(*parts)]
     clips, measures = [], []
-    for shot in shots:
+    for shot, extra in shots:
         start, end = shot.span.start_pts, shot.span.end_pts
         name = clip_id(series.video_id, start, end)
         at = slice(int(np.searchsorted(series.pts, start)), int(np.searchsorted(series.pts, end)))
@@ -52,29 +61,43 @@ def clip_rows(series: Series, recipe: Recipe, prints: Mapping[str, str], stamp: 
             "start_s": seconds(start - first, series.time_base), "end_s": seconds(end - first, series.time_base),
             "duration_s": seconds(end - start, series.time_base), "n_frames": at.stop - at.start,
             "start_kind": shot.start, "end_kind": shot.end, "mode": series.mode,
+            "extra": extra, "spans": of,
         }  # fmt: skip
         clips.append(stamp.on(row, prints["shots"]))
-        values = measure_clip(series.signals, at, t, series.way)
+        time = ClipTime(at, t[at], seconds(end - first, series.time_base), recipe.scan.grid_per_s)
+        values = measure_clip(series.signals, time, series.way)
         measures.append(stamp.on({"clip_id": name, "video_id": series.video_id, **values}, prints["measures"]))
     marks = [
-        mark(series.video_id, "shots", len(clips), prints["shots"], stamp),
-        mark(series.video_id, "measures", len(measures), prints["measures"], stamp),
+        mark(series.video_id, "shots", len(clips), prints["shots"], stamp, of),
+        mark(series.video_id, "measures", len(measures), prints["measures"], stamp, of),
     ]
-    return {"clips": clips, "measures": measures, "marks": marks}
+    errors = [stamp.on(_unplaced_row(video, one), prints["shots"]) for one in unplaced] if video is not None else []
+    return {"clips": clips, "measures": measures, "errors": errors, "marks": marks}
 
 
-def mark(video_id: str, stage: str, rows: int, fingerprint: str, stamp: Stamp) -> dict[str, Any]:
-    """A row of `marks`."""
-    return stamp.on({"video_id": video_id, "stage": stage, "rows": rows}, fingerprint)
+def _unplaced_row(video: Video, one: Unplaced) -> dict[str, Any]:
+    """A span of a list that gives no clip, as a row of `errors`."""
+    span = one.span
+    times = (float(Fraction(span.start)), float(Fraction(span.end))) if span.unit == "s" else None
+    mend = "correct the row of the list, and run again"
+    failure = Failure.of(SpanError(f"there is no clip of the span {span.words()}: {one.why}", uri=video.uri, span_s=times, mend=mend))
+    who = {"uri": video.uri, "video_id": video.video_id}
+    key = f"{video.video_id}@{span.unit}:{span.start}:{span.end}"
+    return attempt_row(who, failure, "shots", key, 1, permanent=True)
 
 
-TABLE_OF = {"scan": "videos", "shots": "clips", "measures": "measures"}
-"""The table of a stage whose rows are written when the pass has ended; frames and signals are written while it goes on."""
+def mark(video_id: str, stage: str, rows: int, fingerprint: str, stamp: Stamp, spans: str | None = None) -> dict[str, Any]:
+    """A row of `marks`. `spans`: identity of the spans of a list that the rows were made by."""
+    return stamp.on({"video_id": video_id, "stage": stage, "rows": rows, "spans": spans}, fingerprint)
+
+
+TABLES_OF = {"scan": ("videos",), "shots": ("clips", "errors"), "measures": ("measures",)}
+"""The tables of a stage whose rows are written when the pass has ended; frames and signals are written while it goes on."""
 
 
 def without(rows: Rows, stages: Collection[str]) -> Rows:
     """The rows but for those that stages would write again: their tables and marks are there already."""
-    gone = {TABLE_OF.get(stage) for stage in stages}
+    gone = {table for stage in stages for table in TABLES_OF.get(stage, ())}
     return {
         table: [row for row in some if table != "marks" or row["stage"] not in stages] for table, some in rows.items() if table not in gone
     }
@@ -101,7 +124,7 @@ def failed_video(video: Mapping[str, Any], failure: Failure) -> dict[str, Any]:
     return {
         "uri": video["uri"], "video_id": video.get("video_id"), "status": "failed", "error_type": failure.error_type,
         "error": failure.what, "mend": failure.mend, "size_bytes": video.get("size"), "stamp": video.get("stamp"),
-        "extra": video.get("extra"),
+        "extra": video.get("extra"), "spans": video.get("spans"),
     }  # fmt: skip
 
 

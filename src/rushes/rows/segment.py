@@ -55,7 +55,7 @@ def segment_scan(row: Mapping[str, Any], segment: Segment, names: Sequence[str])
     held = SampledFrame(row["frame_pts"], row["frame"], *state["held"]) if state["held"] else None
     scan = SegmentScan(
         segment=segment, facts=facts, pts=pts, signals=dict(zip(names, table, strict=True)), seams=Seams(**state["seams"]),
-        taken={name: Taken(tuple(t["rows"]), t["first"], t["last"]) for name, t in state["taken"].items()}, held=held,
+        taken={name: Taken(tuple(t["rows"]), t["first"], t["last"], t["again"]) for name, t in state["taken"].items()}, held=held,
         pieces=tuple(Piece(*piece) for piece in state["pieces"]), mended=tuple(state["mended"]) if state["mended"] else None,
         head=_unpacked(row["head"], *state["view"]), tail=_unpacked(row["tail"], *state["view"]), **{name: state[name] for name in COUNTS},
     )  # fmt: skip

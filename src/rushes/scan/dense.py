@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from rushes.media.time_grid import FLOW_PER_S, HELD_DT_S
 from rushes.media.views import Views
 from rushes.records import Column
 from rushes.scan.align import DERIVATIVE, SMOOTH, halved
@@ -30,7 +31,7 @@ BASELINE_S = 0.06
 """Shortest time between the two frames, seconds: two frames at 24, 25 and 30 a second, four at 60. Longer ones lose objects that cross the
 picture in two seconds; in shorter ones a pan of 5 % of the width a second is within the noise."""
 LONGEST_S = 1.5
-"""A frame is not compared with one further back than this, seconds, since a flow across a gap in time is no speed."""
+"""A picture that was shown for longer than this, seconds, stood still, and then changed within `HELD_DT_S`."""
 STILL = 0.005
 """Below this speed, diagonals a second, a part of the picture counts as still: an object above it crosses the picture's width
 in less than three minutes; sensor noise after compression is below it."""
@@ -51,9 +52,7 @@ TABLE = 32
 
 
 class DenseMotion:
-    """Speed of the picture's parts at frames on the grid; NaN at other frames, and where no earlier frame lies `BASELINE_S` to `LONGEST_S`
-    before.
-    """
+    """Speed of the picture's parts at frames on the grid; NaN at other frames, and where no earlier frame lies `BASELINE_S` before."""
 
     columns: tuple[Column, ...] = (
         Column("flow_mean", "float", "diagonal/s", "mean speed over the picture", 0.0, None, "Kroeger et al. 2016, Lucas-Kanade"),
@@ -62,8 +61,7 @@ class DenseMotion:
         Column("flow_dt", "float", "s", "time from the frame compared with to this one", BASELINE_S, LONGEST_S),
     )
 
-    per_s: float | None = 2.0
-    """Samples a second, as many as Data-Juicer's motion filter takes; a clip of 4 s has eight."""
+    per_s: float | None = FLOW_PER_S
 
     def __init__(self) -> None:
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
@@ -82,8 +80,9 @@ class DenseMotion:
         while len(recent) > 1 and recent[1][0] <= t - BASELINE_S:
             recent.popleft()
         row = (np.nan,) * 4
-        if on_grid and recent and BASELINE_S <= t - recent[0][0] <= LONGEST_S:
-            row = self._measure(recent[0][1], motion, t - recent[0][0])
+        if on_grid and recent and t - recent[0][0] >= BASELINE_S:
+            since = t - recent[0][0]
+            row = self._measure(recent[0][1], motion, since if since <= LONGEST_S else HELD_DT_S)
         recent.append((t, motion))
         self._rows.append(row)
 

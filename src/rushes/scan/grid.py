@@ -45,6 +45,11 @@ class Grid:
             self._rows.append(_measure(views))
         self._n += 1
 
+    def measure_late(self, views: Views, row: int) -> None:
+        """Measures an earlier frame, `row`, the last one that was sound: it turned out to be shown where a cell of the grid begins."""
+        self._at.append(row)
+        self._rows.append(_measure(views))
+
     def finish(self) -> dict[str, npt.NDArray[np.float32]]:
         """The signals of all frames pushed."""
         table = np.full((len(self.columns), self._n), np.nan, np.float32)

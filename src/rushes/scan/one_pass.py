@@ -17,11 +17,13 @@ from rushes.media.batch import batch
 from rushes.media.decode import Decoder
 from rushes.media.holes import Hole, holes_of, ticks_of
 from rushes.media.jpeg import JpegWriter
+from rushes.media.time_grid import Pick, TimeGrid
 from rushes.media.time_line import Piece
 from rushes.media.views import Shape, Shrinker, Views
 from rushes.recipe import FrameSettings, Recipe
 from rushes.records import AGREES, Column, Mode, VideoFacts
-from rushes.scan.meters import Meters, all_columns, make_meters
+from rushes.scan.grid import Grid
+from rushes.scan.meters import FrameMeter, Meters, all_columns, make_meters
 from rushes.scan.seam_buffer import SeamBuffer, Strip
 
 if TYPE_CHECKING:
@@ -152,31 +154,6 @@ def end_of(pts: npt.NDArray[np.int64], last_duration: int) -> int:
     return int(pts[-1]) + max(1, last)
 
 
-class TimeGrid:
-    """A grid in time that begins at the video's first pts and divides it into cells of equal length. It picks the first frame of each cell.
-
-    Attributes:
-        rows: the frames that were picked, as indices that count all frames offered.
-        first, last: the cells of the first and the last frame that was picked; -1: none yet.
-    """
-
-    def __init__(self, per_s: float) -> None:
-        self._per_s = per_s
-        self.rows: list[int] = []
-        self.first = self.last = -1
-
-    def take(self, t: float, row: int) -> bool:
-        """Offers frame `row`, at `t` seconds; True where it is the first of its cell and so picked. `t` increases from call to call."""
-        cell = int(t * self._per_s + 1e-6)  # a pts that rounding put just before a grid point counts as on it
-        if cell <= self.last:
-            return False
-        if not self.rows:
-            self.first = cell
-        self.last = cell
-        self.rows.append(row)
-        return True
-
-
 class Pass:
     """One pass over the frames of a decoder.
 
@@ -186,6 +163,7 @@ class Pass:
         on_frame: is given the frames to store.
         meters: makes the meters when the first frame has completed the facts.
         anchor: the pts from which time is counted; default: the first frame's.
+        end_pts: the end of the last frame, where it is that of a segment; default: what the last frame says.
         seam_buffer: keeps the small views that the seams of a segment need; None for a whole video.
 
     Attributes:
@@ -202,18 +180,21 @@ class Pass:
         meters: Callable[[VideoFacts], Meters],
         *,
         anchor: int | None = None,
+        end_pts: int | None = None,
         seam_buffer: SeamBuffer | None = None,
     ) -> None:
         self.decoder = decoder
         self.pts: list[int] = []
-        self.grids: dict[str, TimeGrid] = {FRAMES: TimeGrid(recipe.frames.per_s)}
+        self.grids: dict[str, TimeGrid] = {FRAMES: TimeGrid(recipe.frames.per_s, shown=recipe.frames.at == "grid")}
         self.n_interlaced = 0
         self._frames: FrameSettings = recipe.frames
         self._on_frame = on_frame
         self._make_meters = meters
         self._anchor = anchor
+        self._end = end_pts
         self._seam_buffer = seam_buffer
         self._times: list[float] = []
+        self._shown: tuple[Views, int] | None = None  # the last sound frame, and its index
         self._jpeg = JpegWriter(recipe.frames.short_side_px, recipe.frames.quality)
         self._fill = 0
 
@@ -228,6 +209,9 @@ class Pass:
                 self._open(frame)
             assert first is not None
             self._take(frame, pts, (pts - first) * num / den)
+        if first is not None:
+            end = end_of(np.array(self.pts, np.int64), self.decoder.last_duration) if self._end is None else self._end
+            self._close((end - first) * num / den)
         self._flush()
 
     def signals(self) -> dict[str, npt.NDArray[np.float32]]:
@@ -238,7 +222,11 @@ class Pass:
         shape = Shape.of(frame.width, frame.height)
         self._shrinker = Shrinker(shape)
         self._meters = self._make_meters(self.decoder.facts)
-        self.grids |= {type(meter).__name__: TimeGrid(meter.per_s) for meter in self._meters.by_frame if meter.per_s is not None}
+        self.grids |= {
+            type(meter).__name__: TimeGrid(meter.per_s, shown=isinstance(meter, Grid))
+            for meter in self._meters.by_frame
+            if meter.per_s is not None
+        }
         self._frame_meters = [(meter, self.grids.get(type(meter).__name__)) for meter in self._meters.by_frame]
         width, height = shape.motion
         self._motion = np.empty((BATCH, height, width), np.uint8)
@@ -252,7 +240,9 @@ class Pass:
         sound = not frame.is_corrupt
         self.n_interlaced += bool(frame.interlaced_frame)
         for meter, grid in self._frame_meters:
-            meter.push(views, sound and grid is not None and grid.take(t, row))
+            pick = grid.take(t, row) if sound and grid is not None else Pick(False, None)
+            self._measure_late(meter, pick.before)
+            meter.push(views, pick.now)
         if self._meters.by_batch:
             _ = views.motion, views.colour  # each property writes its view into the batch
         self.pts.append(pts)
@@ -260,8 +250,32 @@ class Pass:
         self._fill += 1
         if self._fill == BATCH:
             self._flush()
-        if self._on_frame is not None and sound and (self._frames.at == "grid" or frame.key_frame) and self.grids[FRAMES].take(t, row):
-            self._on_frame(SampledFrame(pts, *self._jpeg.encode(frame, self.decoder.facts)))
+        if self._on_frame is not None and sound and (self._frames.at == "grid" or frame.key_frame):
+            pick = self.grids[FRAMES].take(t, row)
+            self._store_late(pick.before)
+            if pick.now:
+                self._store(views)
+        if sound:
+            self._shown = (views, row)
+
+    def _close(self, end_t: float) -> None:
+        """Says that the last frame is shown until `end_t` seconds."""
+        for meter, grid in self._frame_meters:
+            self._measure_late(meter, grid.close(end_t) if grid is not None else None)
+        if self._on_frame is not None:
+            self._store_late(self.grids[FRAMES].close(end_t))
+
+    def _measure_late(self, meter: FrameMeter, row: int | None) -> None:
+        if row is not None and self._shown is not None and isinstance(meter, Grid):
+            meter.measure_late(self._shown[0], row)
+
+    def _store_late(self, row: int | None) -> None:
+        if row is not None and self._shown is not None:
+            self._store(self._shown[0])
+
+    def _store(self, views: Views) -> None:
+        assert self._on_frame is not None
+        self._on_frame(SampledFrame(views.pts, *self._jpeg.encode(views.frame, self.decoder.facts)))
 
     def _flush(self) -> None:
         if not self._fill:

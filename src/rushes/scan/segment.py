@@ -26,12 +26,14 @@ from rushes.scan.seam_buffer import SeamBuffer, Strip
 class Taken:
     """The frames that a grid in time picked in a segment: their indices `rows`, and the cells of the first and the last of them; -1: none.
 
-    The first pick counts only if no frame of the same cell was picked in an earlier segment.
+    The first pick counts only if no frame of the same cell was picked in an earlier segment, or where `again` says that it is shown where
+    a later cell begins.
     """
 
     rows: tuple[int, ...]
     first: int
     last: int
+    again: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ def scan_segment(
     with Decoder(source, uri=uri, size_bytes=size_bytes, mode=mode, progress=progress, segment=segment, stream=stream) as decoder:
         one = Pass(
             decoder, recipe, frames.add if on_frame else None, lambda facts: make_meters(facts, recipe.scan),
-            anchor=segment.first_pts, seam_buffer=seam_buffer,
+            anchor=segment.first_pts, end_pts=segment.end_pts, seam_buffer=seam_buffer,
         )  # fmt: skip
         one.run()
         head, tail = seam_buffer.finish()
@@ -129,7 +131,7 @@ def scan_segment(
             seams=decoder.seams, n_repaired_pts=line.n_mended, n_new_clocks=line.n_clocks, pieces=tuple(line.pieces), mended=line.mended,
             hole_ticks=ticks_of(holes_of(all_steps, decoder.time_base, recipe.scan.hole_s)),
             reordering=decoder.reordering, n_interlaced=one.n_interlaced,
-            taken={name: Taken(tuple(c.rows), c.first, c.last) for name, c in one.grids.items()},
+            taken={name: Taken(tuple(c.rows), c.first, c.last, c.again) for name, c in one.grids.items()},
             n_frames=frames.n, held=frames.held, head=head, tail=tail,
         )  # fmt: skip
 

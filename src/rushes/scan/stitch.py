@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from rushes.media.batch import batch
 from rushes.media.holes import holes_of
+from rushes.media.time_grid import PAUSE_S
 from rushes.media.time_line import LOOK, RECENT
 from rushes.recipe import Recipe
 from rushes.scan.blend import Blend, settled_from, unsettled_from
@@ -103,7 +104,11 @@ class _Stitcher:
 
     def add(self, new: SegmentScan) -> None:
         signals = {name: row.copy() for name, row in new.signals.items()}
-        drop = {name for name, taken in new.taken.items() if taken.rows and self.last_cells.get(name, -1) >= taken.first}
+        base, last = new.facts.time_base, int(self.done[-1].pts[-1]) if self.done else int(new.pts[0])
+        pause = float((int(new.pts[0]) - last) * base) > PAUSE_S + 1e-6
+        sure = {name for name, taken in new.taken.items() if taken.again and (name != "DenseMotion" or pause)}
+        tentative = {name: taken for name, taken in new.taken.items() if taken.rows and name not in sure}
+        drop = {name for name, taken in tentative.items() if self.last_cells.get(name, -1) >= taken.first}
         for name, columns in GRID_COLUMNS.items():
             for column in columns if name in drop else ():
                 signals[column][new.taken[name].rows[0]] = np.nan

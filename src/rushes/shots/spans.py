@@ -16,8 +16,10 @@ import numpy.typing as npt
 from rushes.records import Span
 from rushes.shots.gradual import Transition
 
-Edge = Literal["video", "cut", "transition", "hole", "split"]
-"""What a clip's edge is: the video's own end, a hard cut, a gradual transition, a hole in time, or a joint of a split shot."""
+Edge = Literal["video", "cut", "transition", "hole", "split", "list"]
+"""What a clip's edge is: the video's own end, a hard cut, a gradual transition, a hole in time, a joint of a split shot, or the edge of a
+span of a list.
+"""
 I64 = npt.NDArray[np.int64]
 
 

@@ -133,7 +133,7 @@ def need_uri(columns: Sequence[str], shown: str, where: str = "") -> None:
     if "uri" in columns:
         _need_one_each(columns, shown)
         return
-    likely = [name for name in columns if name.lower() in LIKELY] or difflib.get_close_matches("uri", columns, 1, 0.4)
+    likely = [name for name in columns if name.lower() in ("uri", *LIKELY)] or difflib.get_close_matches("uri", columns, 1, 0.4)
     hint = f'rename the column "{likely[0]}" to uri' if likely else "add a column uri with a path or URL in each row"
     at = f"{where}: " if where else ""
     there = ", ".join(columns[:20]) or "none"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from urllib.parse import unquote
 
 from rushes.errors import FootageError
 from rushes.media.address import inside, local_path, protocol_of, public_uri
@@ -48,7 +49,15 @@ def take_parts(folder: str, options: Options, collector: FootageCollector) -> No
         raise FootageError(what, uri=public_uri(folder), mend=mend) from error
     if not addresses:
         raise FootageError("the folder is named as a list and holds no part of one", uri=public_uri(folder), mend="name the list itself")
-    _take_rows(folder, [row for address in addresses for row in _rows(address, options)], options, collector)
+    shown = public_uri(folder)
+    rows = [row.with_columns(_of_folders(address.removeprefix(shown))) for address in addresses for row in _rows(address, options)]
+    _take_rows(folder, rows, options, collector)
+
+
+def _of_folders(path: str) -> dict[str, str]:
+    """The columns that the names of folders give, such as day=3 (Hive's way to partition a table)."""
+    named = (name.partition("=") for name in path.split("/")[:-1])
+    return {unquote(name): unquote(value) for name, equals, value in named if name and equals}
 
 
 def has_parts(folder: str) -> bool:

@@ -7,7 +7,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -45,6 +45,17 @@ class Row:
     extra: Extra = field(default_factory=dict)
     span: ListedSpan | None = None
     is_comment: bool = False
+
+    def with_columns(self, more: Mapping[str, str]) -> Row:
+        """The row with further columns; those that it has stay."""
+        if not more:
+            return self
+        extra = {**more, **self.extra}
+        return replace(self, extra=extra, span=None if self.span is None else replace(self.span, extra=_json(extra)))
+
+
+def _json(extra: Extra) -> str:
+    return json.dumps(extra, ensure_ascii=False, sort_keys=True, allow_nan=False)
 
 
 def row_of(columns: Mapping[str, Any], shown: str, where: str) -> Row:
@@ -120,7 +131,7 @@ def _span(extra: Extra, shown: str, where: str) -> ListedSpan | None:
         for other, *pair in SPAN_COLUMNS:
             if other != unit and all(extra.get(name, 0) is None for name in pair):
                 extra = {name: value for name, value in extra.items() if name not in pair}
-        return ListedSpan(unit, str(since), str(until), json.dumps(extra, ensure_ascii=False, sort_keys=True, allow_nan=False))
+        return ListedSpan(unit, str(since), str(until), _json(extra))
     for _, *pair in SPAN_COLUMNS:
         for name in pair:
             extra.pop(name, None)

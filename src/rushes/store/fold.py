@@ -46,6 +46,13 @@ def newest(data: pa.Table, keys: Sequence[str]) -> pa.Table:
     return data.filter(pa.concat_arrays([pc.invert(same), pa.array([True])]))
 
 
+def of_spans(cut: Any, wanted: Any) -> Any:
+    """Which clips were cut by the spans that the video has now: two columns of identities, null where a list gives no spans."""
+    import pyarrow.compute as pc
+
+    return pc.equal(pc.fill_null(cut, ""), pc.fill_null(wanted, ""))
+
+
 def _neighbours(column: Any) -> tuple[Any, Any]:
     """A column without its last value and without its first one; null strings as one that comes after all others."""
     import pyarrow as pa

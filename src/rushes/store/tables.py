@@ -93,7 +93,8 @@ VIDEOS = Table(
         _c("first_pts", "int", "pts of the first frame", "ticks"),
         _c("end_pts", "int", "end of the last frame", "ticks"),
         _c("cpu_s", "double", "CPU time of the scan", "s"),
-        _c("extra", "text", "further columns of the manifest, as a JSON object"),
+        _c("extra", "text", "further columns of the manifest, as a JSON object; where it gives spans, those in which its rows agree"),
+        _c("spans", "text", "identity of the spans that the manifest gives of it; null where it gives none"),
         *STAMPS,
     ),
 )
@@ -151,9 +152,11 @@ CLIPS = Table(
         _c("end_s", "double", "end, from the video's first pts", "s"),
         _c("duration_s", "double", "length", "s"),
         _c("n_frames", "int", "decoded frames inside"),
-        _c("start_kind", "text", "what bounds the start: video, cut, transition, hole or split"),
-        _c("end_kind", "text", "what bounds the end: video, cut, transition, hole or split"),
+        _c("start_kind", "text", "what bounds the start: video, cut, transition, hole, split or list"),
+        _c("end_kind", "text", "what bounds the end: video, cut, transition, hole, split or list"),
         _c("mode", "text", "exact or fast"),
+        _c("extra", "text", "columns of the manifest's row that gave the clip's span, as a JSON object; null where none did"),
+        _c("spans", "text", "`videos.spans` when the clip was cut; clips of other spans than the video has now are not shown"),
         *STAMPS,
     ),
 )
@@ -209,6 +212,7 @@ MARKS = Table(
         _c("video_id", "text", "the video"),
         _c("stage", "text", "scan, frames, shots or measures"),
         _c("rows", "int", "rows the stage made"),
+        _c("spans", "text", "`videos.spans` when it was made; of scan null"),
         *STAMPS,
     ),
 )
@@ -217,9 +221,11 @@ ERRORS = Table(
     ("stage", "key", "attempt"),
     "one row for each failed attempt",
     (
-        _c("stage", "text", "identify, scan, recut, files or captions"),
+        _c("stage", "text", "identify, scan, recut, shots (a span of a list that gives no clip), files or captions"),
         _c(
-            "key", "text", "the clip_id, the video_id (with @ and the pts of a segment's start, or @joined), or the uri where there is none"
+            "key",
+            "text",
+            "the clip_id, the video_id (with @ and the start of a segment or span, or @joined), or the uri where there is none",
         ),
         _c("video_id", "text", "the video, where known"),
         _c("uri", "text", "the source video"),

@@ -19,7 +19,7 @@ from rushes.records import Row
 from rushes.rows.scanned import public_row
 from rushes.sources.found import Footage
 from rushes.store.buckets import Buckets
-from rushes.store.fold import newest
+from rushes.store.fold import newest, of_spans
 from rushes.store.parts import MAX_DIGITS, Asked
 from rushes.store.store import Store
 from rushes.store.tables import CLIPS, ERRORS, IDENTITIES, MARKS, MEASURES, VIDEOS, schema
@@ -41,7 +41,7 @@ class Identity:
     Attributes:
         video_id, size, stamp: of its newest row of `videos` under any fingerprint, or of `identities` where only that knows the file as it
             is now; size in bytes.
-        recorded: what its newest row under the scan wanted says of it: uri, video_id, size_bytes, stamp, status and extra.
+        recorded: what its newest row under the scan wanted says of it: uri, video_id, size_bytes, stamp, status, extra and spans.
         attempts: failed attempts to identify it.
     """
 
@@ -64,9 +64,13 @@ class Known:
         store: None when there is none yet.
         prints: the fingerprints wanted.
         retry_failed: take nothing as failed for good.
+        of_spans: the stages whose rows hang on the spans that a list gives.
     """
 
-    def __init__(self, store: Store | None, prints: Mapping[str, str], *, retry_failed: bool = False) -> None:
+    def __init__(
+        self, store: Store | None, prints: Mapping[str, str], *, retry_failed: bool = False, of_spans: Collection[str] = ()
+    ) -> None:
+        self._of_spans = of_spans
         self._store = store
         self._prints = prints
         self._retry_failed = retry_failed
@@ -76,7 +80,7 @@ class Known:
         if self._store is None:
             return {}
         uris = {item.uri for item in footage}
-        names = ["uri", "video_id", "size_bytes", "stamp", "status", "extra"]
+        names = ["uri", "video_id", "size_bytes", "stamp", "status", "extra", "spans"]
         rows = self._store.read(VIDEOS, columns=names, only={"uri": uris})
         recorded = {row["uri"]: row for row in newest(_under(rows, self._prints["scan"]), ["uri"]).select(names).to_pylist()}
         last = newest(rows, ["uri"])
@@ -105,15 +109,16 @@ class Known:
         rows = errors.select(["key", "attempt"]).to_pylist()
         return _most((row["key"], row["attempt"]) for row in rows)
 
-    def batches(self, videos: Iterable[str]) -> Iterator[Batch]:
-        """The videos in batches, each with what the store knows of them."""
+    def batches(self, videos: Mapping[str, str | None]) -> Iterator[Batch]:
+        """The videos in batches, each with what the store knows of them. `videos`: video_id -> identity of its spans, or None."""
         order = sorted(videos)
         digits = next((n for n in range(MAX_DIGITS) if len(order) <= VIDEOS_A_BATCH * 16**n), MAX_DIGITS)
         with ExitStack() as stack:
             tables = self._tables(Asked(order), digits, stack) if self._store is not None else {}
             for start in range(0, len(order), VIDEOS_A_BATCH):
                 some = order[start : start + VIDEOS_A_BATCH]
-                yield Batch(some, self._prints, {name: table.rows for name, table in tables.items()}, retry_failed=self._retry_failed)
+                rows, spans = {name: table.rows for name, table in tables.items()}, {video: videos[video] for video in some}
+                yield Batch(some, self._prints, rows, spans, retry_failed=self._retry_failed, of_spans=self._of_spans)
 
     def _tables(self, videos: Asked, digits: int, stack: ExitStack) -> dict[str, Buckets]:
         assert self._store is not None
@@ -121,7 +126,7 @@ class Known:
         asked: dict[str, tuple[Any, Any, Any, Any]] = {
             "videos": (VIDEOS, None, [self._prints["scan"]], ()),
             "lengths": (VIDEOS, ["status", "mode", "footage_s"], None, ()),
-            "marks": (MARKS, [], wanted.values(), ()),
+            "marks": (MARKS, ["spans"], wanted.values(), ()),
             "errors": (ERRORS, ["permanent"], wanted.values(), ()),
             "clips": (CLIPS, None, [self._prints["shots"]], ()),
             "measures": (MEASURES, None, [self._prints["measures"]], MEASURE_COLUMNS),
@@ -141,8 +146,19 @@ class Batch:
         videos: their video_ids, sorted.
     """
 
-    def __init__(self, videos: Sequence[str], prints: Mapping[str, str], tables: Mapping[str, Rows], *, retry_failed: bool) -> None:
+    def __init__(
+        self,
+        videos: Sequence[str],
+        prints: Mapping[str, str],
+        tables: Mapping[str, Rows],
+        spans: Mapping[str, str | None],
+        *,
+        retry_failed: bool,
+        of_spans: Collection[str],
+    ) -> None:
         self.videos = videos
+        self._spans = spans
+        self._of_spans = of_spans
         self._retry_failed = retry_failed
         self._prints = prints
         self._tables = tables
@@ -199,14 +215,19 @@ class Batch:
         return found
 
     @cached_property
-    def _marks(self) -> set[tuple[str, str, str]]:
+    def _marks(self) -> dict[tuple[str, str, str], str | None]:
+        """Video, stage and fingerprint of each mark -> the spans by which its rows were made."""
         rows = self._read("marks", self.videos)
-        return set(zip(*(rows[name].to_pylist() for name in ("video_id", "stage", "fingerprint")), strict=True))
+        keys = zip(*(rows[name].to_pylist() for name in ("video_id", "stage", "fingerprint")), strict=True)
+        return dict(zip(keys, rows["spans"].to_pylist(), strict=True))
 
     def has(self, video_id: str, stage: str) -> bool:
-        """Whether a video has passed a stage, or the stage is not wanted."""
+        """Whether a video has passed a stage, by the spans that its list gives now, or the stage is not wanted."""
         fingerprint = self._prints.get(stage)
-        return fingerprint is None or (video_id, stage, fingerprint) in self._marks
+        if fingerprint is None:
+            return True
+        key = (video_id, stage, fingerprint)
+        return key in self._marks and (stage not in self._of_spans or self._marks[key] == self._spans.get(video_id))
 
     @cached_property
     def _errors(self) -> list[Row]:
@@ -274,10 +295,14 @@ class Batch:
         return {v: [c for c in clips if c not in have] for v, clips in self._hopeless(stage, videos).items()}
 
     def clips(self, videos: Sequence[str]) -> tuple[pa.Table, pa.Table]:
-        """Rows of `clips` and of `measures` of some videos, in the same order: by video and clip."""
+        """Rows of `clips` and of `measures` of some videos, in the same order, by video and clip: of the spans that lists give now."""
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         clips, measures = self._read("clips", videos), self._read("measures", videos)
+        wanted = pa.array([self._spans.get(video) for video in videos], pa.string())
+        place = pc.index_in(clips["video_id"], value_set=pa.array(videos, pa.string()))
+        clips = clips.filter(of_spans(clips["spans"], wanted.take(place)))
         at = pc.index_in(clips["clip_id"], value_set=measures["clip_id"])
         return clips.filter(at.is_valid()), measures.take(at.drop_null())
 

@@ -12,10 +12,10 @@ from rushes.engine.jobs import Caption, Clips, Recut, Scan, clip_jobs
 from rushes.engine.plan.compare import Lacking, lacking
 from rushes.engine.plan.identify import Identifier
 from rushes.engine.plan.known import Batch, Identity, Known
-from rushes.engine.stages import STAGES, Stage, clip_stages
-from rushes.errors import Failure, ProbeError
+from rushes.engine.stages import STAGES, Stage, clip_stages, stages_of_spans
+from rushes.errors import Failure, FootageError, ProbeError
 from rushes.recipe import Recipe
-from rushes.records import Row, Video
+from rushes.records import Row, Video, spans_id
 from rushes.rows.scanned import manifest_columns
 from rushes.sources.by_stream import by_stream
 from rushes.sources.footage import find_footage
@@ -52,7 +52,9 @@ class Source:
         """What a row of `videos` says of the file."""
         item = self.footage
         extra = manifest_columns(item.extra)
-        return {"uri": item.uri, "video_id": self.video_id, "size_bytes": item.size, "stamp": item.stamp, "extra": extra}
+        return {"uri": item.uri, "video_id": self.video_id, "size_bytes": item.size, "stamp": item.stamp, "extra": extra} | {
+            "spans": spans_id(item.spans)
+        }
 
     def is_recorded(self, status: str) -> bool:
         """Whether the newest row of this uri says the same already."""
@@ -64,7 +66,14 @@ class Source:
         assert self.video_id is not None
         extra = manifest_columns(item.extra)
         return Video(
-            uri=item.uri, source=item.address, video_id=self.video_id, size=item.size, stamp=item.stamp, extra=extra, stream=item.stream
+            uri=item.uri,
+            source=item.address,
+            video_id=self.video_id,
+            size=item.size,
+            stamp=item.stamp,
+            extra=extra,
+            stream=item.stream,
+            spans=item.spans,
         )
 
 
@@ -112,14 +121,14 @@ class Plan:
     def video_jobs(self) -> Iterator[Scan | Recut]:
         """What makes the missing rows of the stages of videos, a batch of videos at a time: re-cuts first, then in order of the uris."""
         todo = self._sources(self.of_videos)
-        for batch in self.known.batches(todo):
+        for batch in self.known.batches(_spans(todo)):
             jobs = _with_settled(batch, _by_mark(self, batch, [todo[video] for video in batch.videos]).jobs)
             yield from sorted(jobs, key=lambda job: (job.kind == "scan", job.video.uri))
 
     def clip_jobs(self) -> Iterator[Clips | Caption]:
         """What makes the missing rows of the stages of clips, of videos whose clips are known, a batch of videos at a time."""
         todo = self._sources(self.of_clips)
-        for batch in self.known.batches(todo):
+        for batch in self.known.batches(_spans(todo)):
             sources = sorted((todo[video] for video in batch.videos), key=lambda source: source.footage.uri)
             yield from _clip_jobs(self, batch, sources)
 
@@ -178,7 +187,8 @@ def compared(
 ) -> Plan:
     """Identifies footage that was found, and compares what is wanted of it with what the store has; see `make_plan`."""
     prints = fingerprints(recipe)
-    known = Known(store, prints, retry_failed=retry_failed)
+    _check_spans(items, recipe)
+    known = Known(store, prints, retry_failed=retry_failed, of_spans=stages_of_spans(recipe))
     plan = Plan(recipe, prints, found, [Source(item) for item in items], known)
     _identify(plan, known, {error.uri or "": error for error in found.missing}, identifier or Identifier(recipe))
     _same_content(plan)
@@ -210,18 +220,34 @@ def _identify(plan: Plan, known: Known, missing: Mapping[str, ProbeError], ident
 
 
 def _same_content(plan: Plan) -> None:
-    """The first uri of a content, in sorted order, is its source; the rest are duplicates."""
+    """The first uri of a content, in sorted order, is its source; the rest are duplicates. Spans of these are spans of the source, too."""
     first: dict[str, Source] = {}
     for source in plan.sources:
-        if source.video_id is not None and first.setdefault(source.video_id, source) is not source:
+        if source.video_id is not None and (own := first.setdefault(source.video_id, source)) is not source:
             source.status = "duplicate"
+            known = {span.key for span in own.footage.spans}
+            if more := [span for span in source.footage.spans if span.key not in known]:
+                spans = sorted((*own.footage.spans, *more), key=lambda span: span.key)
+                own.footage = replace(own.footage, spans=tuple(spans))
+
+
+def _check_spans(items: Sequence[Footage], recipe: Recipe) -> None:
+    """Makes sure that frame numbers mean frames of the video."""
+    if recipe.scan.mode != "exact" and (item := next((i for i in items if any(s.unit == "frame" for s in i.spans)), None)):
+        what = 'a list gives spans by frame numbers, and scan.mode = "fast" does not decode every frame'
+        raise FootageError(what, uri=item.uri, mend='set scan.mode to "exact", or give the spans as start_s and end_s')
+
+
+def _spans(sources: Mapping[str, Source]) -> dict[str, str | None]:
+    """The identity of each video's spans."""
+    return {video: spans_id(source.footage.spans) for video, source in sources.items()}
 
 
 def _compare(plan: Plan, known: Known) -> None:
     """Finds what each video lacks, and counts it, a batch of videos at a time. The jobs themselves are made when they are begun."""
     todo = {s.video_id: s for s in plan.sources if s.status == "todo" and s.video_id is not None}
     counts = {stage.name: [0, 0] for stage in STAGES}
-    for batch in known.batches(todo):
+    for batch in known.batches(_spans(todo)):
         found = _by_mark(plan, batch, [todo[video] for video in batch.videos])
         _count_videos(plan, batch, found, counts)
         complete = [source for source in found.cut if source.status == "reused"]

@@ -17,6 +17,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 
 from rushes.captions import Answer, Request, make_engine, needs
 from rushes.captions.sample import sample_clip
@@ -74,7 +75,6 @@ class Captioner:
         self._round = 0
         self._places = asyncio.Semaphore(AHEAD * limit)
         self._pts: OrderedDict[str, list[int]] = OrderedDict()
-        self._sample = sample_clip(recipe.frames)
         self._succeeded = False
         self._held: dict[str, Answer] = {}
         self._alike: tuple[tuple[str, str] | None, set[str]] = (None, set())
@@ -116,6 +116,10 @@ class Captioner:
         if answer.error_type is None:
             return Outcome(counts=counts | {"captions_made": 1.0})
         return Outcome(counts=counts | {"clips_failed": 1.0, "clips_kept": -1.0}, failure=_failure(clip, answer))
+
+    @cached_property
+    def _sample(self) -> Request:
+        return sample_clip(self._recipe.frames)
 
     def _pending(self) -> Outcome:
         """The outcome of a clip that cannot be captioned now: it stays pending, or the run ends where waiting does not help."""

@@ -66,7 +66,7 @@ class Context:
         """
         name = table.name if table else ""
         if name not in self._buffers:
-            of_videos = [(CLIPS, ()), (MEASURES, MEASURE_COLUMNS), (VIDEOS, ()), (MARKS, ())]
+            of_videos = [(CLIPS, ()), (MEASURES, MEASURE_COLUMNS), (ERRORS, ()), (VIDEOS, ()), (MARKS, ())]
             self._buffers[name] = Buffer(self.store, [(table, ()), (ERRORS, ())] if table else of_videos)
         buffer = self._buffers[name]
         buffer.commit(buffer.add(rows))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from rushes.engine.jobs import Outcome, Recut, Scan, Stitch
 from rushes.engine.work.context import Context, Progress
 from rushes.media.same_file import SameFile
-from rushes.records import Row, Span
+from rushes.records import Row, Span, spans_id
 from rushes.rows.clip_columns import Wanted, wanted_clips
 from rushes.rows.scanned import Stamp, clip_rows, mark, public_row, scanned_row, without
 from rushes.rows.signals import Series, read_signals, write_signals
@@ -65,8 +65,9 @@ def conclude(context: Context, made: Made, job: Scan, stamp: Stamp, same: SameFi
     """What follows a pass: shots and measures; then the last frames, the signals, and at last the rows and marks of the video."""
     found, video_id, prints = made.scan, job.video.video_id, context.prints
     series = Series.of(video_id, found)
-    rows = clip_rows(series, context.recipe, prints, stamp)
-    who = {"uri": job.video.uri, "video_id": video_id, "stamp": job.video.stamp, "extra": job.video.extra}
+    rows = clip_rows(series, context.recipe, prints, stamp, job.video)
+    spans = spans_id(job.video.spans)
+    who = {"uri": job.video.uri, "video_id": video_id, "stamp": job.video.stamp, "extra": job.video.extra, "spans": spans}
     facts = {**scanned_row(found, made.cpu_s), **who}
     wanted = wanted_clips(context.recipe, rows["clips"], rows["measures"], facts)
     if frames:
@@ -76,12 +77,13 @@ def conclude(context: Context, made: Made, job: Scan, stamp: Stamp, same: SameFi
         write_signals(context.store, series, stamp.on({}, prints["scan"]), context.signal_columns)
     rows["marks"] = [mark(video_id, "scan", len(found.pts), prints["scan"], stamp), *rows["marks"]]
     if frames:
-        rows["marks"].append(mark(video_id, "frames", frames.count + made.n_frames, prints["frames"], stamp))
+        rows["marks"].append(mark(video_id, "frames", frames.count + made.n_frames, prints["frames"], stamp, spans))
     rows["videos"] = [stamp.on(facts, prints["scan"])]
     context.write(without(rows, job.present))
     busy = {"scan": made.busy_s, "shots": time.process_time() - made.began - made.busy_s}
     counts = {"videos_scanned": 1.0, "bytes_read": float(job.video.size or 0)}
     counts |= {"footage_s": made.footage_s, "decoded_s": made.footage_s}
+    counts["spans_failed"] = float(len(rows["errors"]))
     counts |= {"videos_with_other_streams": 1.0} if found.facts.other_streams and job.video.stream is None else {}
     return _outcome(context, wanted, facts, job, counts, busy)
 
@@ -90,10 +92,11 @@ def recut(context: Context, job: Recut, progress: Progress) -> Outcome:
     """Shots and measures anew from stored signals; the video is not opened."""
     began = time.process_time()
     series = read_signals(context.store, job.video.video_id, context.prints["scan"], context.signal_columns)
-    rows = clip_rows(series, context.recipe, context.prints, context.stamp())
+    rows = clip_rows(series, context.recipe, context.prints, context.stamp(), job.video)
     wanted = wanted_clips(context.recipe, rows["clips"], rows["measures"], job.facts)
     context.write(without(rows, job.present))
-    return _outcome(context, wanted, job.facts, job, {}, {"shots": time.process_time() - began})
+    counts = {"spans_failed": float(len(rows["errors"]))}
+    return _outcome(context, wanted, job.facts, job, counts, {"shots": time.process_time() - began})
 
 
 def whole(context: Context, job: Scan | Stitch, progress: Progress, note: str) -> Outcome:
