@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from rushes.engine.executor import WorkerDied
 from rushes.engine.jobs import (
@@ -95,16 +96,17 @@ class Failures:
         if again:
             note("video tried again", run_id=self._run_id, stage=log_stage(job), level="warning", **who)
             return Outcome(failure=failure, again=True)
-        event = "clips failed" if isinstance(job, Clips) else "video failed"
-        words = {"error": failure.what, "permanent": permanent, "detail": failure.detail}
-        note(event, run_id=self._run_id, stage=log_stage(job), level="warning", **who, **words)
+        words: dict[str, Any] = {"run_id": self._run_id, "stage": log_stage(job), "level": "warning", **who}
+        words |= {"error": failure.what, "permanent": permanent, "detail": failure.detail}
         match job:
             case Clips():
-                counts = {f"{job.stage}_failed": float(len(job.clips)), "decoded_s": decoded_s}
+                note("clips failed", **words)
+                return Outcome(counts={f"{job.stage}_failed": float(len(job.clips)), "decoded_s": decoded_s}, failure=failure)
             case Recut():  # it was counted as reused
                 counts = {"videos_failed": 1.0, "videos_reused": -1.0}
             case _:
                 counts = {"footage_s": decoded_s, "decoded_s": decoded_s, "videos_failed": 1.0, "bytes_read": float(video.size or 0)}
+        note("video failed", **words)
         return Outcome(counts=counts, failure=failure)
 
     def _write(self, job: VideoJob, failure: Failure, attempt: Attempt, *, permanent: bool, final: bool) -> None:

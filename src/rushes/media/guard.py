@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import selectors
@@ -25,7 +26,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any, NamedTuple, NoReturn
 
 from rushes.errors import CannotGoOn, CrashError, HangError, MemoryError_
 from rushes.media.die_with_parent import PARENT_PIPE_FD
@@ -35,8 +36,6 @@ LOOK_EVERY_S = 0.25
 """How often the parent checks a child's memory and the stop flag, and how often a child reports progress at most, seconds."""
 STARTS = 3
 """Children that are started for a job before the run is given up, where each ends before it has answered its first message."""
-START_S = 120.0
-"""How long a child may take to import its modules and to answer its first message; a second or two, if nothing else runs."""
 CLOSE_S = 5.0
 """How long a child may take to end when its input has ended."""
 REPLY_FD = "RUSHES_REPLY_FD"
@@ -66,6 +65,18 @@ class Stopped(Exception):
     """The run is stopping, so the job was given up. Whether it had an effect is not known."""
 
 
+class Limits(NamedTuple):
+    """What a child may take: seconds without a progress message, and bytes of resident memory."""
+
+    hang_s: float
+    memory_bytes: float
+
+
+STARTING = Limits(120.0, math.inf)
+"""Limits of a child that imports its modules and answers its first message: it has seen no file, and takes a second or two where nothing
+else runs."""
+
+
 class Child:
     """One guarded child process. Used by one thread at a time.
 
@@ -81,8 +92,7 @@ class Child:
         self, module: str, *, hang_s: float, memory_bytes: int, stop: threading.Event, first: dict[str, Any] | None = None
     ) -> None:
         self._module = module
-        self._hang_s = hang_s
-        self._memory_bytes = memory_bytes
+        self._limits = Limits(hang_s, memory_bytes)
         self._stop = stop
         self._first = first
         self._process: subprocess.Popen[bytes] | None = None
@@ -131,7 +141,7 @@ class Child:
             if "error" in answer:
                 self.kill()
                 return answer
-        return self._ask(job, uri, progress or (lambda _s: None), self._hang_s)
+        return self._ask(job, uri, progress or (lambda _s: None), self._limits)
 
     def _begin(self, uri: str) -> dict[str, Any]:
         """Starts a child, and gives its answer to `first`. One that ends before it answers is started again, `STARTS` times in all."""
@@ -139,14 +149,14 @@ class Child:
             self.close()
             self._start()
             try:
-                return {} if self._first is None else self._ask(self._first, uri, lambda _s: None, START_S)
+                return {} if self._first is None else self._ask(self._first, uri, lambda _s: None, STARTING)
             except (HangError, MemoryError_, CrashError) as error:
                 if n == STARTS:
                     mend = "rushes doctor tells what is missing on this machine"
                     raise CannotGoOn(f"no decoding process can be started: {error.what}", step="run", mend=mend) from error
         raise AssertionError("the last start returns or raises")
 
-    def _ask(self, message: dict[str, Any], uri: str, progress: Callable[[float], object], hang_s: float) -> dict[str, Any]:
+    def _ask(self, message: dict[str, Any], uri: str, progress: Callable[[float], object], limits: Limits) -> dict[str, Any]:
         process = self._process
         if process is None:  # another thread ended the child, as it does when the run is stopping
             raise Stopped
@@ -156,9 +166,9 @@ class Child:
             process.stdin.flush()
         except BrokenPipeError:
             raise self._crash(uri) from None
-        return self._listen(uri, progress, hang_s)
+        return self._listen(uri, progress, limits)
 
-    def _listen(self, uri: str, progress: Callable[[float], object], hang_s: float) -> dict[str, Any]:
+    def _listen(self, uri: str, progress: Callable[[float], object], limits: Limits) -> dict[str, Any]:
         assert self._replies is not None
         buffer = b""
         heard = time.monotonic()
@@ -180,22 +190,25 @@ class Child:
                         if "progress" not in message:
                             return message
                         progress(float(message["progress"]))
-                self._look(uri, heard, hang_s)
+                self._look(uri, heard, limits)
 
-    def _look(self, uri: str, heard: float, hang_s: float) -> None:
+    def _look(self, uri: str, heard: float, limits: Limits) -> None:
         if self._stop.is_set():
             self.kill()
             raise Stopped
-        if time.monotonic() - heard > hang_s:
+        if time.monotonic() - heard > limits.hang_s:
             self.kill()
             raise HangError(
-                f"no packet progress for {hang_s:g} s", uri=uri, step="scan", mend="the file is likely broken; else raise scan.hang_s"
+                f"no packet progress for {limits.hang_s:g} s",
+                uri=uri,
+                step="scan",
+                mend="the file is likely broken; else raise scan.hang_s",
             )
         used = resident_bytes(self.pid)
-        if used > self._memory_bytes:
+        if used > limits.memory_bytes:
             self.kill()
             raise MemoryError_(
-                f"decoding took {used / 2**30:.1f} GiB, the limit is {self._memory_bytes / 2**30:.1f} GiB",
+                f"decoding took {used / 2**30:.1f} GiB, the limit is {limits.memory_bytes / 2**30:.1f} GiB",
                 uri=uri,
                 step="scan",
                 mend="the file is likely an allocation bomb; else raise scan.memory_gib",
