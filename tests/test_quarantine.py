@@ -90,7 +90,14 @@ def test_every_error_of_the_operating_system_is_said_in_its_words(number: int) -
 
 
 COMMANDS: dict[str, Command] = dict(cli.typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
-ARGUMENTS = {"run": ["x", "--out", "y"], "plan": ["x", "--out", "y"], "explain": ["x", "y"], "sql": ["x", "SELECT 1"]}
+ARGUMENTS = {
+    "run": ["x", "--out", "y"],
+    "export": ["x", "--to", "y"],
+    "caption": ["x", "--try", "1"],
+    "plan": ["x", "--out", "y"],
+    "explain": ["x", "y"],
+    "sql": ["x", "SELECT 1"],
+}
 BARE = ("demo", "recipe", "doctor")
 
 
@@ -108,7 +115,7 @@ def test_every_command_ends_in_words_whatever_is_raised_in_it(
     def leave(code: int) -> None:
         raise Left(code)
 
-    monkeypatch.setattr(cli, "_leave", leave)
+    monkeypatch.setattr(cli, "leave", leave)
     monkeypatch.setattr(sys, "argv", ["rushes", name, *ARGUMENTS.get(name, [] if name in BARE else ["x"])])
     own = next(info.callback for info in cli.app.registered_commands if (info.name or info.callback.__name__) == name)  # type: ignore[union-attr]
     assert own is not None
