@@ -124,7 +124,7 @@ def test_without_a_server_nothing_is_decoded_or_written(reel: Reel, tmp_path: Pa
     done = command("run", reel.folder, "--out", tmp_path / "store", *asked(url))
     assert done.code == 3
     assert url in done.err
-    assert "Mend" in done.err
+    assert "Fix:" in done.err
     assert not (tmp_path / "store").exists()
 
 

@@ -434,7 +434,7 @@ def test_parts_that_go_away_each_time_are_an_error_in_words(monkeypatch: pytest.
         looks.append(1)
         raise FileNotFoundError("part")
 
-    with pytest.raises(StorageError, match=f"went away {LOOKS} times.*Mend"):
+    with pytest.raises(StorageError, match=f"went away {LOOKS} times.*Fix"):
         steadily(look, "s3://bucket/store/clips")
     assert len(looks) == LOOKS
 

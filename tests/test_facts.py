@@ -134,5 +134,5 @@ def test_the_engine_labels_itself_and_repeats_itself() -> None:
         return [(answer.text, answer.model, answer.prompt_id) for answer in answers]
 
     first, second = asyncio.run(go())
-    assert first == second == (sentence(FULL, SPAN), "rushes-facts", "facts-1")
+    assert first == second == (sentence(FULL, SPAN), "rushes-facts", "facts-2")
     assert (first[0] or "").startswith(LABEL)

@@ -19,6 +19,7 @@ from pictures import film, moving, still, texture
 from rushes.captions.facts import sentence
 from rushes.errors import ProbeError, RecipeError
 from rushes.measures.clip import measure_clip
+from rushes.measures.clip_time import ClipTime
 from rushes.media.cut import ClipSpan, cut_clips
 from rushes.media.streams import open_film
 from rushes.recipe import Recipe
@@ -48,7 +49,9 @@ LOSSLESS = {"options": {"crf": "1", "preset": "ultrafast"}}
 def measures(found: Scan) -> dict[str, float | str | None]:
     """The measures of the whole video as one clip."""
     t = (found.pts - found.pts[0]) * float(found.facts.time_base)
-    return measure_clip(found.signals, slice(0, len(found.pts)), t.astype(np.float64), Series.of("v", found).way)
+    end_s = float((found.end_pts - found.pts[0]) * found.facts.time_base)
+    time = ClipTime(slice(0, len(found.pts)), t.astype(np.float64), end_s)
+    return measure_clip(found.signals, time, Series.of("v", found).way)
 
 
 def cut(path: Path, found: Scan, folder: Path, mode: str) -> Path:

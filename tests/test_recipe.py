@@ -38,7 +38,7 @@ def test_a_wrong_setting_is_named_with_its_value_and_the_nearest_right_one(setti
     with pytest.raises(RecipeError) as caught:
         Recipe.parse({}, overrides=[setting])
     assert words in str(caught.value)
-    assert "Mend" in str(caught.value)
+    assert "Fix:" in str(caught.value)
     assert caught.value.exit_code == 2
 
 

@@ -153,7 +153,7 @@ def test_a_store_that_may_not_grow_stops_the_run_in_words(films: Path, undisturb
         capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(SRC)}, timeout=60,
     )  # fmt: skip
     assert done.returncode == 3, done.stderr
-    assert "Mend" in done.stderr
+    assert "Fix:" in done.stderr
     assert "Traceback" not in done.stderr
     assert not [
         v for v in (seen(out, *QUICK).videos() if (out / "videos").exists() else []) if v["status"] == "failed" and "broken" not in v["uri"]
