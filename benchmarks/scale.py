@@ -338,7 +338,8 @@ def main() -> int:
     for name in found[most]:
         small, large = found[least][name], found[most][name]
         more = large["seconds"] / small["seconds"]
-        print(f"{name:26} {most / least:.0f} x the clips: {more:5.1f} x the time, {large['mib'] / small['mib']:4.1f} x the memory")
+        memory = f", {large['mib'] / small['mib']:4.1f} x the memory" if small["mib"] else ""  # that of commands is not measured
+        print(f"{name:26} {most / least:.0f} x the clips: {more:5.1f} x the time{memory}")
     for name in ("compact", "compacted: plan, all", "fresh: plan, all"):
         own = [found[size][name]["mib"] - found[size][name]["before_mib"] for size in (least, most)]
         targets.at_most(f"growth of time, {name}", found[most][name]["seconds"] / found[least][name]["seconds"], 1.3 * most / least)
