@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 import pytest
 
 import rushes
@@ -247,3 +248,24 @@ def test_clips_of_a_clock_that_began_anew_are_the_right_ones(mode: str, tmp_path
     with serve(Results(Store.open(str(tmp_path / "store"), {}))) as server:
         (tmp_path / "made.mp4").write_bytes(urllib.request.urlopen(f"{server.url}made/{clips[3]['clip_id']}").read())
     assert numbers(tmp_path / "made.mp4") == list(range(120, 160))
+
+
+def test_each_stream_of_a_file_gives_its_own_clips(data_dir: Path, tmp_path: Path) -> None:
+    """Two cameras in one file, each a video of its own: the clip of each shows that camera, by the first picture of its stream."""
+    source, out = data_dir / "field" / "20_preview_track_first" / "front_and_rear.mp4", tmp_path / "store"
+    if not source.is_file():
+        pytest.skip("the shared footage has no field/20_preview_track_first")
+    go([source], out, "scan.stream=all")
+    rows: list[dict[str, Any]] = []
+    done = rushes.export(out, to=tmp_path / "clips", watch=rows.append)
+    assert (done.made, done.failed) == (2, 0)
+    for row in rows:
+        index = int(row["uri"].rpartition("#stream=")[2])
+        truth, shown = (first_picture(path, stream) for path, stream in ((source, index), (tmp_path / "clips" / row["file"], 0)))
+        other = first_picture(source, 1 - index)
+        assert np.abs(shown - truth).mean() < 4 < np.abs(shown - other).mean()
+
+
+def first_picture(path: Path, stream: int) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return next(container.decode(video=stream)).to_ndarray(format="gray").astype(float)

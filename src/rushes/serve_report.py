@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rushes.errors import RushesError, UsageError, VideoError
 from rushes.media import storage
+from rushes.media.address import split_stream
 from rushes.recipe import ClipSettings, Recipe
 
 if TYPE_CHECKING:
@@ -60,9 +61,13 @@ class Films:
         self._made: dict[str, str] = {}
 
     def stored(self, clip_id: str) -> str | None:
-        """Address of the clip's file, else of its source; None where the page has no such clip."""
+        """Address of the clip's file, else of its source; None where the page has no such clip, or where a player would show another stream
+        of the source.
+        """
         clip = self._clips.get(clip_id)
-        return None if clip is None else str(clip["clip_uri"] or clip["uri"])
+        if clip is None or (clip["clip_uri"] is None and split_stream(clip["uri"])[1] is not None):
+            return None
+        return str(clip["clip_uri"] or clip["uri"])
 
     def made(self, clip_id: str) -> str | None:
         """Path of the clip as H.264, encoded when it is first asked for; None where there is no such clip, or it cannot be made."""

@@ -21,6 +21,10 @@ _AZURE_SAS = {"sv", "st", "se", "sr", "sp", "sig", "spr", "sip", "ss", "srt", "s
 """Parameters of an Azure shared access signature (learn.microsoft.com, "Create a service SAS"), recognised when `sig` is among them."""
 
 
+STREAM = "#stream="
+"""Stands between the uri of a file and the index of its stream, where `scan.stream` makes that a video of its own."""
+
+
 def protocol_of(uri: str) -> str | None:
     """The protocol of a URL in lower case, such as "s3"; None for a local path."""
     match = _PROTOCOL.match(uri)
@@ -74,3 +78,14 @@ def inside(folder: str, name: str) -> str:
     if protocol_of(name) or os.path.isabs(name):
         return name
     return os.path.join(folder, name) if protocol_of(folder) is None else directory_of(folder) + name.removeprefix("./")
+
+
+def stream_uri(uri: str, stream: int) -> str:
+    """The name of one stream of a file that is a video of its own."""
+    return f"{uri}{STREAM}{stream}"
+
+
+def split_stream(uri: str) -> tuple[str, int | None]:
+    """A file's uri and the index of its stream, of a name that `stream_uri` gave; of any other name itself and None."""
+    file, mark, index = uri.rpartition(STREAM)
+    return (file, int(index)) if mark and index.isdecimal() else (uri, None)

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from rushes.errors import Failure, ProbeError
 from rushes.media import storage
-from rushes.media.address import public_uri
+from rushes.media.address import public_uri, split_stream
 from rushes.media.cut import ClipSpan, cut_clips
 from rushes.media.decode import Decoder
 from rushes.media.error_translation import read_error
@@ -138,11 +138,12 @@ def cut_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     if job.get("video_id") not in (None, name):
         what = "its content is not that of the video that was scanned under this name"
         raise ProbeError(what, uri=shown, step="clips", mend="put the file back, or run again so that the new one is scanned")
-    how: dict[str, Any] = {"uri": shown, "size_bytes": size, "mode": "exact", "stream": recipe.scan.stream_index}
-    with opened(job["uri"], recipe) as source, Decoder(source, **how) as decoder:
+    uri, stream = split_stream(job["uri"])
+    how: dict[str, Any] = {"uri": shown, "size_bytes": size, "mode": "exact", "stream": _chosen(stream, recipe)}
+    with opened(uri, recipe) as source, Decoder(source, **how) as decoder:
         facts = decoder.facts  # those of the container: no frame is decoded for them
     spans = [ClipSpan(clip, Span(start, end)) for clip, start, end in job["spans"]]
-    with opened(job["uri"], recipe) as source:
+    with opened(uri, recipe) as source:
         made = cut_clips(
             source, facts, spans, job["folder"], mode=recipe.clips.mode, uri=shown, crf=recipe.clips.crf, options=recipe.storage,
             tick=lambda: progress(0.0), pieces=pieces_of(job.get("time_pieces")), names=job.get("names"),
@@ -154,19 +155,26 @@ def cut_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
 
 
 def identified(uri: str, recipe: Recipe) -> tuple[str, int, str, SameFile]:
-    """Of a source: the uri as it may be shown, its size in bytes, its `video_id`, and what tells whether it changed since.
+    """Of a source: the uri as it may be shown, its size in bytes, its `video_id`, and what tells whether it changed since. A uri of a store
+    may name a stream of a file.
 
     Raises:
         ProbeError: it cannot be read.
     """
+    file, named = split_stream(uri)
+    stream = _chosen(named, recipe)
     try:
-        there = storage.stat(uri, recipe.storage)
+        there = storage.stat(file, recipe.storage)
     except OSError as error:
         raise read_error(error, uri) from error
-    stream = recipe.scan.stream_index
-    name = of_stream(video_id(uri, there.size or 0, recipe.storage), stream)
-    seen = Video(uri=there.uri, source=uri, video_id=name, size=there.size, stamp=there.stamp, stream=stream)
+    name = of_stream(video_id(file, there.size or 0, recipe.storage), stream)
+    seen = Video(uri=there.uri, source=file, video_id=name, size=there.size, stamp=there.stamp, stream=stream)
     return public_uri(uri), there.size or 0, name, SameFile(seen, recipe.storage)
+
+
+def _chosen(named: int | None, recipe: Recipe) -> int | None:
+    """The stream that is meant: that of the uri, else that of the recipe."""
+    return recipe.scan.stream_index if named is None else named
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from rushes.errors import CrashError, HangError, MemoryError_
 from rushes.machine import cores
+from rushes.media.address import stream_uri
 from rushes.media.guard import Child
 from rushes.recipe import Recipe
 from rushes.sources.found import Footage
@@ -44,7 +45,7 @@ def by_stream(items: Sequence[Footage], recipe: Recipe, stop: threading.Event) -
 
 def _divided(item: Footage, indices: Sequence[int]) -> list[Footage]:
     """One entry for each index; the item itself where there is none."""
-    return [replace(item, uri=f"{item.uri}#stream={n}", address=item.address, stream=n) for n in indices] or [item]
+    return [replace(item, uri=stream_uri(item.uri, n), address=item.address, stream=n) for n in indices] or [item]
 
 
 def _films_of(items: Sequence[Footage], recipe: Recipe, stop: threading.Event) -> list[list[int]]:
