@@ -329,8 +329,8 @@ def main() -> int:
     parser.add_argument("--work", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.work:
-        print(json.dumps(WORKS[args.work[0]](*args.work[1:])))
-        return 0
+        print(json.dumps(WORKS[args.work[0]](*args.work[1:])), flush=True)
+        os._exit(0)  # Daft's threads may crash at the interpreter's own exit
     targets = Targets()
     sizes = [round(millions * 1e6) for millions in args.clips]
     found = {size: measure(size) for size in sizes}

@@ -39,8 +39,8 @@ SLOW_SEGMENTS = ("frames.per_s=25", "frames.quality=100")
 
 
 @contextmanager
-def killed_by(poison: Path, parent: int, times: int = 10**6) -> Iterator[list[int]]:
-    """Whichever process below `parent` opens the poison is killed, so many times."""
+def killed_by(poison: Path, parent: int, times: int = 10**6, number: signal.Signals = signal.SIGKILL) -> Iterator[list[int]]:
+    """Whichever process below `parent` opens the poison is killed, or sent another signal, so many times."""
     killed: list[int] = []
     stop = threading.Event()
 
@@ -49,7 +49,7 @@ def killed_by(poison: Path, parent: int, times: int = 10**6) -> Iterator[list[in
             for pid in descendants(parent):
                 if pid not in killed and str(poison) in open_files(pid):
                     killed.append(pid)
-                    os.kill(pid, signal.SIGKILL)
+                    os.kill(pid, number)
 
     thread = threading.Thread(target=kill)
     thread.start()
@@ -148,11 +148,12 @@ def test_a_child_that_dies_between_two_jobs_costs_nothing(footage: Path, tmp_pat
 
 
 def test_what_may_pass_is_tried_by_so_many_runs(footage: Path, tmp_path: Path) -> None:
-    """No packet progress in no time at all: a hang, which may be the disk's fault."""
-    out, slow = tmp_path / "store", ("scan.hang_s=0.01", "scan.attempts=2")
+    """A child that stands still, as a disk makes it: a hang. Each child that opens the film is stopped."""
+    out, slow = tmp_path / "store", ("scan.hang_s=1", "scan.attempts=2")
     poison = [footage / "poison.mp4"]
     for n in (1, 2):
-        go(poison, out, *slow)
+        with killed_by(poison[0], os.getpid(), number=signal.SIGSTOP):
+            go(poison, out, *slow)
         assert [(e["attempt"], e["permanent"]) for e in seen(out).errors()][-1] == (n, n == 2)
     assert {e["error_type"] for e in seen(out).errors()} == {"HangError"}
     go(poison, out, "scan.attempts=2")

@@ -224,7 +224,7 @@ def named(kind: pa.DataType) -> str:
 
 def test_the_page_has_every_field() -> None:
     clip = Scan.returns.field("clips").type.value_type
-    own = [*Scan.returns, *(field for field in clip if field.name in ("verdict", "reasons", "frames"))]
+    own = [*Scan.returns, *(field for field in clip if field.name in ("verdict", "reasons", "frames", "time_pieces"))]
     assert tables_of("## What they return") == {field.name: named(field.type) for field in own}
     assert tables_of("## Errors") == {field.name: named(field.type) for field in Scan.returns.field("error").type}
     prose = section(PAGE.read_text(encoding="utf-8"), "## What they return")

@@ -275,7 +275,7 @@ def test_what_could_not_be_read_is_not_kept(bytes_of: Path, tmp_path: Path, monk
     monkeypatch.setattr(work, "video_id", odd)
     plan = planned(bytes_of, out)
     [failed] = [source for source in plan.sources if source.status == "failed"]
-    assert (failed.video_id, failed.failure and failed.failure.error_type) == (None, "ZeroDivisionError")
+    assert (failed.video_id, failed.failure and failed.failure.error_type) == (None, "UnforeseenError")
     assert kept(out) == {name: video for name, video in truth(bytes_of).items() if name != "3.mp4"}
     error = CannotGoOn("no door", mend="open it")  # type: ignore[assignment]
     with pytest.raises(CannotGoOn, match="no door"):

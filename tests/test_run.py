@@ -104,14 +104,27 @@ def test_signals_are_lists_of_one_length_with_nulls_off_the_grid(reel: Reel, ree
     assert sorted(tuple(row["pts"]) for row in table.to_pylist()) == sorted(c.pts or () for c in reel.clips.values())
 
 
+def on_the_grid(times: list[float], per_s: int) -> list[int]:
+    """The frames that are stored of frames shown from these times on: the one shown at a point of the grid, if it is shown for more than
+    0.1 s; else the first one from that point on, before the next.
+    """
+    found: set[int] = set()
+    for k in range(int(times[-1] * per_s + 1e-6) + 1):
+        point = k / per_s - 1e-6
+        shown = max(i for i, t in enumerate(times) if t <= point + 2e-6)
+        held = shown + 1 < len(times) and times[shown + 1] - times[shown] > 0.1 + 1e-6
+        next_ones = [i for i, t in enumerate(times) if point <= t < point + 1 / per_s]
+        found |= {shown} if held else set(next_ones[:1])
+    return sorted(found)
+
+
 def test_stored_frames_lie_on_the_grid_and_show_the_frame_of_their_pts(reel: Reel, reel_store: Path) -> None:
     videos = {v["video_id"]: v["uri"] for v in seen(reel_store).videos() if v["status"] == "done"}
     rows = rows_of(reel_store, "frames")["frames"]
     for video_id, uri in videos.items():
         truth = reel.clips[uri]
         assert truth.pts is not None
-        cells = [int(float(t) * 4 + 1e-6) for t in truth.times]
-        first = [truth.pts[i] for i in range(175) if i == 0 or cells[i] > cells[i - 1]]
+        first = [truth.pts[i] for i in on_the_grid([float(t) for t in truth.times], 4)]
         mine = sorted((r["pts"], r["jpeg"]) for r in rows if r["video_id"] == video_id)
         assert [p for p, _ in mine] == first
         numbers = [read_frame_number(cv2.imdecode(np.frombuffer(jpeg, np.uint8), 0)) for _, jpeg in mine]  # type: ignore[arg-type]

@@ -27,8 +27,9 @@ from benchmarks.survival.victims import ATTEMPTS, NODE, VICTIMS, WORKER, remount
 from rushes.engine.work.captions import AHEAD
 from rushes.recipe import Recipe
 
-UNDER_WAY_S = 1.0
-"""An answer younger than this may be on its way from the server to the store: the driver has not seen it, or is writing it down."""
+UNDER_WAY_S = 3.0
+"""An answer younger than this may be on its way from the server to the store: the driver has not seen it, or is writing it down. It takes a
+tenth of a second on a machine with nothing else to do, and seconds where many processes want its cores."""
 HANG_S = 600.0
 """How long a run may take, or a moment may keep one waiting: ten times what it takes on a machine with nothing else to do."""
 LOOK_EVERY_S = 0.001
