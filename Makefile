@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fix bench clean
+.PHONY: help demo test testall lint fix bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,7 +29,10 @@ $(READY): pyproject.toml
 demo: $(READY)   ## render sample footage, curate it, write the report
 	$(BIN)/rushes demo --out $(DEMO_STORE)
 
-test: $(READY)   ## every test; real footage is used where RUSHES_DATA or ../shared/data has it
+test: $(READY)   ## the tests; real footage is used where RUSHES_DATA or ../shared/data has it
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
+
+testall: $(READY) ## the same and the slow tests: variants of others, and what takes minutes
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)   ## ruff, mypy --strict, import contracts

@@ -96,6 +96,7 @@ def test_the_peak_is_that_of_a_decoding_child(bench: object, tiny: Path) -> None
     assert driver > 30 << 20
 
 
+@pytest.mark.slow
 def test_overlap_runs_do_their_own_work(bench: object, tiny: Path, tmp_path: Path) -> None:
     """`measure` itself checks how many videos each run scanned and how many captions it made. In its own process, as in use."""
     module(bench, "render").copies(tiny, tmp_path / "footage", 2)
@@ -162,6 +163,7 @@ def test_numeric_libraries_get_the_threads_of_a_child(bench: object) -> None:
         assert word in done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_a_small_synthetic_store_is_measured(bench: object) -> None:
     """`plan_of`, `compact_of` and `read_of` check themselves that all rows are found; a compacted store has fewer parts."""
     scale = module(bench, "scale")

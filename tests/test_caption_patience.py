@@ -88,7 +88,10 @@ def test_a_server_that_only_lists_its_models_is_found_out_before_anything_is_dec
     assert (stats["tests"] and stats["requests"] == []) or mode == "500", "no picture of the footage was sent"
 
 
-@pytest.mark.parametrize("mode", ["401", "403", "quota", "402"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("mode", ["401", "quota", pytest.param("403", marks=SLOW), pytest.param("402", marks=SLOW)])
 def test_what_waiting_does_not_mend_ends_the_run_at_once(films: Path, tmp_path: Path, server: Running, mode: str) -> None:
     out = tmp_path / "store"
     server.control(mode=mode, spare_tests=True)
@@ -117,7 +120,7 @@ def test_a_server_that_answers_test_pictures_and_no_clip_is_waited_for_no_longer
     finish(films, out, server)
 
 
-@pytest.mark.parametrize("mode", ["numbered", "no_images", "reasoning_only"])
+@pytest.mark.parametrize("mode", ["numbered", pytest.param("no_images", marks=SLOW), pytest.param("reasoning_only", marks=SLOW)])
 def test_eight_clips_that_fail_alike_stop_the_run_and_stay_pending(films: Path, tmp_path: Path, server: Running, mode: str) -> None:
     out = tmp_path / "store"
     server.control(mode=mode, spare_tests=True)

@@ -186,6 +186,7 @@ def test_daft_on_a_cluster(nodes: RunningCluster, films: Path, of_run: dict[str,
     assert len(rows(out / "clips")) == 6
 
 
+@pytest.mark.slow
 def test_ray_data_on_a_cluster(nodes: RunningCluster, films: Path, of_run: dict[str, Any], tmp_path: Path) -> None:
     """The first run has all films but one; the second opens and writes only that."""
     out, pid = tmp_path / "out", nodes.process.pid

@@ -163,6 +163,7 @@ def test_pixels_are_square_and_the_size_is_that_of_the_table(tmp_path: Path) -> 
         assert (stream.width, stream.height) == (112, 256)
 
 
+@pytest.mark.slow
 def test_an_export_that_was_stopped_goes_on(films_of_14_s: list[Path], tmp_path: Path) -> None:
     store, to, stop = tmp_path / "store", tmp_path / "clips", threading.Event()
     go(films_of_14_s, store)

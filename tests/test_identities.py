@@ -325,6 +325,7 @@ def test_jobs_hold_a_bounded_number_of_files_and_there_are_enough_for_all_nodes(
     assert len(jobs) >= min(n, slots)
 
 
+@pytest.mark.slow
 def test_a_cluster_reads_what_one_machine_reads(films: Path, tmp_path: Path) -> None:
     """In the second run the driver itself cannot read, so that all was read on the nodes."""
     short, stores = tmp_path / "short.mp4", [tmp_path / "native", tmp_path / "ray"]

@@ -451,6 +451,7 @@ def many() -> Iterator[dict]:
     thread.join()
 
 
+@pytest.mark.slow
 def test_a_listing_of_100_000_keys_streams(many):
     files = storage.listing("s3://many/day", many, ".mp4")
     first = next(files)

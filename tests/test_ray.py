@@ -77,7 +77,7 @@ def test_a_driver_that_dies_takes_all_workers_with_it(nodes: RunningCluster, ray
     assert but_errors(out) == but_errors(ray_native)
 
 
-@pytest.mark.parametrize("is_local", [False, True])
+@pytest.mark.parametrize("is_local", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_run_that_is_asked_to_stop_stops_as_on_one_machine(
     nodes: RunningCluster, ray_films: Path, tmp_path: Path, is_local: bool
 ) -> None:
@@ -127,6 +127,7 @@ def test_a_video_that_kills_its_worker_is_one_failed_row_and_the_rest_goes_on(
     assert attempts == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_captions_are_asked_for_from_the_nodes(nodes: RunningCluster, ray_films: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
     with start_server() as server:
@@ -138,6 +139,7 @@ def test_captions_are_asked_for_from_the_nodes(nodes: RunningCluster, ray_films:
         assert row["captions_made"] == row["clips_kept"] == len(rows_of(out, "captions")["captions"])
 
 
+@pytest.mark.slow
 def test_a_run_is_stopped_while_a_task_is_on_a_dead_node(nodes: RunningCluster, ray_films: Path, tmp_path: Path) -> None:
     """Ray takes some 14 s to call the node dead; its client, asked after it was disconnected, would turn exit code 130 into 1."""
     out = tmp_path / "store"

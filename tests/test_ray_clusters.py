@@ -18,7 +18,13 @@ from rushes import ray_cluster
 from stores import rows_of, seen, settings_of, start
 
 
-@pytest.mark.parametrize(("which", "name"), [(0, "the head of the cluster"), (1, "the raylet of the driver's node")], ids=["gcs", "raylet"])
+@pytest.mark.parametrize(
+    ("which", "name"),
+    [
+        pytest.param(0, "the head of the cluster", id="gcs", marks=pytest.mark.slow),
+        pytest.param(1, "the raylet of the driver's node", id="raylet"),
+    ],
+)
 def test_a_head_that_dies_ends_the_run_with_a_word(ray_films: Path, tmp_path: Path, which: int, name: str) -> None:
     """A cluster of its own. Left to itself, Ray's client would end the driver with exit code 1.
 

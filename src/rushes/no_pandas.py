@@ -18,4 +18,5 @@ class _NotInstalled(MetaPathFinder):
 
 def keep_pandas_out() -> None:
     """Makes this process behave as if pandas were not installed. For processes that Rushes starts, never for those of its users."""
-    sys.meta_path.insert(0, _NotInstalled())
+    if not any(isinstance(finder, _NotInstalled) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _NotInstalled())
