@@ -163,12 +163,12 @@ def ending_lines(c: Mapping[str, Any]) -> list[str]:
     if c["reasons"]:
         lines.append(f"dropped by {_listed(c['reasons'])}" + ("; a clip may have several reasons" if _overlap(c) else ""))
     if c.get("files_failed"):
-        lines.append(f"{c['files_failed']} clip files could not be made; their clips stay kept")
+        lines.append(f"clip files that could not be made: {c['files_failed']}; their clips stay kept")
     if c.get("passed_over"):
         over = {suffix or "no suffix": n for suffix, n in c["passed_over"].items()}
         lines.append(f"passed over, since their names are none of videos: {_listed(over)}")
     if n := c.get("videos_with_other_streams"):
-        lines.append(f"{n} videos hold further films that were not scanned")
+        lines.append(f"videos whose files hold further films, which were not scanned: {n}")
     return lines
 
 
