@@ -25,20 +25,42 @@ import stat
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from caption_protocol import FAULT_MODES, OPTIONAL, PLAIN_MODES, Breach, answer_of, check_body, read_messages, value_for
 from caption_refusals import NO_ROUTE, REFUSALS
 
-CERTIFICATE = Path(__file__).parent / "data" / "self_signed.pem"
-"""Certificate and key of "localhost" and 127.0.0.1, made with `openssl req -x509 -nodes -days 36500`; it guards nothing."""
+CERTIFICATE = Path(tempfile.gettempdir()) / f"rushes-tests-{os.getuid()}-self-signed.pem"
+"""Certificate and key of "localhost" and 127.0.0.1, made when a server with TLS is first started on this machine."""
+
+
+def make_certificate() -> None:
+    """Makes `CERTIFICATE`, if it is not there; it is valid for a hundred years."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    if CERTIFICATE.is_file():
+        return
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=36500))
+    signed = made.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    text = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    part = CERTIFICATE.with_suffix(f".{os.getpid()}.part")
+    part.write_bytes(text + signed.public_bytes(serialization.Encoding.PEM))
+    part.rename(CERTIFICATE)
 
 
 @dataclass
@@ -313,6 +335,7 @@ def main() -> None:
     server = Server(("127.0.0.1", options.pop("port")), Handler)
     if options["tls"]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        make_certificate()
         context.load_cert_chain(CERTIFICATE)
         server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     Handler.state = State(options)
