@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import ray_cluster
+from caption_server import Running, start_server
 from footage import Clip, render
 from pictures import film
 from processes import environment_of, marked, parent_of
@@ -43,6 +44,20 @@ def data_dir() -> Path:
     if not (folder / "manifest.tsv").is_file():
         pytest.skip(f"no shared footage at {folder}: set RUSHES_DATA to the folder that holds manifest.tsv")
     return folder
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    """A caption server, for the tests of a file."""
+    with start_server() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running: Running) -> Running:
+    """The caption server, with the options it began with and nothing seen."""
+    running.control()
+    return running
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from caption_requests import ask, clip, engine_for, jpeg, words_for
-from caption_server import Running, start_server
+from caption_server import Running
 from rushes.captions import Request
 from rushes.captions.accept import accept
 from rushes.captions.answer_checks import is_preamble, is_thinking, loop_in, says_no_images
@@ -32,18 +31,6 @@ DENSE = (
     "lights come on, and it stops one metre in front of a stack of blue crates. The man lowers his arm, looks to the left and walks out of "
     'the picture. The light is flat and comes from above. A sign on the wall reads "No parking".'
 )
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    with start_server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: Running) -> Running:
-    running.control()
-    return running
 
 
 @pytest.mark.parametrize(

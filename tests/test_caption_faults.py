@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -24,18 +23,6 @@ from rushes.captions.prompts import load_prompt
 from rushes.captions.sample import sample_clip
 from rushes.errors import ServerError
 from rushes.recipe import FrameSettings
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    with start_server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: Running) -> Running:
-    running.control()
-    return running
 
 
 def closed_port() -> int:

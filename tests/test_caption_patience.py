@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +28,6 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for k in range(3):
         render(folder / f"{k}.mp4", film(192, 108, [120], seed=70 + k))
     return folder
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    with start_server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: Running) -> Running:
-    running.control()
-    return running
 
 
 def run(films: Path, out: Path, server: Running, *more: str) -> Any:

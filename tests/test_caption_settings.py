@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,18 +11,6 @@ from caption_server import CERTIFICATE, Running, start_server
 from rushes.captions import make_engine
 from rushes.captions.explain import right_address
 from rushes.errors import RecipeError, ServerError
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    with start_server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: Running) -> Running:
-    running.control()
-    return running
 
 
 def complaint(server: Running | str, **settings: object) -> ServerError:

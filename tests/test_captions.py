@@ -4,31 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from caption_requests import KEY, ask, clip, engine_for, settings_for, words_for
-from caption_server import Running, start_server
+from caption_server import Running
 from rushes.captions import identity, make_engine
 from rushes.captions.openai_engine import OpenAIEngine
 from rushes.captions.prompts import load_prompt
 from rushes.errors import RecipeError
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    with start_server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: Running) -> Running:
-    running.control()
-    return running
-
 
 # What is sent
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from caption_server import Running, start_server
+from caption_server import Running
 from footage import render
 from pictures import film
 from stores import command, inline, parts_of, rows_of, settings_of
@@ -35,18 +34,6 @@ def store(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = command("run", films / "list.jsonl", "--out", out, *settings_of(*STRIDE, "captions.engine=none"))
     assert done.code == 0, done.err
     return out
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Running]:
-    with start_server() as server:
-        yield server
-
-
-@pytest.fixture
-def server(running: Running) -> Running:
-    running.control()
-    return running
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rushes.recipe import Recipe
+from rushes.records import Row
 
 if TYPE_CHECKING:
     import daft
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from rushes.media.storage import Options
     from rushes.results import Results
     from rushes.results.source import What
-
-Row = dict[str, Any]
 
 
 def run(

@@ -6,7 +6,6 @@ made in the same way of the same clip, is kept as it is, so an export that was k
 
 from __future__ import annotations
 
-import json
 import re
 import tempfile
 import threading
@@ -16,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 from urllib.parse import unquote, urlsplit
 
 from rushes.api import results
@@ -24,16 +23,16 @@ from rushes.errors import Failure, UsageError
 from rushes.media import storage
 from rushes.media.address import local_path, protocol_of
 from rushes.recipe import ClipSettings, Recipe
+from rushes.records import Row
 from rushes.results.choose import chosen_clips
 from rushes.results.columns import MEASURES_SEEN
-from rushes.results.lines import LINE_COLUMNS, rows_of
+from rushes.results.lines import LINE_COLUMNS, json_line, rows_of
 
 if TYPE_CHECKING:
     from rushes.media.storage import Options
     from rushes.operators.children import Children
     from rushes.results import Results
 
-Row = dict[str, Any]
 Captions = Literal["txt", "jsonl", "none"]
 Mode = Literal["encode", "copy"]
 METADATA = "metadata.jsonl"
@@ -242,7 +241,7 @@ class _Export:
         """Puts the caption beside the file, or a line aside for `metadata.jsonl`."""
         text = clip["caption"]
         if self._captions == "jsonl":
-            self._lines.write(json.dumps(metadata_line(clip, cut, name), ensure_ascii=False).encode() + b"\n")
+            self._lines.write(json_line(metadata_line(clip, cut, name)).encode() + b"\n")
         elif self._captions == "txt":
             uri = f"{self._folder}/{name.rpartition('.')[0]}.txt"
             if text is None:

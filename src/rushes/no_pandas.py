@@ -1,5 +1,5 @@
 """Keeps pandas out of a process. Where it is installed, pyarrow imports it as soon as an array is made of a list, to see whether that is a
-series of pandas: half a second for each process that starts (measured), and Rushes gives pyarrow no such series.
+series of pandas: 0.4 s for each process that starts (measured), and Rushes gives pyarrow no such series.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ class Screen:
         say(f"{_clips(c)}; {c['captions_made']} captions made; {hours(c['footage_s'])} of footage in {c['wall_s']:.1f} s")
         for line in (*ending_lines(c), *result.notes):
             say(line)
-        if c["videos_failed"] or c["clips_failed"] or c.get("files_failed"):
+        if result.failed:
             say(f"what failed and why: {self.command('errors')}")
         if result.status == "interrupted":
             say("run the same command again to go on")
@@ -162,12 +162,12 @@ def ending_lines(c: Mapping[str, Any]) -> list[str]:
     lines = []
     if c["reasons"]:
         lines.append(f"dropped by {_listed(c['reasons'])}" + ("; a clip may have several reasons" if _overlap(c) else ""))
-    if c.get("files_failed"):
+    if c["files_failed"]:
         lines.append(f"clip files that could not be made: {c['files_failed']}; their clips stay kept")
-    if c.get("passed_over"):
+    if c["passed_over"]:
         over = {suffix or "no suffix": n for suffix, n in c["passed_over"].items()}
         lines.append(f"passed over, since their names are none of videos: {_listed(over)}")
-    if n := c.get("videos_with_other_streams"):
+    if n := c["videos_with_other_streams"]:
         lines.append(f"videos whose files hold further films, which were not scanned: {n}")
     return lines
 

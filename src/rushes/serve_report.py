@@ -24,12 +24,12 @@ from rushes.errors import RushesError, UsageError, VideoError
 from rushes.media import storage
 from rushes.media.address import split_stream
 from rushes.recipe import ClipSettings, Recipe
+from rushes.records import Row
 
 if TYPE_CHECKING:
     from rushes.operators.children import Children
     from rushes.results import Results
 
-Row = dict[str, Any]
 LOOPBACK = "127.0.0.1"
 CHUNK = 1 << 18
 """Bytes that are read and sent at once."""

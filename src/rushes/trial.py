@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from rushes.captions import Answer, Engine, Request, make_engine
 from rushes.captions.messages import shown_messages
@@ -12,12 +11,11 @@ from rushes.engine.stages import resources
 from rushes.engine.work.captions import request_of
 from rushes.errors import StoreError
 from rushes.recipe import Recipe
+from rushes.records import Row
 from rushes.results import Results
 from rushes.results.choose import chosen_clips
 from rushes.rows.clip_columns import even_pts
 from rushes.store.store import Store
-
-Row = dict[str, Any]
 
 
 def tried(store: str, n: int, recipe: Recipe | None = None, settings: Sequence[str] = ()) -> list[Row]:

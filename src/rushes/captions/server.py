@@ -47,7 +47,7 @@ class CaptionServer:
             return None
         return self._loop.call(self._engine.check(sample_clip(self._frames)), self._interrupted)
 
-    def await_ready(self, wait_s: float, announce: Callable[[str], None] | None) -> Rejection | None:
+    def await_ready(self, wait_s: float, announce: Callable[[str], None]) -> Rejection | None:
         """As `check`, but asks again for `wait_s` seconds while the server is not there, too busy or unwell, as one that is loading is.
 
         Args:
@@ -55,15 +55,15 @@ class CaptionServer:
             announce: called with a line for people at the first failure.
         """
         until = time.monotonic() + wait_s
-        told = announce is None
+        is_said = False
         while True:
             try:
                 return self.check()
             except ServerError as error:
                 if error.permanent or time.monotonic() >= until:
                     raise
-                if not told and announce is not None:
+                if not is_said:
                     announce(f"waiting up to {wait_s:g} s for the caption server: {error.what}")
-                    told = True
+                    is_said = True
             if self._interrupted.wait(AGAIN_S):
                 raise Stopped

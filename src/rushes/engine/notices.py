@@ -47,9 +47,9 @@ def recipe_change(store: Store, recipe: Recipe) -> str | None:
     return f"the recipe differs from that of the last run: {', '.join(changes[:SHOWN_KEYS])}{more}"
 
 
-def announce_change(store: Store, recipe: Recipe, announce: Callable[[str], None] | None) -> None:
-    """Says in which keys a recipe differs from that of the store's newest run, if it does and there is somebody to say it to."""
-    if announce is not None and store.marked() and (line := recipe_change(store, recipe)) is not None:
+def announce_change(store: Store, recipe: Recipe, announce: Callable[[str], None]) -> None:
+    """Says in which keys a recipe differs from that of the store's newest run, if it does."""
+    if store.marked() and (line := recipe_change(store, recipe)) is not None:
         announce(line)
 
 

@@ -63,8 +63,8 @@ class OnRay:
         self._recipe = Recipe.model_validate(setup.recipe)
         self._task = ray.remote(max_retries=0)(do_job)
         self._reading = ray.remote(max_retries=0)(read_identities)
-        self._under_way: dict[Any, Future[Outcome]] = {}
-        self._calls: set[Any] = set()
+        self._under_way: dict[Any, bool] = {}
+        """Reference of what has not ended -> whether it is a call of the captioner, which Ray cannot end by force; else it is a task."""
         self._captioner: Any = None
         self._total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self._over = threading.Event()
@@ -144,8 +144,8 @@ class OnRay:
         deadline = time.monotonic() + STOP_WITHIN_S
         while self._under_way and time.monotonic() < deadline:
             time.sleep(0.05)
-        for ref in list(self._under_way):
-            if ref not in self._calls:  # a call of an actor cannot be cancelled by force
+        for ref, is_call in list(self._under_way.items()):
+            if not is_call:
                 ray.cancel(ref, force=True, recursive=False)
         if self._under_way:
             stay_connected()
@@ -176,7 +176,6 @@ class OnRay:
 
         def take(theirs: Future[Any]) -> None:
             self._under_way.pop(ref, None)
-            self._calls.discard(ref)
             error = theirs.exception()
             if error is None:
                 out.set_result(theirs.result())
@@ -190,9 +189,7 @@ class OnRay:
                 died = WorkerDied(str(died), blame=False)  # it opens no video; all that it held is asked for again
             out.set_exception(died)
 
-        self._under_way[ref] = out
-        if actor is not None:
-            self._calls.add(ref)
+        self._under_way[ref] = actor is not None
         ref.future().add_done_callback(take)
         return out
 

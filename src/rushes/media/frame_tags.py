@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 BELIEVED_PIXELS = Fraction(32, 11)
 """The widest pixel that ITU-T H.264, table E-1, names, as width over height; the narrowest believed is as many times as high as wide. A
-stream that states a shape beyond these is not believed, and its pixels count as square: what is not in the table is a slip of the pen."""
+shape beyond these is taken for a wrong entry in the file, and the pixels count as square."""
 STUDIO_UNLESS_TAGGED = {"h264", "hevc", "vvc", "av1", "vp8", "vp9", "mpeg4", "mpeg2video", "mpeg1video"}
 """Codecs whose specification says that luma without a tag runs from 16 to 235 (ITU-T H.264 and H.265, E.2.1 and E.3.1), also where there
 is no colour. Others, such as FFV1, code grey pictures as libav converts them, from 0 to 255."""
@@ -34,9 +34,7 @@ def orientation(frame: VideoFrame) -> Orientation:
     """
     try:
         sides: Any = frame.side_data
-    except (
-        ValueError
-    ):  # PyAV 18 cannot list side data of kinds that it does not know, such as the views of stereo HEVC: only the angle is left
+    except ValueError:  # PyAV 18 cannot list side data with kinds that it does not know, as stereo HEVC has; it still gives the angle
         return Orientation(round(-frame.rotation / 90) * 90 % 360)
     data = next((bytes(side) for side in sides if side.type.name == "DISPLAYMATRIX"), b"")
     if len(data) < 20:

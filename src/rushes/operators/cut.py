@@ -15,9 +15,9 @@ from rushes.operators.from_engine import FAILURE
 from rushes.operators.operator import Operator, Values, clips_of
 from rushes.operators.problem import Problem, problem
 from rushes.recipe import Recipe
+from rushes.records import Row
 
 NEEDS = ("clip_id", "start_pts", "end_pts")
-Row = dict[str, Any]
 Key = tuple[str, str, int, int]
 """uri, clip_id, start_pts, end_pts."""
 

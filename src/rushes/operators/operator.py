@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, Self
 
@@ -17,7 +18,7 @@ class Values(Protocol):
         """The values as Python objects; None for null."""
 
 
-class Operator:
+class Operator(ABC):
     """A step of the work as a callable over batches.
 
     It holds plain data until it is first used, so it can be pickled and sent to the process that is to use it; processes, threads and
@@ -50,17 +51,17 @@ class Operator:
             )
         return batch.append_column(self.adds, self.column(*(batch[name] for name in self.reads)))
 
+    @abstractmethod
     def column(self, *columns: Values) -> pa.Array[Any]:
         """The values of the column `adds` for columns given in the order of `reads`, all of one length; for Daft, whose UDFs take columns.
 
         Raises:
             UsageError, CannotGoOn: as when it is called with a batch.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Ends what the operator started. What is under way in other threads is given up with a UsageError, as is every later call."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self

@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from rushes.records import Row
 from rushes.results.columns import MEASURES_SEEN, OF_CAPTION, OF_ERROR
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Row = dict[str, Any]
 
 BATCH_ROWS = 1024
 """Rows that are Python objects at once."""

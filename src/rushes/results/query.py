@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rushes.errors import MissingExtra, UsageError
 from rushes.media.address import local_path
 from rushes.media.remote import filesystem
+from rushes.records import Row
 from rushes.results.results import Results
-from rushes.results.runs import Row
 from rushes.results.views import curated_view, declared
 from rushes.store.store import Store
 from rushes.store.tables import FRAMES, SEGMENTS, SIGNALS, TABLES, Table

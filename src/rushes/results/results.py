@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from rushes.engine.fingerprints import fingerprints
 from rushes.errors import StoreError
 from rushes.recipe import Recipe
+from rushes.records import Row
 from rushes.results.columns import CAPTION_FAILED
 from rushes.results.judged import judged
 from rushes.results.lines import LINE_COLUMNS, caption_line, clip_line, error_line, rows_of, video_line
 from rushes.results.reader import Reader
-from rushes.results.runs import Row, run_row
+from rushes.results.runs import run_row
 from rushes.rows.clip_columns import RULE_COLUMNS
 from rushes.store.lease import holder
 from rushes.store.store import Store

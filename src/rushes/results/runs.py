@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from rushes.records import Row
 from rushes.store.lease import EXPIRY_S
 from rushes.store.store import now
-
-Row = dict[str, Any]
 
 CRASHED_AFTER_S = EXPIRY_S
 """A running run whose heartbeat is older than this has crashed; one whose process is gone has at once."""

@@ -17,13 +17,13 @@ from rushes.measures.clip_time import ClipTime
 from rushes.media.file_clock import pieces_text
 from rushes.media.holes import holes_of, ticks_of
 from rushes.recipe import Recipe
-from rushes.records import Video, clip_id, seconds, spans_id
+from rushes.records import Row, Video, clip_id, seconds, spans_id
 from rushes.rows.signals import Series
 from rushes.scan.one_pass import Scan
 from rushes.shots import find_shots
 from rushes.shots.listed import Unplaced, listed_shots
 
-Rows = dict[str, list[dict[str, Any]]]
+Rows = dict[str, list[Row]]
 """Rows by table name."""
 
 
