@@ -187,12 +187,26 @@ def test_nor_does_one_that_still_imports_its_modules(tmp_path: Path, monkeypatch
     assert gone(pid, 2.0), "the child lives on without its parent"
 
 
+@pytest.mark.parametrize("first", [None, {"setup": {}}])
 @pytest.mark.parametrize("program", ["import a_module_that_is_missing", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"])
-def test_a_child_that_cannot_start_is_no_fault_of_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+def test_a_child_that_cannot_start_is_no_fault_of_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, first: dict[str, Any] | None
+) -> None:
     """It is started three times; then the run ends. Each start leaves a line, to be counted."""
     (tmp_path / "broken_child.py").write_text("print('start', file=open(__file__ + '.starts', 'a'))\n" + program)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
-    child = Child("broken_child", hang_s=0.01, memory_bytes=1 << 30, stop=threading.Event(), first={"setup": {}})
+    child = Child("broken_child", hang_s=0.01, memory_bytes=1 << 30, stop=threading.Event(), first=first)
     with pytest.raises(CannotGoOn, match="no decoding process can be started: the decoding process died with"):
         asked(child, "echo")
     assert (tmp_path / "broken_child.py.starts").read_text() == "start\n" * 3
+
+
+def test_the_time_in_which_a_child_imports_its_modules_is_no_hang(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine the imports of a child take longer than a job may stand still."""
+    (tmp_path / "late_child.py").write_text("import time\ntime.sleep(1.0)\nfrom guard_child import do, serve\nserve(do)")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    child = Child("late_child", hang_s=0.4, memory_bytes=1 << 30, stop=threading.Event())
+    try:
+        assert asked(child, "echo", text="here")["done"]["text"] == "here"
+    finally:
+        child.kill()

@@ -1,9 +1,9 @@
 """Guarded children: a file of unknown origin is decoded in a child process with limits, so that one bad file cannot harm others.
 
 A child runs a Python module (`python -m rushes.media.die_with_parent MODULE`) and does many jobs, one after the other. It reads its jobs
-from standard input, one JSON object a line. It answers with JSON lines on the descriptor named in RUSHES_REPLY_FD: any number of
-`{"progress": seconds}`, then one `{"done": ...}` or `{"error": ...}`. A child that crashes, hangs or uses too much memory is replaced.
-Ctrl-C does not reach it: its parent decides when it ends.
+from standard input, one JSON object a line. It writes JSON lines to the descriptor named in RUSHES_REPLY_FD: `{"ready": true}` when its
+modules are imported, and for each job any number of `{"progress": seconds}`, then one `{"done": ...}` or `{"error": ...}`. A child that
+crashes, hangs or uses too much memory is replaced. Ctrl-C does not reach it: its parent decides when it ends.
 
 No child outlives its parent. A child ends when its standard input ends. While it still imports modules, or while native code keeps Python
 from reading standard input, SIGIO ends it: the kernel sends that signal when the parent's end of a second pipe is closed
@@ -35,7 +35,7 @@ from rushes.no_pandas import keep_pandas_out
 LOOK_EVERY_S = 0.25
 """How often the parent checks a child's memory and the stop flag, and how often a child reports progress at most, seconds."""
 STARTS = 3
-"""Children that are started for a job before the run is given up, where each ends before it has answered its first message."""
+"""Children that are started for a job before the run is given up, where each ends before it is ready."""
 CLOSE_S = 5.0
 """How long a child may take to end when its input has ended."""
 REPLY_FD = "RUSHES_REPLY_FD"
@@ -73,8 +73,8 @@ class Limits(NamedTuple):
 
 
 STARTING = Limits(120.0, math.inf)
-"""Limits of a child that imports its modules and answers its first message: it has seen no file, and takes a second or two where nothing
-else runs."""
+"""Limits of a child until it is ready and has answered its first message: it has seen no file, and takes a second or two where nothing else
+runs."""
 
 
 class Child:
@@ -144,11 +144,12 @@ class Child:
         return self._ask(job, uri, progress or (lambda _s: None), self._limits)
 
     def _begin(self, uri: str) -> dict[str, Any]:
-        """Starts a child, and gives its answer to `first`. One that ends before it answers is started again, `STARTS` times in all."""
+        """Starts a child, waits until it is ready, and gives its answer to `first`. One that ends before that is started again."""
         for n in range(1, STARTS + 1):
             self.close()
             self._start()
             try:
+                self._listen(uri, lambda _s: None, STARTING)
                 return {} if self._first is None else self._ask(self._first, uri, lambda _s: None, STARTING)
             except (HangError, MemoryError_, CrashError) as error:
                 if n == STARTS:
@@ -169,7 +170,8 @@ class Child:
         return self._listen(uri, progress, limits)
 
     def _listen(self, uri: str, progress: Callable[[float], object], limits: Limits) -> dict[str, Any]:
-        assert self._replies is not None
+        if self._replies is None:  # another thread ended the child, as it does when the run is stopping
+            raise Stopped
         buffer = b""
         heard = time.monotonic()
         with selectors.DefaultSelector() as selector:
@@ -289,6 +291,7 @@ def serve(do: Callable[[dict[str, Any], Callable[[float], None]], dict[str, Any]
         os._exit(0)
 
     threading.Thread(target=read, daemon=True).start()
+    replies.write(b'{"ready": true}\n')
     reported_at = 0.0
 
     def progress(seconds: float) -> None:
