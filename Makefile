@@ -30,10 +30,10 @@ demo: $(READY)   ## render sample footage, curate it, write the report
 	$(BIN)/rushes demo --out $(DEMO_STORE)
 
 test: $(READY)   ## the tests; real footage is used where RUSHES_DATA or ../shared/data has it
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder -m "not slow"
 
 testall: $(READY) ## the same and the slow tests: variants of others, and what takes minutes
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 lint: $(READY)   ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .

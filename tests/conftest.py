@@ -16,6 +16,7 @@ from caption_server import Running, start_server
 from footage import Clip, render
 from pictures import film
 from processes import environment_of, marked, parent_of
+from ray_cluster import QUIET, RunningCluster
 from ray_runs import N_FILMS, QUICK
 from stores import Reel, go, make_reel
 
@@ -25,16 +26,22 @@ HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 """Python's own children, which live until the interpreter ends."""
 CLUSTER = f"{ray_cluster.MARK}="
 """Ray's own processes of a test's cluster live as long as the cluster; decoding children below them do not."""
-LONGEST = ("ray", "examples", "ray_clusters", "object_stores", "operators", "caption_run", "survival", "lease", "segments", "benchmarks")
+LONGEST = ("ray", "ray_clusters", "object_stores", "operators", "caption_run", "survival", "lease", "segments", "benchmarks")
 """The files of tests that take longest, longest first: they begin first, so that no process is left alone with one of them at the end."""
+ON_RAY = ("ray", "examples", "added_stage", "readers")
+"""Files whose tests share the cluster `nodes`: one process runs them all."""
 GRACE_S = 10.0
 """A child must die within 2 s of its parent; the rest is for a busy machine."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest files first. Files stay whole, and the tests of each in order."""
+    """Puts the longest files first, and says which tests one process runs: those of a file, in order, and those on the shared cluster."""
     place = {f"test_{name}": k for k, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+    for item in items:
+        name = item.path.stem.removeprefix("test_")
+        item.add_marker(pytest.mark.xdist_group("on_ray" if name in ON_RAY else name))
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +121,13 @@ def ray_native(ray_films: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     out = tmp_path_factory.mktemp("natively") / "store"
     go(ray_films, out, *QUICK)
     return out
+
+
+@pytest.fixture(scope="session")
+def nodes() -> Iterator[RunningCluster]:
+    """Two nodes of Ray with one CPU each; the first has a GPU, as the cluster counts it. A test that ends a node starts another."""
+    with ray_cluster.cluster(gpus=(1, 0), path=[str(ROOT / "tests")], **QUIET) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

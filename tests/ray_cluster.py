@@ -20,6 +20,8 @@ from typing import Any
 from processes import descendants, parent_of
 
 MARK = "RUSHES_TEST_CLUSTER"
+QUIET = {"DAFT_ANALYTICS_ENABLED": "0", "DAFT_PROGRESS_BAR": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
+"""Environment in which Daft and Ray neither draw nor report."""
 CHILD = "rushes.engine.work.child"
 
 

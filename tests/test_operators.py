@@ -57,7 +57,7 @@ def struck(path: Path, with_signal: int = signal.SIGSEGV) -> Iterator[None]:
     stop = threading.Event()
 
     def strike() -> None:
-        while not stop.wait(0.005):
+        while not stop.wait(0.02):
             for pid in children():
                 if str(path) in open_files(pid):
                     os.kill(pid, with_signal)
@@ -180,7 +180,7 @@ def test_a_file_that_crashes_hangs_or_bombs_the_decoder_is_its_own_row(reel: Ree
     pipe = tmp_path / "pipe.mp4"
     os.mkfifo(pipe)
     uris = [str(reel.cuts.path), str(long_film), str(pipe), str(reel.uneven.path)]
-    with Scan(recipe("scan.hang_s=10")) as scan, struck(long_film):
+    with Scan(recipe("scan.hang_s=4")) as scan, struck(long_film):
         found = scan.column(pa.array(uris)).to_pylist()
     assert [f["error"] and f["error"]["error_type"] for f in found] == [None, "CrashError", "HangError", None]
     assert [len(f["clips"] or []) for f in found] == [3, 0, 0, 3]

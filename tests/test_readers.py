@@ -18,6 +18,7 @@ import pytest
 from daft import col
 
 import rushes
+from ray_cluster import RunningCluster
 from rushes.engine.fingerprints import fingerprints
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import Recipe
@@ -361,7 +362,7 @@ def test_readers_see_each_row_once_while_compact_is_at_work(store: Store) -> Non
 RAY = """
 import sys, os
 import ray, daft
-ray.init(address="local", num_cpus=2, logging_level="error", log_to_driver=False)
+ray.init(address=sys.argv[2], logging_level="error", log_to_driver=False)
 daft.set_runner_ray()
 import rushes
 rows = rushes.open(sys.argv[1]).clips().select("clip_id", "uri", "verdict", "caption").to_arrow().to_pylist()
@@ -370,9 +371,11 @@ ray.shutdown()
 """
 
 
-def test_a_data_frame_on_ray_has_the_same_rows(store: Store) -> None:
+def test_a_data_frame_on_ray_has_the_same_rows(store: Store, nodes: RunningCluster) -> None:
     environ = {"PYTHONPATH": str(SRC), "PATH": "", "RAY_TMPDIR": "/tmp"}
-    done = subprocess.run([sys.executable, "-c", RAY, store.root], capture_output=True, text=True, timeout=200, check=False, env=environ)
+    done = subprocess.run(
+        [sys.executable, "-c", RAY, store.root, nodes.address], capture_output=True, text=True, timeout=200, check=False, env=environ
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     [line] = [line for line in done.stdout.splitlines() if line.startswith("ROWS")]
     rows = rushes.open(store.root).clips().select("clip_id", "uri", "verdict", "caption").to_arrow().to_pylist()
