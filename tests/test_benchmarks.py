@@ -116,6 +116,7 @@ print("captions", walls.n_captions, "ratio", walls.ratio)
     assert float(words[-1]) > 0
 
 
+@pytest.mark.slow
 def test_both_kinds_of_children_do_the_same_work_with_other_threads(bench: object, tiny: Path, tmp_path: Path) -> None:
     """`measure` itself checks that both found the same clips. A library left alone adds a thread a core, if there is more than one."""
     workers = module(bench, "workers")
@@ -126,6 +127,7 @@ def test_both_kinds_of_children_do_the_same_work_with_other_threads(bench: objec
     assert os.cpu_count() == 1 or seen["defaults"][1] > seen["one thread"][1] > 0
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_all_processes_of_a_run_and_clips_wait(bench: object, tiny: Path, tmp_path: Path) -> None:
     """Two children and the driver, each above 30 MiB; with one request at a time clips wait. All are captioned, or `one_run` raises."""
     backpressure = module(bench, "backpressure")

@@ -31,6 +31,7 @@ from rushes.scan.stitch import Stitched, stitch
 from rushes.store.store import now
 from rushes.store.tables import VIDEOS
 from stamps import STEP, joined, regular, set_back, stamped
+from variants import variants
 
 SIZE = (192, 112)
 N = 100
@@ -75,7 +76,7 @@ def files_of(path: Path, found: Scan, spans: Sequence[Span], mode: str, folder: 
 
 
 @pytest.mark.parametrize("suffix", CONTAINERS)
-@pytest.mark.parametrize("bframes", [0, 2])
+@pytest.mark.parametrize("bframes", variants([0, 2], quick=[2]))
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -184,7 +185,7 @@ def parts_of(folder: Path, lengths: Sequence[int], rates: Sequence[int], **how: 
     return out
 
 
-@pytest.mark.parametrize("bframes", [0, 2])
+@pytest.mark.parametrize("bframes", variants([0, 2], quick=[2]))
 @pytest.mark.parametrize(
     "lengths, rates",
     [((100, 60), (25, 25)), ((100, 50), (25, 12)), ((50, 100), (10, 25)), ((20,) * 10, (25,) * 10), ((10,) * 5, (25,) * 5)],

@@ -12,6 +12,7 @@ from caption_server import Running, start_server
 from footage import render
 from pictures import film
 from stores import command, seen, settings_of, start
+from variants import variants
 
 SETTINGS = (
     "captions.engine=openai", "captions.model=tiny-vlm", "captions.prompt=short", "frames.per_clip=2", "rules.too_short.min=0.5",
@@ -78,7 +79,9 @@ def test_a_server_that_only_lists_its_models_is_found_out_before_anything_is_dec
 SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize("mode", ["401", "quota", pytest.param("403", marks=SLOW), pytest.param("402", marks=SLOW)])
+@pytest.mark.parametrize(
+    "mode", ["401", pytest.param("quota", marks=SLOW), pytest.param("403", marks=SLOW), pytest.param("402", marks=SLOW)]
+)
 def test_what_waiting_does_not_mend_ends_the_run_at_once(films: Path, tmp_path: Path, server: Running, mode: str) -> None:
     out = tmp_path / "store"
     server.control(mode=mode, spare_tests=True)
@@ -107,7 +110,7 @@ def test_a_server_that_answers_test_pictures_and_no_clip_is_waited_for_no_longer
     finish(films, out, server)
 
 
-@pytest.mark.parametrize("mode", ["numbered", pytest.param("no_images", marks=SLOW), pytest.param("reasoning_only", marks=SLOW)])
+@pytest.mark.parametrize("mode", variants(["numbered", "no_images", "reasoning_only"], quick=["numbered"]))
 def test_eight_clips_that_fail_alike_stop_the_run_and_stay_pending(films: Path, tmp_path: Path, server: Running, mode: str) -> None:
     out = tmp_path / "store"
     server.control(mode=mode, spare_tests=True)

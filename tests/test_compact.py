@@ -323,6 +323,7 @@ class Killed(BaseException):
     """The end of the process, as no code of the program may hold it up."""
 
 
+@pytest.mark.slow
 def test_stopped_between_changes_it_loses_no_row(tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stops before the n-th write or removal, for every seventh n; a second compaction ends at the same files as an undisturbed one."""
     origin = Store.create(str(tmp_path / "origin"), {})

@@ -24,6 +24,7 @@ from rushes.store.lease import Lease, OwnerCheck, holder
 from rushes.store.store import Store, now
 from stores import SRC, command, go, inline, rows_of, seen, settings_of, start
 from test_conditional import options_of
+from variants import variants
 
 QUICK = ("frames.per_s=10",)
 
@@ -370,7 +371,7 @@ def test_of_eight_processes_one_takes_a_stale_lease(store: Store) -> None:
     race(store, rounds=5, racers=8, expiry_s=1.1)
 
 
-@pytest.fixture(scope="module", params=["s3", "s3-deaf"])
+@pytest.fixture(scope="module", params=variants(["s3", "s3-deaf"], quick=["s3-deaf"]))
 def bucket(request: pytest.FixtureRequest) -> Any:
     with object_server(request.param) as address:
         yield address

@@ -184,6 +184,7 @@ def test_the_log_has_a_child_that_died(films: Path, tmp_path: Path) -> None:
     assert last["child ended"]["uri"] == str(films / "1.mp4")
 
 
+@pytest.mark.slow
 def test_the_log_has_a_caption_server_that_goes_and_comes(films: Path, tmp_path: Path) -> None:
     log = tmp_path / "run.jsonl"
     with start_server(service_s=0.2) as server:

@@ -18,6 +18,7 @@ from rushes.engine.fingerprints import fingerprints
 from rushes.engine.stages import STAGES
 from rushes.recipe import Recipe, Rule, StageResources
 from stores import inline, recipe, seen, settings_of
+from variants import variants
 
 NOTHING = ""
 OWN_SCHEMA = Path(__file__).parent / "data" / "own.schema.json"
@@ -194,10 +195,15 @@ def test_every_key_of_the_recipe_is_in_the_table() -> None:
 
 
 COSTLY = {name: case for name, case in (CHANGES | OTHERS).items() if case.anew or case.captions or case.files}
+QUICK = (
+    "scan.mode", "scan.hole_s", "shots.min_s", "frames.quality", "rules.NAME.min", "captions.prompt", "clips.crf", "rule and prompt",
+    "signals and frames", "a rule, frames of kept clips", "facts, other shots",
+)  # fmt: skip
+"""One of each sort."""
 FREE = {name: case for name, case in (CHANGES | OTHERS).items() if name not in COSTLY}
 
 
-@pytest.mark.parametrize("name", COSTLY)
+@pytest.mark.parametrize("name", variants(COSTLY, quick=QUICK))
 def test_a_change_costs_what_the_plan_said_and_going_back_nothing(
     name: str, shelf: Path, out: Path, server: Running, wish: tuple[str, ...]
 ) -> None:

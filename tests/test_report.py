@@ -242,6 +242,7 @@ def test_order_of_rows_does_not_change_the_page() -> None:
     assert render(report(rows)) == render(report(mixed))
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_clips_make_a_small_page_quickly() -> None:
     rows = drawn(100_000)
     said = [caption(row, "word " * 2000) for row in rows if row["verdict"] == "kept"]

@@ -25,6 +25,7 @@ from rushes.scan.one_pass import SampledFrame, Scan, scan
 from rushes.scan.segment import SegmentScan, scan_segment
 from rushes.scan.stitch import Refusal, Stitched, stitch
 from rushes.store.store import now
+from variants import variants
 
 Footage = Callable[[str, Callable[[Path], Clip]], Clip]
 SIZE = (192, 108)
@@ -121,7 +122,7 @@ def check(path: Path, lengths: tuple[float, ...], mode: Any = "exact", recipe: R
     return counts
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", variants(CASES, quick=["plain.mp4", "pauses.mkv", "vp9.webm", "hevc.mp4", "edit_list.mp4"]))
 def test_segments_equal_the_whole_to_the_last_bit(name: str, case: Callable[[str], Clip]) -> None:
     clip = case(name)
     long = float(clip.times[-1]) * 1.02
@@ -142,7 +143,7 @@ def test_frames_at_key_frames_too(case: Callable[[str], Clip]) -> None:
 @pytest.mark.parametrize(
     "name, lengths",
     [
-        ("cuts/hard_vfr_360p.mp4", (7.0,)),
+        pytest.param("cuts/hard_vfr_360p.mp4", (7.0,), marks=pytest.mark.slow),
         ("footage/moviepy__big_buck_bunny_0_30.webm", (3.0,)),
         ("footage/datajuicer__video4.mp4", (2.0,)),
     ],
