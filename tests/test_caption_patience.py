@@ -79,9 +79,7 @@ def test_a_server_that_only_lists_its_models_is_found_out_before_anything_is_dec
 SLOW = pytest.mark.slow
 
 
-@pytest.mark.parametrize(
-    "mode", ["401", pytest.param("quota", marks=SLOW), pytest.param("403", marks=SLOW), pytest.param("402", marks=SLOW)]
-)
+@pytest.mark.parametrize("mode", variants(["401", "quota", "403", "402"], quick=["401"]))
 def test_what_waiting_does_not_mend_ends_the_run_at_once(films: Path, tmp_path: Path, server: Running, mode: str) -> None:
     out = tmp_path / "store"
     server.control(mode=mode, spare_tests=True)
