@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import time
@@ -86,23 +87,36 @@ def footage(footage_dir: Path) -> Callable[[str, Callable[[Path], Clip]], Clip]:
     return once
 
 
-@pytest.fixture(scope="session")
-def demo_footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the demo's footage, rendered once a session (10 CPU-seconds). Read only: other tests use it too."""
-    from rushes.demo import render_footage
-
-    folder = tmp_path_factory.mktemp("demo_footage")
-    render_footage(folder)
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder of footage that is made once for all processes of the test session. Read only."""
+    base = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    folder, done = base / name, base / f"{name}.done"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            folder.mkdir()
+            make(folder)
+            done.touch()
     return folder
 
 
 @pytest.fixture(scope="session")
+def demo_footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the demo's footage (10 CPU-seconds). Read only: other tests use it too."""
+    from rushes.demo import render_footage
+
+    return made_once(tmp_path_factory, "demo_footage", render_footage)
+
+
+@pytest.fixture(scope="session")
 def films_of_14_s(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Eight films of two shots, rendered once a session. Read only."""
-    folder = tmp_path_factory.mktemp("films_of_14_s")
-    for k in range(8):
-        render(folder / f"{k}.mp4", film(320, 180, [150, 200], seed=40 + k), options={"preset": "ultrafast"})
-    return sorted(folder.iterdir())
+    """Eight films of two shots. Read only."""
+
+    def make(folder: Path) -> None:
+        for k in range(8):
+            render(folder / f"{k}.mp4", film(320, 180, [150, 200], seed=40 + k), options={"preset": "ultrafast"})
+
+    return sorted(made_once(tmp_path_factory, "films_of_14_s", make).iterdir())
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from ray_cluster import RunningCluster
 from stores import rows_of, settings_of
 
 QUICK = ("scan.workers=0", "rules.too_short.min=0.5", "frames.per_s=10")
-N_FILMS = 8
+N_FILMS = 6
 
 
 def on_ray(nodes: RunningCluster, films: Path, out: Path, *settings: str) -> list[str | Path]:
