@@ -235,6 +235,8 @@ def test_a_prompt_that_names_a_language_expects_none_that_can_be_told() -> None:
         ('A banner across the road reads "热烈欢迎参加第二届全国机器人大会的各位来宾", and two buses pass below it.', "english", None),
         ("一块写着 “EXIT” 的标牌挂在门上方，旁边的设备型号为 KX-200。", "chinese", None),
         ("A man.", "english", None),
+        ("A hall that was shown as b31044c5f941fe9f79e1e245.", "english", None),
+        ("A blue van, plate E 7 E 41 E, waits near gate E, bay E, row E, beside a forklift.", "english", None),
     ],
 )
 def test_the_language_of_an_answer(text: str, expected: Any, found: str | None) -> None:

@@ -12,6 +12,8 @@ LEAST_LETTERS = 12
 """Letters that a text must have to be judged by its script."""
 LEAST_WORDS = 12
 """Words that a text must have to be judged by its small words: ordinary English has about 4 of `SMALL["English"]` in 12."""
+LEAST_SMALL = 3
+"""Different small words of another language that a text must have to be in it: a sign or a name repeats one."""
 FOREIGN = 0.5
 """Share of an answer's letters, quotations left out, from which it is in another script than its prompt."""
 _CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
@@ -68,12 +70,15 @@ def wrong_language(text: str, expected: Language) -> str | None:
 
 
 def _guess(text: str) -> str | None:
-    """The language whose small words are clearly the most frequent: twice as many as English has, or English; None if none is."""
-    words = [word.lower() for word in re.findall(r"[^\W\d_]+", text)]
+    """The language whose small words are clearly the most frequent: twice as many as English has, or English; None if none is. What holds a
+    digit, such as a number plate, is no word.
+    """
+    words = [word.lower() for word in re.findall(r"\w+", text) if word.isalpha()]
     if len(words) < LEAST_WORDS:
         return None
     counts = {name: sum(word in small for word in words) for name, small in SMALL.items()}
     best = max(counts, key=lambda name: counts[name])
     if counts["English"] * 2 >= counts[best]:
         return "English" if counts["English"] else None
-    return best if counts[best] >= len(words) * 0.15 else None
+    different = len(set(words).intersection(SMALL[best]))
+    return best if counts[best] >= len(words) * 0.15 and different >= LEAST_SMALL else None
