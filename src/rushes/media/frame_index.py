@@ -10,6 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,6 +43,7 @@ class FrameIndex:
 
     Attributes:
         mode: the mode in force; in fast mode the frames that it skips are left out.
+        time_base: seconds of a tick.
         pts: (n,) strictly increasing, in ticks.
         entries: (k,) increasing indices of the frames at which decoding can begin: key frames such that no frame from one on refers to a
             frame before it. The first is 0.
@@ -50,6 +52,7 @@ class FrameIndex:
     """
 
     mode: Mode
+    time_base: Fraction
     pts: I64
     entries: npt.NDArray[np.intp]
     last_duration: int
@@ -170,4 +173,4 @@ class _Reader:
         given = [p for stamp in found.tolist() for _, p in line.push(None, stamp)] + [p for _, p in line.flush()]
         if line.n_mended or line.n_clocks or given != found.tolist():
             return Uncut("some of its time stamps have to be mended")
-        return FrameIndex(mode, found, keys, int(durations[order[-1]]), self.n_packets)
+        return FrameIndex(mode, self.facts.time_base, found, keys, int(durations[order[-1]]), self.n_packets)
