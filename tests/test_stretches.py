@@ -151,6 +151,19 @@ def test_real_footage(name: str, data_dir: Path) -> None:
         check(data_dir / name, whole, frames, random_spans(rng, n))
 
 
+def test_an_open_file_too(case: Callable[..., Any]) -> None:
+    """As a remote one is handed over: it is opened anew for each stretch."""
+    clip, stretches = case("deep.mkv")[0], [(0, 10), (51, 60), (153, 155)]
+    by_path = scan_stretches(str(clip.path), RECIPE, index_of(clip.path), stretches, uri="v")
+    with clip.path.open("rb") as file:
+        index = frame_index(file, uri="v", size_bytes=0, mode="exact")
+        assert isinstance(index, FrameIndex)
+        file.seek(1000)
+        found = scan_stretches(file, RECIPE, index, stretches, uri="v")
+    assert isinstance(found, Scan) and isinstance(by_path, Scan) and found.facts == by_path.facts
+    assert all(np.array_equal(found.signals[name], row, equal_nan=True) for name, row in by_path.signals.items())
+
+
 def test_what_no_span_needs_is_not_decoded(case: Callable[..., Any], tmp_path: Path) -> None:
     """Noise in all other groups of pictures changes nothing, and a pass over the whole file finds it."""
     clip, whole, frames = case("plain.mp4")
@@ -208,6 +221,13 @@ def test_where_packets_do_not_tell_the_frames_there_is_no_index(case: Callable[.
         assert isinstance(found, Uncut) and words in str(found.note), (path, found)
     opened = render(tmp_path / "open.mp4", plain, gop=10, options={"x264-params": "open-gop=1:scenecut=0"}).path
     assert index_of(opened).entries.tolist() == [0], "no other key frame stands alone"
+    frames: list[SampledFrame] = []
+    whole = scan(str(opened), RECIPE, on_frame=frames.append)
+    with av.open(str(opened)) as container:
+        keys = np.searchsorted(whole.pts, [p.pts or 0 for p in container.demux(video=0) if p.is_keyframe])
+    assert len(keys) > 3
+    for key in keys[1:].tolist():
+        check(opened, whole, frames, [(1, key)])  # packets of frames before the key frame follow it
 
 
 def test_stretches_hold_what_is_wanted_and_are_apart() -> None:

@@ -145,7 +145,8 @@ def _scan_into(
     (first, stop), pts = stretch, found.pts
     starts, ends = first == 0, stop == len(pts)
     at, until = None if starts else int(pts[first]), None if ends else int(pts[stop])
-    with video.opened(Segment(0, int(pts[0]), at, until, at), done_s) as decoder:
+    last_packet = until if stop in video.index.entries else None  # packets after another key frame may be of frames before it
+    with video.opened(Segment(0, int(pts[0]), at, last_packet, at), done_s) as decoder:
         one = Pass(
             decoder, recipe, on_frame, lambda facts: make_meters(facts, recipe.scan), anchor=int(pts[0]),
             end_pts=found.end_pts if until is None else until, before=None if starts else int(pts[first - 1]),
