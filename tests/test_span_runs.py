@@ -194,6 +194,23 @@ def test_other_frames_are_made_of_the_stretches_alone(film: Clip, tmp_path: Path
     assert grid == {film.pts[k] for k in first_of_cell if 50 <= k < 80 or 200 <= k < 230}
 
 
+def test_spans_beyond_the_end_decode_nothing(film: Clip, tmp_path: Path) -> None:
+    plan = listed(film, tmp_path, [(400, 420)])
+    assert work(plan, tmp_path / "store") == (0, 0)
+    (error,), (video,) = rows_of(tmp_path / "store", "errors")["errors"], rows_of(tmp_path / "store", "videos")["videos"]
+    assert error["error_type"] == "SpanError" and (video["status"], video["covered"], video["footage_s"]) == ("done", "[]", 0)
+    assert rushes.plan([plan], out=tmp_path / "store", recipe=wanted())["scan"]["missing"] == 0
+
+
+def test_other_frames_of_a_scanned_video_are_made_of_the_stretches_alone(film: Clip, whole: Path, tmp_path: Path) -> None:
+    out, pieces, more = tmp_path / "store", [(60, 80)], "frames.per_s=2"
+    shutil.copytree(whole, out)
+    assert run(film, out, pieces, more) == pytest.approx(30 / 25)
+    assert rows(film, out, pieces, more)[0][:2] == as_whole(film, whole, tmp_path, pieces)[0][:2]
+    assert rows_of(out, "signals") == rows_of(whole, "signals")
+    assert work(film.path, out, more) == pytest.approx((N / 25, N / 25)), "without a list all frames are wanted"
+
+
 def test_a_run_that_was_killed_before_its_marks_leaves_nothing_wrong(film: Clip, whole: Path, tmp_path: Path) -> None:
     """Signals and frames of the second list are in the store, and its marks are not."""
     out, later = tmp_path / "one" / "store", tmp_path / "two" / "store"
