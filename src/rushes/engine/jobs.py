@@ -48,11 +48,13 @@ class Scan:
         settled: stage of clips -> ids of clips of this video for which the stage has nothing to do: their row is in the store, or the stage
             failed for good on them. They may come from other shots: the id of a clip depends on its span alone.
         failed_captions, failed_files: of these, clips whose caption or file failed for good.
+        covered: of the stages scan and frames, where they have some stretches of the video: these, as in `marks.covered`.
     """
 
     kind: Literal["scan"] = "scan"
     video: Video
     present: tuple[str, ...] = ()
+    covered: dict[str, str] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
     settled: dict[str, tuple[str, ...]] = field(default_factory=dict)
     failed_captions: tuple[str, ...] = ()

@@ -313,6 +313,7 @@ class Loop:
             whole.over |= outcome.refused or whole.failed
             self._segment_ended(whole)
         elif isinstance(job, Scan) and outcome.division is not None:
+            self._count(tried, outcome)
             self._divide(job, outcome.division)
         else:
             self._count(tried, outcome)

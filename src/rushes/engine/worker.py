@@ -165,10 +165,12 @@ class Worker:
         answer = self._answer(job, video.uri, at)
         if isinstance(answer, Failure):
             return self._failures.record(job, answer, attempt, decoded_s=reached)
-        if isinstance(job, Segment) or answer.division is not None:
+        if isinstance(job, Segment):
             return answer
         if answer.note:
             note("scanned whole", run_id=self._run_id, stage=log_stage(job), key=video.video_id, uri=video.uri, note=answer.note)
+        if answer.division is not None:
+            return answer
         decoded_s, kept, dropped = (answer.counts.get(name) for name in ("decoded_s", "clips_kept", "clips_dropped"))
         note(
             "video done", run_id=self._run_id, stage=log_stage(job), key=video.video_id, uri=video.uri,

@@ -9,6 +9,9 @@ Entry = Literal["closed", "open"]
 """closed: no picture that follows the key frame in the file is shown before it. open: such pictures (leading pictures) may follow, and must
 be left out when decoding begins here."""
 
+WITHOUT_REORDERING = {"vp8", "vp9"}
+"""Codecs whose frames come in the order of presentation: what follows a key frame is shown after it, and nothing looks back past it
+(VP8: RFC 6386, 9.1; VP9: bitstream specification, 7.2, reset at key frames)."""
 H264_IDR, H264_SEI = 5, 6
 H264_SLICES = range(1, 6)
 RECOVERY_POINT = 6
@@ -52,6 +55,15 @@ def outputs_pending_pictures(codec: str, extradata: bytes | None, packet: bytes)
         return True
     slices = (nal for nal in nal_units(packet, extradata, length_at=21) if (nal[0] >> 1) & 0x3F in HEVC_IRAP)
     return not any(len(nal) > 2 and nal[2] & 0x40 for nal in slices)
+
+
+def stands_alone(codec: str, extradata: bytes | None, packet: bytes) -> bool:
+    """Whether decoding can begin at this key packet, such that no frame after it in the file refers to a frame before it or is shown before
+    it, and the decoder outputs all frames before it.
+    """
+    if codec in WITHOUT_REORDERING:
+        return True
+    return entry_of(codec, extradata, packet) == "closed" and outputs_pending_pictures(codec, extradata, packet)
 
 
 def referred_to(codec: str, extradata: bytes | None, packet: bytes) -> bool:

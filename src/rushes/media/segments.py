@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rushes.media.disposable import has_disposable
 from rushes.media.probe import facts_of
-from rushes.media.random_access import entry_of, outputs_pending_pictures
+from rushes.media.random_access import WITHOUT_REORDERING, stands_alone
 from rushes.media.streams import open_film
 from rushes.records import Mode, VideoFacts
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
 TRUSTED = {"mov": "mp4", "matroska": "Matroska"}
 """Containers whose index says where key frames are: mp4, mov and their kin by their sample tables, Matroska and webm by their cues."""
-WITHOUT_REORDERING = {"vp8", "vp9"}
-"""Codecs whose frames come in the order of presentation: what follows a key frame is shown after it, and nothing looks back past it
-(VP8: RFC 6386, 9.1; VP9: bitstream specification, 7.2, reset at key frames)."""
 CODECS = {"h264", "hevc", *WITHOUT_REORDERING}
 PEEK_PACKETS = 64
 """Packets looked at for the first pts and for non-reference frames; as many as the decoder looks at (`media/decode.py`)."""
@@ -94,16 +91,17 @@ def where_to_cut(source: str | Any, *, uri: str, size_bytes: int, segment_s: flo
         facts = facts_of(container, film.stream, size_bytes)
         if facts.duration_s is not None and facts.duration_s <= MIN_SEGMENTS * segment_s:
             return Uncut(None)
-        if note := _unfit(facts):
+        if note := unfit(facts):
             return Uncut(note)
+        if facts.duration_s is None:
+            return Uncut("the container does not say how long the video is")
         return _Cutter(container, film.stream, facts, mode).cuts(segment_s)
 
 
-def _unfit(facts: VideoFacts) -> str | None:
+def unfit(facts: VideoFacts) -> str | None:
+    """Why the decoding of a video can begin nowhere but at its start, in words for people; None where it may begin at some key frames."""
     if facts.container not in TRUSTED:
         return f"{facts.container} has no index that can be trusted"
-    if facts.duration_s is None:
-        return "the container does not say how long the video is"
     if facts.codec not in CODECS:
         return f"where {facts.codec} may be cut is not known"
     return None
@@ -137,11 +135,7 @@ class _Cutter:
         return has_disposable(self.stream.codec_context, [packet])
 
     def _closed(self, packet: Packet[VideoStream]) -> bool:
-        if self.facts.codec in WITHOUT_REORDERING:
-            return True
-        data = bytes(packet)
-        closed = entry_of(self.facts.codec, self.extradata, data) == "closed"
-        return closed and outputs_pending_pictures(self.facts.codec, self.extradata, data)
+        return stands_alone(self.facts.codec, self.extradata, bytes(packet))
 
     def cuts(self, segment_s: float) -> Cuts | Uncut:
         assert self.facts.duration_s is not None

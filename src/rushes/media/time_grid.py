@@ -59,6 +59,12 @@ class TimeGrid:
         self.again = False
         self._before: tuple[float, int] | None = None
 
+    def after(self, t: float) -> None:
+        """Says that a frame at `t` seconds, and frames before it, were offered to the grid of the whole video, of which this one takes the
+        frames that follow. Call it before the first frame.
+        """
+        self.last, self._before = cell_of(t, self._per_s), (t, -1)
+
     def take(self, t: float, row: int) -> Pick:
         """Offers frame `row`, at `t` seconds, which increase from call to call."""
         before, pause = self.close(t), self._before is not None and t - self._before[0] > LONG_S

@@ -40,7 +40,7 @@ class Strip:
 def strips(data: ReportData) -> list[Strip]:
     """The longest videos that were scanned, longest first."""
     shown = longest([video for video in data.videos if video["status"] == "done"])
-    length_s = max((float(v.get("footage_s") or 0) for v in shown), default=0.0)
+    length_s = max(map(_length_s, shown), default=0.0)
     return [_strip(video, data.strips.get(video["video_id"], ()), length_s) for video in shown]
 
 
@@ -49,8 +49,14 @@ def longest(videos: Sequence[Row]) -> list[Row]:
     return sorted(videos, key=lambda v: (-float(v.get("footage_s") or 0), str(v["uri"])))[:STRIPS]
 
 
+def _length_s(video: Row) -> float:
+    """Seconds of the whole video, also where only some stretches of it were decoded, which `footage_s` counts."""
+    decoded_s, fps = float(video.get("footage_s") or 0), video.get("fps")
+    return decoded_s if video.get("covered") is None or not fps else max(decoded_s, float(video["n_frames"]) / fps)
+
+
 def _strip(video: Row, clips: Sequence[Row], longest: float) -> Strip:
-    length_s = float(video.get("footage_s") or 0)
+    length_s = _length_s(video)
     cells = max(1, round(CELLS * length_s / longest)) if longest else 1
     inks = np.zeros(cells, np.int8)
     for clip in clips:

@@ -52,7 +52,7 @@ CAPTIONS_SEEN = (
 )  # fmt: skip
 VIDEOS_SEEN = (
     "video_id", "uri", "status", "error_type", "error", "mend", "container", "codec", "width", "height", "fps", "footage_s", "decoded_s",
-    "n_frames", "n_corrupt", "n_repaired_pts", "n_new_clocks", "n_holes", "holes_s", "time_pieces",
+    "n_frames", "n_corrupt", "n_repaired_pts", "n_new_clocks", "n_holes", "holes_s", "time_pieces", "covered",
     "mode", "size_bytes", "has_audio", "creation_time", "location", "other_streams", "extra",
 )  # fmt: skip
 COUNTED = ("n_shots", "n_clips")

@@ -21,6 +21,7 @@ from rushes.records import Row, Video, clip_id, seconds, spans_id
 from rushes.rows.signals import Series
 from rushes.scan.one_pass import Scan
 from rushes.shots import find_shots
+from rushes.shots.covered import Covered, spans_text
 from rushes.shots.listed import Unplaced, listed_shots
 
 Rows = dict[str, list[Row]]
@@ -86,9 +87,22 @@ def _unplaced_row(video: Video, one: Unplaced) -> dict[str, Any]:
     return attempt_row(who, failure, "shots", key, 1, permanent=True)
 
 
-def mark(video_id: str, stage: str, rows: int, fingerprint: str, stamp: Stamp, spans: str | None = None) -> dict[str, Any]:
-    """A row of `marks`. `spans`: identity of the spans of a list that the rows were made by."""
-    return stamp.on({"video_id": video_id, "stage": stage, "rows": rows, "spans": spans}, fingerprint)
+def mark(
+    video_id: str, stage: str, rows: int, fingerprint: str, stamp: Stamp, spans: str | None = None, covered: Covered | None = None
+) -> dict[str, Any]:
+    """A row of `marks`.
+
+    Args:
+        video_id: the video.
+        stage: the stage that it has passed.
+        rows: rows of the stage.
+        fingerprint: the stage's.
+        stamp: which run writes.
+        spans: identity of the spans of a list that the rows were made by.
+        covered: the stretches of the video that the stage has; None: all of it.
+    """
+    text = covered.text() if covered is not None else None
+    return stamp.on({"video_id": video_id, "stage": stage, "rows": rows, "spans": spans, "covered": text}, fingerprint)
 
 
 TABLES_OF = {"scan": ("videos",), "shots": ("clips", "errors"), "measures": ("measures",)}
@@ -110,6 +124,7 @@ def scanned_row(scan: Scan, cpu_s: float) -> dict[str, Any]:
         "n_frames": len(scan.pts), "n_packets": scan.n_packets, "n_corrupt": scan.n_corrupt, "n_repaired_pts": scan.n_repaired_pts,
         "n_new_clocks": scan.n_new_clocks, "n_holes": len(scan.holes), "holes_s": seconds(ticks_of(scan.holes), scan.facts.time_base),
         "time_pieces": pieces_text(scan.pieces),
+        "covered": None if scan.covered is None else spans_text(scan.covered, scan.pts, scan.end_pts),
         "first_pts": int(scan.pts[0]), "end_pts": scan.end_pts, "cpu_s": cpu_s,
     }  # fmt: skip
 

@@ -143,6 +143,14 @@ def unsettled_from(t: F64) -> int:
     return int(np.searchsorted(t, t[-1] - LOOK_S))
 
 
+def read_for(t: F64, first: int, stop: int) -> tuple[int, int]:
+    """The frames from which the signals of the frames [first, stop) are computed, or a few more: a scan of these alone gives what a scan of
+    the video gives. `t`: times of all frames of the video, seconds.
+    """
+    look = min(t[first] - LOOK_S, t[max(0, first - 1)] - LAST_FRAME_S)
+    return max(0, int(np.searchsorted(t, look)) - 1), min(len(t), int(np.searchsorted(t, t[stop - 1] + LOOK_S, "right")) + 1)
+
+
 class _Test:
     """The blend test of the frames `rows` of a window of frames."""
 

@@ -65,6 +65,8 @@ class Scan:
         n_new_clocks: how often the stamps went back and then on, as those of a new clock.
         pieces: how pts came of the file's stamps, see `TimeLine`.
         holes: during which the camera was off.
+        covered: the stretches of frames that were decoded, [first, stop) by index, in order, where not all were; None: all. Of the others
+            only the pts is known: their signals are NaN.
     """
 
     facts: VideoFacts
@@ -78,11 +80,18 @@ class Scan:
     n_new_clocks: int
     pieces: tuple[Piece, ...]
     holes: tuple[Hole, ...]
+    covered: tuple[tuple[int, int], ...] | None = None
 
     @property
     def footage_s(self) -> float:
-        """Last frame's end minus first pts, less the holes, in seconds."""
-        return float((self.end_pts - int(self.pts[0]) - ticks_of(self.holes)) * self.facts.time_base)
+        """Seconds of footage that were decoded: last frame's end minus first pts, less the holes; of each stretch, where not all was."""
+        return sum(self.length_s(*part) for part in self.covered) if self.covered is not None else self.length_s(0, len(self.pts))
+
+    def length_s(self, first: int, stop: int) -> float:
+        """Seconds that the frames [first, stop) are shown, less the holes."""
+        end = int(self.pts[stop]) if stop < len(self.pts) else self.end_pts
+        holes = ticks_of(hole for hole in self.holes if first < hole.at <= stop)
+        return float((end - int(self.pts[first]) - holes) * self.facts.time_base)
 
     def with_measured_facts(self) -> Scan:
         """The same scan with the frame rate and length in its facts that the pass found (`VideoFacts.with_measured`).
@@ -91,8 +100,9 @@ class Scan:
         that and is believed.
         """
         n: float = len(self.pts) if self.mode == "exact" else self.n_packets
-        fields = self.mode == "fast" and self.facts.fps is not None and abs(2 * self.facts.fps * self.footage_s - n) <= AGREES * n
-        return replace(self, facts=self.facts.with_measured(self.footage_s, n / 2 if fields else n))
+        whole_s = self.length_s(0, len(self.pts))
+        fields = self.mode == "fast" and self.facts.fps is not None and abs(2 * self.facts.fps * whole_s - n) <= AGREES * n
+        return replace(self, facts=self.facts.with_measured(whole_s, n / 2 if fields else n))
 
 
 class TooLong(Exception):
@@ -164,6 +174,8 @@ class Pass:
         meters: makes the meters when the first frame has completed the facts.
         anchor: the pts from which time is counted; default: the first frame's.
         end_pts: the end of the last frame, where it is that of a segment; default: what the last frame says.
+        before: the pts of the frame before the first one, which the decoder does not give; None: there is none.
+        most: so many frames are taken at most; None: all.
         seam_buffer: keeps the small views that the seams of a segment need; None for a whole video.
 
     Attributes:
@@ -181,6 +193,8 @@ class Pass:
         *,
         anchor: int | None = None,
         end_pts: int | None = None,
+        before: int | None = None,
+        most: int | None = None,
         seam_buffer: SeamBuffer | None = None,
     ) -> None:
         self.decoder = decoder
@@ -192,6 +206,8 @@ class Pass:
         self._make_meters = meters
         self._anchor = anchor
         self._end = end_pts
+        self._before = before
+        self._most = most
         self._seam_buffer = seam_buffer
         self._times: list[float] = []
         self._shown: tuple[Views, int] | None = None  # the last sound frame, and its index
@@ -199,7 +215,7 @@ class Pass:
         self._fill = 0
 
     def run(self) -> None:
-        """Takes all frames from the decoder."""
+        """Takes the frames from the decoder."""
         tick = self.decoder.time_base
         num, den = tick.numerator, tick.denominator
         first = self._anchor
@@ -207,8 +223,13 @@ class Pass:
             if not self.pts:
                 first = pts if first is None else first
                 self._open(frame)
+                if self._before is not None:
+                    for grid in self.grids.values():
+                        grid.after((self._before - first) * num / den)
             assert first is not None
             self._take(frame, pts, (pts - first) * num / den)
+            if len(self.pts) == self._most:
+                break
         if first is not None:
             end = end_of(np.array(self.pts, np.int64), self.decoder.last_duration) if self._end is None else self._end
             self._close((end - first) * num / den)

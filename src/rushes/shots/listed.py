@@ -93,16 +93,32 @@ def frames_of(span: ListedSpan, pts: I64, time_base: Fraction) -> tuple[int, int
         pts: (n,) strictly increasing, n > 0.
         time_base: seconds of a tick.
     """
-    start, end = Fraction(span.start), Fraction(span.end)
     if span.unit == "frame":
-        first, stop = int(start), min(int(end), len(pts))
+        first, stop = int(Fraction(span.start)), min(int(Fraction(span.end)), len(pts))
     else:
-        if span.unit == "s":
-            step = int(np.median(np.diff(pts))) if len(pts) > 1 else 0
-            slack = min(ROUNDING_S / time_base, Fraction(step, 4))
-            start, end = (int(pts[0]) + at / time_base - slack for at in (start, end))
-        first, stop = (_index(pts, at) for at in (start, end))
+        first, stop = (_index(pts, at) for at in asked_ticks(span, int(pts[0]), usual_step(pts), time_base))
     return (first, stop) if first < stop else None
+
+
+def asked_ticks(span: ListedSpan, first_pts: int, step: int, time_base: Fraction) -> tuple[Fraction, Fraction]:
+    """The ticks [start, end) of a span that is given in seconds or ticks: its frames are those with start <= pts < end.
+
+    Args:
+        span: the span.
+        first_pts: the video's first pts.
+        step: `usual_step` of the video.
+        time_base: seconds of a tick.
+    """
+    start, end = Fraction(span.start), Fraction(span.end)
+    if span.unit == "s":
+        slack = min(ROUNDING_S / time_base, Fraction(step, 4))
+        start, end = (first_pts + at / time_base - slack for at in (start, end))
+    return start, end
+
+
+def usual_step(pts: I64) -> int:
+    """The median step between frames, ticks; 0 of one frame. `pts`: (n,) strictly increasing."""
+    return int(np.median(np.diff(pts))) if len(pts) > 1 else 0
 
 
 def _index(pts: I64, at: Fraction) -> int:

@@ -9,14 +9,16 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rushes.engine.fingerprints import identity_fingerprint
 from rushes.engine.stages import clip_stages
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
-from rushes.records import Row
+from rushes.records import ListedSpan, Row, spans_id
 from rushes.rows.scanned import public_row
+from rushes.shots.covered import Covered
 from rushes.sources.found import Footage
 from rushes.store.buckets import Buckets
 from rushes.store.fold import newest, of_spans
@@ -65,12 +67,20 @@ class Known:
         prints: the fingerprints wanted.
         retry_failed: take nothing as failed for good.
         of_spans: the stages whose rows hang on the spans that a list gives.
+        around: whether what lies around spans has to be decoded, too.
     """
 
     def __init__(
-        self, store: Store | None, prints: Mapping[str, str], *, retry_failed: bool = False, of_spans: Collection[str] = ()
+        self,
+        store: Store | None,
+        prints: Mapping[str, str],
+        *,
+        retry_failed: bool = False,
+        of_spans: Collection[str] = (),
+        around: bool = False,
     ) -> None:
         self._of_spans = of_spans
+        self._around = around
         self._store = store
         self._prints = prints
         self._retry_failed = retry_failed
@@ -109,8 +119,8 @@ class Known:
         rows = errors.select(["key", "attempt"]).to_pylist()
         return _most((row["key"], row["attempt"]) for row in rows)
 
-    def batches(self, videos: Mapping[str, str | None]) -> Iterator[Batch]:
-        """The videos in batches, each with what the store knows of them. `videos`: video_id -> identity of its spans, or None."""
+    def batches(self, videos: Mapping[str, Sequence[ListedSpan]]) -> Iterator[Batch]:
+        """The videos in batches, each with what the store knows of them. `videos`: video_id -> the spans that its list gives."""
         order = sorted(videos)
         digits = next((n for n in range(MAX_DIGITS) if len(order) <= VIDEOS_A_BATCH * 16**n), MAX_DIGITS)
         with ExitStack() as stack:
@@ -118,15 +128,16 @@ class Known:
             for start in range(0, len(order), VIDEOS_A_BATCH):
                 some = order[start : start + VIDEOS_A_BATCH]
                 rows, spans = {name: table.rows for name, table in tables.items()}, {video: videos[video] for video in some}
-                yield Batch(some, self._prints, rows, spans, retry_failed=self._retry_failed, of_spans=self._of_spans)
+                asked = {"retry_failed": self._retry_failed, "around": self._around}
+                yield Batch(some, self._prints, rows, spans, of_spans=self._of_spans, **asked)
 
     def _tables(self, videos: Asked, digits: int, stack: ExitStack) -> dict[str, Buckets]:
         assert self._store is not None
         wanted = self._prints
         asked: dict[str, tuple[Any, Any, Any, Any]] = {
             "videos": (VIDEOS, None, [self._prints["scan"]], ()),
-            "lengths": (VIDEOS, ["status", "mode", "footage_s"], None, ()),
-            "marks": (MARKS, ["spans"], wanted.values(), ()),
+            "lengths": (VIDEOS, ["status", "mode", "footage_s", "duration_s", "covered"], None, ()),
+            "marks": (MARKS, ["spans", "covered"], wanted.values(), ()),
             "errors": (ERRORS, ["permanent"], wanted.values(), ()),
             "clips": (CLIPS, None, [self._prints["shots"]], ()),
             "measures": (MEASURES, None, [self._prints["measures"]], MEASURE_COLUMNS),
@@ -151,13 +162,15 @@ class Batch:
         videos: Sequence[str],
         prints: Mapping[str, str],
         tables: Mapping[str, Rows],
-        spans: Mapping[str, str | None],
+        spans: Mapping[str, Sequence[ListedSpan]],
         *,
         retry_failed: bool,
         of_spans: Collection[str],
+        around: bool,
     ) -> None:
         self.videos = videos
-        self._spans = spans
+        self._spans = {video: (some, spans_id(some)) for video, some in spans.items() if some}
+        self._around = around
         self._of_spans = of_spans
         self._retry_failed = retry_failed
         self._prints = prints
@@ -211,23 +224,44 @@ class Batch:
             return found
         rows = _with_status(self._read("lengths", videos), "done").to_pylist()
         for row in sorted(rows, key=lambda r: (r["mode"] == mode, r["written_at"], r["run_id"])):
-            found[row["video_id"]] = row["footage_s"]
+            found[row["video_id"]] = row["footage_s"] if row["covered"] is None else row["duration_s"]
         return found
 
     @cached_property
-    def _marks(self) -> dict[tuple[str, str, str], str | None]:
-        """Video, stage and fingerprint of each mark -> the spans by which its rows were made."""
+    def _marks(self) -> dict[tuple[str, str, str], tuple[str | None, str | None]]:
+        """Video, stage and fingerprint of each mark -> the spans by which its rows were made, and which stretches they cover."""
         rows = self._read("marks", self.videos)
-        keys = zip(*(rows[name].to_pylist() for name in ("video_id", "stage", "fingerprint")), strict=True)
-        return dict(zip(keys, rows["spans"].to_pylist(), strict=True))
+        keys, values = (
+            zip(*(rows[name].to_pylist() for name in names), strict=True)
+            for names in (("video_id", "stage", "fingerprint"), ("spans", "covered"))
+        )
+        return dict(zip(keys, values, strict=True))
+
+    def _mark(self, video_id: str, stage: str) -> tuple[str | None, str | None] | None:
+        """The mark of a stage, if its rows were made by the spans that the list gives now, or do not hang on spans."""
+        found = self._marks.get((video_id, stage, self._prints[stage]))
+        return None if found is not None and stage in self._of_spans and found[0] != self._spans_id(video_id) else found
+
+    def _spans_id(self, video_id: str) -> str | None:
+        return self._spans.get(video_id, ((), None))[1]
 
     def has(self, video_id: str, stage: str) -> bool:
         """Whether a video has passed a stage, by the spans that its list gives now, or the stage is not wanted."""
-        fingerprint = self._prints.get(stage)
-        if fingerprint is None:
+        if stage not in self._prints:
             return True
-        key = (video_id, stage, fingerprint)
-        return key in self._marks and (stage not in self._of_spans or self._marks[key] == self._spans.get(video_id))
+        found = self._mark(video_id, stage)
+        if found is None or found[1] is None:
+            return found is not None
+        covered, (spans, identity), video = Covered.of_text(found[1]), self._spans.get(video_id, ((), None)), self.video(video_id)
+        if not spans or video is None or (self._around and not covered.around):
+            return False
+        same = found[0] == identity
+        return same or (not self._around and covered.holds(spans, video["first_pts"], Fraction(video["time_base"])))
+
+    def covered(self, video_id: str) -> dict[str, str]:
+        """Of the stages scan and frames, where a video has some stretches of them: these, as `marks.covered` says."""
+        marks = {stage: self._mark(video_id, stage) for stage in ("scan", "frames") if stage in self._prints}
+        return {stage: found[1] for stage, found in marks.items() if found is not None and found[1] is not None}
 
     @cached_property
     def _errors(self) -> list[Row]:
@@ -300,7 +334,7 @@ class Batch:
         import pyarrow.compute as pc
 
         clips, measures = self._read("clips", videos), self._read("measures", videos)
-        wanted = pa.array([self._spans.get(video) for video in videos], pa.string())
+        wanted = pa.array([self._spans_id(video) for video in videos], pa.string())
         place = pc.index_in(clips["video_id"], value_set=pa.array(videos, pa.string()))
         clips = clips.filter(of_spans(clips["spans"], wanted.take(place)))
         at = pc.index_in(clips["clip_id"], value_set=measures["clip_id"])

@@ -15,8 +15,9 @@ from rushes.engine.plan.known import Batch, Identity, Known
 from rushes.engine.stages import STAGES, Stage, clip_stages, stages_of_spans
 from rushes.errors import Failure, FootageError, ProbeError
 from rushes.recipe import Recipe
-from rushes.records import Row, Video, spans_id
+from rushes.records import ListedSpan, Row, Video, spans_id
 from rushes.rows.scanned import manifest_columns
+from rushes.shots.covered import asked_s
 from rushes.sources.by_stream import by_stream
 from rushes.sources.footage import find_footage
 from rushes.sources.found import Footage, Found
@@ -188,7 +189,8 @@ def compared(
     """Identifies footage that was found, and compares what is wanted of it with what the store has; see `make_plan`."""
     prints = fingerprints(recipe)
     _check_spans(items, recipe)
-    known = Known(store, prints, retry_failed=retry_failed, of_spans=stages_of_spans(recipe))
+    around = recipe.shots.within_spans
+    known = Known(store, prints, retry_failed=retry_failed, of_spans=stages_of_spans(recipe), around=around)
     plan = Plan(recipe, prints, found, [Source(item) for item in items], known)
     _identify(plan, known, {error.uri or "": error for error in found.missing}, identifier or Identifier(recipe))
     _same_content(plan)
@@ -238,9 +240,9 @@ def _check_spans(items: Sequence[Footage], recipe: Recipe) -> None:
         raise FootageError(what, uri=item.uri, mend='set scan.mode to "exact", or give the spans as start_s and end_s')
 
 
-def _spans(sources: Mapping[str, Source]) -> dict[str, str | None]:
-    """The identity of each video's spans."""
-    return {video: spans_id(source.footage.spans) for video, source in sources.items()}
+def _spans(sources: Mapping[str, Source]) -> dict[str, tuple[ListedSpan, ...]]:
+    """The spans of each video."""
+    return {video: source.footage.spans for video, source in sources.items()}
 
 
 def _compare(plan: Plan, known: Known) -> None:
@@ -300,7 +302,8 @@ def _by_mark(plan: Plan, batch: Batch, sources: Sequence[Source]) -> _ByMark:
             found.cut.append(source)
         there = tuple(stage for stage, is_present in have.items() if is_present)
         if not (have["scan"] and have["frames"]):
-            found.jobs.append(Scan(video=source.as_video(), present=there, attempts=batch.attempts_at(vid, "scan")))
+            attempts, covered = batch.attempts_at(vid, "scan"), batch.covered(vid)
+            found.jobs.append(Scan(video=source.as_video(), present=there, covered=covered, attempts=attempts))
             continue
         source.status = "reused"
         if not (have["shots"] and have["measures"]):
@@ -321,6 +324,8 @@ def _count_videos(plan: Plan, batch: Batch, found: _ByMark, counts: Mapping[str,
     for job in scans:
         size = job.video.size or 0
         length = lengths.get(job.video.video_id, size / ASSUMED_BYTES_PER_S)
+        if job.video.spans:
+            length = min(length, asked_s(job.video.spans, batch.video(job.video.video_id)))
         plan.n_scans, plan.bytes_to_scan, plan.decode_s = plan.n_scans + 1, plan.bytes_to_scan + size, plan.decode_s + length
         if plan.prints.get("frames") and "frames" not in job.present:
             plan.expected_bytes += int(length * frames.per_s * frames.short_side_px**2 * 16 / 9 * ASSUMED_JPEG_BYTES)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from rushes.engine.jobs import Outcome, Recut, Scan, Stitch
 from rushes.engine.work.context import Context, Progress
@@ -14,6 +15,7 @@ from rushes.rows.scanned import Stamp, clip_rows, mark, public_row, scanned_row,
 from rushes.rows.signals import Series, read_signals, write_signals
 from rushes.scan.one_pass import Scan as Scanned
 from rushes.scan.one_pass import scan as one_pass
+from rushes.shots.covered import Covered
 from rushes.store.frames import FrameWriter
 
 
@@ -28,6 +30,7 @@ class Made:
         began: CPU time of this process when the job began.
         footage_s: seconds of footage that this job decoded.
         n_frames: sampled frames that were written before.
+        covered: of the stages scan and frames the stretches that they have now, where not the whole video was decoded.
     """
 
     scan: Scanned
@@ -36,6 +39,7 @@ class Made:
     began: float
     footage_s: float
     n_frames: int = 0
+    covered: Mapping[str, Covered] = field(default_factory=dict)
 
 
 def scan(context: Context, job: Scan, progress: Progress, longest_s: float | None = None) -> Outcome:
@@ -75,9 +79,11 @@ def conclude(context: Context, made: Made, job: Scan, stamp: Stamp, same: SameFi
     same.check()
     if "scan" not in job.present:
         write_signals(context.store, series, stamp.on({}, prints["scan"]), context.signal_columns)
-    rows["marks"] = [mark(video_id, "scan", len(found.pts), prints["scan"], stamp), *rows["marks"]]
+    scan_spans, covered = spans if found.covered is not None else None, made.covered
+    rows["marks"] = [mark(video_id, "scan", len(found.pts), prints["scan"], stamp, scan_spans, covered.get("scan")), *rows["marks"]]
     if frames:
-        rows["marks"].append(mark(video_id, "frames", frames.count + made.n_frames, prints["frames"], stamp, spans))
+        n_frames = frames.count + made.n_frames
+        rows["marks"].append(mark(video_id, "frames", n_frames, prints["frames"], stamp, spans, covered.get("frames")))
     rows["videos"] = [stamp.on(facts, prints["scan"])]
     context.write(without(rows, job.present))
     busy = {"scan": made.busy_s, "shots": time.process_time() - made.began - made.busy_s}

@@ -13,6 +13,7 @@ from rushes.engine.jobs import Division, Outcome, Scan, Segment, Stitch
 from rushes.engine.stages import digest
 from rushes.engine.work.context import Context, Progress
 from rushes.engine.work.scan import Made, conclude, scan, whole
+from rushes.engine.work.spans import Whole, scan_spans
 from rushes.errors import DecodeError
 from rushes.media.segments import MIN_SEGMENTS, Cuts, where_to_cut
 from rushes.recipe import Recipe
@@ -31,7 +32,18 @@ LABEL = "cut"
 
 
 def scan_or_divide(context: Context, job: Scan, progress: Progress) -> Outcome:
-    """The pass over a video; of a long one the outcome says how it is divided, and nothing is decoded."""
+    """The pass over a video, or over the stretches that its list's spans lie in. Of a long video that is to be scanned whole the outcome
+    says how it is divided.
+    """
+    tried = scan_spans(context, job, progress) if job.video.spans else Whole()
+    if isinstance(tried, Outcome):
+        return tried
+    outcome = _scan_or_divide(context, job, progress)
+    counts = outcome.counts | {"decoded_s": outcome.counts.get("decoded_s", 0.0) + tried.decoded_s}
+    return replace(outcome, counts=counts, note=outcome.note or (_whole(job, tried.why) if tried.why else None))
+
+
+def _scan_or_divide(context: Context, job: Scan, progress: Progress) -> Outcome:
     longest_s = MIN_SEGMENTS * context.recipe.engine.segment_s
     if not longest_s:
         return scan(context, job, progress)

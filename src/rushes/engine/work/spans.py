@@ -1,0 +1,160 @@
+"""Videos of which a list gives spans: only the stretches that the spans lie in are decoded, where that gives their clips exactly the rows
+of a pass over the whole video.
+
+What a stage has of a video grows from list to list: stretches that are there are not decoded again. Their signals are taken from the store
+into the new row, so that the newest signals hold at least what the marks say.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rushes.engine.jobs import Outcome, Scan
+from rushes.engine.stages import digest
+from rushes.engine.work.context import Context, Progress
+from rushes.engine.work.scan import Made, conclude
+from rushes.errors import DecodeError
+from rushes.media.frame_index import FrameIndex, frame_index
+from rushes.media.segments import Uncut
+from rushes.recipe import Recipe
+from rushes.rows.signals import Series, read_signals
+from rushes.scan.blend import read_for
+from rushes.scan.one_pass import SampledFrame
+from rushes.scan.one_pass import Scan as Scanned
+from rushes.scan.stretches import Stretch, kept_of, scan_stretches, stretches_of
+from rushes.shots.covered import Covered
+from rushes.shots.listed import frames_of
+from rushes.store.parts import video_part
+from rushes.store.tables import FRAMES
+
+MOST = 0.75
+"""A video is decoded whole where its stretches hold more than this share of its frames: that costs at most a third more, its segments can
+be decoded side by side, and no later list costs a decode."""
+LABEL = "span"
+"""Marks the parts of frames that passes over stretches wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The video is to be scanned whole: `why`, in words for people, or None where that is just cheaper; and seconds decoded in vain."""
+
+    why: str | None = None
+    decoded_s: float = 0.0
+
+
+def scan_spans(context: Context, job: Scan, progress: Progress) -> Outcome | Whole:
+    """The pass over the stretches that the spans of a video lie in, then shots and measures. The rows are durable when this returns an
+    outcome; else none is written.
+    """
+    began, stamp, video, reached = time.process_time(), context.stamp(), job.video, 0.0
+    if why := _unfit(context.recipe):
+        return Whole(why)
+    with context.opened(video) as source:
+        size, mode = video.size or 0, context.recipe.scan.mode
+        index = frame_index(source, uri=video.uri, size_bytes=size, mode=mode, stream=video.stream, progress=progress)
+    if isinstance(index, Uncut):
+        return Whole(index.note)
+    old, stored = _Old.of(context, job), None
+    if "scan" in {*job.present, *job.covered}:
+        stored = read_signals(context.store, video.video_id, context.prints["scan"], context.signal_columns)
+        if not np.array_equal(stored.pts, index.pts):
+            return Whole("its stored signals are of other frames")
+    new = stretches_of(_wanted(job, index, context.recipe), index, [old.frames_of(stage) for stage in old.lacking])
+    if sum(stop - first for first, stop in new) > MOST * len(index.pts):
+        return Whole()
+
+    def at(seconds: float) -> None:
+        nonlocal reached
+        reached = seconds
+        progress(seconds)
+
+    same, label = context.same_file(video), LABEL + digest("stretches", new)[:8]
+    frames = context.frame_writer(video, job.present, stamp, same, label)
+
+    def keep(frame: SampledFrame) -> None:
+        assert frames is not None
+        frames.add(frame.pts, frame.jpeg, frame.width, frame.height)
+
+    try:
+        with context.opened(video) as source:
+            found = scan_stretches(
+                source, context.recipe, index, new, uri=video.uri, size_bytes=size, stream=video.stream,
+                on_frame=keep if frames else None, progress=at,
+            )  # fmt: skip
+        if not isinstance(found, str):
+            cpu_s = time.process_time() - began
+            made = Made(_with_stored(found, stored, old, job), cpu_s, cpu_s, began, footage_s=found.footage_s)
+            covered = old.after(new, index, around=context.recipe.shots.within_spans)
+            return conclude(context, replace(made, covered=covered), job, stamp, same, frames)
+    except DecodeError as error:  # the whole video has other frames
+        found = error.what
+    finally:
+        if frames:
+            frames.close()
+    if frames:
+        parts = context.store.parts(FRAMES, video_part(video.video_id, context.prints["frames"], label=label))
+        context.store.remove(parts)
+    return Whole(found, reached)
+
+
+def _unfit(recipe: Recipe) -> str | None:
+    """Why a recipe has every video scanned whole, whatever spans its list gives."""
+    if recipe.scan.detectors:
+        return "scan.detectors runs detectors of PySceneDetect, which look back without bound"
+    if recipe.frames.at == "key":
+        return 'frames.at = "key" takes frames by the key frames before them, wherever these are'
+    return None
+
+
+def _wanted(job: Scan, index: FrameIndex, recipe: Recipe) -> list[Stretch]:
+    """The frames that the clips of the spans are made from."""
+    pieces = [piece for span in job.video.spans if (piece := frames_of(span, index.pts, index.time_base)) is not None]
+    if not recipe.shots.within_spans:
+        return pieces
+    t = (index.pts - index.pts[0]).astype(np.float64) * float(index.time_base)
+    return [read_for(t, *piece) for piece in pieces]
+
+
+@dataclass(frozen=True, slots=True)
+class _Old:
+    """What earlier runs decoded of a video.
+
+    Attributes:
+        lacking: of the stages scan and frames those whose rows this job writes.
+        covered: the stretches that they have.
+    """
+
+    lacking: tuple[str, ...]
+    covered: Mapping[str, Covered]
+
+    @classmethod
+    def of(cls, context: Context, job: Scan) -> _Old:
+        lacking = tuple(stage for stage in ("scan", "frames") if stage in context.prints and stage not in job.present)
+        return cls(lacking, {stage: Covered.of_text(text) for stage, text in job.covered.items() if stage in lacking})
+
+    def frames_of(self, stage: str) -> Sequence[Stretch]:
+        """The stretches that a stage has."""
+        return self.covered[stage].frames if stage in self.covered else ()
+
+    def after(self, new: Sequence[Stretch], index: FrameIndex, *, around: bool) -> dict[str, Covered]:
+        """What the stages have when the new stretches are decoded."""
+        stretches = {stage: sorted([*kept_of(self.frames_of(stage), new), *new]) for stage in self.lacking}
+        return {stage: Covered.of(frames, index.pts, around=around) for stage, frames in stretches.items()}
+
+
+def _with_stored(found: Scanned, stored: Series | None, old: _Old, job: Scan) -> Scanned:
+    """A scan of new stretches with the stored signals of those that were decoded before."""
+    if stored is None:
+        return found
+    if "scan" in job.present:
+        return replace(found, signals=dict(stored.signals))
+    assert found.covered is not None
+    kept = kept_of(old.frames_of("scan"), found.covered)
+    for first, stop in kept:
+        for name, row in stored.signals.items():
+            found.signals[name][first:stop] = row[first:stop]
+    return replace(found, covered=tuple(sorted([*kept, *found.covered])))
