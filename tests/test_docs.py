@@ -195,6 +195,16 @@ def other(key: str, value: Any, annotation: Any) -> Any:
         "top_p": 0.5,
         "extra_body": {"enable_thinking": False},
         "stream": "all",
+        "use": ["nsfw"],
+        "encoder": "another/encoder",
+        "encoder_revision": "0123abc",
+        "labels": {"corridor": ["an empty corridor"]},
+        "templates": ["{}"],
+        "aesthetic_model": "another/head",
+        "aesthetic_revision": "0123abc",
+        "nsfw_clip_model": "head.pth",
+        "faces_model": "faces.onnx",
+        "classifiers": {"mine": {"model": "someone/classifier", "label": "mine"}},
     }
     return ["hash"] if key == "detectors" else words.get(key, 5.0)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import Recipe
-from rushes.records import Column
+from rushes.records import Column, evenly
 from rushes.store.tables import CLIPS, FACTS, MEASURES, VIDEOS, schema
 from rushes.verdict.arrow import Column as ColumnOf
 from rushes.verdict.arrow import reasons
@@ -114,10 +114,7 @@ def wanted_clips(recipe: Recipe, clips: Sequence[Row], measures: Sequence[Row], 
 
 def even_pts(pts: Sequence[int], start_pts: int, end_pts: int, n: int) -> list[int]:
     """At most n of the pts in [start_pts, end_pts), evenly spread: the middles of n equal pieces of the list."""
-    inside = [p for p in pts if start_pts <= p < end_pts]
-    if len(inside) <= n:
-        return inside
-    return [inside[(2 * k + 1) * len(inside) // (2 * n)] for k in range(n)]
+    return evenly([p for p in pts if start_pts <= p < end_pts], n)
 
 
 def second(pts: int, columns: Row) -> float:
