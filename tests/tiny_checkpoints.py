@@ -108,6 +108,16 @@ def aesthetic_head(path: Path, seed: int) -> dict[str, torch.Tensor]:
     return found
 
 
+def nsfw_head(path: Path, seed: int) -> None:
+    """Random weights in the shape of LAION's NSFW head, as a file of PyTorch, with variances that are not 1."""
+    torch.manual_seed(seed)
+    found = {"norm.mean": 0.02 * torch.randn(768), "norm.variance": 0.0005 + 0.002 * torch.rand(768)}
+    for k, (wide, narrow) in enumerate([(768, 64), (64, 512), (512, 256), (256, 1)], 1):
+        found[f"linear_{k}.weight"] = torch.randn(narrow, wide) / wide**0.5
+        found[f"linear_{k}.bias"] = 0.1 * torch.randn(narrow)
+    torch.save(found, path)
+
+
 def _clear(net: Any, keep: set[str] = frozenset()) -> None:  # type: ignore[assignment]
     for name, weights in net.named_parameters():
         if not ("norm" in name and name.endswith("weight")) and name not in keep:

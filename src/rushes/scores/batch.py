@@ -85,7 +85,7 @@ class ScorePass:
                 scorer.load(self._encoder)
 
     def pts_wanted(self, pts: Sequence[int], wanted: Collection[str] | None = None) -> list[int]:
-        """Which of a clip's sampled frames the scorers look at, in order: the frames that `score` needs to be given.
+        """Which of a clip's sampled frames the scorers look at, in order: the frames of which `score` needs the JPEG.
 
         Args:
             pts: of all sampled frames of the clip, in order.
@@ -100,41 +100,44 @@ class ScorePass:
         """Scores clips. Frames of all clips are batched together; what fails on one clip costs no other.
 
         Args:
-            clips: with all their sampled frames, since a scorer takes evenly spread ones of these.
+            clips: with all their sampled frames, since a scorer takes evenly spread ones of these. Frames that `pts_wanted` does not name
+                need no JPEG.
             wanted: of each clip, the names of the scorers that lack its row; None: all of all.
-            known: of each clip, the vectors that are already there, as `Scored.vectors` gave them. A frame with one needs no JPEG.
+            known: of each clip, the vectors that are already there, as `Scored.vectors` gave them. Such a frame needs no JPEG for a head.
 
         Raises:
             CannotGoOn: what no later clip would survive either, such as a GPU that has broken down.
         """
         scored = Scored([{} for _ in clips], [{} for _ in clips])
+        have = known or [{}] * len(clips)
+        todo = {s.name: [i for i in range(len(clips)) if wanted is None or s.name in wanted[i]] for s in self.scorers}
+        heads = [scorer for scorer in self.scorers if isinstance(scorer, EmbeddingScorer)]
+        self._encode([(i, head.images) for head in heads for i in todo[head.name]], clips, have, scored)
         for scorer in self.scorers:
-            mine = [i for i in range(len(clips)) if wanted is None or scorer.name in wanted[i]]
+            mine = todo[scorer.name]
             if isinstance(scorer, FrameScorer):
                 taken = [replace(clips[i], pictures=tuple(evenly(clips[i].pictures, scorer.images or ALL))) for i in mine]
                 self._run(scorer, scorer.score, mine, taken, clips, scored)
             elif isinstance(scorer, EmbeddingScorer):
-                self._encode(scorer, mine, clips, known, scored)
-                vectors = [self._vectors(clips[i], scorer.images, known[i] if known else {}, scored.vectors[i]) for i in mine]
+                vectors = [self._vectors(clips[i], scorer.images, have[i], scored.vectors[i]) for i in mine]
                 self._run(scorer, scorer.score, mine, vectors, clips, scored)
         return scored
 
-    def _encode(
-        self, head: EmbeddingScorer, mine: Sequence[int], clips: Sequence[ClipFrames], known: Sequence[Known] | None, scored: Scored
-    ) -> None:
-        """Makes the vectors of the frames that a head looks at, where they are not there. Equal JPEGs are encoded once."""
+    def _encode(self, work: Sequence[tuple[int, int]], clips: Sequence[ClipFrames], known: Sequence[Known], scored: Scored) -> None:
+        """Makes the vectors of the frames that heads look at, where they are not there. Equal JPEGs are encoded once.
+
+        `work` has the index of a clip and the number of frames that a head looks at, for each head and clip.
+        """
+        seen = {(i, picture) for i, images in work for picture in evenly(clips[i].pictures, images or ALL)}
+        lacking = sorted(((i, picture) for i, picture in seen if picture.pts not in known[i]), key=lambda one: (one[0], one[1].pts))
+        if not lacking:
+            return
         assert self._encoder is not None, "load() comes before score()"
-        lacking = [
-            (i, picture)
-            for i in mine
-            for picture in evenly(clips[i].pictures, head.images or ALL)
-            if picture.pts not in scored.vectors[i] and not (known and picture.pts in known[i])
-        ]
         jpegs = {jpeg: k for k, jpeg in enumerate(dict.fromkeys(picture.jpeg for _, picture in lacking))}
         begun = time.perf_counter()
         passed = self._encoder.pictures(list(jpegs))
         scored.seconds[ENCODER] += time.perf_counter() - begun
-        scored.encoded += len(jpegs)
+        scored.encoded += len(jpegs) - len(passed.faults)
         for i, picture in lacking:
             if jpegs[picture.jpeg] not in passed.faults:
                 scored.vectors[i][picture.pts] = passed.rows[jpegs[picture.jpeg]].astype(np.float16)
@@ -153,6 +156,8 @@ class ScorePass:
         taken: Sequence[C | ScoreError], clips: Sequence[ClipFrames], scored: Scored,
     ) -> None:  # fmt: skip
         """Has a scorer score its clips: all at once, and one by one where that raises."""
+        if not mine:
+            return
         begun = time.perf_counter()
         found: dict[int, Values | ScoreError] = {}
         able: list[tuple[int, C]] = []

@@ -78,7 +78,7 @@ def probability(held: Mapping[str, npt.NDArray[Any]], vectors: npt.NDArray[np.fl
         x = x @ held[f"linear_{k}.weight"].T + held[f"linear_{k}.bias"]
         if k < len(WIDTHS):
             x = np.maximum(x, 0)
-    found: npt.NDArray[np.float32] = 1 / (1 + np.exp(-x[:, 0].astype(np.float64)))
+    found: npt.NDArray[np.float32] = 0.5 * (1 + np.tanh(x[:, 0] / 2))  # the logistic function, without overflow
     return found
 
 
