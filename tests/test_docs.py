@@ -30,7 +30,7 @@ from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import PROFILES, RESOURCES, RULES, Recipe, Rule, ScanSettings, StageResources
 from rushes.records import Column
 from rushes.results.views import all_views
-from rushes.rows.clip_columns import RULE_COLUMNS
+from rushes.rows.clip_columns import rule_columns
 from rushes.scan.meters import all_columns
 from rushes.store.tables import STAMPS, TABLES
 from rushes.verdict.checks import check_columns
@@ -195,7 +195,7 @@ def other(key: str, value: Any, annotation: Any) -> Any:
         "top_p": 0.5,
         "extra_body": {"enable_thinking": False},
         "stream": "all",
-        "use": ["nsfw"],
+        "use": ["aesthetic"],
         "encoder": "another/encoder",
         "encoder_revision": "0123abc",
         "labels": {"corridor": ["an empty corridor"]},
@@ -209,7 +209,17 @@ def other(key: str, value: Any, annotation: Any) -> Any:
     return ["hash"] if key == "detectors" else words.get(key, 5.0)
 
 
-WANTS_ALL = Recipe.parse({"captions": {"engine": "openai", "model": "one"}, "clips": {"mode": "encode"}})
+WANTS_ALL = Recipe.parse(
+    {
+        "captions": {"engine": "openai", "model": "one"},
+        "clips": {"mode": "encode"},
+        "scores": {
+            "use": ["aesthetic", "nsfw_clip", "subject", "embedding", "mine"],
+            "nsfw_clip_model": "another.pth",
+            "classifiers": {"mine": {"model": "someone/classifier", "label": "another"}},
+        },
+    }
+)
 
 
 @pytest.mark.parametrize("name", sections_of_the_recipe())
@@ -255,7 +265,7 @@ def test_recipes_shown_are_right(path: Path, tmp_path: Path) -> None:
         file = tmp_path / f"{i}.toml"
         file.write_text(block, encoding="utf-8")
         recipe = Recipe.load(file)
-        check_columns(recipe.rules, RULE_COLUMNS)
+        check_columns(recipe.rules, rule_columns(recipe))
         fingerprints(recipe)
 
 

@@ -26,7 +26,7 @@ from rushes.recipe import ClipSettings, Recipe
 from rushes.records import Row
 from rushes.results.choose import chosen_clips
 from rushes.results.columns import MEASURES_SEEN
-from rushes.results.lines import LINE_COLUMNS, json_line, rows_of
+from rushes.results.lines import json_line, rows_of
 
 if TYPE_CHECKING:
     from rushes.media.storage import Options
@@ -140,7 +140,7 @@ def export_clips(
     recipe = results.recipe
     settings = ClipSettings(mode=mode, crf=recipe.clips.crf if crf is None else crf)
     cutting = Recipe(scan=recipe.scan, clips=settings, storage=options)
-    tables = chosen_clips(results, verdict=verdict, where=where, sample=sample, names={*LINE_COLUMNS, "time_pieces"})
+    tables = chosen_clips(results, verdict=verdict, where=where, sample=sample, names={*results.line_columns, "time_pieces"})
     clips = (row for table in tables for row in rows_of(table, dict))
     with tempfile.TemporaryFile(prefix="rushes-") as lines:
         children = Children(recipe.scan)

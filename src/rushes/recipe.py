@@ -183,6 +183,12 @@ class Recipe(_Section):
             raise ValueError(f"{asks} needs frames: set frames.keep to \"all\" or \"kept\"")
         return self
 
+    @model_validator(mode="after")
+    def _frames_for_scores(self) -> Self:
+        if self.scores.use and self.frames.keep == "none":
+            raise ValueError("scores.use names scorers, which look at stored frames: set frames.keep to \"all\" or \"kept\"")
+        return self
+
     @classmethod
     def profile(cls, name: str) -> Recipe:
         """The recipe of a profile.
@@ -306,10 +312,12 @@ _NAMED: dict[str, type[BaseModel]] = {"rules": Rule, "resources": StageResources
 RESOURCES: dict[str, dict[str, float]] = {
     "scan": {"cpus": 1.0, "gpus": 0.0, "memory_gib": 1.0, "concurrency": 0},
     "shots": {"cpus": 1.0, "gpus": 0.0, "memory_gib": 1.0, "concurrency": 0},
+    "scores": {"cpus": 1.0, "gpus": 0.0, "memory_gib": 4.0, "concurrency": 0},
     "captions": {"cpus": 0.0, "gpus": 0.0, "memory_gib": 0.0, "concurrency": 8},
     "files": {"cpus": 1.0, "gpus": 0.0, "memory_gib": 1.0, "concurrency": 0},
 }
-"""Default resources by stage. A decoding child is single-threaded and stays under 1 GiB; the captioner waits for its server."""
+"""Default resources by stage. A decoding child is single-threaded and stays under 1 GiB; a process that scores has as many threads as CPUs and
+holds models; the captioner waits for its server."""
 MOVED = (("scan", "workers", "scan", "concurrency"), ("captions", "concurrency", "captions", "concurrency"))
 """Keys of version 0.1: (section, key) and the stage and key of `[resources]` that they are now. Recipes and stores that have them still work."""
 

@@ -7,6 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,11 +17,11 @@ from rushes.captions import prompt_columns
 from rushes.captions.server import CaptionServer
 from rushes.counts.metrics import served
 from rushes.counts.tally import Tally
-from rushes.engine.executor import Executor
+from rushes.engine.executor import Executor, WorkerDied
 from rushes.engine.fingerprints import fingerprints
-from rushes.engine.jobs import Caption, Setup
+from rushes.engine.jobs import Attempt, Caption, Score, Setup
 from rushes.engine.local import Local
-from rushes.engine.loop import Loop
+from rushes.engine.loop import LOOK_EVERY_S, Loop
 from rushes.engine.notices import announce_change, notes
 from rushes.engine.plan.identify import Identifier, Keeper
 from rushes.engine.plan.plan import Plan, make_plan
@@ -28,12 +29,13 @@ from rushes.engine.run_row import RunRow
 from rushes.engine.stages import check_resources
 from rushes.engine.work.segments import forget
 from rushes.engine.worker import Failures
-from rushes.errors import FootageError, RecipeError, RushesError, ServerError
+from rushes.errors import CannotGoOn, FootageError, RecipeError, RushesError, ServerError
 from rushes.log import note
 from rushes.media.guard import Stopped
 from rushes.quarantine import detail_of
 from rushes.recipe import Recipe
-from rushes.rows.clip_columns import PROMPT_COLUMNS, RULE_COLUMNS
+from rushes.rows.clip_columns import prompt_columns as columns_for_prompts
+from rushes.rows.clip_columns import rule_columns
 from rushes.rows.scanned import Stamp, attempt_row, failed_video
 from rushes.store.buffer import Buffer
 from rushes.store.lease import OWNER_S, Lease
@@ -97,7 +99,7 @@ def run(
         StoreBusy: another run holds the store, or took it over.
         CannotGoOn: the run had to stop; the same call resumes.
     """
-    check_columns(recipe.rules, RULE_COLUMNS)
+    check_columns(recipe.rules, rule_columns(recipe))
     check_resources(recipe)
     stop, store = interrupted or threading.Event(), Store(out, recipe.storage)
     run_id = f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
@@ -189,12 +191,13 @@ class _Run:
         return made
 
     def make_ready(self, plan: Plan, wait_server_s: float) -> None:
-        """Makes sure, before anything is decoded, that the caption server makes completions, and that there is something to run jobs on.
+        """Makes sure, before anything is decoded, that the caption server makes completions, that there is something to run jobs on, and
+        that the models of scorers can be had.
 
         Raises:
             RecipeError: the prompt names a column that is not there.
             ServerError: the caption server makes none.
-            MissingExtra, UsageError, CannotGoOn: the cluster cannot be joined.
+            MissingExtra, UsageError, CannotGoOn: the cluster cannot be joined, or a model not be had.
             Stopped: the run was interrupted meanwhile.
         """
         announce_change(self.store, self.recipe, self.announce)
@@ -205,6 +208,30 @@ class _Run:
             self.announce(f"the caption server answers, but what it says about test pictures would be no caption: {doubt.message}{mend}")
         if plan.has_jobs:
             self.prepare()
+        if plan.may_score:
+            self._load_models()
+
+    def _load_models(self) -> None:
+        """Loads the models of the wanted scorers, where they will be used. They stay loaded.
+
+        Raises:
+            MissingExtra, ModelError: one cannot be had.
+            CannotGoOn: the process that loads them dies, or the cluster is gone.
+            Stopped: the run was interrupted meanwhile.
+        """
+        loading = self.executor.submit(Score(), Attempt())
+        while not wait([loading], LOOK_EVERY_S).done:
+            if self.stop.is_set():
+                self.executor.stop()
+                raise Stopped
+            self.executor.check()
+        try:
+            loaded = loading.result()
+        except WorkerDied as died:
+            mend = "look at the memory of the machine and of its GPU; rushes doctor tells what is there"
+            raise CannotGoOn(f"the models of the scorers cannot be loaded: {died}", step="scores", mend=mend) from died
+        if loaded.note:
+            self.announce(loaded.note)
 
     def prepare(self) -> None:
         """Makes sure that there is something to run jobs on: joins the cluster.
@@ -304,7 +331,8 @@ class _Run:
         loop = Loop(self.executor, self.tally, self.prints, attempts, self.failures, watch, self.stop.is_set)
         done = False
         try:
-            pending, rounds = loop.run(plan.clip_jobs(), plan.video_jobs()), 0
+            self.tally.add(scores_pending=plan.scores_pending)
+            pending, rounds = loop.run(plan.score_jobs(), plan.clip_jobs(), plan.video_jobs()), 0
             while pending:
                 self._await_server(loop, watch, rounds)
                 rounds += 1
@@ -351,7 +379,7 @@ def _check_prompt(recipe: Recipe, plan: Plan) -> None:
         RecipeError: it names one that neither clips nor the manifest have.
     """
     wanted = prompt_columns(recipe.captions)
-    known = PROMPT_COLUMNS.union(*(source.footage.extra for source in plan.sources)) if wanted else PROMPT_COLUMNS
+    known = columns_for_prompts(recipe).union(*(source.footage.extra for source in plan.sources if wanted))
     for name in wanted:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
