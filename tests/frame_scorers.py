@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,3 +84,14 @@ class Absent(Brightness):
 
     def load(self, device: object) -> None:
         raise ModelError("the model nobody/has-it cannot be had", step="scores", mend="set scores.encoder to a folder that has it")
+
+
+class Slow(Brightness):
+    """Takes a quarter of a second for a clip, so that something can happen meanwhile."""
+
+    name = "slow"
+    columns = (Column("slow_brightness", "float", "", "mean of the frames' gray values", 0.0, 255.0),)
+
+    def score(self, clips: Sequence[ClipFrames]) -> Sequence[Values | ScoreError]:
+        time.sleep(0.25 * len(clips))
+        return [{"slow_brightness": float(np.mean([gray(picture.jpeg).mean() for picture in clip.pictures]))} for clip in clips]

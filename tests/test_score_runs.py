@@ -4,7 +4,12 @@ those of `frame_scorers`, which need no model.
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import subprocess
+from collections import Counter, deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +21,9 @@ import rushes
 from footage import render
 from frame_scorers import VERSION, gray
 from pictures import film
+from processes import descendants
+from ray_cluster import RunningCluster, cluster
+from ray_runs import until
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Score, ScoreClips
 from rushes.engine.stages import wanted_scores
@@ -24,9 +32,10 @@ from rushes.errors import ModelError, RecipeError
 from rushes.records import Video
 from rushes.results.choose import chosen_clips
 from rushes.results.query import query
-from stores import SRC, Seen, go, inline, parts_of, recipe, rows_of, seen, settings_of
+from stores import SRC, Seen, command, go, inline, parts_of, recipe, rows_of, seen, settings_of, start
 
 TESTS = Path(__file__).resolve().parent
+PATH = f"{TESTS}:{SRC}"
 QUICK = ("rules.too_short.min=0.5", "frames.per_s=5")
 BRIGHT = 'scores.use=["frame_scorers:Brightness"]'
 BOTH = 'scores.use=["frame_scorers:Brightness", "frame_scorers:Picky"]'
@@ -35,7 +44,7 @@ BOTH = 'scores.use=["frame_scorers:Brightness", "frame_scorers:Picky"]'
 @pytest.fixture(autouse=True)
 def _scorers_can_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Children find modules by PYTHONPATH."""
-    monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{SRC}")
+    monkeypatch.setenv("PYTHONPATH", PATH)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +62,7 @@ def store(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of a run with `Brightness` and a bound that some clips break. Read only: copy it to run on."""
     out = tmp_path_factory.mktemp("scored") / "store"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", f"{TESTS}:{SRC}")
+        patch.setenv("PYTHONPATH", PATH)
         go(films, out, *QUICK, BRIGHT, "rules.brightness.min=105")
     return out
 
@@ -202,8 +211,6 @@ def test_without_scorers_nothing_is_another() -> None:
 
 def test_jobs_of_scores_that_wait_become_one_by_the_pace_of_the_last() -> None:
     def waiting(*sizes: int) -> Any:
-        from collections import deque
-
         video = Video(uri="v", source="v", video_id="0" * 64, size=1, stamp=None)
         parts = [ScoreClips(video=video, facts={}, clips=tuple({"clip_id": str(k)} for k in range(n))) for n in sizes]
         return deque(Try(Score(parts=(part,))) for part in parts)
@@ -221,3 +228,56 @@ def test_jobs_of_scores_that_wait_become_one_by_the_pace_of_the_last() -> None:
     assert [sizes(pace.joined(jobs)) for _ in range(3)] == [[30], [30], [30]], "a job whose process died stays alone"
     pace.learn(3, 100.0)
     assert pace.clips == 10 * FIRST_CLIPS, "a few clips say little"
+
+
+SLOW = 'scores.use=["frame_scorers:Slow"]'
+CHILD = "rushes.engine.work.score_child"
+
+
+def scoring(process: subprocess.Popen[str]) -> list[int]:
+    """The processes below a run that hold models."""
+    return [pid for pid, command in descendants(process.pid).items() if CHILD in command]
+
+
+def test_a_process_that_dies_while_it_scores_and_a_run_that_is_killed_cost_no_row(films: Path, tmp_path: Path) -> None:
+    out, settings = tmp_path / "store", (*QUICK, SLOW, "rules.bright.column=slow_brightness", "rules.bright.min=105")
+    words: list[str | Path] = ["run", films, "--out", out, *settings_of(*settings)]
+    process = start(*words, PYTHONPATH=PATH)
+    until(lambda: list(out.glob("marks/*.parquet")) and scoring(process))
+    os.kill(scoring(process)[0], signal.SIGKILL)
+    until(lambda: list(out.glob("scores/*.parquet")))
+    process.kill()
+    process.communicate()
+    done = command(*words, PYTHONPATH=PATH)
+    assert done.code == 0, done.err
+    now = seen(out, *settings)
+    assert (now.runs()[0]["status"], counts(now)["status"], counts(now)["scores_pending"]) == ("crashed", "finished", 0)
+    truth = brightness_of(out)
+    assert {clip["clip_id"]: pytest.approx(clip["scores"]["slow_brightness"], abs=1e-3) for clip in now.clips()} == truth
+    assert {clip for clip, verdict in verdicts(now).items() if verdict == "dropped"} == {c for c, value in truth.items() if value < 105}
+    assert [n for n in Counter(row["clip_id"] for row in pq.read_table(out / "scores").to_pylist()).values() if n > 1] == []
+    before = parts_of(out)
+    assert command(*words, PYTHONPATH=PATH).code == 0 and parts_of(out) == before
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[RunningCluster]:
+    """Two nodes with one CPU each; the first has a GPU, as the cluster counts it."""
+    with cluster(gpus=(1, 0), path=[str(TESTS)]) as running:
+        yield running
+
+
+def test_on_a_cluster_models_are_held_where_there_is_a_gpu(films: Path, store: Path, nodes: RunningCluster, tmp_path: Path) -> None:
+    out, settings = tmp_path / "store", (*QUICK, BRIGHT, "rules.brightness.min=105", "scan.workers=0")
+    placed = ("resources.scores.gpus=1", "resources.scores.cpus=0")
+    words = ["run", films, "--out", out, "--ray", nodes.address, *settings_of(*settings, *placed)]
+    done = command(*words, PYTHONPATH=PATH)
+    assert done.code == 0, done.err
+    run = counts(seen(out, *settings))
+    assert (run["runner"], run["scores_made"], run["scores_pending"], run["capacity"]["scores"]) == ("ray", 6, 0, 1)
+    mine, theirs = ({row["clip_id"]: row for row in pq.read_table(place / "scores").to_pylist()} for place in (out, store))
+    assert {row["score_device"] for row in mine.values()} == {"0"}, "the one GPU of the node that has one"
+    assert {clip: row["brightness"] for clip, row in mine.items()} == {clip: row["brightness"] for clip, row in theirs.items()}
+    assert verdicts(seen(out, *settings)) == verdicts(seen(store, *settings))
+    tasks = nodes.tasks()
+    assert {"scan", "score"} <= {task["name"] for task in tasks} and {task["retries"] for task in tasks} == {0}
