@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from rushes import machine
@@ -46,10 +47,14 @@ def choose(asked: str = "auto") -> Device:
     Args:
         asked: "auto", or a device of PyTorch, such as "cpu" or "cuda:1".
 
+    Without PyTorch it is the CPU, for models that do without it.
+
     Raises:
-        MissingExtra: PyTorch is not installed.
+        MissingExtra: another device than the CPU is asked for, and PyTorch is not installed.
         ModelError: there is no such device.
     """
+    if asked in ("auto", "cpu") and find_spec("torch") is None:
+        return Device("cpu", "float32", f"CPU, {machine.cores()} threads", "PyTorch is not installed")
     needs("models", "torch")
     import torch
 

@@ -55,13 +55,13 @@ class ScorePass:
     Args:
         settings: the recipe's section.
         names: the scorers to load, of those that the recipe wants; None: all.
-        device: "auto", "cpu", "cuda:0" ...
+        device: "auto", "cpu", "cuda:0" ..., or one that was chosen before; see `models.device.choose`.
 
     Raises:
         RecipeError: `scores.use` names what is no scorer, or a scorer lacks a setting.
     """
 
-    def __init__(self, settings: ScoreSettings, names: Collection[str] | None = None, device: str = "auto") -> None:
+    def __init__(self, settings: ScoreSettings, names: Collection[str] | None = None, device: str | Device = "auto") -> None:
         self.scorers: tuple[Scorer, ...] = tuple(s for s in scorers_of(settings) if names is None or s.name in names)
         self.device: Device | None = None
         self._settings, self._asked = settings, device
@@ -74,7 +74,7 @@ class ScorePass:
             MissingExtra: a package is not installed; the message names the line that installs it.
             ModelError: a model cannot be had or used; the message says what to set.
         """
-        self.device = choose(self._asked)
+        self.device = self._asked if isinstance(self._asked, Device) else choose(self._asked)
         if any(isinstance(scorer, EmbeddingScorer) for scorer in self.scorers):
             s = self._settings
             self._encoder = Encoder.load(s.encoder, s.encoder_revision, self.device, s.batch)

@@ -14,16 +14,22 @@ from rushes.recipe_scores import ScoreSettings
 from rushes.records import Column
 from rushes.scores.aesthetic import Aesthetic
 from rushes.scores.embedding import Embedding
+from rushes.scores.faces import Faces
 from rushes.scores.image_class import CLASSIFIERS, classifier
+from rushes.scores.nsfw import Nsfw
 from rushes.scores.nsfw_clip import NsfwClip
 from rushes.scores.scorer import EmbeddingScorer, FrameScorer, Scorer
 from rushes.scores.subject import Subject
+from rushes.scores.text_overlay import TextOverlay
 
 LISTED: Mapping[str, Callable[[ScoreSettings], Scorer]] = {
     "aesthetic": Aesthetic,
     "nsfw_clip": NsfwClip,
     "subject": Subject,
     "embedding": Embedding,
+    "nsfw": Nsfw,
+    "text_overlay": TextOverlay,
+    "faces": Faces,
     **{name: classifier(name, settings) for name, settings in CLASSIFIERS.items()},
 }
 """Name in `scores.use` -> what makes the scorer from the recipe."""
