@@ -41,7 +41,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), *sorted((ROOT 
 IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
 KINDS = {
     "text": "text", "int": "int64", "double": "float64", "float": "float32", "bool": "bool", "bytes": "bytes", "ints": "list of int64",
-    "time": "timestamp (µs, UTC)",
+    "halfs": "list of float16", "time": "timestamp (µs, UTC)",
 }  # fmt: skip
 Row = list[str]
 

@@ -17,7 +17,7 @@ from pictures import film
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.stages import STAGES
 from rushes.recipe import Recipe, Rule, StageResources
-from stores import inline, recipe, seen, settings_of
+from stores import SRC, inline, recipe, seen, settings_of
 
 NOTHING = ""
 OWN_SCHEMA = Path(__file__).parent / "data" / "own.schema.json"
@@ -130,6 +130,12 @@ OTHERS = {
 def server() -> Iterator[Running]:
     with start_server(mode="by_schema") as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _scorers_can_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that score find modules by PYTHONPATH."""
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{SRC}")
 
 
 @pytest.fixture(scope="module")

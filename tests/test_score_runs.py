@@ -5,6 +5,7 @@ those of `frame_scorers`, which need no model.
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -28,7 +30,8 @@ from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Score, ScoreClips
 from rushes.engine.stages import wanted_scores
 from rushes.engine.tries import FIRST_CLIPS, ScorePace, Try
-from rushes.errors import ModelError, RecipeError
+from rushes.errors import ModelError, RecipeError, UsageError
+from rushes.operators import Score as ScoreOperator
 from rushes.records import Video
 from rushes.results.choose import chosen_clips
 from rushes.results.query import query
@@ -281,3 +284,62 @@ def test_on_a_cluster_models_are_held_where_there_is_a_gpu(films: Path, store: P
     assert verdicts(seen(out, *settings)) == verdicts(seen(store, *settings))
     tasks = nodes.tasks()
     assert {"scan", "score"} <= {task["name"] for task in tasks} and {task["retries"] for task in tasks} == {0}
+
+
+def test_a_new_head_over_known_embeddings_costs_no_pass_of_the_encoder(films: Path, tmp_path: Path) -> None:
+    """The encoder is a tiny checkpoint; the head gives the first number of the vector of the last of three frames."""
+    from tiny_checkpoints import random_clip
+
+    out, encoder = tmp_path / "store", f'scores.encoder="{random_clip(tmp_path / "clip")}"'
+    first = (*QUICK, encoder, 'scores.use=["own_scorers:FirstCoordinate"]')
+    go(films, out, *first)
+    vectors = {(row["video_id"], row["pts"]): row["vector"] for row in pq.read_table(out / "embeddings").to_pylist()}
+
+    def inside(clip: dict[str, Any]) -> list[list[float]]:
+        start, end = clip["start_pts"], clip["end_pts"]
+        return [v for (video, pts), v in sorted(vectors.items()) if video == clip["video_id"] and start <= pts < end]
+
+    now = seen(out, *first)
+    assert counts(now)["frames_encoded"] == len(vectors) == 3 * 6, "each frame once"
+    clips = {clip["clip_id"]: clip for clip in now.clips()}
+    for clip in clips.values():
+        mine = [
+            v for (video, pts), v in sorted(vectors.items()) if video == clip["video_id"] and clip["start_pts"] <= pts < clip["end_pts"]
+        ]
+        assert (len(mine), clip["scores"]["first"]) == (3, mine[-1][0])
+        assert float(np.linalg.norm(mine[-1])) == pytest.approx(1.0, abs=2e-3)
+    both = (*QUICK, encoder, "scores.encoder_images=3", 'scores.use=["own_scorers:FirstCoordinate", "embedding"]')
+    go(films, out, *both)
+    now = seen(out, *both)
+    assert (counts(now)["frames_encoded"], counts(now)["scores_made"], counts(now)["decoded_s"]) == (0, 6, 0)
+    assert [clip["scores"] for clip in now.clips()] == [clips[clip["clip_id"]]["scores"] for clip in now.clips()], "lists are not shown"
+    every = [row for part in (out / "scores").glob("*.parquet") for row in pq.read_table(part).to_pylist()]
+    rows = [row for row in every if row["scorer"] == "embedding"]
+    for row in rows:
+        mean = np.mean(np.array(inside(clips[row["clip_id"]]), np.float64), axis=0)
+        assert row["embedding"] == pytest.approx(list(mean / np.linalg.norm(mean)), abs=1e-3)
+    assert len(rows) == 6
+
+
+def test_the_operator_gives_what_a_run_gives(store: Path) -> None:
+    """And an error in the row of a clip on which one scorer fails, beside the columns of the other."""
+    frames, clips = pq.read_table(store / "frames").to_pylist(), pq.read_table(store / "clips").to_pylist()
+    for clip in clips:
+        mine = [f for f in frames if f["video_id"] == clip["video_id"] and clip["start_pts"] <= f["pts"] < clip["end_pts"]]
+        clip["frames"] = [{"pts": f["pts"], "jpeg": f["jpeg"]} for f in sorted(mine, key=lambda f: f["pts"])]
+    batch = pa.table({"uri": ["a.mp4"] * (len(clips) + 1), "clip": pa.array([*clips, None])})
+    with ScoreOperator(recipe(BOTH)) as score, pickle.loads(pickle.dumps(score)) as again:
+        *rows, none = score(batch)["score"].to_pylist()
+        assert again(batch)["score"].to_pylist() == [*rows, none]
+    truth = brightness_of(store)
+    assert none is None and [row["brightness"] for row in rows] == [pytest.approx(truth[clip["clip_id"]], abs=1e-3) for clip in clips]
+    failed = [row for row in rows if row["error"] is not None]
+    assert 0 < len(failed) < 6
+    for row in rows:
+        assert row["n_seen"] == (None if row in failed else 3.0)
+    assert all(row["error"]["error_type"] == "ScoreError" and "too dark" in row["error"]["what"] for row in failed)
+    assert all(row["error"]["uri"] == "a.mp4" and row["error"]["end_s"] > 0 for row in failed)
+    with pytest.raises(UsageError, match="closed"):
+        score(batch)
+    with pytest.raises(RecipeError, match="names no scorer"):
+        ScoreOperator(recipe())

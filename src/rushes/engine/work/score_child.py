@@ -38,4 +38,4 @@ class Jobs:
 
 
 if __name__ == "__main__":
-    serve(Jobs().do)
+    serve(Jobs().do, without_pandas=False)
