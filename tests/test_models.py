@@ -209,3 +209,16 @@ def test_devices_are_said_in_words() -> None:
         choose("cuda:77")
     with pytest.raises(ModelError, match="there is no device 'gpu'"):
         choose("gpu")
+
+
+def test_the_benchmark_of_the_encoder_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """On a tiny model its figures mean nothing. That both sides make the same vectors it checks itself."""
+    from benchmarks import encoder
+    from benchmarks.targets import Targets
+    from transformers import CLIPModel
+
+    import tiny_checkpoints as tiny
+
+    encoder.measure(CLIPModel(tiny.clip_config()), PLAIN, Targets(), seconds=0.1, rounds=1, batch=4)
+    told = capsys.readouterr().out
+    assert all(words in told for words in ("encoder / bare loop", "from JPEGs of 854 x 480", "heads / encoder", "video-hours per hour"))

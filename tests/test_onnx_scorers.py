@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -280,6 +282,23 @@ def test_a_path_of_faces_is_needed_and_must_be_a_model(tmp_path: Path) -> None:
     for path in (tmp_path / "no.onnx", tmp_path / "absent.onnx"):
         with pytest.raises(ModelError, match=r"scores\.faces_model: .*is not there, or no ONNX model"):
             Faces(Recipe.parse({"scores": {"faces_model": str(path)}}).scores).load(CPU)
+
+
+# A scorer of one's own
+
+
+def test_the_guide_to_a_scorer_of_ones_own_works_as_written(tmp_path: Path) -> None:
+    """A grey picture has no colour. A red one has what its published formula gives for pure red: 0.3 x hypot(255, 127.5)."""
+    text = (Path(__file__).resolve().parent.parent / "docs" / "scores.md").read_text(encoding="utf-8")
+    scorer, trial = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "colourful.py").write_text(scorer)
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", trial], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = dict(line.split() for line in done.stdout.splitlines())
+    assert float(found["grey"]) < 1
+    assert float(found["red"]) == pytest.approx(0.3 * np.hypot(255, 127.5), rel=0.03)
 
 
 # Missing parts
