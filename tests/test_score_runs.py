@@ -28,6 +28,7 @@ from ray_cluster import RunningCluster, cluster
 from ray_runs import until
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Score, ScoreClips
+from rushes.engine.score_worker import devices
 from rushes.engine.stages import wanted_scores
 from rushes.engine.tries import FIRST_CLIPS, ScorePace, Try
 from rushes.errors import ModelError, RecipeError, UsageError
@@ -192,6 +193,7 @@ def test_wrong_requests_are_said_in_words(films: Path, tmp_path: Path) -> None:
     for setting, words in (
         ('scores.use=["frame_scorers:Nothing"]', "cannot be imported"),
         ("rules.brightness.min=1", "brightness"),
+        ('scores.use=["frame_scorers:Noise"]', "clips have another column of that name"),
         ('captions.prompt="short"', ""),
     ):
         done = inline("plan", films, "--out", tmp_path / "store", *settings_of(setting))
@@ -343,3 +345,12 @@ def test_the_operator_gives_what_a_run_gives(store: Path) -> None:
         score(batch)
     with pytest.raises(RecipeError, match="names no scorer"):
         ScoreOperator(recipe())
+
+
+def test_one_machine_has_a_process_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert devices(recipe(BRIGHT)) == ["0", "1"]
+    assert devices(recipe(BRIGHT, "resources.scores.concurrency=3")) == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert devices(recipe(BRIGHT)) == [None]
+    assert devices(recipe(BRIGHT, "resources.scores.concurrency=2")) == [None, None]

@@ -62,7 +62,7 @@ class Watch:
 
 PART, TMP = ".parquet", ".tmp"
 KINDS = [(t, PART) for t in ("runs", "frames", "signals", "clips", "videos", "marks", "scores", "captions")]
-KINDS += [("frames", TMP), ("scores", TMP), ("clip_files", TMP), ("clip_files", ".mp4")]
+KINDS += [("frames", TMP), ("clip_files", TMP), ("clip_files", ".mp4")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,6 @@ MOMENTS = {
         Moment("flush, after videos", came("videos"), 0.002),
         Moment("marks written", came("marks"), 0.5),
         Moment("models are loaded", lambda watch, _: bool(watch.place.scorers(watch.pid)), 2.0),
-        Moment("scores being written", came("scores", TMP)),
         Moment("scores written", came("scores"), 0.1),
         Moment("files being cut", came("clip_files", TMP), 0.02),
         Moment("file cut", came("clip_files", ".mp4"), 0.3),

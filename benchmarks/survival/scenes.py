@@ -52,7 +52,7 @@ SCAN = (
     "flush, after videos", "marks written", *BETWEEN, *BETWEEN,
 )  # fmt: skip
 CAPTIONING = ("captions under way", "captions written", "last captions", "closing", BETWEEN[0], "any")
-SCORING = ("models are loaded", "scores being written", "scores written", "scores written")
+SCORING = ("models are loaded", "models are loaded", "scores written", "scores written")
 FILES = ("files being cut", "file cut", BETWEEN[1])
 SCENES = (
     Scene("scan, captions, copies", (*PLAIN, *CAPTIONS, "clips.mode=copy"), (*SCAN, *FILES, *CAPTIONING)),
