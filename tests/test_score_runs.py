@@ -28,10 +28,12 @@ from ray_cluster import RunningCluster, cluster
 from ray_runs import until
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Score, ScoreClips
+from rushes.engine.preflight import check_prompt
+from rushes.engine.run import run as run_engine
 from rushes.engine.score_worker import devices
 from rushes.engine.stages import wanted_scores
 from rushes.engine.tries import FIRST_CLIPS, ScorePace, Try
-from rushes.errors import ModelError, RecipeError, UsageError
+from rushes.errors import ModelError, RecipeError, StoreError, UsageError
 from rushes.operators import Score as ScoreOperator
 from rushes.records import Video
 from rushes.results.choose import chosen_clips
@@ -180,6 +182,9 @@ def test_a_scorer_that_fails_on_one_clip_fails_that_clip_alone(films: Path, stor
     assert parts_of(out) == before, "what failed for good is not tried again"
     assert (again["clips_failed"], again["clips_kept"]) == (len(failed), 6 - len(failed))
     assert verdicts(seen(out, *QUICK, BRIGHT)) == dict.fromkeys(verdicts(now), "kept"), "no failure where that scorer is not wanted"
+    run_engine([str(films)], str(out), recipe(*settings), retry_failed=True)
+    again = counts(seen(out, *settings))
+    assert (again["errors"]["ScoreError"], again["scores_made"], again["clips_failed"]) == (len(failed), 0, len(failed))
 
 
 def test_a_model_that_cannot_be_had_ends_the_run_before_it_begins(films: Path, tmp_path: Path) -> None:
@@ -200,6 +205,16 @@ def test_wrong_requests_are_said_in_words(films: Path, tmp_path: Path) -> None:
         assert (done.code, words in done.err) == ((2, True) if words else (0, True)), done.err
     with pytest.raises(RecipeError, match=r"frames\.keep"):
         recipe("frames.keep=none", BRIGHT)
+    (tmp_path / "prompt.txt").write_text("Its brightness is {brightness}.")
+    asks = ("captions.engine=openai", "captions.model=one", f'captions.prompt="{tmp_path / "prompt.txt"}"')
+    check_prompt(recipe(BRIGHT, *asks), [])
+    with pytest.raises(RecipeError, match="brightness"):
+        check_prompt(recipe(*asks), [])
+
+
+def test_scores_that_no_run_has_made_are_asked_for_in_words(store: Path) -> None:
+    with pytest.raises(StoreError, match="holds no rows of the scorer picky"):
+        seen(store, *QUICK, BOTH)
 
 
 def test_without_scorers_nothing_is_another() -> None:
@@ -321,6 +336,11 @@ def test_a_new_head_over_known_embeddings_costs_no_pass_of_the_encoder(films: Pa
         mean = np.mean(np.array(inside(clips[row["clip_id"]]), np.float64), axis=0)
         assert row["embedding"] == pytest.approx(list(mean / np.linalg.norm(mean)), abs=1e-3)
     assert len(rows) == 6
+    shown = now.clips()
+    rushes.api.compact(out, drop_other_fingerprints=True, recipe=recipe(*both))
+    assert seen(out, *both).clips() == shown
+    merged = pq.read_table(next((out / "embeddings" / "merged").rglob("*.parquet"))).to_pylist()
+    assert {(row["video_id"], row["pts"]): row["vector"] for row in merged} == vectors
 
 
 def test_the_operator_gives_what_a_run_gives(store: Path) -> None:
@@ -329,7 +349,7 @@ def test_the_operator_gives_what_a_run_gives(store: Path) -> None:
     for clip in clips:
         mine = [f for f in frames if f["video_id"] == clip["video_id"] and clip["start_pts"] <= f["pts"] < clip["end_pts"]]
         clip["frames"] = [{"pts": f["pts"], "jpeg": f["jpeg"]} for f in sorted(mine, key=lambda f: f["pts"])]
-    batch = pa.table({"uri": ["a.mp4"] * (len(clips) + 1), "clip": pa.array([*clips, None])})
+    batch = pa.table({"uri": ["/footage/a.mp4"] * (len(clips) + 1), "clip": pa.array([*clips, None])})
     with ScoreOperator(recipe(BOTH)) as score, pickle.loads(pickle.dumps(score)) as again:
         *rows, none = score(batch)["score"].to_pylist()
         assert again(batch)["score"].to_pylist() == [*rows, none]
@@ -340,7 +360,7 @@ def test_the_operator_gives_what_a_run_gives(store: Path) -> None:
     for row in rows:
         assert row["n_seen"] == (None if row in failed else 3.0)
     assert all(row["error"]["error_type"] == "ScoreError" and "too dark" in row["error"]["what"] for row in failed)
-    assert all(row["error"]["uri"] == "a.mp4" and row["error"]["end_s"] > 0 for row in failed)
+    assert all(row["error"]["uri"] == "/footage/a.mp4" and row["error"]["end_s"] > 0 for row in failed)
     with pytest.raises(UsageError, match="closed"):
         score(batch)
     with pytest.raises(RecipeError, match="names no scorer"):
