@@ -47,6 +47,8 @@ PREPARATION = Preparation(
 TEXT = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16, "patch_size": 14}
 BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12, "patch_size": 32}
+PROFILED = 24
+"""Batches of the run of which a profile is taken."""
 RATIO, BUSY, HEADS = 0.95, 0.9, 0.01
 NVIDIA = 163
 """Video-hours per GPU-hour that NVIDIA states for its own video embedder on an H100: another model, beside which ours is printed."""
@@ -61,23 +63,21 @@ def clip_model(vision: dict[str, int]) -> Any:
     return CLIPModel(CLIPConfig(projection_dim=768, text_config=TEXT, vision_config={"image_size": SIDE, **vision}))
 
 
-def made(n: int) -> Pictures:
-    """Pictures of noise at the size that the model sees, (224, 224, 3) uint8; 64 different ones, over and over."""
-    some = np.random.default_rng(0).integers(0, 256, (64, SIDE, SIDE, 3), dtype=np.uint8)
-    return [some[k % len(some)] for k in range(n)]
+def made(batch: int) -> Pictures:
+    """A batch of pictures of noise at the size that the model sees, (224, 224, 3) uint8."""
+    return list(np.random.default_rng(0).integers(0, 256, (batch, SIDE, SIDE, 3), dtype=np.uint8))
 
 
-def bare(net: Any, pictures: Pictures, batch: int, device: Device) -> Callable[[], npt.NDArray[np.float32]]:
-    """The bare loop: a function that takes all pictures, as tensors that are ready, through the model."""
-    stacked = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-    ready = [PREPARATION.normalised(stacked[k : k + batch]).to(dtype_of(device)) for k in range(0, len(pictures), batch)]
-    ready = [one.pin_memory() for one in ready] if device.on_gpu else ready
+def bare(net: Any, pictures: Pictures, times: int, device: Device) -> Callable[[], npt.NDArray[np.float32]]:
+    """The bare loop: a function that takes a batch of pictures, as a tensor that is ready, so many times through the model."""
+    ready = PREPARATION.normalised(torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)).to(dtype_of(device))
+    ready = ready.pin_memory() if device.on_gpu else ready
 
     def run() -> npt.NDArray[np.float32]:
         with torch.inference_mode():
             found = []
-            for one in ready:
-                out = net.get_image_features(pixel_values=one.to(device.name, non_blocking=True))
+            for _ in range(times):
+                out = net.get_image_features(pixel_values=ready.to(device.name, non_blocking=True))
                 found.append(torch.nn.functional.normalize(getattr(out, "pooler_output", out).float()))
             rows: npt.NDArray[np.float32] = torch.cat(found).cpu().numpy()
         return rows
@@ -155,11 +155,11 @@ def measure(net: Any, device: Device, targets: Targets, seconds: float, rounds: 
 
     encoder = Encoder(net, PREPARATION, tiny.tokenizer(), device, batch, decode=lambda picture: picture)
     batch = encoder.batch
-    trial = made(2 * batch)
-    encoder.pictures(trial)  # the first run makes buffers and chooses kernels
-    n = max(2, round(seconds * per_s(lambda: encoder.pictures(trial), len(trial)) / batch)) * batch
-    pictures = made(n)
-    loop = bare(net, pictures, batch, device)
+    few = made(batch)
+    encoder.pictures(few * 2)  # the first run makes buffers and chooses kernels
+    times = max(2, round(seconds * per_s(lambda: encoder.pictures(few * 2), 2 * batch) / batch))
+    n, pictures = times * batch, few * times
+    loop = bare(net, few, times, device)
     assert np.allclose((loop() * encoder.pictures(pictures).rows).sum(axis=1), 1, atol=0.01), "both make the same vectors"
     seen = [(per_s(loop, n), per_s(lambda: encoder.pictures(pictures), n)) for _ in range(rounds)]
     bare_s, ours_s = (statistics.median(one[k] for one in seen) for k in (0, 1))
@@ -170,7 +170,7 @@ def measure(net: Any, device: Device, targets: Targets, seconds: float, rounds: 
     words = f"; NVIDIA states {NVIDIA} for its video embedder on an H100" if device.on_gpu else ""
     print(f"video-hours per hour of the device, {FRAMES} frames a clip of {CLIP_S:.0f} s: {footage:.0f}{words}")
     if device.on_gpu:
-        targets.at_least("share of the time the GPU is busy", busy_share(lambda: encoder.pictures(pictures), device), BUSY)
+        targets.at_least("share of the time the GPU is busy", busy_share(lambda: encoder.pictures(few * PROFILED), device), BUSY)
     from_jpeg(net, device, batch, n, ours_s)
     per_clip = heads_s(encoder, device)
     print(f"all heads: {1e6 * per_clip:.0f} us a clip")

@@ -293,6 +293,14 @@ def test_a_scorer_that_forgets_a_column_is_no_silence(folder: Path) -> None:
     assert "it gave the columns redness and states nothing" in str(found.values[0]["nothing"])
 
 
+def test_a_model_that_cannot_be_had_is_one_error_before_any_clip(folder: Path) -> None:
+    missing = {"glare": {"model": "rushes-tests/there-is-none", "label": "nsfw"}}
+    with pytest.raises(ModelError, match=r"scores\.classifiers\.glare\.model: the model rushes-tests/there-is-none cannot be had.*Fix: "):
+        loaded(folder, "glare", classifiers=missing)
+    with pytest.raises(ModelError, match=r"scores\.encoder: the model rushes-tests/none cannot be had"):
+        loaded(folder, "embedding", encoder="rushes-tests/none")
+
+
 # The list
 
 
