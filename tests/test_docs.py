@@ -217,8 +217,9 @@ WANTS_ALL = Recipe.parse(
         "captions": {"engine": "openai", "model": "one"},
         "clips": {"mode": "encode"},
         "scores": {
-            "use": ["aesthetic", "nsfw_clip", "subject", "embedding", "mine"],
+            "use": ["aesthetic", "nsfw_clip", "subject", "embedding", "faces", "mine"],
             "nsfw_clip_model": "another.pth",
+            "faces_model": "another.onnx",
             "classifiers": {"mine": {"model": "someone/classifier", "label": "another"}},
         },
     }
