@@ -21,11 +21,11 @@ from stores import go, parts_of, recipe, seen
 
 KEYS = {
     "videos": ("uri", "video_id"), "signals": ("video_id",), "frames": ("video_id", "pts"), "clips": ("clip_id",), "measures": ("clip_id",),
-    "captions": ("clip_id",), "files": ("clip_id",), "marks": ("video_id", "stage"), "errors": ("stage", "key"),
+    "scores": ("clip_id",), "captions": ("clip_id",), "files": ("clip_id",), "marks": ("video_id", "stage"), "errors": ("stage", "key"),
 }  # fmt: skip
 """Keys of the tables as docs/architecture.md gives them."""
 OF_VIDEOS = ("scan", "frames", "shots", "measures")
-OF_CLIPS = ("captions", "files")
+OF_CLIPS = ("scores", "captions", "files")
 BOOKS = ("videos_scanned", "videos_reused", "videos_failed", "videos_duplicate")
 Key = tuple[Any, ...]
 

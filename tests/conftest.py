@@ -22,6 +22,7 @@ from ray_runs import N_FILMS, QUICK
 from stores import Reel, go, make_reel
 
 ROOT = Path(__file__).resolve().parent.parent
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks the hub of models; its client reads this when it is imported
 TOKEN = f"RUSHES_TEST_SESSION={uuid.uuid4().hex}"
 HELPERS = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 """Python's own children, which live until the interpreter ends."""

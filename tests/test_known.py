@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rushes.engine.fingerprints import fingerprints
+from rushes.engine.jobs import Settled
 from rushes.engine.plan.known import Known
 from rushes.engine.plan.plan import Plan, make_plan
 from rushes.recipe import Recipe
@@ -56,9 +57,9 @@ def test_clips_that_want_no_caption_any_more_are_known_by_video(tmp_path: Path) 
     [batch] = Known(store, prints).batches(dict.fromkeys(videos.values(), ()))
     made = {videos["a"]: ["a0", "a1"], videos["c"]: ["c0", "c1"]}
     assert batch.settled("captions", [videos["a"], videos["c"]]) == made | {videos["a"]: ["a0", "a1", "a7"]}
-    assert batch.failed_captions([videos["a"], videos["c"]]) == {videos["a"]: ["a7"]}
+    assert batch.failed_for_good("captions", [videos["a"], videos["c"]]) == {videos["a"]: ["a7"]}
     [again] = Known(store, prints, retry_failed=True).batches(dict.fromkeys(videos.values(), ()))
-    assert again.failed_captions(batch.videos) == {}
+    assert again.failed_for_good("captions", batch.videos) == {}
     assert batch.failed_clips("captions") == {"a7"}
 
 
@@ -70,7 +71,7 @@ def test_a_job_that_cuts_anew_says_which_clips_are_captioned(reel: Reel, reel_st
     wanted = recipe("captions.engine=openai", "captions.model=one", "shots.min_s=0.9")
     [first, second] = make_plan([str(reel.folder)], store, wanted).video_jobs()
     assert (first.kind, second.kind) == ("recut", "recut")
-    assert (first.settled, first.failed_captions) == ({}, ())
+    assert first.settled == Settled()
     row = {
         "clip_id": "c",
         "video_id": first.video.video_id,
@@ -80,4 +81,4 @@ def test_a_job_that_cuts_anew_says_which_clips_are_captioned(reel: Reel, reel_st
     }
     store.write_rows(CAPTIONS, [row])
     again = make_plan([str(reel.folder)], store, wanted).video_jobs()
-    assert [job.settled for job in again] == [{"captions": ("c",)}, {}]
+    assert [job.settled for job in again] == [Settled(done={"captions": ("c",)}), Settled()]

@@ -17,7 +17,7 @@ from pictures import film
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.stages import STAGES
 from rushes.recipe import Recipe, Rule, StageResources
-from stores import inline, recipe, seen, settings_of
+from stores import SRC, inline, recipe, seen, settings_of
 from variants import variants
 
 NOTHING = ""
@@ -70,6 +70,19 @@ CHANGES = {
     "rules.NAME.column": change('rules.too_short.column="n_frames"', NOTHING, 1, 1),
     "rules.NAME.min": change("rules.too_short.min=0.5", NOTHING, 1, 1),
     "rules.NAME.max": change("rules.too_short.max=1.9", NOTHING),
+    "scores.use": change('scores.use=["frame_scorers:Brightness"]', "scores"),
+    "scores.images": change("scores.images=3"),
+    "scores.encoder": change('scores.encoder="another/encoder"'),
+    "scores.encoder_revision": change('scores.encoder_revision="0123abc"'),
+    "scores.encoder_images": change("scores.encoder_images=4"),
+    "scores.batch": change("scores.batch=16"),
+    "scores.labels": change('scores.labels.corridor=["an empty corridor"]'),
+    "scores.templates": change('scores.templates=["{}"]'),
+    "scores.aesthetic_model": change('scores.aesthetic_model="another/head"'),
+    "scores.aesthetic_revision": change('scores.aesthetic_revision="0123abc"'),
+    "scores.nsfw_clip_model": change('scores.nsfw_clip_model="head.pth"'),
+    "scores.faces_model": change('scores.faces_model="faces.onnx"'),
+    "scores.classifiers": change('scores.classifiers.mine={model="someone/classifier", label="mine"}'),
     "captions.engine": change('captions.engine="facts"', "captions", 4),
     "captions.base_url": change('captions.base_url="http://localhost:PORT/v1"'),
     "captions.model": change('captions.model="other-vlm"', "captions", 4),
@@ -108,7 +121,7 @@ OTHERS = {
     "signals and frames": Change(("scan.grid_per_s=3", "frames.per_s=3"), f"{SCAN} {LOOK}", 4),
     "a rule, frames of kept clips": Change(('frames.keep="kept"', "rules.too_short.min=0.5"), "frames", 1, 1),
     "facts, other shots": Change(('captions.engine="facts"', "shots.min_s=1.0"), f"{CUT} captions", 4, 1),
-    "no frames, no words, no files": Change(('frames.keep="none"', 'captions.engine="none"', 'clips.mode="reference"')),
+    "no frames, no words, no files": Change(('frames.keep="none"', "scores.use=[]", 'captions.engine="none"', 'clips.mode="reference"')),
     "a detector that was not run": Change(('scan.detectors=["hash"]', 'shots.detector="hash"'), SCAN, 1, 1),
 }
 """Pairs, and what one key cannot say alone."""
@@ -118,6 +131,12 @@ OTHERS = {
 def server() -> Iterator[Running]:
     with start_server(mode="by_schema") as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _scorers_can_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that score find modules by PYTHONPATH."""
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{SRC}")
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from rushes.recipe import Recipe
 from rushes.results import Results
 from rushes.results.asked import values_asked
 from rushes.results.choose import chosen_clips
-from rushes.results.columns import CLIPS_SEEN
+from rushes.results.columns import clips_seen
 from rushes.results.reader import Reader
 from rushes.store.compact import compact
 from rushes.store.opened import Opened
@@ -100,7 +100,7 @@ def store(tmp_path: Path) -> Store:
 def ranged(store: Store, digits: int) -> Results:
     """A store's clips in so many ranges as `digits` digits of a video_id make."""
     results = Results(store)
-    results.reader = Reader(store, results.prints, digits)
+    results.reader = Reader(store, results.prints, results.scorers, digits)
     return results
 
 
@@ -121,7 +121,7 @@ def test_an_empty_store_has_the_columns_of_a_full_one(tmp_path: Path, store: Sto
         assert table.num_rows == 0
         assert table.schema == some.to_arrow().schema, name
         assert not [f.name for f in table.schema if pa.types.is_null(f.type)], name
-    assert full.clips().column_names == list(CLIPS_SEEN)
+    assert full.clips().column_names == list(clips_seen())
 
 
 def test_every_table_of_an_empty_store_is_a_typed_view(tmp_path: Path, store: Store) -> None:

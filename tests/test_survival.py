@@ -16,7 +16,7 @@ from benchmarks.survival.campaign import Blow, Campaign
 from benchmarks.survival.places import Machine
 from benchmarks.survival.scenes import SCENES, make_footage
 from benchmarks.survival.server import Server
-from benchmarks.survival.victims import CHILD, DRIVER
+from benchmarks.survival.victims import CHILD, DRIVER, SCORER
 
 from variants import variants
 
@@ -27,6 +27,9 @@ BLOWS = {
     ],
     "shots changed": [
         Blow(DRIVER, "flush, after clips"), Blow("quota", "captions under way"), Blow("driver, SIGINT", "file cut"),
+    ],
+    "scores, captions, copies": [
+        Blow(SCORER, "models are loaded"), Blow(DRIVER, "scores written"), Blow("driver, SIGTERM", "models are loaded"),
     ],
 }  # fmt: skip
 

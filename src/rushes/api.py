@@ -67,12 +67,12 @@ def run(
 def plan(footage: Sequence[str | Path], *, out: str | Path, recipe: Recipe | None = None, limit: int | None = None) -> Row:
     """What a run would do: rows wanted, present and missing by stage, fingerprints, seconds to decode, expected bytes. Computes nothing."""
     from rushes.engine.plan.plan import make_plan
-    from rushes.rows.clip_columns import RULE_COLUMNS
+    from rushes.rows.clip_columns import rule_columns
     from rushes.store.store import Store
     from rushes.verdict.checks import check_columns
 
     wanted = recipe or Recipe()
-    check_columns(wanted.rules, RULE_COLUMNS)
+    check_columns(wanted.rules, rule_columns(wanted))
     store = Store(str(out), wanted.storage)
     return make_plan([str(f) for f in footage], store if store.marked() else None, wanted, limit=limit).as_dict()
 
@@ -113,10 +113,10 @@ class Opened:
         self._results = results
 
     def clips(self) -> daft.DataFrame:
-        """All clips, one row each: container facts, measures, verdict and reasons, caption, file."""
+        """All clips, one row each: container facts, measures, verdict and reasons, scores, caption, file."""
         from rushes.results.judged import judged_frame
 
-        return judged_frame(self._frame("clips"), self._results.checks)
+        return judged_frame(self._frame("clips"), self._results.checks, self._results.scores)
 
     def videos(self) -> daft.DataFrame:
         """The source videos, one row a uri."""
@@ -139,7 +139,7 @@ class Opened:
         from rushes.results.source import Place, Source
 
         store = self._results.store
-        return Source(Place(store.root, store.options, self._results.prints), what).read()
+        return Source(Place(store.root, store.options, self._results.prints, self._results.scorers), what).read()
 
     def report(self) -> str:
         """The run as one self-contained HTML page."""
@@ -165,12 +165,14 @@ def compact(
         StoreBusy: a run, or another `compact`, is writing to it.
     """
     from rushes.engine.fingerprints import identity_fingerprint
+    from rushes.engine.stages import embeddings_fingerprint
     from rushes.store import compact as merging
     from rushes.store.lease import Lease
     from rushes.store.store import now
 
     found = results(store, recipe=recipe, storage=storage)
-    keep = {*found.prints.values(), identity_fingerprint()} if drop_other_fingerprints else None
+    of_scores = {embeddings_fingerprint(found.recipe) or "", *(one.fingerprint for one in found.scorers)}
+    keep = {*found.prints.values(), *of_scores, identity_fingerprint()} if drop_other_fingerprints else None
     lease = Lease(found.store, f"compact-{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}")
     with lease.held(wait=False, interrupted=threading.Event()):
         found.store.gate = lease.check

@@ -168,13 +168,13 @@ def clips(
     """The clips with measures, verdicts, reasons and captions."""
     from rushes.progress import table
     from rushes.results.choose import chosen_clips
-    from rushes.results.lines import clip_line, rows_of
+    from rushes.results.lines import rows_of
 
     if verdict not in (None, "kept", "dropped", "failed"):
         raise UsageError(f"--verdict {verdict!r}", step="clips", mend="use kept, dropped or failed")
     found = opened(store, recipe, set_, profile)
     tables = chosen_clips(found, verdict=verdict, where=where, sample=sample, sort=sort)
-    rows = (row for some in tables for row in rows_of(some, clip_line))
+    rows = (row for some in tables for row in rows_of(some, found.line))
     if as_json:
         print_lines(rows)
         tell_kept(found)
@@ -328,11 +328,11 @@ def recipe(
     from rushes.engine.stages import check_resources
     from rushes.progress import say
     from rushes.recipe_text import as_toml
-    from rushes.rows.clip_columns import RULE_COLUMNS
+    from rushes.rows.clip_columns import rule_columns
     from rushes.verdict.checks import check_columns
 
     chosen = make_recipe(check, profile, set_)
-    check_columns(chosen.rules, RULE_COLUMNS)
+    check_columns(chosen.rules, rule_columns(chosen))
     check_resources(chosen)
     if check is None:
         typer.echo(f"# Use it with: --profile {profile or 'web'}\n" + as_toml(chosen))

@@ -12,6 +12,7 @@ Each says what went wrong, where (uri and time span), in which step, and how to 
         StorageError        a store that cannot be read or written
           StoreBusy         another run writes to the store
         MissingExtra        an optional package that this recipe needs
+        ModelError          a model that cannot be had or cannot be used
       VideoError            one video is `failed`; the run goes on
         ProbeError          not a readable container, or no video in it
         DecodeError         a stream that yields no picture
@@ -22,6 +23,7 @@ Each says what went wrong, where (uri and time span), in which step, and how to 
         UnforeseenError     a fault of Rushes itself
         SpanError           a span of a list of which there is no clip
       CutError              one clip file could not be written or verified
+      ScoreError            one scorer failed on one clip
 """
 
 from __future__ import annotations
@@ -113,6 +115,10 @@ class MissingExtra(CannotGoOn):
     """An optional package is not installed; the message names the install line."""
 
 
+class ModelError(CannotGoOn):
+    """The weights or the settings of a model cannot be had, or are not those of such a model."""
+
+
 class VideoError(RushesError):
     """One video is `failed`; the run goes on."""
 
@@ -155,6 +161,10 @@ class SpanError(VideoError):
 
 class CutError(RushesError):
     """A clip file could not be written or verified."""
+
+
+class ScoreError(RushesError):
+    """One scorer failed on one clip; other scorers and other clips are not concerned."""
 
 
 def _rebuilt(

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: cores and memory, as the scheduler and the control groups grant them.
+"""What this process may use of the machine: cores and memory, as the scheduler and the control groups grant them, and CUDA devices.
 
 In a container the machine's own figures lie: 2 of 64 cores may be granted. Both readers take the smallest bound they find.
 Control groups: https://docs.kernel.org/admin-guide/cgroup-v2.html (cpu.max, memory.max) and their v1 names.
@@ -38,6 +38,15 @@ def memory_bytes(cgroup: Path = CGROUP, proc: Path = PROC) -> int:
             if limit is not None and limit < UNLIMITED_BYTES:
                 total = min(total, limit)
     return total
+
+
+def cuda_devices(proc: Path = PROC) -> list[str]:
+    """The CUDA devices that this process may use, as CUDA_VISIBLE_DEVICES names them: those of the variable, else all of the driver's."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()]
+    folder = proc / "driver" / "nvidia" / "gpus"
+    return [str(number) for number in range(len(list(folder.iterdir())))] if folder.is_dir() else []
 
 
 def _groups(cgroup: Path, proc: Path, controller: str) -> Iterator[Path]:

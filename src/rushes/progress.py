@@ -33,6 +33,8 @@ BAR = 20
 """Columns of a bar. Its name takes 8, the time left 7, and the blanks between them 3, so that 42 are left for words on 80."""
 ALMOST = 0.99
 """Share at which a bar stays whose end is not known for certain."""
+UNITS = {"captions": "requests", "scores": "processes"}
+"""What the capacity of a stage counts, where that is not workers."""
 ALIGNED = 1000
 """Rows of a table that are looked at before the first is printed."""
 
@@ -223,6 +225,9 @@ def bar_rows(tally: Tally) -> dict[str, tuple[float, float | None, str]]:
         "footage": (decoded, length or None, f"{hours(decoded)}, {decoded / wall:.1f} video-hours/h"),
         "clips": (0, None, f"{int(c['clips_kept'])} kept, {int(c['clips_dropped'])} dropped"),
     }
+    if "scores" in tally.capacity:
+        waiting = f", {int(c['scores_pending'])} clips wait" if c["scores_pending"] else ""
+        rows["scores"] = (0, None, f"{int(c['scores_made'])} scores, {c['scores_made'] / wall:.1f}/s{waiting}")
     if "captions" in tally.capacity:
         pending = f", {int(c['captions_pending'])} pending" if c["captions_pending"] else ""
         rows["captions"] = (0, None, f"{int(c['captions_made'])} captions, {c['captions_made'] / wall:.1f}/s{pending}")
@@ -247,12 +252,13 @@ def status_lines(row: Mapping[str, Any]) -> list[str]:
         f" decode ratio {ratio}",
         f"clips    {_clips(row)}",
         *([f"dropped  {_listed(row['reasons'])}"] if row["reasons"] else []),
+        *([f"scores   {row['scores_made']} made, {row['scores_pending']} clips wait"] if "scores" in row["fingerprints"] else []),
         f"captions {row['captions_made']} made ({60 * row['captions_made'] / wall:.1f}/min), {row['caption_requests']} requests,"
         f" {row['captions_pending']} pending",
     ]
     shares = busy_shares(row)
     for stage, seconds in row["busy_s"].items():
-        of = f" of {row['capacity'][stage]} {'requests' if stage == 'captions' else 'workers'}" if stage in row["capacity"] else ""
+        of = f" of {row['capacity'][stage]} {UNITS.get(stage, 'workers')}" if stage in row["capacity"] else ""
         mark = "  <- the bottleneck" if stage == bottleneck(row) else ""
         lines.append(f"busy     {stage}: {100 * shares[stage]:.0f} %{of} ({hours(seconds)}){mark}")
     if row["errors"]:

@@ -11,17 +11,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from rushes.errors import RecipeError
+from rushes.recipe_scores import ClassifierSettings, ScoreSettings
+from rushes.recipe_scores import Section as _Section
 
 Profile = Literal["web", "inspection"]
 DETECTORS = ("combined", "adaptive", "content", "stride")
 """Our own shot detectors; those of PySceneDetect that `scan.detectors` names may be chosen too."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ScanSettings(_Section):
@@ -141,6 +139,7 @@ class Recipe(_Section):
     shots: ShotSettings = ShotSettings()
     frames: FrameSettings = FrameSettings()
     rules: dict[str, Rule] = Field(default_factory=lambda: _rules("web"))
+    scores: ScoreSettings = ScoreSettings()
     captions: CaptionSettings = CaptionSettings()
     clips: ClipSettings = ClipSettings()
     resources: dict[str, StageResources] = Field(default_factory=lambda: _resources({}), description="what one job of each stage takes, by stage")
@@ -178,9 +177,16 @@ class Recipe(_Section):
         return self
 
     @model_validator(mode="after")
-    def _frames_for_captions(self) -> Self:
-        if self.captions.engine == "openai" and self.frames.keep == "none":
-            raise ValueError("captions.engine = \"openai\" needs frames: set frames.keep to \"all\" or \"kept\"")
+    def _frames_for_models(self) -> Self:
+        asks = 'captions.engine = "openai"' if self.captions.engine == "openai" else "scores.use" if self.scores.use else None
+        if asks and self.frames.keep == "none":
+            raise ValueError(f"{asks} needs frames: set frames.keep to \"all\" or \"kept\"")
+        return self
+
+    @model_validator(mode="after")
+    def _frames_for_scores(self) -> Self:
+        if self.scores.use and self.frames.keep == "none":
+            raise ValueError("scores.use names scorers, which look at stored frames: set frames.keep to \"all\" or \"kept\"")
         return self
 
     @classmethod
@@ -295,20 +301,23 @@ def _keys_at(model: type[BaseModel], path: list[str]) -> list[str]:
     for part in path:
         field = model.model_fields.get(part)
         if field is None:
-            return sorted((StageResources if path[0] == "resources" else Rule).model_fields)
+            return sorted(_NAMED[path[0]].model_fields)
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             model = field.annotation
-    by_name: dict[str, type[BaseModel]] = {"rules": Rule, "resources": StageResources}
-    return sorted((by_name.get(path[0], model) if path else model).model_fields)
+    return sorted((_NAMED.get(path[0], model) if path and path != ["scores"] else model).model_fields)
 
 
+_NAMED: dict[str, type[BaseModel]] = {"rules": Rule, "resources": StageResources, "scores": ClassifierSettings}
+"""Sections whose tables have names of the user's choice, and what such a table holds."""
 RESOURCES: dict[str, dict[str, float]] = {
     "scan": {"cpus": 1.0, "gpus": 0.0, "memory_gib": 1.0, "concurrency": 0},
     "shots": {"cpus": 1.0, "gpus": 0.0, "memory_gib": 1.0, "concurrency": 0},
+    "scores": {"cpus": 1.0, "gpus": 0.0, "memory_gib": 4.0, "concurrency": 0},
     "captions": {"cpus": 0.0, "gpus": 0.0, "memory_gib": 0.0, "concurrency": 8},
     "files": {"cpus": 1.0, "gpus": 0.0, "memory_gib": 1.0, "concurrency": 0},
 }
-"""Default resources by stage. A decoding child is single-threaded and stays under 1 GiB; the captioner waits for its server."""
+"""Default resources by stage. A decoding child is single-threaded and stays under 1 GiB; a process that scores has as many threads as CPUs and
+holds models; the captioner waits for its server."""
 MOVED = (("scan", "workers", "scan", "concurrency"), ("captions", "concurrency", "captions", "concurrency"))
 """Keys of version 0.1: (section, key) and the stage and key of `[resources]` that they are now. Recipes and stores that have them still work."""
 

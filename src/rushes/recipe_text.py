@@ -31,7 +31,7 @@ def _section(section: BaseModel) -> list[str]:
     for key, field in type(section).model_fields.items():
         value = getattr(section, key)
         setting = f"# {key} =" if value is None else f"{key} = {_value(value)}"
-        lines.append(f"{setting:<28}# {field.description}")
+        lines.append(f"{setting:<27} # {field.description}")
     return lines
 
 
@@ -40,6 +40,8 @@ def _value(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_value(v) for v in value) + "]"
+    if isinstance(value, BaseModel):
+        value = {key: part for key, part in value if part is not None}
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(key)} = {_value(v)}" for key, v in value.items()) + "}"
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)

@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 Mode = Literal["exact", "fast"]
+T = TypeVar("T")
 Row = dict[str, Any]
 """Columns of one row by name: text, numbers, bools, times and nulls, and lists of these."""
 AGREES = 0.02
@@ -21,7 +22,7 @@ usual rates (24, 25, 30) are larger, those between 30 and 29.97 are not worth mo
 class Column:
     """One column of a table or one per-frame signal: what it means, in which unit, in which range.
 
-    `kind` is "float", "int", "bool", "text" or "time"; `low` and `high` bound the value (None: unbounded).
+    `kind` is "float", "floats" (a list of float32), "int", "bool", "text" or "time"; `low` and `high` bound the value (None: unbounded).
     `source` names where the formula or constant comes from.
     """
 
@@ -215,6 +216,13 @@ class Reason:
 def clip_id(video_id: str, start_pts: int, end_pts: int) -> str:
     """Stable name of a clip: 32 hex digits of SHA-256 over (video_id, start_pts, end_pts)."""
     return hashlib.sha256(f"{video_id}:{start_pts}:{end_pts}".encode()).hexdigest()[:32]
+
+
+def evenly(items: Sequence[T], n: int) -> list[T]:
+    """At most n of the items, evenly spread: the middles of n equal pieces of the list."""
+    if len(items) <= n:
+        return list(items)
+    return [items[(2 * k + 1) * len(items) // (2 * n)] for k in range(n)]
 
 
 def seconds(ticks: int, time_base: Fraction) -> float:

@@ -14,13 +14,13 @@ class Tally:
 
     Attributes:
         counts: videos_found, videos_scanned, videos_reused, videos_failed, videos_duplicate, clips_kept, clips_dropped, clips_failed,
-            spans_failed, captions_made, files_made, files_failed, caption_requests, captions_pending, frames_encoded, footage_s,
-            decoded_s, bytes_read; videos_with_other_streams (scanned in this run, whose files hold further films); and NAME_made of any
-            other stage of clips.
-        busy_s: stage -> busy seconds: CPU time of scan, shots and files, time in flight of captions.
+            spans_failed, scores_made, scores_pending (kept clips that wait for a score), captions_made, files_made, files_failed,
+            caption_requests, captions_pending, frames_encoded, footage_s, decoded_s, bytes_read; videos_with_other_streams (scanned in
+            this run, whose files hold further films); and NAME_made of any other stage of clips.
+        busy_s: stage -> busy seconds: CPU time of scan, shots and files, time of the jobs of scores, time in flight of captions.
         under_way: job -> seconds decoded so far, of the videos and segments that are being decoded, where that is known.
         scans_submitted: videos and segments that the cluster may be decoding, where `under_way` is not known.
-        errors: type of error -> failed videos and captions.
+        errors: type of error -> failed videos, scores and captions.
         passed_over: suffix -> files of folders and patterns that were not taken because of it.
         reasons: rule -> dropped clips that it drops, whatever other rules say of them.
         capacity: stage -> how many jobs of it can be at work at once, so that busy_s / (wall_s x capacity) is its busy share.
@@ -74,8 +74,8 @@ class Tally:
         """Counts as the contract's `runs --json` has them."""
         names = (
             "videos_found", "videos_scanned", "videos_reused", "videos_failed", "videos_duplicate", "clips_kept", "clips_dropped",
-            "clips_failed", "spans_failed", "frames_encoded", "files_made", "files_failed", "captions_made", "captions_pending",
-            "caption_requests", "bytes_read", "videos_with_other_streams",
+            "clips_failed", "spans_failed", "scores_made", "scores_pending", "frames_encoded", "files_made", "files_failed",
+            "captions_made", "captions_pending", "caption_requests", "bytes_read", "videos_with_other_streams",
         )  # fmt: skip
         with self._lock:
             found: dict[str, Any] = {name: int(self.counts[name]) for name in names}

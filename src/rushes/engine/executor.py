@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Protocol
 
 from rushes.counts.tally import Tally
@@ -24,6 +25,10 @@ class WorkerDied(Exception):
     def __init__(self, why: str, *, blame: bool) -> None:
         super().__init__(why)
         self.blame = blame
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickles it with its keyword."""
+        return partial(WorkerDied, blame=self.blame), self.args
 
 
 class Executor(Protocol):

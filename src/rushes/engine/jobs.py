@@ -6,7 +6,7 @@ is reported when its rows are durable in the store.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -39,15 +39,35 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """What the stages of clips have done with clips of one video before this run. These may come from other shots: the id of a clip depends
+    on its span alone.
+
+    Attributes:
+        done: stage -> ids of clips for which the stage has nothing to do: their row is in the store, or the stage failed for good on them.
+        failed: stage -> of these, clips on which the stage failed for good, and that have no row of it.
+        scored: scorer -> ids of clips whose row of this scorer is in the store.
+        embedded: embeddings of frames of the video are in the store, of the encoder that is wanted.
+    """
+
+    done: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    failed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    scored: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    embedded: bool = False
+
+    def failures(self, stage: str, clips: Container[str]) -> int:
+        """How many of some clips a stage has failed on for good."""
+        return sum(clip in clips for clip in self.failed.get(stage, ()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
     """The one pass over a video, then its shots and measures.
 
     Attributes:
         present: stages of videos whose rows are there already: they are not written again.
         attempts: failed attempts by earlier runs: key of the video or of one of its segments (`errors.key`) -> number.
-        settled: stage of clips -> ids of clips of this video for which the stage has nothing to do: their row is in the store, or the stage
-            failed for good on them. They may come from other shots: the id of a clip depends on its span alone.
-        failed_captions, failed_files: of these, clips whose caption or file failed for good.
+        settled: what the stages of clips need not do.
         covered: of the stages scan and frames, where they have some stretches of the video: these, as in `marks.covered`.
     """
 
@@ -56,9 +76,7 @@ class Scan:
     present: tuple[str, ...] = ()
     covered: dict[str, str] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
-    settled: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    failed_captions: tuple[str, ...] = ()
-    failed_files: tuple[str, ...] = ()
+    settled: Settled = field(default_factory=Settled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +88,7 @@ class Recut:
     facts: Row
     present: tuple[str, ...] = ()
     attempts: dict[str, int] = field(default_factory=dict)
-    settled: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    failed_captions: tuple[str, ...] = ()
-    failed_files: tuple[str, ...] = ()
+    settled: Settled = field(default_factory=Settled)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +140,37 @@ class Clips:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreClips:
+    """Clips of one video that lack scores, with what the stages after the scores need to know.
+
+    Attributes:
+        facts: the video's row of `videos`.
+        clips: columns of clips that the rules keep by their measures.
+        settled: what the stages of clips need not do.
+        attempts: stage -> failed attempts at the video's clips by earlier runs.
+    """
+
+    video: Video
+    facts: Row
+    clips: tuple[Row, ...]
+    settled: Settled = field(default_factory=Settled)
+    attempts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """Scores of clips of several videos, and the verdict that follows from these. Without clips it only has the models loaded."""
+
+    kind: Literal["score"] = "score"
+    parts: tuple[ScoreClips, ...] = ()
+
+    @property
+    def n_clips(self) -> int:
+        """Clips of all videos."""
+        return sum(len(part.clips) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Caption:
     """Words for one clip.
 
@@ -160,7 +207,7 @@ class Identify:
 
 VideoJob = Scan | Recut | Segment | Stitch | Clips
 """Jobs that a guarded child does."""
-Job = VideoJob | Caption | Identify
+Job = VideoJob | Score | Caption | Identify
 
 
 def clip_jobs(
@@ -180,6 +227,20 @@ def clip_jobs(
     elif clips:
         tries = dict(attempts or {})
         yield Clips(stage=stage.name, work=stage.work, video=video, facts=facts, clips=tuple(clips), attempts=tries)
+
+
+def kept_counts(clips: Sequence[Row], settled: Settled, *, scored: bool) -> dict[str, float]:
+    """How clips of one video that the rules keep are counted: on some of them a stage has failed for good.
+
+    Args:
+        clips: their columns.
+        settled: what the stages of clips have done before.
+        scored: their scores are known, or not wanted; else captions and files are counted when they are.
+    """
+    ids = {clip["clip_id"] for clip in clips}
+    failed = settled.failures("captions" if scored else "scores", ids)
+    files = settled.failures("files", ids) if scored else 0
+    return {"clips_kept": float(len(ids) - failed), "clips_failed": float(failed), "files_failed": float(files)}
 
 
 def video_of(job: VideoJob) -> Video:
@@ -211,6 +272,8 @@ def stage_of(job: Job) -> str:
             return "shots"
         case Clips():
             return job.stage
+        case Score():
+            return "scores"
         case Caption():
             return "captions"
         case Identify():
@@ -250,8 +313,10 @@ class Outcome:
         busy: stage -> seconds that it was busy.
         reasons: rule -> clips of the video that it drops.
         failure: why it failed; None where it did not.
+        errors: of `Score`: type of error -> clips that failed.
         again: the job is to be submitted again in this run: a process died during this attempt, and it was not the last one.
-        kept: columns of the video's clips that the rules keep, for the stages of clips; empty where no such stage is wanted.
+        kept: columns of the clips that the rules keep, for the stages of clips; empty where no such stage is wanted. Those of `Score` have
+            their scores.
         facts: the video's row of `videos`, for stages that open it again.
         division: the video is long: nothing was decoded, and its segments are to be scanned instead.
         refused: a segment that cannot be joined to its neighbours: the video is to be scanned whole.
@@ -265,6 +330,7 @@ class Outcome:
     busy: dict[str, float] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
     failure: Failure | None = None
+    errors: dict[str, int] = field(default_factory=dict)
     again: bool = False
     kept: tuple[Row, ...] = ()
     facts: Row | None = None
@@ -280,4 +346,5 @@ IN_CHILD: TypeAdapter[VideoJob] = TypeAdapter(Annotated[VideoJob, Field(discrimi
 """Jobs to and from the JSON of a guarded child."""
 FAILURE: TypeAdapter[Failure] = TypeAdapter(Failure)
 OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
+SCORE: TypeAdapter[Score] = TypeAdapter(Score)
 SETUP: TypeAdapter[Setup] = TypeAdapter(Setup)

@@ -1,4 +1,4 @@
-"""Jobs on this machine: threads that lend guarded children, and one event loop for captions."""
+"""Jobs on this machine: threads that lend guarded children, processes that hold models, and one event loop for captions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from rushes.captions.event_loop import EventLoop
 from rushes.counts.tally import Tally
-from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Setup, VideoJob, key_of, log_stage
+from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Score, Setup, VideoJob, key_of, log_stage
+from rushes.engine.score_worker import ScoreWorker, devices
 from rushes.engine.stages import resources
 from rushes.engine.work.captions import AHEAD, Captioner
 from rushes.engine.work.identify import THREADS_PER_CORE, identify
@@ -42,10 +43,13 @@ class Local:
         self._recipe = Recipe.model_validate(setup.recipe)
         self._failures = failures
         self._n_workers = worker_count(self._recipe)
+        self._devices = devices(self._recipe)
         self._n_readers = THREADS_PER_CORE * cores()
         self._stop = threading.Event()
         self._workers: list[Worker] = []
         self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()
+        self._scorers: list[ScoreWorker] = []
+        self._idle_scorers: queue.LifoQueue[ScoreWorker] = queue.LifoQueue()
         self._pools: dict[str, ThreadPoolExecutor] = {}
         self._captions: tuple[EventLoop, Captioner] | None = None
         self._decoding: dict[str, float] = {}
@@ -55,6 +59,8 @@ class Local:
         if isinstance(job, Caption):
             loop, captioner = self._captioner()
             return loop.submit(captioner.caption(job))
+        if isinstance(job, Score):
+            return self._pool("scores", len(self._devices)).submit(self._score, job)
         if isinstance(job, Identify):
             return self._pool("identify", self._n_readers).submit(identify, job, self._recipe.storage)
         return self._pool("jobs", self._n_workers).submit(self._do, job, attempt)
@@ -63,13 +69,13 @@ class Local:
         """See `Executor`."""
         if stage == "captions":
             return AHEAD * self.slots(stage)
-        limit = 0 if stage in ("scan", "identify") else resources(self._recipe, stage).concurrency
+        limit = 0 if stage in ("scan", "scores", "identify") else resources(self._recipe, stage).concurrency
         return min(SUBMITTED * self.slots(stage), limit or SUBMITTED * self.slots(stage))
 
     def slots(self, stage: str) -> int:
         """See `Executor`."""
-        if stage == "identify":
-            return self._n_readers
+        if stage in ("identify", "scores"):
+            return len(self._devices) if stage == "scores" else self._n_readers
         limit = resources(self._recipe, stage).concurrency
         return limit if stage == "captions" else min(self._n_workers, limit or self._n_workers)
 
@@ -96,6 +102,8 @@ class Local:
         self.stop()
         for worker in self._workers:
             worker.kill()
+        for scorer in self._scorers:
+            scorer.kill()
         if self._captions is not None:
             loop, captioner = self._captions
             loop.call(captioner.close())
@@ -119,6 +127,19 @@ class Local:
                 return worker.do(job, attempt, lambda seconds: self._decoding.__setitem__(key, seconds))
             finally:
                 del self._decoding[key]
+
+    def _score(self, job: Score) -> Outcome:
+        if self._stop.is_set():
+            raise Stopped
+        try:
+            scorer = self._idle_scorers.get_nowait()
+        except queue.Empty:  # as many threads as devices: each makes one
+            scorer = ScoreWorker(self._setup, self._stop, self._devices[len(self._scorers)])
+            self._scorers.append(scorer)
+        try:
+            return scorer.do(job)
+        finally:
+            self._idle_scorers.put(scorer)
 
     @contextmanager
     def _lent(self) -> Iterator[Worker]:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
+from dataclasses import replace
 
 from rushes.counts.tally import Tally
 from rushes.engine.executor import Executor, WorkerDied
@@ -26,6 +26,8 @@ from rushes.engine.jobs import (
     Outcome,
     Recut,
     Scan,
+    Score,
+    ScoreClips,
     Segment,
     Stitch,
     before,
@@ -33,6 +35,7 @@ from rushes.engine.jobs import (
     stage_of,
 )
 from rushes.engine.stages import clip_stages
+from rushes.engine.tries import Divided, ScorePace, Source, Try, n_clips
 from rushes.engine.worker import Failures, lost
 from rushes.errors import CannotGoOn, Failure, RushesError
 from rushes.log import replay
@@ -48,44 +51,6 @@ LOSSES = 10
 """Times that a job may lose the machine it is on before it is failed: a job that takes whole machines with it must end, too."""
 DRAIN_S = 5.0
 """How long jobs under way may take to end after a stop."""
-
-
-@dataclass(slots=True)
-class _Try:
-    """A job with its attempts.
-
-    Attributes:
-        number: of the next attempt, over all runs, from 1.
-        tries_left: attempts that this run may still make.
-        losses: times that the job lost its machine.
-        whole: the divided video that the job is a segment of, or whose segments it joins.
-    """
-
-    job: Job
-    number: int = 1
-    tries_left: int = 1
-    losses: int = 0
-    whole: _Divided | None = None
-
-    @property
-    def attempt(self) -> Attempt:
-        return Attempt(self.number, self.tries_left <= 1)
-
-
-@dataclass(slots=True)
-class _Divided:
-    """A long video whose segments are under way.
-
-    Attributes:
-        left: segments that have not ended.
-        over: the video has failed, or is to be scanned whole: segments that have not begun are left out.
-    """
-
-    scan: Scan
-    division: Division
-    left: int
-    failed: bool = False
-    over: bool = False
 
 
 class Loop:
@@ -121,9 +86,10 @@ class Loop:
         self._watch = watch
         self._stopping = stopping
         self._identified = identified
-        self._ready: dict[str, deque[_Try]] = {}
+        self._pace = ScorePace()
+        self._ready: dict[str, deque[Try]] = {}
         self._flying: dict[str, int] = {}
-        self._ended: queue.SimpleQueue[tuple[_Try, Future[Outcome]]] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[tuple[Try, Future[Outcome]]] = queue.SimpleQueue()
         self.pending = 0
         self.away: Failure | None = None
         """Why captions cannot be made: the words of the newest clip that was left pending for its server; None once a clip was answered."""
@@ -146,7 +112,7 @@ class Loop:
             Stopped: the run has been asked to stop.
         """
         self.pending = 0
-        open_sources = [_Source(jobs) for jobs in sources]
+        open_sources = [Source(jobs) for jobs in sources]
         looked = 0.0
         while True:
             if self._stopping():
@@ -197,7 +163,13 @@ class Loop:
         """Submits jobs that follow from others, as far as there is room."""
         for stage, waiting in list(self._ready.items()):
             while waiting and self._has_room(stage):
-                tried = waiting.popleft()
+                if stage == "scores":
+                    idle = self._flying.get(stage, 0) < self._executor.slots(stage)
+                    if not idle and n_clips(waiting) < self._pace.clips:  # more clips may come before a process can take them
+                        break
+                    tried = self._pace.joined(waiting)
+                else:
+                    tried = waiting.popleft()
                 if isinstance(tried.job, Segment) and tried.whole is not None and tried.whole.over:
                     self._segment_ended(tried.whole)
                 else:
@@ -206,15 +178,18 @@ class Loop:
     def _wants(self, job: Job) -> bool:
         """Whether a job of the plan is to be begun now: there is room, nothing else waits for it, and later stages are not far behind."""
         stage = stage_of(job)
-        later = 0 if isinstance(job, Caption | Clips) else sum(len(self._ready.get(s.name, ())) for s in self._stages)
+        waiting = {s.name: n_clips(self._ready.get(s.name, deque())) for s in self._stages}
+        if isinstance(job, Score):  # jobs of scores that wait become one
+            return waiting[stage] < WAITING
+        later = 0 if isinstance(job, Caption | Clips) else sum(waiting.values())
         return later < WAITING and not self._ready.get(stage) and self._has_room(stage)
 
     def _has_room(self, stage: str) -> bool:
         return self._flying.get(stage, 0) < self._executor.room(stage)
 
-    def _enqueue(self, job: Job, whole: _Divided | None = None) -> None:
-        tried = _Try(job, whole=whole)
-        if not isinstance(job, Caption | Identify):
+    def _enqueue(self, job: Job, whole: Divided | None = None) -> None:
+        tried = Try(job, whole=whole)
+        if not isinstance(job, Score | Caption | Identify):
             earlier = before(job)
             tried.number = earlier + 1
             # what has used up its attempts is here because --retry-failed asked for it: it is tried as often as at first
@@ -222,7 +197,7 @@ class Loop:
         self._ready.setdefault(stage_of(job), deque()).append(tried)
         self._submit_waiting()
 
-    def _submit(self, tried: _Try) -> None:
+    def _submit(self, tried: Try) -> None:
         stage = stage_of(tried.job)
         self._flying[stage] = self._flying.get(stage, 0) + 1
         future = self._executor.submit(tried.job, tried.attempt)
@@ -239,7 +214,7 @@ class Loop:
         except queue.Empty:
             return
 
-    def _take(self, tried: _Try, future: Future[Outcome]) -> None:
+    def _take(self, tried: Try, future: Future[Outcome]) -> None:
         self._flying[stage_of(tried.job)] -= 1
         outcome = self._outcome(tried, future)
         if outcome is None:
@@ -250,7 +225,7 @@ class Loop:
         else:
             self._follow(tried, outcome)
 
-    def _outcome(self, tried: _Try, future: Future[Outcome]) -> Outcome | None:
+    def _outcome(self, tried: Try, future: Future[Outcome]) -> Outcome | None:
         """What came of an attempt; None where the job is to be done as if it had not been submitted."""
         error = CancelledError() if future.cancelled() else future.exception()
         match error:
@@ -271,13 +246,14 @@ class Loop:
                 words = failure_of(error).what if isinstance(error, Exception) else "a job was broken off"
                 raise CannotGoOn(f"the engine failed: {words}", step="run", mend=mend) from error
 
-    def _of_dead(self, tried: _Try, died: WorkerDied) -> Outcome | None:
-        of_no_video = isinstance(tried.job, Caption | Identify)
+    def _of_dead(self, tried: Try, died: WorkerDied) -> Outcome | None:
+        of_no_video = isinstance(tried.job, Score | Caption | Identify)
         tried.losses += of_no_video or not died.blame
         too_often = tried.losses > LOSSES
-        if isinstance(tried.job, Caption | Identify):
+        if isinstance(tried.job, Score | Caption | Identify):
             if too_often:
-                mend = "look at the cluster (ray status), then run the same command again: it resumes"
+                looked_at = "memory of the machine and of its GPU" if isinstance(tried.job, Score) else "cluster (ray status)"
+                mend = f"look at the {looked_at}, then run the same command again: it resumes"
                 what = f"{tried.losses} processes of {stage_of(tried.job)} died one after the other: {died}"
                 raise CannotGoOn(what, step="run", mend=mend)
             return None
@@ -286,20 +262,22 @@ class Loop:
         assert self._failures is not None
         return self._failures.record(tried.job, lost(tried.job, died), Attempt(tried.number, tried.attempt.last or too_often))
 
-    def _first(self, tried: _Try) -> None:
+    def _first(self, tried: Try) -> None:
         self._ready.setdefault(stage_of(tried.job), deque()).appendleft(tried)
 
-    def _count(self, tried: _Try, outcome: Outcome) -> None:
+    def _count(self, tried: Try, outcome: Outcome) -> None:
         """Counts what came of a job. A video of which several segments fail fails once."""
         whole = tried.whole
         if outcome.failure is not None and whole is not None:
             if whole.failed:
                 return
             whole.failed = True
-        errors = {outcome.failure.error_type: 1} if outcome.failure else {}
+        if isinstance(tried.job, Score):
+            self._tally.add(scores_pending=-tried.job.n_clips)
+        errors = {outcome.failure.error_type: 1} if outcome.failure else outcome.errors
         self._tally.enter(outcome.counts, outcome.busy, errors, outcome.reasons)
 
-    def _follow(self, tried: _Try, outcome: Outcome) -> None:
+    def _follow(self, tried: Try, outcome: Outcome) -> None:
         """Counts an outcome, and submits what is to be done next."""
         job, whole = tried.job, tried.whole
         if isinstance(job, Caption):
@@ -319,6 +297,8 @@ class Loop:
             self._count(tried, outcome)
             if isinstance(job, Identify):
                 self._identified(outcome)
+            elif isinstance(job, Score):
+                self._scored(job, outcome)
             elif isinstance(job, Scan | Recut | Stitch) and outcome.failure is None:
                 self._later_stages(job.scan if isinstance(job, Stitch) else job, outcome)
 
@@ -332,34 +312,41 @@ class Loop:
 
     def _divide(self, scan: Scan, division: Division) -> None:
         """Puts the segments of a long video that are missing in the place of its scan."""
-        whole = _Divided(scan, division, left=len(division.missing) + 1)
+        whole = Divided(scan, division, left=len(division.missing) + 1)
         for index in division.missing:
             self._enqueue(Segment(scan=scan, division=division, index=index), whole)
         self._segment_ended(whole)
 
-    def _segment_ended(self, whole: _Divided) -> None:
+    def _segment_ended(self, whole: Divided) -> None:
         whole.left -= 1
         if whole.left == 0 and not whole.failed:
             self._enqueue(Stitch(scan=whole.scan, division=whole.division))
 
     def _later_stages(self, job: Scan | Recut, outcome: Outcome) -> None:
-        """Submits what the stages of clips are to do with the clips that are kept."""
+        """Submits what is to be done with the clips that are kept: first their scores, where these are wanted."""
+        part = ScoreClips(video=job.video, facts=outcome.facts or {}, clips=outcome.kept, settled=job.settled)
+        if all(stage.name != "scores" for stage in self._stages):
+            self._after_scores(part)
+            return
+        hopeless = set(job.settled.failed.get("scores", ()))
+        clips = tuple(clip for clip in outcome.kept if clip["clip_id"] not in hopeless)
+        if clips:
+            self._tally.add(scores_pending=len(clips))
+            self._enqueue(Score(parts=(replace(part, clips=clips),)))
+
+    def _scored(self, job: Score, outcome: Outcome) -> None:
+        """Submits what the stages after the scores are to do with the clips that are still kept."""
+        self._pace.learn(job.n_clips, sum(outcome.busy.values()))
+        kept = {clip["clip_id"]: clip for clip in outcome.kept}
+        for part in job.parts:
+            ids = [clip["clip_id"] for clip in part.clips]
+            self._after_scores(replace(part, clips=tuple(kept[clip] for clip in ids if clip in kept)))
+
+    def _after_scores(self, part: ScoreClips) -> None:
+        """Submits what the stages of clips but scores are to do with clips of one video."""
         for stage in self._stages:
-            settled = set(job.settled.get(stage.name, ()))
-            clips = tuple(clip for clip in outcome.kept if clip["clip_id"] not in settled)
-            for later in clip_jobs(stage, job.video, outcome.facts or {}, clips):
-                self._enqueue(later)
-
-
-class _Source:
-    """Jobs of the plan with a look at the next one. `next`: the next job, None when there is none."""
-
-    def __init__(self, jobs: Iterator[Job]) -> None:
-        self._jobs = jobs
-        self.next: Job | None = next(jobs, None)
-
-    def take(self) -> Job:
-        job = self.next
-        assert job is not None
-        self.next = next(self._jobs, None)
-        return job
+            if stage.name != "scores":
+                settled = set(part.settled.done.get(stage.name, ()))
+                clips = tuple(clip for clip in part.clips if clip["clip_id"] not in settled)
+                for later in clip_jobs(stage, part.video, part.facts, clips, part.attempts.get(stage.name)):
+                    self._enqueue(later)

@@ -15,7 +15,7 @@ from rushes.store.tables import RUNS
 
 SHOWN_KEYS = 6
 """Changed keys that are named one by one."""
-OF_ROWS = ("scan", "shots", "frames", "rules", "captions", "clips")
+OF_ROWS = ("scan", "shots", "frames", "rules", "scores", "captions", "clips")
 """Sections whose keys change rows or verdicts."""
 
 

@@ -1,48 +1,49 @@
 """Jobs on a Ray cluster. Only this file and `ray_cluster.py` import Ray.
 
-Each job is a task of its own with `max_retries=0`, named after what it does (`scan`, `segment`, `cut` ...), or a call of the one captioner,
-an actor (`caption`). Ray places it by the CPUs, GPUs and memory that its stage states, asks an autoscaler for nodes while tasks wait,
-reports when a worker or a node died, and ends all tasks when the driver dies. A worker process of Ray keeps a guarded child between tasks.
+Each job is a task of its own with `max_retries=0`, named after what it does (`scan`, `segment`, `cut` ...), or a call of an actor: of the
+one captioner (`caption`), or of one that holds models (`score`). Ray places it by the CPUs, GPUs and memory that its stage states, asks an
+autoscaler for nodes while tasks wait, reports when a worker or a node died, and ends all tasks when the driver dies. What runs in the
+processes of the cluster is in `ray_processes.py`.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 from rushes.counts.tally import Tally
 from rushes.engine.executor import WorkerDied
-from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Setup, VideoJob, stage_of
+from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Score, Setup, stage_of
+from rushes.engine.ray_processes import CaptionActor, ScoreActor, do_job, read_identities
 from rushes.engine.stages import STAGES, resources
-from rushes.engine.work.captions import AHEAD, Captioner
-from rushes.engine.work.identify import identify
-from rushes.engine.worker import Failures, Worker
+from rushes.engine.work.captions import AHEAD
 from rushes.errors import CannotGoOn
-from rushes.log import collect
 from rushes.media.guard import Stopped
-from rushes.media.storage import Options
 from rushes.ray_cluster import NAMESPACE, check, stay_connected
 from rushes.recipe import Recipe, StageResources
-from rushes.store.lease import OwnerCheck
-from rushes.store.store import Store
 
 SUBMITTED = 2
 """Tasks submitted and not ended, as a multiple of what the cluster can do at once: no node waits for the driver, and an autoscaler sees
 that more nodes would help."""
 LOOK_EVERY_S = 1.0
 """How often the driver asks what the cluster has: a node that joins gets work within this time."""
-IDLE_S = 5.0
-"""How long a worker process keeps its child without a job, and how often a job looks whether its run still holds the store: when the head
-of a cluster is gone, the processes of other nodes do not learn from Ray that the driver has ended."""
-GPUS = "CUDA_VISIBLE_DEVICES"
-"""Environment variable by which Ray tells a task which GPUs it has."""
+MODELS_IDLE_S = 60.0
+"""How long an actor that holds models stays without a job. It keeps its CPUs and its GPU meanwhile, which other jobs may be waiting for; to
+load models again takes seconds to minutes."""
 STOP_WITHIN_S = 3.0
 """How long a cancelled task may take to end by itself before its process is ended."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """What is known of an actor that holds models: the jobs that it has, and since when it has as many."""
+
+    jobs: int = 0
+    since: float = 0.0
 
 
 class OnRay:
@@ -64,8 +65,9 @@ class OnRay:
         self._task = ray.remote(max_retries=0)(do_job)
         self._reading = ray.remote(max_retries=0)(read_identities)
         self._under_way: dict[Any, bool] = {}
-        """Reference of what has not ended -> whether it is a call of the captioner, which Ray cannot end by force; else it is a task."""
+        """Reference of what has not ended -> whether it is a call of an actor, which Ray cannot end by force; else it is a task."""
         self._captioner: Any = None
+        self._scorers: dict[Any, _Held] = {}
         self._total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self._over = threading.Event()
         threading.Thread(target=self._look, name="resources", daemon=True).start()
@@ -77,6 +79,9 @@ class OnRay:
         if isinstance(job, Caption):
             actor = self._captioner_actor()
             return self._future(actor.caption.options(name="caption").remote(job), actor=actor)
+        if isinstance(job, Score):
+            actor = self._scorer()
+            return self._future(actor.score.options(name="score").remote(job), actor=actor)
         stage = stage_of(job)
         options = {**_stated(resources(self._recipe, stage)), "name": name_of(job), "scheduling_strategy": "SPREAD"}
         if isinstance(job, Identify):
@@ -99,6 +104,8 @@ class OnRay:
         asked = {"CPU": needs.cpus, "GPU": needs.gpus, "memory": memory}
         by_resource = [int(have.get(name, 0.0) / amount) for name, amount in asked.items() if amount]
         n = max(1, min(by_resource, default=int(have.get("CPU", 1.0))))
+        if stage == "scores" and not needs.gpus:  # without a GPU one process holds the models, unless the recipe says otherwise
+            return needs.concurrency or 1
         return min(n, needs.concurrency or n)
 
     def decoding(self) -> Mapping[str, float]:
@@ -111,6 +118,7 @@ class OnRay:
 
     def show(self, tally: Tally) -> None:
         """See `Executor`: Ray's metrics get the busy seconds and slots of each stage."""
+        self._end_idle_scorers()
         self._gauges = self._gauges or _Gauges()
         self._gauges.show(self._run_id, tally)
 
@@ -121,8 +129,8 @@ class OnRay:
         if not self._stopped and self._is_there():
             for ref in list(self._under_way):
                 ray.cancel(ref, force=False, recursive=False)
-            if self._captioner is not None:
-                ray.kill(self._captioner)
+            for actor in self._actors():
+                ray.kill(actor)
         self._stopped = True
 
     def _is_there(self) -> bool:
@@ -149,8 +157,11 @@ class OnRay:
                 ray.cancel(ref, force=True, recursive=False)
         if self._under_way:
             stay_connected()
-        if self._captioner is not None:
-            ray.kill(self._captioner)
+        for actor in self._actors():
+            ray.kill(actor)
+
+    def _actors(self) -> list[Any]:
+        return [*([] if self._captioner is None else [self._captioner]), *self._scorers]
 
     def _look(self) -> None:
         """Asks every `LOOK_EVERY_S` what the cluster has; in a thread of its own, since the call blocks when the head is away."""
@@ -168,6 +179,29 @@ class OnRay:
             self._captioner = ray.remote(CaptionActor).options(**options).remote(self._setup)
         return self._captioner
 
+    def _scorer(self) -> Any:
+        """The actor that is to take the next job of scores: one without a job, else a new one while there may be more, else the one with
+        the fewest jobs.
+        """
+        import ray
+
+        least = min(self._scorers, key=lambda actor: self._scorers[actor].jobs, default=None)
+        if least is None or (self._scorers[least].jobs and len(self._scorers) < self.slots("scores")):
+            options = {**_stated(resources(self._recipe, "scores")), "max_restarts": 0, "namespace": NAMESPACE}
+            least = ray.remote(ScoreActor).options(**options).remote(self._setup)
+            self._scorers[least] = _Held()
+        self._scorers[least].jobs += 1
+        return least
+
+    def _end_idle_scorers(self) -> None:
+        """Ends actors that have had no job for `MODELS_IDLE_S`."""
+        import ray
+
+        for actor, held in list(self._scorers.items()):
+            if not held.jobs and time.monotonic() - held.since > MODELS_IDLE_S:
+                del self._scorers[actor]
+                ray.kill(actor)
+
     def _future(self, ref: Any, actor: Any = None) -> Future[Outcome]:
         """The future of a task or call, in which Ray's errors about dead processes have become `WorkerDied` or `Stopped`."""
         from ray import exceptions
@@ -176,6 +210,8 @@ class OnRay:
 
         def take(theirs: Future[Any]) -> None:
             self._under_way.pop(ref, None)
+            if (held := self._scorers.get(actor)) is not None:
+                held.jobs, held.since = held.jobs - 1, time.monotonic()
             error = theirs.exception()
             if error is None:
                 out.set_result(theirs.result())
@@ -184,8 +220,9 @@ class OnRay:
             if self._stopped:
                 died = Stopped()
             elif isinstance(died, WorkerDied) and actor is not None:
-                if actor is self._captioner and isinstance(error, exceptions.ActorDiedError):
-                    self._captioner = None
+                if isinstance(error, exceptions.ActorDiedError):
+                    self._captioner = None if actor is self._captioner else self._captioner
+                    self._scorers.pop(actor, None)
                 died = WorkerDied(str(died), blame=False)  # it opens no video; all that it held is asked for again
             out.set_exception(died)
 
@@ -221,83 +258,6 @@ def _cause(error: BaseException) -> BaseException:
     ):
         return error  # such as where the nodes have another version of Rushes than the driver: trying again would give the same
     return WorkerDied(words[:300], blame=False)
-
-
-# In the processes of the cluster
-
-
-class _Held:
-    """What a worker process of Ray keeps between the tasks of one run."""
-
-    def __init__(self, setup: Setup) -> None:
-        recipe = Recipe.model_validate(setup.recipe)
-        store = Store(setup.store, recipe.storage)
-        store.gate = OwnerCheck(store, setup.owner)
-        self._run_holds_the_store = OwnerCheck(store, setup.owner, IDLE_S)
-        self._collector = collect()
-        self._worker = Worker(setup, Failures(setup, store), threading.Event())
-        self._working = threading.Lock()
-        self._gpus = os.environ.get(GPUS)
-        self._idle: threading.Timer | None = None
-
-    def do(self, job: VideoJob, attempt: Attempt) -> Outcome:
-        """One attempt. The child ends with it where the attempt is cut short, and when there is no other job for `IDLE_S`."""
-        if self._idle is not None:
-            self._idle.cancel()
-        if self._gpus != os.environ.get(GPUS):  # Ray gave this process another GPU than its child was started with
-            self._worker.kill()
-            self._gpus = os.environ.get(GPUS)
-        with self._working:
-            outcome = None
-            try:
-                outcome = self._worker.do(job, attempt, lambda _seconds: self._run_holds_the_store())
-            finally:
-                if outcome is None:  # cancelled (KeyboardInterrupt), or the run has lost the store
-                    self._worker.kill()
-        self._idle = threading.Timer(IDLE_S, self._end_child)
-        self._idle.daemon = True
-        self._idle.start()
-        return replace(outcome, events=self._collector.take())
-
-    def close(self) -> None:
-        """Ends the child, and stops collecting log events."""
-        self._worker.kill()
-        self._collector.close()
-
-    def _end_child(self) -> None:
-        if self._working.acquire(blocking=False):
-            self._worker.kill()
-            self._working.release()
-
-
-_HELD: dict[str, _Held] = {}
-"""What this process keeps, by run id: one entry at most, since a worker process serves one driver, which makes one run at a time."""
-
-
-def do_job(setup: Setup, job: VideoJob, attempt: Attempt) -> Outcome:
-    """One task: an attempt at a job, in the guarded child of this process."""
-    if setup.run_id not in _HELD:
-        for other in list(_HELD):  # a program may make one run after the other
-            _HELD.pop(other).close()
-        _HELD[setup.run_id] = _Held(setup)
-    return _HELD[setup.run_id].do(job, attempt)
-
-
-def read_identities(job: Identify, options: Options) -> Outcome:
-    """One task: computes the `video_id` of some files."""
-    return identify(job, options)
-
-
-class CaptionActor:
-    """The one captioner of a run: many calls at once, at most `resources.captions.concurrency` requests under way."""
-
-    def __init__(self, setup: Setup) -> None:
-        self._collector = collect()
-        self._captioner = Captioner(setup)
-
-    async def caption(self, job: Caption) -> Outcome:
-        """See `Captioner.caption`."""
-        return replace(await self._captioner.caption(job), events=self._collector.take())
 
 
 class _Gauges:

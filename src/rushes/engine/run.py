@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import secrets
 import threading
 import time
@@ -12,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from rushes.captions import prompt_columns
 from rushes.captions.server import CaptionServer
 from rushes.counts.metrics import served
 from rushes.counts.tally import Tally
@@ -24,16 +22,17 @@ from rushes.engine.loop import Loop
 from rushes.engine.notices import announce_change, notes
 from rushes.engine.plan.identify import Identifier, Keeper
 from rushes.engine.plan.plan import Plan, make_plan
+from rushes.engine.preflight import check_prompt, load_models
 from rushes.engine.run_row import RunRow
 from rushes.engine.stages import check_resources
 from rushes.engine.work.segments import forget
 from rushes.engine.worker import Failures
-from rushes.errors import FootageError, RecipeError, RushesError, ServerError
+from rushes.errors import FootageError, RushesError, ServerError
 from rushes.log import note
 from rushes.media.guard import Stopped
 from rushes.quarantine import detail_of
 from rushes.recipe import Recipe
-from rushes.rows.clip_columns import PROMPT_COLUMNS, RULE_COLUMNS
+from rushes.rows.clip_columns import rule_columns
 from rushes.rows.scanned import Stamp, attempt_row, failed_video
 from rushes.store.buffer import Buffer
 from rushes.store.lease import OWNER_S, Lease
@@ -97,7 +96,7 @@ def run(
         StoreBusy: another run holds the store, or took it over.
         CannotGoOn: the run had to stop; the same call resumes.
     """
-    check_columns(recipe.rules, RULE_COLUMNS)
+    check_columns(recipe.rules, rule_columns(recipe))
     check_resources(recipe)
     stop, store = interrupted or threading.Event(), Store(out, recipe.storage)
     run_id = f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
@@ -189,22 +188,25 @@ class _Run:
         return made
 
     def make_ready(self, plan: Plan, wait_server_s: float) -> None:
-        """Makes sure, before anything is decoded, that the caption server makes completions, and that there is something to run jobs on.
+        """Makes sure, before anything is decoded, that the caption server makes completions, that there is something to run jobs on, and
+        that the models of scorers can be had.
 
         Raises:
             RecipeError: the prompt names a column that is not there.
             ServerError: the caption server makes none.
-            MissingExtra, UsageError, CannotGoOn: the cluster cannot be joined.
+            MissingExtra, UsageError, CannotGoOn: the cluster cannot be joined, or a model not be had.
             Stopped: the run was interrupted meanwhile.
         """
         announce_change(self.store, self.recipe, self.announce)
-        _check_prompt(self.recipe, plan)
+        check_prompt(self.recipe, [source.footage for source in plan.sources])
         doubt = self.server.await_ready(wait_server_s, self.announce) if plan.may_caption else None
         if doubt is not None:
             mend = f". Fix: {doubt.mend}" if doubt.mend else ""
             self.announce(f"the caption server answers, but what it says about test pictures would be no caption: {doubt.message}{mend}")
         if plan.has_jobs:
             self.prepare()
+        if plan.may_score:
+            load_models(self.executor, self.stop, self.announce)
 
     def prepare(self) -> None:
         """Makes sure that there is something to run jobs on: joins the cluster.
@@ -304,7 +306,8 @@ class _Run:
         loop = Loop(self.executor, self.tally, self.prints, attempts, self.failures, watch, self.stop.is_set)
         done = False
         try:
-            pending, rounds = loop.run(plan.clip_jobs(), plan.video_jobs()), 0
+            self.tally.add(scores_pending=plan.scores_pending)
+            pending, rounds = loop.run(plan.score_jobs(), plan.clip_jobs(), plan.video_jobs()), 0
             while pending:
                 self._await_server(loop, watch, rounds)
                 rounds += 1
@@ -342,21 +345,6 @@ class _Run:
             self.executor.check()
             watch()
             self.stop.wait(1.0)
-
-
-def _check_prompt(recipe: Recipe, plan: Plan) -> None:
-    """Makes sure that the columns which the prompt names are there.
-
-    Raises:
-        RecipeError: it names one that neither clips nor the manifest have.
-    """
-    wanted = prompt_columns(recipe.captions)
-    known = PROMPT_COLUMNS.union(*(source.footage.extra for source in plan.sources)) if wanted else PROMPT_COLUMNS
-    for name in wanted:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            mend = f"did you mean {{{near[0]}}}?" if near else f"the columns are {', '.join(sorted(known))}"
-            raise RecipeError(f"the prompt asks for {{{name}}}, and clips have no such column", step="recipe", mend=mend)
 
 
 def _captions(plan: Plan, rounds: int) -> Iterator[Caption]:

@@ -11,6 +11,7 @@ from datetime import datetime
 from importlib.metadata import version
 
 from rushes.counts.tally import Tally
+from rushes.engine.stages import wanted_scores
 from rushes.media.address import public_uri
 from rushes.recipe import Recipe
 from rushes.rows.scanned import Stamp
@@ -31,6 +32,8 @@ class RunRow:
         self._run_id = run_id
         self._profile = profile
         self._tally = tally
+        scorers = {one.name: one.fingerprint for one in wanted_scores(recipe)}
+        self._scorers = {"scorers": scorers} if scorers else {}
         self._started: datetime = now()
         self._written = 0.0
 
@@ -50,7 +53,7 @@ class RunRow:
             StorageError: the store cannot be written.
         """
         self._written = time.monotonic()
-        counts = {**self._tally.as_dict(), "runner": self._recipe.engine.runner, "fingerprints": self._prints}
+        counts = {**self._tally.as_dict(), "runner": self._recipe.engine.runner, "fingerprints": self._prints, **self._scorers}
         versions = {name: version(name) for name in LIBRARIES}
         row = {
             "status": status, "started_at": self._started, "ended_at": None if status == "running" else now(), "host": platform.node(),

@@ -19,10 +19,14 @@ from rushes.captions import needs as caption_needs
 from rushes.errors import RecipeError
 from rushes.measures.clip import VERSION as MEASURES_VERSION
 from rushes.recipe import Recipe, StageResources
+from rushes.rows.clip_columns import score_columns
+from rushes.rows.scored import WantedScore
 from rushes.scan.one_pass import FRAMES_VERSION
 from rushes.scan.one_pass import VERSION as SCAN_VERSION
+from rushes.scores.listed import encoder_identity, identity_of, scorers_of
+from rushes.scores.scorer import EmbeddingScorer
 from rushes.shots.find import VERSION as SHOTS_VERSION
-from rushes.store.tables import CAPTIONS, CLIPS, FILES, FRAMES, MEASURES, VIDEOS, Table
+from rushes.store.tables import CAPTIONS, CLIPS, FILES, FRAMES, MEASURES, SCORES, VIDEOS, Table
 
 FILES_VERSION = 1
 """Raise when the clip files of the same clips change."""
@@ -43,7 +47,8 @@ class Stage:
         fingerprint: the identity of its rows under a recipe; None where the recipe does not want the stage.
         job: the name of its jobs on Ray's dashboard; empty where another stage's jobs make its rows.
         work: of a stage of clips, what a job does: "module:function", called as `function(context, job, progress)` in a guarded
-            child (`work/child.py`); empty for captions, which one asynchronous captioner makes (`work/captions.py`).
+            child (`work/child.py`); empty for captions, which one asynchronous captioner makes (`work/captions.py`), and for scores, which
+            processes of their own make (`work/scores.py`).
     """
 
     name: str
@@ -72,7 +77,8 @@ def _look(recipe: Recipe) -> dict[str, object]:
 def _frames(recipe: Recipe, of: Of) -> str | None:
     if recipe.frames.keep == "none":
         return None
-    rules = {name: rule.model_dump() for name, rule in recipe.rules.items()}
+    later = {column.name for column in score_columns(recipe)}  # frames are chosen before scores are known
+    rules = {name: rule.model_dump() for name, rule in recipe.rules.items() if (rule.column or name) not in later}
     keep = {"keep": recipe.frames.keep, "rules": rules, "of": of("measures")} if recipe.frames.keep == "kept" else {}
     return digest("frames", FRAMES_VERSION, _look(recipe), keep)
 
@@ -84,6 +90,32 @@ def _shots(recipe: Recipe, of: Of) -> str:
 
 def _measures(recipe: Recipe, of: Of) -> str:
     return digest("measures", MEASURES_VERSION, of("shots"))
+
+
+def wanted_scores(recipe: Recipe) -> tuple[WantedScore, ...]:
+    """The scorers that a recipe wants, each with the fingerprint of its rows: its own identity, and how frames look and are chosen.
+
+    Raises:
+        RecipeError: there is no such scorer, or it lacks a setting.
+    """
+    frames = {"look": _look(recipe), "version": FRAMES_VERSION}
+    return tuple(
+        WantedScore(scorer.name, digest("scores", scorer.name, identity_of(scorer, recipe.scores), frames), scorer.columns)
+        for scorer in scorers_of(recipe.scores)
+    )
+
+
+def embeddings_fingerprint(recipe: Recipe) -> str | None:
+    """The fingerprint of the table `embeddings`: the encoder's identity, and how frames look; None where no scorer takes embeddings."""
+    if not any(isinstance(scorer, EmbeddingScorer) for scorer in scorers_of(recipe.scores)):
+        return None
+    return digest("embeddings", encoder_identity(recipe.scores), {"look": _look(recipe), "version": FRAMES_VERSION})
+
+
+def _scores(recipe: Recipe, of: Of) -> str | None:
+    """One name for the fingerprints of all scorers: each row has that of its own scorer."""
+    wanted = wanted_scores(recipe)
+    return digest("scores", sorted(one.fingerprint for one in wanted)) if wanted else None
 
 
 def _captions(recipe: Recipe, of: Of) -> str | None:
@@ -106,6 +138,7 @@ STAGES: list[Stage] = [
     Stage("frames", "video", "sampled frames as JPEG, from the same decode", FRAMES, _frames),
     Stage("shots", "video", "clips, cut from the signals", CLIPS, _shots, job="recut"),
     Stage("measures", "video", "measures of each clip, from the signals", MEASURES, _measures),
+    Stage("scores", "clip", "scores of kept clips by models, on sampled frames; the rules then look at them", SCORES, _scores, job="score"),
     Stage("captions", "clip", "words for kept clips", CAPTIONS, _captions, job="caption"),
     Stage("files", "clip", "kept clips as files", FILES, _files, job="cut", work="rushes.engine.work.files:cut"),
 ]

@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple, NoReturn
 
@@ -86,15 +86,27 @@ class Child:
         memory_bytes: resident memory at which a job is given up (looked at on Linux).
         stop: set when the run is to stop.
         first: the message that each new process is sent before its first job; None where it needs none.
+        env: further environment of the process, such as another number of threads.
+        what: what the process does, for messages.
     """
 
     def __init__(
-        self, module: str, *, hang_s: float, memory_bytes: int, stop: threading.Event, first: dict[str, Any] | None = None
+        self,
+        module: str,
+        *,
+        hang_s: float,
+        memory_bytes: float,
+        stop: threading.Event,
+        first: dict[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        what: str = "decoding",
     ) -> None:
         self._module = module
         self._limits = Limits(hang_s, memory_bytes)
         self._stop = stop
         self._first = first
+        self._env = dict(env or {})
+        self._what = what
         self._process: subprocess.Popen[bytes] | None = None
         self._replies: IO[bytes] | None = None
         self._parent_end: IO[bytes] | None = None
@@ -104,7 +116,7 @@ class Child:
         read_end, write_end = os.pipe()
         parent_read, parent_write = os.pipe()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the child
-        env = {**os.environ, **CHILD_ENV, REPLY_FD: str(write_end), PARENT_PIPE_FD: str(parent_read)}
+        env = {**os.environ, **CHILD_ENV, **self._env, REPLY_FD: str(write_end), PARENT_PIPE_FD: str(parent_read)}
         process = subprocess.Popen(
             [sys.executable, "-m", "rushes.media.die_with_parent", self._module],
             process_group=0,  # Ctrl-C at a terminal goes to the parent alone
@@ -154,7 +166,7 @@ class Child:
             except (HangError, MemoryError_, CrashError) as error:
                 if n == STARTS:
                     mend = "rushes doctor tells what is missing on this machine"
-                    raise CannotGoOn(f"no decoding process can be started: {error.what}", step="run", mend=mend) from error
+                    raise CannotGoOn(f"no {self._what} process can be started: {error.what}", step="run", mend=mend) from error
         raise AssertionError("the last start returns or raises")
 
     def _ask(self, message: dict[str, Any], uri: str, progress: Callable[[float], object], limits: Limits) -> dict[str, Any]:
@@ -223,7 +235,7 @@ class Child:
         words = self._last_words()
         self.close()
         return CrashError(
-            f"the decoding process died with {how}{': ' + words if words else ''}",
+            f"the {self._what} process died with {how}{': ' + words if words else ''}",
             uri=uri,
             step="scan",
             mend="the file crashes the decoder; take it out, or report it to libav",
@@ -275,13 +287,15 @@ def resident_bytes(pid: int | None) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def serve(do: Callable[[dict[str, Any], Callable[[float], None]], dict[str, Any]]) -> NoReturn:
+def serve(do: Callable[[dict[str, Any], Callable[[float], None]], dict[str, Any]], *, without_pandas: bool = True) -> NoReturn:
     """The child's side: does jobs until standard input ends; then the process exits at once, even while native code runs.
 
     Args:
         do: does one job. It is given the job and a function that reports seconds of progress, and returns the last message.
+        without_pandas: saves the time in which pyarrow would import pandas; not where libraries that look for pandas are imported (torch).
     """
-    keep_pandas_out()
+    if without_pandas:
+        keep_pandas_out()
     replies = os.fdopen(int(os.environ.pop(REPLY_FD)), "wb", buffering=0)
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 

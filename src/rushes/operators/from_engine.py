@@ -5,14 +5,13 @@ from rushes.engine.jobs import FAILURE
 from rushes.media.same_file import SameFile
 from rushes.quarantine import quarantined
 from rushes.records import Video
-from rushes.rows.clip_columns import ASPECT, RULE_COLUMNS, clip_columns, clip_reasons, even_pts, second
+from rushes.rows.clip_columns import ASPECT, clip_columns, clip_reasons, even_pts, rule_columns, second
 from rushes.rows.scanned import Stamp, clip_rows
 from rushes.rows.signals import Series
 
 __all__ = [
     "ASPECT",
     "FAILURE",
-    "RULE_COLUMNS",
     "SameFile",
     "Series",
     "Stamp",
@@ -23,5 +22,6 @@ __all__ = [
     "even_pts",
     "fingerprints",
     "quarantined",
+    "rule_columns",
     "second",
 ]

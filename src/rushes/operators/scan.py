@@ -16,7 +16,7 @@ import pyarrow as pa
 from rushes.errors import RecipeError
 from rushes.operators.children import Children, Failed
 from rushes.operators.columns import CLIP, ERROR, SCAN
-from rushes.operators.from_engine import RULE_COLUMNS
+from rushes.operators.from_engine import rule_columns
 from rushes.operators.operator import Operator, Values
 from rushes.operators.problem import Problem, problem
 from rushes.recipe import Recipe
@@ -54,11 +54,13 @@ class Scan(Operator):
 
     def __init__(self, recipe: Recipe | None = None) -> None:
         whole = recipe or Recipe()
-        check_columns(whole.rules, RULE_COLUMNS)
+        check_columns(whole.rules, rule_columns(whole))
         if whole.scan.stream == "all":
             what = 'scan.stream = "all" makes several videos of a file, and an operator gives one result for each'
             raise RecipeError(what, step=self.adds, mend='set scan.stream to "film" or to the index of a stream')
-        self.recipe = Recipe(scan=whole.scan, shots=whole.shots, frames=whole.frames, rules=whole.rules, storage=whole.storage)
+        self.recipe = Recipe(
+            scan=whole.scan, shots=whole.shots, frames=whole.frames, rules=whole.rules, scores=whole.scores, storage=whole.storage
+        )
         self._children = Children(whole.scan)
 
     def column(self, *columns: Values) -> pa.StructArray:

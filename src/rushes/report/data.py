@@ -69,7 +69,7 @@ class ReportData:
         captions: some captions that were made and some that failed: `clip_id`, `uri`, `start_pts`, `start_s`, `end_s`, `text`, `model`,
             `prompt_id`, `prompt_tokens`, `completion_tokens`, `seconds`, `finish_reason`, `error_type`, `error`, `mend`; `error_type` is
             null for a caption that was made.
-        columns: what each measure means, by name.
+        columns: what each measure and score means, by name.
         rules: the recipe's rules, by name.
         frame: (video_id, start_pts, end_pts) -> JPEG of an upright frame of that half-open span, best its middle; None if there is none.
     """

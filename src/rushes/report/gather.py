@@ -29,7 +29,7 @@ SHOWN_COLUMNS = (
     "clip_id", "video_id", "uri", "start_pts", "end_pts", "start_s", "end_s", DURATION.name, ASPECT.name, *MEASURES_SEEN, "caption",
     "caption_model", "clip_uri", "time_pieces", "prompt_id", "prompt_tokens", "completion_tokens", "seconds", "finish_reason", *OF_ERROR,
 )  # fmt: skip
-"""What the page shows of a clip, besides the columns that rules look at."""
+"""What the page shows of a clip, besides scores and the columns that rules look at."""
 
 
 Order = list[tuple[str, Literal["ascending", "descending"]]]
@@ -57,7 +57,7 @@ class _Sample:
             self._most = best["clip_id"][-1].as_py() if best.num_rows == self._n else None
 
     def rows(self) -> list[Row]:
-        """The clips with the columns `SHOWN_COLUMNS`, those that rules look at, verdict and reasons."""
+        """The clips with the columns `SHOWN_COLUMNS`, scores, the columns that rules look at, verdict and reasons."""
         rows: list[Row] = [] if self._best is None else list(self._best.to_pylist())
         return rows
 
@@ -167,7 +167,7 @@ def report_data(results: Results) -> ReportData:
     """What the report of a store under a recipe is made from. One range of clips and the samples are in memory."""
     recipe, reader = results.recipe, results.reader
     clips, videos = _Clips(list(recipe.rules)), _Videos()
-    for table in results.clip_tables(names=SHOWN_COLUMNS):
+    for table in results.clip_tables(names=(*SHOWN_COLUMNS, *(column.name for column in results.scores))):
         clips.add(table)
     for prefix in reader.ranges():
         videos.add(reader.videos(prefix))
@@ -191,7 +191,7 @@ def report_data(results: Results) -> ReportData:
         sheets=sheets,
         strips=strips,
         captions=[_caption(row) for row in (*clips.captions.rows(), *sheets["failed"])],
-        columns={c.name: c for c in (DURATION, ASPECT, *COLUMNS)},
+        columns={c.name: c for c in (DURATION, ASPECT, *COLUMNS, *results.scores)},
         rules=recipe.rules,
         frame=lambda video, start, end: _picture(results, video, start, end),
     )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rushes.results.lines import LINE_COLUMNS
 from rushes.results.results import Results, sampled
 from rushes.results.where import clips_where
 
@@ -29,7 +28,7 @@ def chosen_clips(
     where: str | None = None,
     sample: int | None = None,
     sort: bool = False,
-    names: Collection[str] = LINE_COLUMNS,
+    names: Collection[str] | None = None,
 ) -> Iterator[pa.Table]:
     """Judged clips, table by table.
 
@@ -39,7 +38,7 @@ def chosen_clips(
         where: only those for which a SQL expression holds.
         sample: so many at most, the same each time.
         sort: all in order of uri and time; else range by range, and only inside a range in that order.
-        names: the columns wanted, besides verdict and reasons.
+        names: the columns wanted, besides verdict and reasons; default: those of `clips --json`.
 
     Raises:
         UsageError: the expression cannot be used.
@@ -47,6 +46,7 @@ def chosen_clips(
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    names = results.line_columns if names is None else names
     tables = clips_where(results, where, names) if where is not None else results.clip_tables(names=names)
     if verdict is not None:
         tables = (clips.filter(pc.equal(clips["verdict"], pa.scalar(verdict))) for clips in tables)

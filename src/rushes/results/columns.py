@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
+from rushes.records import Column
 from rushes.rows.clip_columns import ASPECT, CLIP_COLUMNS
-from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, FACTS, FILES, MEASURES, VIDEOS, Table, schema
+from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, FACTS, FILES, MEASURES, SCORES, VIDEOS, Table, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,17 +38,19 @@ JOINED: dict[str, tuple[Table, Names]] = {
     "files": (FILES, _same("clip_uri")),
     "errors": (ERRORS, _same("error_type", "error", "mend")),
 }  # fmt: skip
-"""The tables that a clip is joined from, and the columns that each gives. `errors` are those of captions and files that failed for good: a
-clip that failed shows that of its caption, another one that of its file.
+"""The tables that a clip is joined from, and the columns that each gives; besides, `scores` gives the columns of the recipe's scorers.
+`errors` are those of scores, captions and files that failed for good: a clip that failed shows that of its score or of its caption, another
+one that of its file.
 """
-CAPTION_FAILED = "caption_failed"
+CLIP_FAILED = "clip_failed"
+"""Whether a score or the caption of a clip failed for good."""
 OF_CAPTION = ("caption", "caption_fields", "caption_model")
 OF_ERROR = ("error_type", "error", "mend")
-CLIPS_SEEN = (
+SEEN_FIRST = (
     "clip_id", "video_id", "uri", "start_pts", "end_pts", "time_base", "start_s", "end_s", "duration_s", "n_frames", "start_kind",
-    "end_kind", "mode", *FACTS_SEEN, ASPECT.name, "verdict", "reasons", *MEASURES_SEEN, *OF_CAPTION, "clip_uri", *OF_ERROR, "extra",
+    "end_kind", "mode", *FACTS_SEEN, ASPECT.name, "verdict", "reasons", *MEASURES_SEEN,
 )  # fmt: skip
-"""The columns of `rushes.open(store).clips()`; `extra` is the manifest's other columns as a JSON object."""
+SEEN_LAST = (*OF_CAPTION, "clip_uri", *OF_ERROR, "extra")
 CAPTIONS_SEEN = (
     "clip_id", "text", "model", "prompt_id", "prompt_tokens", "completion_tokens", "seconds", "tries", "finish_reason", *OF_ERROR,
 )  # fmt: skip
@@ -59,7 +63,16 @@ COUNTED = ("n_shots", "n_clips")
 ERRORS_SEEN = ("stage", "key", "video_id", "uri", "start_s", "end_s", "error_type", "error", "mend", "attempt", "permanent")
 
 
-def joined_schema() -> pa.Schema:
+def clips_seen(scores: Sequence[Column] = ()) -> tuple[str, ...]:
+    """The columns of `rushes.open(store).clips()`; `extra` is the manifest's other columns as a JSON object.
+
+    Args:
+        scores: columns of the recipe's scorers.
+    """
+    return (*SEEN_FIRST, *(column.name for column in scores), *SEEN_LAST)
+
+
+def joined_schema(scores: Sequence[Column] = ()) -> pa.Schema:
     """Arrow schema of clips before they are judged."""
     import pyarrow as pa
 
@@ -67,7 +80,8 @@ def joined_schema() -> pa.Schema:
     for name, (table, names) in JOINED.items():
         full = schema(table, MEASURE_COLUMNS if name == "measures" else ())
         fields += [pa.field(seen, full.field(own).type) for seen, own in names]
-    return pa.schema([*fields, pa.field(ASPECT.name, pa.float64()), pa.field(CAPTION_FAILED, pa.bool_())])
+    fields += [schema(SCORES, scores).field(column.name) for column in scores]
+    return pa.schema([*fields, pa.field(ASPECT.name, pa.float64()), pa.field(CLIP_FAILED, pa.bool_())])
 
 
 def videos_schema() -> pa.Schema:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rushes.results.columns import CAPTION_FAILED, CAPTIONS_SEEN, CLIPS_SEEN, OF_CAPTION, OF_ERROR
+from rushes.records import Column
+from rushes.results.columns import CAPTIONS_SEEN, CLIP_FAILED, OF_CAPTION, OF_ERROR, clips_seen
 from rushes.verdict import arrow, expressions
 from rushes.verdict.checks import Check
 
@@ -27,7 +28,7 @@ def judged(clips: pa.Table, checks: Sequence[Check]) -> pa.Table:
 
     n = clips.num_rows
     gone = arrow.dropped(checks, clips.column, n)
-    failed = clips[CAPTION_FAILED].to_numpy() & ~gone
+    failed = clips[CLIP_FAILED].to_numpy() & ~gone
     for name in clips.column_names:
         if name in HIDDEN:
             column = clips[name]
@@ -38,7 +39,7 @@ def judged(clips: pa.Table, checks: Sequence[Check]) -> pa.Table:
 
 
 def of_failed(clips: pa.Table) -> pa.Table:
-    """Judged clips, of which only those that failed show an error: the errors of captions, without those of files."""
+    """Judged clips, of which only those that failed show an error: the errors of scores and captions, without those of files."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -49,16 +50,16 @@ def of_failed(clips: pa.Table) -> pa.Table:
     return clips
 
 
-def judged_frame(clips: daft.DataFrame, checks: Sequence[Check]) -> daft.DataFrame:
-    """The same of a data frame: the columns of `columns.CLIPS_SEEN`."""
+def judged_frame(clips: daft.DataFrame, checks: Sequence[Check], scores: Sequence[Column]) -> daft.DataFrame:
+    """The same of a data frame: the columns of `columns.clips_seen`. `scores`: columns of the recipe's scorers."""
     from daft import col, lit
     from daft import functions as F
 
     reasons = expressions.reasons(checks)
-    verdict = expressions.verdict(reasons, col(CAPTION_FAILED))
+    verdict = expressions.verdict(reasons, col(CLIP_FAILED))
     dropped = verdict == lit("dropped")
     shown: list[Any] = []
-    for name in CLIPS_SEEN:
+    for name in clips_seen(scores):
         if name in HIDDEN:
             shown.append(F.when(~dropped, col(name)).otherwise(lit(None)).alias(name))
         else:
@@ -67,16 +68,16 @@ def judged_frame(clips: daft.DataFrame, checks: Sequence[Check]) -> daft.DataFra
 
 
 def captions_frame(clips: daft.DataFrame, checks: Sequence[Check]) -> daft.DataFrame:
-    """The captions of clips that are not dropped, those that were made and those that failed: `columns.CAPTIONS_SEEN`."""
+    """The captions of clips that are not dropped, those that were made, and the clips that failed: `columns.CAPTIONS_SEEN`."""
     from daft import col, lit
     from daft import functions as F
 
-    verdict = expressions.verdict(expressions.reasons(checks), col(CAPTION_FAILED))
-    own = clips.where((verdict != lit("dropped")) & (col("caption").not_null() | col(CAPTION_FAILED)))
+    verdict = expressions.verdict(expressions.reasons(checks), col(CLIP_FAILED))
+    own = clips.where((verdict != lit("dropped")) & (col("caption").not_null() | col(CLIP_FAILED)))
     renamed = {"text": "caption", "model": "caption_model"}
     return own.select(
         *(
-            (F.when(col(CAPTION_FAILED), col(name)).otherwise(lit(None)) if name in OF_ERROR else col(renamed.get(name, name))).alias(name)
+            (F.when(col(CLIP_FAILED), col(name)).otherwise(lit(None)) if name in OF_ERROR else col(renamed.get(name, name))).alias(name)
             for name in CAPTIONS_SEEN
         )
     )

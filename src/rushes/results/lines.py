@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rushes.records import Row
@@ -21,7 +21,7 @@ CLIP_HEAD = (
     "mode", "fps", "aspect", "bit_rate", "codec", "container", "has_audio", "creation_time", "location", "verdict", "reasons",
 )  # fmt: skip
 LINE_COLUMNS = frozenset({*CLIP_HEAD, *MEASURES_SEEN, *OF_CAPTION, "clip_uri", *OF_ERROR, "extra"})
-"""The columns that `clip_line` looks at."""
+"""The columns that `clip_line` looks at, besides scores."""
 CAPTION = {
     "clip_id": "clip_id", "text": "caption", "model": "caption_model", "prompt_id": "prompt_id", "prompt_tokens": "prompt_tokens",
     "completion_tokens": "completion_tokens", "seconds": "seconds", "tries": "tries", "finish_reason": "finish_reason",
@@ -52,12 +52,12 @@ def _strict(value: Any) -> Any:
     return [_strict(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def clip_line(clip: Row) -> Row:
-    """A judged clip as `clips --json` shows it."""
+def clip_line(clip: Row, scores: Sequence[str] = ()) -> Row:
+    """A judged clip as `clips --json` shows it. `scores`: names of the columns of the recipe's scorers."""
     fields, extra = clip["caption_fields"], clip["extra"]
     return {name: clip[name] for name in CLIP_HEAD} | {
         "measures": {name: clip[name] for name in MEASURES_SEEN},
-        "scores": {},
+        "scores": {name: clip[name] for name in scores},
         "caption": clip["caption"],
         "caption_fields": json.loads(fields) if fields else None,
         "caption_model": clip["caption_model"],

@@ -12,8 +12,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
+from rushes.records import Column
 from rushes.results.columns import (
-    CAPTION_FAILED,
+    CLIP_FAILED,
     COUNTED,
     ERRORS_SEEN,
     JOINED,
@@ -23,12 +24,14 @@ from rushes.results.columns import (
     joined_schema,
     videos_schema,
 )
+from rushes.results.errors_of_clips import of_errors
 from rushes.rows.clip_columns import ASPECT, aspect_of
+from rushes.rows.scored import WantedScore, scores_of, shown_columns
 from rushes.store.fold import newest, of_spans
 from rushes.store.parts import Asked, Part, digits_for, prefixes
 from rushes.store.ranges import Ranges
 from rushes.store.store import Store, steadily
-from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, MEASURES, VIDEOS, Table
+from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, MEASURES, SCORES, VIDEOS, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +42,7 @@ STAGES = {
     "clips": ("shots",), "videos": ("scan",), "measures": ("measures",), "captions": ("captions",), "files": ("files",),
     "errors": ("captions", "files"),
 }  # fmt: skip
-"""The stages by whose fingerprints the rows of a joined table are chosen."""
+"""The stages by whose fingerprints the rows of a joined table are chosen; those of scores and their errors have the scorers' own."""
 
 Read = Callable[[str], "pa.Table"]
 """Name of a joined table -> its newest rows of some videos."""
@@ -51,12 +54,14 @@ class Reader:
     Args:
         store: the store.
         prints: the fingerprints.
+        scorers: the scorers whose scores clips have.
         digits: first digits of a video_id that make a range; default: so that a range fits `RANGE_BYTES`.
     """
 
-    def __init__(self, store: Store, prints: Mapping[str, str], digits: int | None = None) -> None:
+    def __init__(self, store: Store, prints: Mapping[str, str], scorers: Sequence[WantedScore] = (), digits: int | None = None) -> None:
         self.store = store
         self.prints = prints
+        self.scorers = scorers
         self._digits = digits
         self._ranges: dict[tuple[str, tuple[str, ...]], Ranges] = {}
 
@@ -166,9 +171,7 @@ class Reader:
         """The clips of a few videos, as `clips` gives them; only the row groups that may hold them are read."""
 
         def read(name: str) -> pa.Table:
-            table, columns = JOINED[name][0], self._columns(name, names)
-            extra = MEASURE_COLUMNS if table is MEASURES else ()
-            prints = self._print(*STAGES[name])
+            table, columns, prints, extra = self._asked(name, names)
             return self.store.read(table, columns=columns, fingerprints=prints, extra=extra, only={"video_id": videos})
 
         return self._joined(read, self._sources_of(videos), names)
@@ -207,15 +210,25 @@ class Reader:
             wanted |= {"width", "height"}
         return sorted(wanted | set(always.get(name, ())))
 
-    def _range(self, name: str, names: Collection[str] | None) -> Ranges:
-        table, columns = JOINED[name][0], self._columns(name, names)
-        return self._ranges_of(table, columns, *STAGES[name])
+    def _asked(self, name: str, names: Collection[str] | None) -> tuple[Table, list[str], list[str], Sequence[Column]]:
+        """Of a table that gives `names` to clips: the table, the columns and fingerprints that are read, and its declared columns."""
+        of_scorers = [one.fingerprint for one in self.scorers]
+        if name == "scores":
+            shown = shown_columns(self.scorers)
+            return SCORES, [column.name for column in shown if names is None or column.name in names], of_scorers, shown
+        extra = MEASURE_COLUMNS if name == "measures" else ()
+        prints = self._print(*STAGES[name]) + (of_scorers if name == "errors" else [])
+        return JOINED[name][0], self._columns(name, names), prints, extra
 
-    def _ranges_of(self, table: Table, columns: Sequence[str], *stages: str) -> Ranges:
+    def _range(self, name: str, names: Collection[str] | None) -> Ranges:
+        return self._ranges_by(*self._asked(name, names))
+
+    def _ranges_of(self, table: Table, columns: Sequence[str], stage: str) -> Ranges:
+        return self._ranges_by(table, columns, self._print(stage))
+
+    def _ranges_by(self, table: Table, columns: Sequence[str], prints: Sequence[str], extra: Sequence[Column] = ()) -> Ranges:
         key = (table.name, tuple(columns))
         if key not in self._ranges:
-            extra = MEASURE_COLUMNS if table is MEASURES else ()
-            prints = self._print(*stages)
             self._ranges[key] = Ranges(self.store, table, self.digits, columns=columns, fingerprints=prints, extra=extra)
         return self._ranges[key]
 
@@ -236,7 +249,7 @@ class Reader:
         )
         clips, measured, video = clips.take(order), measured.take(order), video.take(order)
         rows: dict[str, Any] = {"clips": clips, "measures": measures.take(measured), "videos": videos.take(video)}
-        errors_wanted = names is None or not {CAPTION_FAILED, *OF_ERROR}.isdisjoint(names)
+        errors_wanted = names is None or not {CLIP_FAILED, *OF_ERROR}.isdisjoint(names)
         for name in ("captions", "files"):
             if names is None or errors_wanted or any(seen in names for seen, _ in JOINED[name][1]):
                 found = read(name)
@@ -244,14 +257,17 @@ class Reader:
         columns: dict[str, Any] = {
             seen: rows[name][own] for name in rows for seen, own in JOINED[name][1] if names is None or seen in names
         }
+        if self.scorers:
+            rows["scores"] = read("scores")
+            columns |= scores_of(rows["scores"], clips["clip_id"], self.scorers).columns
         if errors_wanted:
-            columns |= _errors(read("errors"), clips["clip_id"], rows)
+            columns |= of_errors(read("errors"), clips["clip_id"], rows)
         if "extra" in columns:  # a span of a list has columns of its own
             columns["extra"] = pc.coalesce(clips["extra"], columns["extra"])
         if names is None or ASPECT.name in names:
             sides = (pc.cast(rows["videos"][side], pa.float64()) for side in ("width", "height"))
             columns[ASPECT.name] = aspect_of(*sides)
-        wanted = [field for field in joined_schema() if names is None or field.name in names]
+        wanted = [field for field in joined_schema(shown_columns(self.scorers)) if names is None or field.name in names]
         return pa.table([columns[field.name].cast(field.type) for field in wanted], schema=pa.schema(wanted))
 
     def videos(self, prefix: str) -> pa.Table:
@@ -299,7 +315,8 @@ class Reader:
         """All failed attempts under the fingerprints, the newest last. See `columns.errors_schema`."""
         import pyarrow as pa
 
-        rows: Any = self.store.read(ERRORS, fingerprints=self.prints.values()).sort_by("written_at")
+        prints = [*self.prints.values(), *(one.fingerprint for one in self.scorers)]
+        rows: Any = self.store.read(ERRORS, fingerprints=prints).sort_by("written_at")
         return pa.table([rows[name] for name in (*ERRORS_SEEN, "written_at")], schema=errors_schema())
 
     def manifest_columns(self) -> Iterator[str | None]:
@@ -337,36 +354,3 @@ def _repeated(values: Any) -> Any:
 def _newest(rows: pa.Table, key: str) -> pa.Table:
     """The newest row of each value of a column; most have one only, and those are not sorted."""
     return newest(rows, [key]) if len(_repeated(rows[key])) else rows
-
-
-def _hopeless(errors: pa.Table, stage: str) -> pa.Table:
-    """Of rows of `errors` the newest of each clip of which a stage failed for good."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    permanent: Any = errors["permanent"]
-    lasting: Any = pc.and_(pc.equal(errors["stage"], pa.scalar(stage)), pc.fill_null(permanent, False))
-    return newest(errors.filter(lasting), ["key"])
-
-
-def _errors(errors: pa.Table, clip_ids: Any, rows: Mapping[str, pa.Table]) -> dict[str, Any]:
-    """Whether the caption of each clip failed for good, and the error: that of its caption, or else that of its file.
-
-    Args:
-        errors: rows of `errors`.
-        clip_ids: the clips.
-        rows: those of `captions` and `files`, in the same order; null where a clip has none.
-    """
-    import pyarrow.compute as pc
-
-    failed, taken = {}, {}
-    for stage in ("captions", "files"):
-        found = _hopeless(errors, stage)
-        taken[stage] = found.take(pc.index_in(clip_ids, value_set=found["key"]))
-        made = "clip_id" if stage == "captions" else "clip_uri"
-        failed[stage] = pc.and_(taken[stage]["key"].is_valid(), rows[stage][made].is_null())
-    columns: dict[str, Any] = {CAPTION_FAILED: failed["captions"]}
-    for seen, own in (pair for pair in JOINED["errors"][1] if pair[1] in errors.column_names):
-        of_file = pc.if_else(failed["files"], taken["files"][own], None)
-        columns[seen] = pc.if_else(failed["captions"], taken["captions"][own], of_file)
-    return columns

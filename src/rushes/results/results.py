@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rushes.engine.fingerprints import fingerprints
+from rushes.engine.stages import wanted_scores
 from rushes.errors import StoreError
 from rushes.recipe import Recipe
-from rushes.records import Row
-from rushes.results.columns import CAPTION_FAILED
+from rushes.records import Column, Row
+from rushes.results.columns import CLIP_FAILED
 from rushes.results.judged import judged
 from rushes.results.lines import LINE_COLUMNS, caption_line, clip_line, error_line, rows_of, video_line
 from rushes.results.reader import Reader
 from rushes.results.runs import run_row
-from rushes.rows.clip_columns import RULE_COLUMNS
+from rushes.rows.clip_columns import rule_columns
+from rushes.rows.scored import WantedScore, shown_columns
 from rushes.store.lease import holder
 from rushes.store.store import Store
 from rushes.store.tables import RUNS, VIDEOS
@@ -53,18 +56,20 @@ class Results:
                 raise StoreError(f"no run has written to {store.root} yet", step="store", mend=f"rushes run FOOTAGE --out {store.root}")
             recipe = Recipe.model_validate_json(self._run_rows[-1]["recipe"])
         self.recipe = recipe
-        check_columns(recipe.rules, RULE_COLUMNS)
+        check_columns(recipe.rules, rule_columns(recipe))
         self.checks: tuple[Check, ...] = checks_of(recipe.rules)
-        self.prints = self._as_made(recipe)
+        self.prints, self.scorers = self._as_made(recipe)
+        self.scores: tuple[Column, ...] = shown_columns(self.scorers)
         self._demand_rows()
-        self.reader = Reader(store, self.prints)
+        self.reader = Reader(store, self.prints, self.scorers)
 
     def of_newest_run(self) -> Results | None:
         """The store under its newest run's recipe; None where this recipe gives the same verdicts, or no run has written here."""
         if not self._run_rows:
             return None
         newest = Results(self.store)
-        alike = newest.checks == self.checks and all(newest.prints.get(s) == self.prints.get(s) for s in ("measures", "captions"))
+        stages = ("measures", "scores", "captions")
+        alike = newest.checks == self.checks and all(newest.prints.get(s) == self.prints.get(s) for s in stages)
         return None if alike else newest
 
     @cached_property
@@ -75,22 +80,29 @@ class Results:
         rows: list[Row] = self.store.read(RUNS).to_pylist()
         return sorted(rows, key=lambda row: (row["started_at"], row["run_id"]))
 
-    def _as_made(self, recipe: Recipe) -> dict[str, str]:
-        """The fingerprints of a recipe. Of stages in which it is like the newest run's, those under which that run made its rows: another
-        release may have made them, and they are there to be seen until the next run recomputes them.
+    def _as_made(self, recipe: Recipe) -> tuple[dict[str, str], tuple[WantedScore, ...]]:
+        """The fingerprints of a recipe, and its scorers with theirs. Of stages and scorers in which it is like the newest run's, those
+        under which that run made its rows: another release may have made them, and they are there to be seen until the next run recomputes
+        them.
         """
-        prints = fingerprints(recipe)
+        prints, scorers = fingerprints(recipe), wanted_scores(recipe)
         if not self._run_rows:
-            return prints
-        newest, ours = self._run_rows[-1], prints
-        alike = fingerprints(Recipe.model_validate_json(newest["recipe"]))
-        recorded: dict[str, str] = json.loads(newest["counts"])["fingerprints"]
-        return {stage: recorded[stage] if alike.get(stage) == value else value for stage, value in ours.items()}
+            return prints, scorers
+        newest = Recipe.model_validate_json(self._run_rows[-1]["recipe"])
+        counts = json.loads(self._run_rows[-1]["counts"])
+        recorded: dict[str, str] = counts["fingerprints"]
+        alike, same = fingerprints(newest), set(wanted_scores(newest)).intersection(scorers)
+        made = {stage: recorded[stage] if alike.get(stage) == value else value for stage, value in prints.items()}
+        by_scorer: dict[str, str] = counts.get("scorers", {})
+        return made, tuple(replace(one, fingerprint=by_scorer[one.name]) if one in same else one for one in scorers)
 
     def _demand_rows(self) -> None:
-        made = {f for row in self._run_rows for f in json.loads(row["counts"])["fingerprints"].values()}
-        for stage, fingerprint in self.prints.items():
-            if fingerprint not in made and stage not in ("frames", "files"):  # clips and verdicts are made from neither
+        runs = [json.loads(row["counts"]) for row in self._run_rows]
+        made = {f for counts in runs for f in (*counts["fingerprints"].values(), *counts.get("scorers", {}).values())}
+        wanted = {stage: f for stage, f in self.prints.items() if stage not in ("frames", "files", "scores")}  # clips show nothing of two
+        wanted |= {f"the scorer {one.name}": one.fingerprint for one in self.scorers}
+        for stage, fingerprint in wanted.items():
+            if fingerprint not in made:
                 raise StoreError(
                     f"{self.store.root} holds no rows of {stage} under this recipe (fingerprint {fingerprint})", step="store",
                     mend="run first: rushes run with the same recipe; only rules can change without a run",
@@ -103,7 +115,7 @@ class Results:
             videos: only clips of these few, by video_id, as one table.
             names: only these columns, those that rules look at, `verdict` and `reasons`; default: all.
         """
-        needed = None if names is None else {*names, *columns_of(self.checks), CAPTION_FAILED}
+        needed = None if names is None else {*names, *columns_of(self.checks), CLIP_FAILED}
         if videos is not None:
             yield judged(self.reader.clips_of(videos, needed), self.checks)
             return
@@ -114,11 +126,20 @@ class Results:
 
     def clips(self) -> Iterator[Row]:
         """The contract's `clips --json`, in the order of `clip_tables`."""
-        for clips in self.clip_tables(names=LINE_COLUMNS):
-            yield from rows_of(clips, clip_line)
+        for clips in self.clip_tables(names=self.line_columns):
+            yield from rows_of(clips, self.line)
+
+    @property
+    def line_columns(self) -> frozenset[str]:
+        """The columns that `line` looks at."""
+        return LINE_COLUMNS.union(column.name for column in self.scores)
+
+    def line(self, clip: Row) -> Row:
+        """A judged clip as `clips --json` shows it."""
+        return clip_line(clip, [column.name for column in self.scores])
 
     def captions(self) -> Iterator[Row]:
-        """Captions of the clips that are not dropped, those that were made and those that failed for good."""
+        """Captions of the clips that are not dropped, those that were made, and the clips that failed for good."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -199,10 +220,11 @@ class Results:
     def _explained(self, videos: Sequence[str], chosen: set[str] | None) -> list[Row]:
         out: list[Row] = []
         for clips in self.clip_tables(videos):
-            keys = ("clip_id", "uri", "start_s", "end_s", "verdict", "error", "mend")
-            for at, row in enumerate(clips.select(keys).to_pylist()):
+            keys, scores = ["clip_id", "uri", "start_s", "end_s", "verdict", "error", "mend"], [column.name for column in self.scores]
+            for at, row in enumerate(clips.select([*keys, *scores]).to_pylist()):
                 if chosen is None or row["clip_id"] in chosen:
-                    out.append(row | {"rules": outcomes(self.checks, clips.slice(at, 1).column, 0)})
+                    of_clip = {"scores": {name: row.pop(name) for name in scores}}
+                    out.append(row | {"rules": outcomes(self.checks, clips.slice(at, 1).column, 0)} | of_clip)
         uris = {row["uri"] for row in out}
         known = self.store.read(VIDEOS, fingerprints=[self.prints["scan"]], only={"uri": uris}).to_pylist() if uris else []
         notes = {row["uri"]: time_note(row) for row in known}
@@ -214,7 +236,7 @@ class Results:
         rows = self.store.read(VIDEOS, fingerprints=[self.prints["scan"]], only={"uri": names}).to_pylist()
         return [
             {"clip_id": None, "uri": row["uri"], "verdict": "failed" if row["status"] == "failed" else None, "status": row["status"]}
-            | {"error": row["error"], "mend": row["mend"], "rules": [], "time": time_note(row)}
+            | {"error": row["error"], "mend": row["mend"], "rules": [], "scores": {}, "time": time_note(row)}
             for row in rows
             if (row["uri"], row["video_id"]) in now
         ]

@@ -14,6 +14,8 @@ from rushes.store.store import now
 CRASHED_AFTER_S = EXPIRY_S
 """A running run whose heartbeat is older than this has crashed; one whose process is gone has at once."""
 LATER: Row = {
+    "scores_made": 0,
+    "scores_pending": 0,
     "errors": {},
     "reasons": {},
     "capacity": {},

@@ -18,6 +18,7 @@ from rushes.media.storage import Options
 from rushes.results.asked import values_asked
 from rushes.results.columns import errors_schema, joined_schema, videos_schema
 from rushes.results.reader import Reader
+from rushes.rows.scored import WantedScore, shown_columns
 from rushes.store.store import Store
 
 if TYPE_CHECKING:
@@ -27,25 +28,27 @@ if TYPE_CHECKING:
     from daft.schema import Schema
 
 What = Literal["clips", "videos", "errors"]
-SCHEMAS = {"clips": joined_schema, "videos": videos_schema, "errors": errors_schema}
 FEW_VIDEOS = 64
 """Up to so many videos are read by name; of more, whole ranges are read."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Which store is read, under which fingerprints. Two data frames never share a `key`, so that each lists the store anew."""
+    """Which store is read, under which fingerprints, with the scores of which scorers. Two data frames never share a `key`, so that each
+    lists the store anew.
+    """
 
     root: str
     options: Options = field(hash=False, compare=False, repr=False)
     prints: Mapping[str, str] = field(hash=False, compare=False)
+    scorers: tuple[WantedScore, ...] = field(hash=False, compare=False)
     key: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 @lru_cache(maxsize=8)
 def reader_at(place: Place) -> Reader:
     """The reader of this process: the tasks of a data frame that run in it share listings, open parts, and loose rows once sorted."""
-    return Reader(Store(place.root, place.options), place.prints)
+    return Reader(Store(place.root, place.options), place.prints, place.scorers)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Task(DataSourceTask):
     @property
     def schema(self) -> Schema:
         """The columns that it gives."""
-        return _schema(self.what, self.names)
+        return _schema(self.place, self.what, self.names)
 
     async def read(self) -> AsyncIterator[RecordBatch]:
         """Gives the rows, a batch for each chunk of the columns."""
@@ -99,11 +102,11 @@ class Source(DataSource):
     @property
     def schema(self) -> Schema:
         """All columns."""
-        return _schema(self._what, SCHEMAS[self._what]().names)
+        return _schema(self._place, self._what)
 
     async def get_tasks(self, pushdowns: Pushdowns) -> AsyncIterator[DataSourceTask]:
         """Hands out tasks; Daft calls it when a query runs."""
-        names = tuple(SCHEMAS[self._what]().names)
+        names = tuple(_arrow_schema(self._place, self._what).names)
         if pushdowns.columns is not None:
             needed = {*pushdowns.columns, *pushdowns.filter_required_column_names()}
             names = tuple(name for name in names if name in needed) or names[:1]
@@ -136,9 +139,15 @@ def named_videos(reader: Reader, predicate: Any) -> list[str] | None:
     return sorted(found) if found is not None and len(found) <= FEW_VIDEOS else None
 
 
-def _schema(what: What, names: Iterable[str]) -> Schema:
+def _arrow_schema(place: Place, what: What) -> pa.Schema:
+    if what == "clips":
+        return joined_schema(shown_columns(place.scorers))
+    return videos_schema() if what == "videos" else errors_schema()
+
+
+def _schema(place: Place, what: What, names: Iterable[str] | None = None) -> Schema:
     import pyarrow as pa
     from daft.schema import Schema
 
-    full = SCHEMAS[what]()
-    return Schema.from_pyarrow_schema(pa.schema([full.field(name) for name in names]))
+    full = _arrow_schema(place, what)
+    return Schema.from_pyarrow_schema(full if names is None else pa.schema([full.field(name) for name in names]))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
-from rushes.results.columns import CLIPS_SEEN, JOINED, OF_ERROR
+from rushes.results.columns import JOINED, OF_ERROR, clips_seen
 from rushes.results.judged import HIDDEN
 from rushes.results.results import Results
+from rushes.rows.scored import WantedScore, all_columns, shown_columns
 from rushes.scan.one_pass import signal_columns
 from rushes.store.views import Extra, duckdb_views
 from rushes.verdict import sql
@@ -20,7 +21,7 @@ def all_views(results: Results) -> str:
 
 def declared(results: Results) -> Extra:
     """The declared columns of open-ended tables under the recipe."""
-    return {"measures": MEASURE_COLUMNS, "signals": signal_columns(results.recipe)}
+    return {"measures": MEASURE_COLUMNS, "scores": all_columns(results.scorers), "signals": signal_columns(results.recipe)}
 
 
 def curated_view(results: Results, name: str, *, clips: str = "clips") -> str:
@@ -35,8 +36,12 @@ def curated_view(results: Results, name: str, *, clips: str = "clips") -> str:
     of = {stage: sql.text(prints.get(stage, "")) for stage in ("scan", "shots", "measures", "captions", "files")}
     columns = [f"{short}.{sql.name(own)} AS {sql.name(seen)}" for table, short in SHORT.items() for seen, own in JOINED[table][1]]
     columns = [column for column in columns if not column.endswith(' AS "extra"')] + ["coalesce(c.extra, v.extra) AS extra"]
-    columns += [f"CASE WHEN {FAILED} THEN e.{name} WHEN f.clip_uri IS NULL THEN x.{name} END AS {name}" for name in OF_ERROR]
-    shown = [_shown(column) for column in CLIPS_SEEN]
+    columns += [f"{alias}.{sql.name(column.name)}" for alias, one in _by_alias(results) for column in shown_columns([one])]
+    failed = f"(s.key IS NOT NULL OR {FAILED})"
+    errors = "CASE WHEN s.key IS NOT NULL THEN s.{0} WHEN {1} THEN e.{0} WHEN f.clip_uri IS NULL THEN x.{0} END AS {0}"
+    columns += [errors.format(name, FAILED) for name in OF_ERROR]
+    shown = [_shown(column) for column in clips_seen(results.scores)]
+    scorers = ", ".join(sql.text(one.fingerprint) for one in results.scorers) or "''"
     sides = ["CAST(v.width AS DOUBLE)", "CAST(v.height AS DOUBLE)"]
     return f"""CREATE OR REPLACE VIEW {sql.name(name)} AS
 WITH current AS (
@@ -46,30 +51,46 @@ WITH current AS (
 ), failure AS (
   SELECT * FROM errors WHERE permanent AND (stage, fingerprint) IN (('captions', {of["captions"]}), ('files', {of["files"]}))
   QUALIFY row_number() OVER (PARTITION BY stage, key {NEWEST}
+), score_failure AS (
+  SELECT * FROM errors e WHERE permanent AND stage = 'scores' AND fingerprint IN ({scorers})
+    AND NOT EXISTS (SELECT 1 FROM scores r WHERE r.clip_id = e.key AND r.fingerprint = e.fingerprint)
+  QUALIFY row_number() OVER (PARTITION BY key {NEWEST}
 ), joined AS (
   SELECT {", ".join(columns)},
     CASE WHEN v.width * v.height <> 0 THEN {sides[0]} / {sides[1]} END AS aspect,
-    {FAILED} AS caption_failed
+    {failed} AS clip_failed
   FROM {sql.name(clips)} c
   JOIN measures m ON m.clip_id = c.clip_id AND m.fingerprint = {of["measures"]}
   JOIN source v ON v.video_id = c.video_id AND v.spans IS NOT DISTINCT FROM c.spans
   LEFT JOIN captions t ON t.clip_id = c.clip_id AND t.fingerprint = {of["captions"]}
   LEFT JOIN files f ON f.clip_id = c.clip_id AND f.fingerprint = {of["files"]}
+  {
+        " ".join(
+            f"LEFT JOIN scores {alias} ON {alias}.clip_id = c.clip_id AND {alias}.fingerprint = {sql.text(one.fingerprint)}"
+            for alias, one in _by_alias(results)
+        )
+    }
+  LEFT JOIN score_failure s ON s.key = c.clip_id
   LEFT JOIN failure e ON e.key = c.clip_id AND e.stage = 'captions'
   LEFT JOIN failure x ON x.key = c.clip_id AND x.stage = 'files'
   WHERE c.fingerprint = {of["shots"]}
 ), reasoned AS (
   SELECT *, {sql.reasons(results.checks)} AS reasons FROM joined
 ), judged AS (
-  SELECT *, {sql.verdict("reasons", "caption_failed")} AS verdict FROM reasoned
+  SELECT *, {sql.verdict("reasons", "clip_failed")} AS verdict FROM reasoned
 )
 SELECT {", ".join(shown)} FROM judged;"""
 
 
 SHORT = {"clips": "c", "videos": "v", "measures": "m", "captions": "t", "files": "f"}
-"""What a joined table is called inside the view; `e` and `x` are the errors of captions and of files."""
+"""What a joined table is called inside the view; `s`, `e` and `x` are the errors of scores, of captions and of files."""
 FAILED = "(e.key IS NOT NULL AND t.clip_id IS NULL)"
 """Whether the caption of a clip failed for good."""
+
+
+def _by_alias(results: Results) -> list[tuple[str, WantedScore]]:
+    """What the rows of each scorer are called inside the view."""
+    return [(f"s{k}", one) for k, one in enumerate(results.scorers)]
 
 
 def _shown(column: str) -> str:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rushes.errors import UsageError
-from rushes.results.columns import CLIPS_SEEN
+from rushes.results.columns import clips_seen
 from rushes.results.daft_runner import start_daft
 from rushes.results.judged import judged
 from rushes.results.results import Results
@@ -39,7 +39,7 @@ def clips_where(results: Results, expression: str, names: Collection[str]) -> It
         predicate = daft.sql_expr(f"({expression}\n)")  # without the brackets Daft reads no further than the first expression
         looked_at = Pushdowns(filters=predicate).filter_required_column_names()
         named = named_videos(results.reader, predicate)
-    unknown = looked_at - set(CLIPS_SEEN)
+    unknown = looked_at - set(clips_seen(results.scores))
     own = {name: kind for name, kind in results.manifest_names().items() if name in unknown} if unknown else {}
     with used:
         none = judged(results.reader.clips_of([]), results.checks)

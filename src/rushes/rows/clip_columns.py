@@ -1,4 +1,4 @@
-"""Which clips the costly stages want: one clip's columns, and the verdict before scores and captions exist."""
+"""Which clips the costly stages want: one clip's columns, and the verdict on clips of a run, before their scores are known and after."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from rushes.errors import RecipeError
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import Recipe
-from rushes.records import Column
-from rushes.store.tables import CLIPS, FACTS, MEASURES, VIDEOS, schema
+from rushes.records import Column, evenly
+from rushes.scores.listed import columns_of
+from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, FACTS, MEASURES, SCORES, VIDEOS, schema
 from rushes.verdict.arrow import Column as ColumnOf
 from rushes.verdict.arrow import reasons
 from rushes.verdict.checks import checks_of
@@ -26,11 +28,41 @@ CLIP_COLUMNS = (
 ASPECT = Column("aspect", "float", "width / height", "shape of the displayed picture", 0.0)
 DURATION = Column("duration_s", "float", "s", "length of the clip", 0.0)
 RULE_COLUMNS = frozenset([c.name for c in (*MEASURE_COLUMNS, *FACTS) if c.kind != "text"] + ["duration_s", "n_frames", "aspect"])
-"""What a rule may look at: numbers, and bools as 0 and 1."""
+"""What a rule may look at, besides scores: numbers, and bools as 0 and 1."""
 PROMPT_COLUMNS = frozenset([*CLIP_COLUMNS, ASPECT.name, *(c.name for c in (*MEASURE_COLUMNS, *FACTS))])
-"""What a prompt may name, besides the manifest's columns."""
+"""What a prompt may name, besides scores and the manifest's columns."""
 
 Row = Mapping[str, Any]
+
+
+TAKEN = PROMPT_COLUMNS.union(
+    (c.name for table in (SCORES, CAPTIONS, ERRORS) for c in table.columns),
+    ("verdict", "reasons", "caption", "caption_fields", "caption_model", "clip_uri", "extra", "clip_failed", "time_pieces"),
+)
+"""What no scorer may call a column: clips have one of that name."""
+
+
+def score_columns(recipe: Recipe) -> tuple[Column, ...]:
+    """The columns of the scorers that a recipe wants, without those that are lists: no rule and no prompt can use a list.
+
+    Raises:
+        RecipeError: see `scorers_of`; or a column of a scorer has the name of another column of clips.
+    """
+    found = columns_of(recipe.scores)
+    if taken := [column.name for column in found if column.name in TAKEN]:
+        what = f"scores.use: a scorer gives the column {taken[0]!r}, and clips have another column of that name"
+        raise RecipeError(what, step="recipe", mend="rename the column of your scorer")
+    return tuple(column for column in found if column.kind != "floats")
+
+
+def rule_columns(recipe: Recipe) -> frozenset[str]:
+    """What a rule of the recipe may look at."""
+    return RULE_COLUMNS.union(column.name for column in score_columns(recipe) if column.kind != "text")
+
+
+def prompt_columns(recipe: Recipe) -> frozenset[str]:
+    """What a prompt of the recipe may name, besides the manifest's columns."""
+    return PROMPT_COLUMNS.union(column.name for column in score_columns(recipe))
 
 
 def clip_columns(clip: Row, measures: Row, video: Row) -> dict[str, Any]:
@@ -46,7 +78,7 @@ def clip_columns(clip: Row, measures: Row, video: Row) -> dict[str, Any]:
     return columns
 
 
-def rule_column(clips: pa.Table, measures: pa.Table, videos: pa.Table, at: Any) -> ColumnOf:
+def rule_column(clips: pa.Table, measures: pa.Table, videos: pa.Table, at: Any, scores: Mapping[str, Any]) -> ColumnOf:
     """The columns that a rule may look at, by name, one value a clip.
 
     Args:
@@ -54,6 +86,7 @@ def rule_column(clips: pa.Table, measures: pa.Table, videos: pa.Table, at: Any) 
         measures: rows of `measures`, in the same order.
         videos: rows of `videos`.
         at: for each clip the place of its video's row in `videos`, as an Arrow array of integers.
+        scores: score columns by name, in the order of the clips.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -66,6 +99,8 @@ def rule_column(clips: pa.Table, measures: pa.Table, videos: pa.Table, at: Any) 
             return aspect_of(width, height)
         if name in measured:
             return measures[name]
+        if name in scores:
+            return scores[name]
         return clips[name] if name in CLIP_COLUMNS else videos[name].take(at)
 
     return column
@@ -90,7 +125,8 @@ class Wanted:
 
 
 def clip_reasons(recipe: Recipe, clips: Sequence[Row], measures: Sequence[Row], video: Row) -> list[list[dict[str, Any]]]:
-    """Why the rules drop each of a video's clips (no reason: they keep it), by their measures as the store will hold them.
+    """Why the rules drop each of a video's clips (no reason: they keep it), by their measures as the store will hold them. Scores are not
+    known yet, so no rule drops a clip by them.
 
     The two sequences are in the same order; a reason has rule, column, value and bound.
     """
@@ -100,7 +136,21 @@ def clip_reasons(recipe: Recipe, clips: Sequence[Row], measures: Sequence[Row], 
         pa.Table.from_pylist(list(rows), schema=schema(table, extra))
         for rows, table, extra in ((clips, CLIPS, ()), (measures, MEASURES, MEASURE_COLUMNS), ([video], VIDEOS, ()))
     ]
-    column = rule_column(tables[0], tables[1], tables[2], pa.array([0] * len(clips), pa.int64()))
+    unknown = {column.name: pa.nulls(len(clips), pa.float32()) for column in score_columns(recipe)}
+    column = rule_column(tables[0], tables[1], tables[2], pa.array([0] * len(clips), pa.int64()), unknown)
+    return [list(of_clip or ()) for of_clip in reasons(checks_of(recipe.rules), column, len(clips)).to_pylist()]
+
+
+def reasons_with_scores(recipe: Recipe, clips: Sequence[Row]) -> list[list[dict[str, Any]]]:
+    """Why the rules drop each of some clips, given as `clip_columns` gives them with their scores added: as `clip_reasons`."""
+    import pyarrow as pa
+
+    full = [schema(VIDEOS), schema(MEASURES, MEASURE_COLUMNS), schema(SCORES, score_columns(recipe)), schema(CLIPS)]
+    types = {field.name: field.type for one in full for field in one} | {ASPECT.name: pa.float64()}
+
+    def column(name: str) -> Any:
+        return pa.array([clip.get(name) for clip in clips], types[name])
+
     return [list(of_clip or ()) for of_clip in reasons(checks_of(recipe.rules), column, len(clips)).to_pylist()]
 
 
@@ -114,10 +164,7 @@ def wanted_clips(recipe: Recipe, clips: Sequence[Row], measures: Sequence[Row], 
 
 def even_pts(pts: Sequence[int], start_pts: int, end_pts: int, n: int) -> list[int]:
     """At most n of the pts in [start_pts, end_pts), evenly spread: the middles of n equal pieces of the list."""
-    inside = [p for p in pts if start_pts <= p < end_pts]
-    if len(inside) <= n:
-        return inside
-    return [inside[(2 * k + 1) * len(inside) // (2 * n)] for k in range(n)]
+    return evenly([p for p in pts if start_pts <= p < end_pts], n)
 
 
 def second(pts: int, columns: Row) -> float:

@@ -1,9 +1,10 @@
-"""Sampled frames on their way into the store: parts of at most 64 MiB as they come, whatever the video's length."""
+"""Sampled frames on their way into the store, in parts of at most 64 MiB as they come, whatever the video's length; and out of it."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rushes.records import Span
@@ -12,6 +13,39 @@ from rushes.store.store import Store
 from rushes.store.tables import FRAMES
 
 MAX_PART_BYTES = 64 << 20
+VIDEOS_HELD = 64
+"""Videos whose list of frame pts is kept: clips of one video come together."""
+
+
+class FrameReader:
+    """Reads the sampled frames of clips. Several threads may use it.
+
+    Args:
+        store: the store.
+        fingerprint: of the frames.
+    """
+
+    def __init__(self, store: Store, fingerprint: str) -> None:
+        self._store = store
+        self._fingerprint = fingerprint
+        self._pts: OrderedDict[str, list[int]] = OrderedDict()
+
+    def pts(self, video_id: str) -> list[int]:
+        """Sorted pts of a video's sampled frames.
+
+        Raises:
+            StorageError: they cannot be read.
+        """
+        found = self._pts.get(video_id)
+        if found is None:
+            found = self._pts[video_id] = self._store.frame_pts(video_id, self._fingerprint)
+            while len(self._pts) > VIDEOS_HELD:
+                self._pts.popitem(last=False)
+        return found
+
+    def jpegs(self, video_id: str, pts: Sequence[int]) -> dict[int, bytes]:
+        """JPEG bytes by pts, of the frames asked for that exist. Raises as `pts`."""
+        return self._store.frames(video_id, self._fingerprint, pts) if pts else {}
 
 
 class FrameWriter:

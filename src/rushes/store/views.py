@@ -11,11 +11,11 @@ from rushes.store.tables import SIGNALS, TABLES, Table
 
 TYPES = {
     "text": "VARCHAR", "int": "BIGINT", "double": "DOUBLE", "float": "FLOAT", "bool": "BOOLEAN", "bytes": "BLOB", "ints": "BIGINT[]",
-    "time": "TIMESTAMPTZ",
+    "floats": "FLOAT[]", "halfs": "FLOAT[]", "time": "TIMESTAMPTZ",
 }  # fmt: skip
 """DuckDB's type of each kind of column."""
 Extra = Mapping[str, Sequence[Column]]
-"""Table name -> the declared columns of an open-ended table: `measures`, `signals`."""
+"""Table name -> the declared columns of an open-ended table: `measures`, `scores`, `signals`."""
 
 
 def duckdb_views(store: Store, extra: Extra | None = None) -> str:

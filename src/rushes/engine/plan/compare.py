@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from rushes.engine.plan.known import Batch
 from rushes.recipe import Recipe
 from rushes.records import Row
 from rushes.rows.clip_columns import clip_columns, rule_column
+from rushes.rows.scored import Scores
 from rushes.verdict.arrow import counts, dropped
 from rushes.verdict.checks import checks_of
 
@@ -24,13 +26,16 @@ class Lacking:
     """The clips of some videos that are kept, and what they lack.
 
     Attributes:
-        kept, dropped: clips by the rules; `kept` counts those whose caption failed for good, too.
+        kept, dropped: clips by the rules; `kept` counts those of which a score or the caption failed for good, too. A score that is not
+            there drops no clip.
         reasons: rule -> clips that it drops.
-        failed: kept clips whose caption failed for good and that have none.
+        failed: kept clips that failed: a score or the caption failed for good, and is not there. The captions and files of clips that lack
+            scores are not looked at.
         failed_files: kept clips whose file failed for good and that have none.
-        present: stage -> kept clips that have its row, or never will.
-        missing_s: stage -> seconds of the kept clips that lack its row.
-        clips: stage -> video_id -> columns of the kept clips that lack it.
+        wanted: stage -> kept clips that want its row: of captions and files those whose scores did not fail.
+        present: stage -> of these, clips that have its row, or never will.
+        missing_s: stage -> seconds of the clips that lack its row.
+        clips: stage -> video_id -> columns of the clips that lack it and for which it can be made now: captions and files wait for scores.
     """
 
     kept: int = 0
@@ -38,6 +43,7 @@ class Lacking:
     reasons: Counter[str] = field(default_factory=Counter)
     failed: int = 0
     failed_files: int = 0
+    wanted: Counter[str] = field(default_factory=Counter)
     present: Counter[str] = field(default_factory=Counter)
     missing_s: dict[str, float] = field(default_factory=dict)
     clips: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
@@ -61,35 +67,52 @@ def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Colle
     videos = list(uris)
     clips, measures = batch.clips(videos)
     at = pc.index_in(clips["video_id"], value_set=batch.done["video_id"])
-    checks, column = checks_of(recipe.rules), rule_column(clips, measures, batch.done, at)
+    scores = batch.scores.of(clips["clip_id"])
+    checks, column = checks_of(recipe.rules), rule_column(clips, measures, batch.done, at, scores.columns)
     gone = dropped(checks, column, clips.num_rows)
     out.reasons.update(counts(checks, column))
     keep = pa.array(~gone)
-    clips, measures = clips.filter(keep), measures.filter(keep)
+    clips, measures, scores = clips.filter(keep), measures.filter(keep), scores.filter(keep)
     out.kept, out.dropped = clips.num_rows, len(gone) - clips.num_rows
-    out.failed = _among(clips, batch.failed_captions(videos)) if batch.failed_clips("captions") else 0
-    out.failed_files = _among(clips, batch.failed_files(videos)) if batch.failed_clips("files") else 0
+    healthy: Any = pc.invert(_among(clips, batch.failed_for_good("scores", videos)))
+    scored: Any = functools.reduce(pc.and_, scores.there.values(), healthy)
+    failed: Any = pc.and_(scored, _among(clips, batch.failed_for_good("captions", videos)))
+    out.failed = clips.num_rows - _count(healthy) + _count(failed)
+    out.failed_files = _count(pc.and_(scored, _among(clips, batch.failed_for_good("files", videos))))
     for stage in stages:
-        have: Any = pc.is_in(clips["clip_id"], value_set=batch.clip_ids(stage, videos)["clip_id"])
-        missing = pc.invert(have)
-        out.present[stage] = pc.sum(have).as_py() or 0
+        if stage == "scores":
+            missing: Any = pc.and_not(healthy, scored)
+            wants, now = clips["clip_id"].is_valid(), missing
+        else:
+            missing = pc.and_not(healthy, pc.is_in(clips["clip_id"], value_set=batch.clip_ids(stage, videos)["clip_id"]))
+            wants, now = healthy, pc.and_(missing, scored)
+        out.wanted[stage], out.present[stage] = _count(wants), _count(wants) - _count(missing)
         out.missing_s[stage] = pc.sum(clips["duration_s"].filter(missing)).as_py() or 0.0
-        out.clips[stage] = _by_video(clips.filter(missing), measures.filter(missing), batch, uris)
+        out.clips[stage] = _by_video(clips.filter(now), measures.filter(now), scores.filter(now), batch, uris)
     return out
 
 
-def _among(clips: pa.Table, by_video: Mapping[str, list[str]]) -> int:
-    """How many of the clips are among those given by video."""
+def _among(clips: pa.Table, by_video: Mapping[str, list[str]]) -> Any:
+    """Which of the clips are among those given by video."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    some: Any = pc.is_in(clips["clip_id"], value_set=pa.array([clip for found in by_video.values() for clip in found], pa.string()))
-    return pc.sum(some).as_py() or 0
+    return pc.is_in(clips["clip_id"], value_set=pa.array([clip for found in by_video.values() for clip in found], pa.string()))
 
 
-def _by_video(clips: pa.Table, measures: pa.Table, batch: Batch, uris: Mapping[str, str]) -> dict[str, list[Row]]:
+def _count(mask: Any) -> int:
+    import pyarrow.compute as pc
+
+    return pc.sum(mask).as_py() or 0
+
+
+def _by_video(clips: pa.Table, measures: pa.Table, scores: Scores, batch: Batch, uris: Mapping[str, str]) -> dict[str, list[Row]]:
+    import pyarrow as pa
+
+    tables = (clips, measures, pa.table(dict(scores.columns))) if scores.columns else (clips, measures)
+    each = zip(*(table.to_pylist() for table in tables), strict=True)
     rows = [
-        clip_columns(clip, measured, batch.facts(clip["video_id"], uris[clip["video_id"]]))
-        for clip, measured in zip(clips.to_pylist(), measures.to_pylist(), strict=True)
+        clip_columns(clip, measured, batch.facts(clip["video_id"], uris[clip["video_id"]])) | (more[0] if more else {})
+        for clip, measured, *more in each
     ]
     return {video: list(some) for video, some in groupby(rows, key=lambda row: row["video_id"])}

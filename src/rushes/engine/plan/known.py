@@ -14,17 +14,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rushes.engine.fingerprints import identity_fingerprint
+from rushes.engine.plan.known_scores import KnownScores
 from rushes.engine.stages import clip_stages
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.records import ListedSpan, Row, spans_id
 from rushes.rows.scanned import public_row
+from rushes.rows.scored import WantedScore, shown_columns
 from rushes.shots.covered import Covered
 from rushes.sources.found import Footage
 from rushes.store.buckets import Buckets
 from rushes.store.fold import newest, of_spans
 from rushes.store.parts import MAX_DIGITS, Asked
 from rushes.store.store import Store
-from rushes.store.tables import CLIPS, ERRORS, IDENTITIES, MARKS, MEASURES, VIDEOS, schema
+from rushes.store.tables import CLIPS, EMBEDDINGS, ERRORS, IDENTITIES, MARKS, MEASURES, SCORES, TABLES, VIDEOS, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,6 +70,8 @@ class Known:
         retry_failed: take nothing as failed for good.
         of_spans: the stages whose rows hang on the spans that a list gives.
         around: whether what lies around spans has to be decoded, too.
+        scorers: the scorers wanted.
+        embeddings: the fingerprint of the embeddings wanted; None: none are.
     """
 
     def __init__(
@@ -78,9 +82,13 @@ class Known:
         retry_failed: bool = False,
         of_spans: Collection[str] = (),
         around: bool = False,
+        scorers: Sequence[WantedScore] = (),
+        embeddings: str | None = None,
     ) -> None:
         self._of_spans = of_spans
         self._around = around
+        self._embeddings = embeddings
+        self._scorers = scorers
         self._store = store
         self._prints = prints
         self._retry_failed = retry_failed
@@ -128,21 +136,25 @@ class Known:
             for start in range(0, len(order), VIDEOS_A_BATCH):
                 some = order[start : start + VIDEOS_A_BATCH]
                 rows, spans = {name: table.rows for name, table in tables.items()}, {video: videos[video] for video in some}
-                asked = {"retry_failed": self._retry_failed, "around": self._around}
-                yield Batch(some, self._prints, rows, spans, of_spans=self._of_spans, **asked)
+                how: dict[str, Any] = {"retry_failed": self._retry_failed, "of_spans": self._of_spans, "scorers": self._scorers}
+                yield Batch(some, self._prints, rows, spans, around=self._around, **how)
 
     def _tables(self, videos: Asked, digits: int, stack: ExitStack) -> dict[str, Buckets]:
         assert self._store is not None
-        wanted = self._prints
+        wanted, shown, of_scorers = self._prints, shown_columns(self._scorers), [one.fingerprint for one in self._scorers]
         asked: dict[str, tuple[Any, Any, Any, Any]] = {
             "videos": (VIDEOS, None, [self._prints["scan"]], ()),
             "lengths": (VIDEOS, ["status", "mode", "footage_s", "duration_s", "covered"], None, ()),
             "marks": (MARKS, ["spans", "covered"], wanted.values(), ()),
-            "errors": (ERRORS, ["permanent"], wanted.values(), ()),
+            "errors": (ERRORS, ["permanent"], [*wanted.values(), *of_scorers], ()),
             "clips": (CLIPS, None, [self._prints["shots"]], ()),
             "measures": (MEASURES, None, [self._prints["measures"]], MEASURE_COLUMNS),
             **{s.name: (s.table, [], [wanted[s.name]], ()) for s in clip_stages() if s.name in wanted},
         }
+        if self._scorers:
+            asked["scores"] = (SCORES, [column.name for column in shown], of_scorers, shown)
+        if self._embeddings is not None:
+            asked["embeddings"] = (EMBEDDINGS, [], [self._embeddings], ())
         found = {}
         for name, (table, columns, prints, extra) in asked.items():
             found[name] = Buckets(self._store, table, videos, digits, columns=columns, fingerprints=prints, extra=extra)
@@ -167,8 +179,10 @@ class Batch:
         retry_failed: bool,
         of_spans: Collection[str],
         around: bool,
+        scorers: Sequence[WantedScore],
     ) -> None:
         self.videos = videos
+        self._scorers = scorers
         self._spans = {video: (some, spans_id(some)) for video, some in spans.items() if some}
         self._around = around
         self._of_spans = of_spans
@@ -230,12 +244,9 @@ class Batch:
     @cached_property
     def _marks(self) -> dict[tuple[str, str, str], tuple[str | None, str | None]]:
         """Video, stage and fingerprint of each mark -> the spans by which its rows were made, and which stretches they cover."""
-        rows = self._read("marks", self.videos)
-        keys, values = (
-            zip(*(rows[name].to_pylist() for name in names), strict=True)
-            for names in (("video_id", "stage", "fingerprint"), ("spans", "covered"))
-        )
-        return dict(zip(keys, values, strict=True))
+        names = ("video_id", "stage", "fingerprint", "spans", "covered")
+        columns = (self._read("marks", self.videos)[name].to_pylist() for name in names)
+        return {(video, stage, of): (spans, covered) for video, stage, of, spans, covered in zip(*columns, strict=True)}
 
     def _mark(self, video_id: str, stage: str) -> tuple[str | None, str | None] | None:
         """The mark of a stage, if its rows were made by the spans that the list gives now, or do not hang on spans."""
@@ -314,19 +325,26 @@ class Batch:
         """Clips by video that have the row of a stage, or of which it failed for good, under whatever shots they were cut."""
         return _grouped(_pairs(self.clip_ids(stage, videos))) if stage in self._prints and videos else {}
 
-    def failed_captions(self, videos: Sequence[str]) -> dict[str, list[str]]:
-        """Clips by video that have no caption and whose caption failed for good, under whatever shots they were cut."""
-        return self._failed_for_good("captions", videos)
-
-    def failed_files(self, videos: Sequence[str]) -> dict[str, list[str]]:
-        """Clips by video that have no file and whose file failed for good, under whatever shots they were cut."""
-        return self._failed_for_good("files", videos)
-
-    def _failed_for_good(self, stage: str, videos: Sequence[str]) -> dict[str, list[str]]:
+    def failed_for_good(self, stage: str, videos: Sequence[str]) -> dict[str, list[str]]:
+        """Clips by video that have no row of a stage and of which it failed for good, under whatever shots they were cut."""
         if stage not in self._prints or not videos:
             return {}
+        if stage == "scores":
+            return self.scores.failed(videos)
         have = {clip for _, clip in _pairs(self._read(stage, videos))}
         return {v: [c for c in clips if c not in have] for v, clips in self._hopeless(stage, videos).items()}
+
+    def embedded(self, videos: Sequence[str]) -> set[str]:
+        """Those of the videos of whose frames some embedding is there."""
+        rows: Any = self._read("embeddings", videos)
+        return set(rows["video_id"].unique().to_pylist())
+
+    @cached_property
+    def scores(self) -> KnownScores:
+        """The scores of the videos' clips."""
+        failures = ((row["video_id"], row["key"], row["fingerprint"]) for row in self._errors)
+        hopeless = (failure for failure in failures if ("scores", *failure[1:]) in self.permanent)
+        return KnownScores(self._scorers, self._read("scores", self.videos), hopeless)
 
     def clips(self, videos: Sequence[str]) -> tuple[pa.Table, pa.Table]:
         """Rows of `clips` and of `measures` of some videos, in the same order, by video and clip: of the spans that lists give now."""
@@ -377,5 +395,4 @@ def _under(rows: pa.Table, fingerprint: str) -> pa.Table:
 
 def _empty(name: str) -> pa.Table:
     extra = MEASURE_COLUMNS if name == "measures" else ()
-    tables = {t.name: t for t in (VIDEOS, MARKS, ERRORS, CLIPS, MEASURES)} | {"lengths": VIDEOS} | {s.name: s.table for s in clip_stages()}
-    return schema(tables[name], extra).empty_table()
+    return schema(VIDEOS if name == "lengths" else TABLES[name], extra).empty_table()

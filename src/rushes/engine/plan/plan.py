@@ -8,15 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rushes.engine.fingerprints import fingerprints
-from rushes.engine.jobs import Caption, Clips, Recut, Scan, clip_jobs
+from rushes.engine.jobs import Caption, Clips, Recut, Scan, Score
+from rushes.engine.plan.clip_jobs import later_jobs, score_jobs, uris_of, wanted_clip_stages, with_settled
 from rushes.engine.plan.compare import Lacking, lacking
 from rushes.engine.plan.identify import Identifier
 from rushes.engine.plan.known import Batch, Identity, Known
-from rushes.engine.stages import STAGES, Stage, clip_stages, stages_of_spans
+from rushes.engine.plan.source import Source
+from rushes.engine.stages import STAGES, embeddings_fingerprint, stages_of_spans, wanted_scores
 from rushes.errors import Failure, FootageError, ProbeError
 from rushes.recipe import Recipe
-from rushes.records import ListedSpan, Row, Video, spans_id
-from rushes.rows.scanned import manifest_columns
+from rushes.records import ListedSpan
 from rushes.shots.covered import asked_s
 from rushes.sources.by_stream import by_stream
 from rushes.sources.footage import find_footage
@@ -27,55 +28,6 @@ ASSUMED_BYTES_PER_S = 500_000
 """Bytes a second of footage whose length no scan has recorded: 4 Mbit/s, usual for 720p to 1080p H.264. Only for estimates."""
 ASSUMED_JPEG_BYTES = 0.12
 """Bytes a pixel of a stored JPEG at quality 85, for estimates (measured on the footage of the benchmarks: 0.08 to 0.16)."""
-
-
-@dataclass(slots=True)
-class Source:
-    """One uri of a run: its file, its `video_id`, and what there is to do about it.
-
-    `status` is "todo" (some stage lacks rows), "reused", "duplicate" or "failed"; `failure` is why it failed, and `known` that an earlier
-    run found so.
-    """
-
-    footage: Footage
-    video_id: str | None = None
-    status: str = "todo"
-    failure: Failure | None = None
-    known: bool = False
-    attempts: int = 0
-    """Failed attempts at it by earlier runs."""
-    video: Row | None = None
-    """The row of `videos` of its content, when it was scanned before or failed for good, and the store does not say so of this uri yet."""
-    recorded: Row | None = None
-    """What `videos` says of this uri: `identity` and status of its newest row under the recipe's scan."""
-
-    def identity(self) -> Row:
-        """What a row of `videos` says of the file."""
-        item = self.footage
-        extra = manifest_columns(item.extra)
-        return {"uri": item.uri, "video_id": self.video_id, "size_bytes": item.size, "stamp": item.stamp, "extra": extra} | {
-            "spans": spans_id(item.spans)
-        }
-
-    def is_recorded(self, status: str) -> bool:
-        """Whether the newest row of this uri says the same already."""
-        return self.recorded == {**self.identity(), "status": status}
-
-    def as_video(self) -> Video:
-        """The video as its jobs know it."""
-        item = self.footage
-        assert self.video_id is not None
-        extra = manifest_columns(item.extra)
-        return Video(
-            uri=item.uri,
-            source=item.address,
-            video_id=self.video_id,
-            size=item.size,
-            stamp=item.stamp,
-            extra=extra,
-            stream=item.stream,
-            spans=item.spans,
-        )
 
 
 @dataclass(slots=True)
@@ -91,6 +43,8 @@ class Plan:
     """Videos that lack rows of the stages of videos."""
     of_clips: list[str] = field(default_factory=list)
     """Videos that are complete but for rows of the stages of clips."""
+    scores_pending: int = 0
+    """Clips of these videos that are kept by their measures and lack a score."""
     n_scans: int = 0
     bytes_to_scan: int = 0
     counts: dict[str, dict[str, int | str]] = field(default_factory=dict)
@@ -101,7 +55,7 @@ class Plan:
     failed_clips: int = 0
     failed_files: int = 0
     unknown_videos: int = 0
-    """Videos whose clips are not known before the run cuts them: what is counted of captions and files leaves them out."""
+    """Videos whose clips are not known before the run cuts them: what is counted of scores, captions and files leaves them out."""
     decode_s: float = 0.0
     expected_bytes: int = 0
 
@@ -123,15 +77,30 @@ class Plan:
         """What makes the missing rows of the stages of videos, a batch of videos at a time: re-cuts first, then in order of the uris."""
         todo = self._sources(self.of_videos)
         for batch in self.known.batches(_spans(todo)):
-            jobs = _with_settled(batch, _by_mark(self, batch, [todo[video] for video in batch.videos]).jobs)
+            jobs = with_settled(batch, _by_mark(self, batch, [todo[video] for video in batch.videos]).jobs)
             yield from sorted(jobs, key=lambda job: (job.kind == "scan", job.video.uri))
 
+    @property
+    def may_score(self) -> bool:
+        """Whether scores may be asked for, as `may_caption`."""
+        return "scores" in self.prints and bool(self.of_videos or self.scores_pending)
+
+    def score_jobs(self) -> Iterator[Score]:
+        """What makes the missing scores, of videos whose clips are known, a batch of videos at a time."""
+        for batch, sources in self._batches_of_clips() if self.scores_pending else ():
+            yield from score_jobs(self.recipe, batch, sources)
+
     def clip_jobs(self) -> Iterator[Clips | Caption]:
-        """What makes the missing rows of the stages of clips, of videos whose clips are known, a batch of videos at a time."""
+        """What makes the missing rows of the other stages of clips, of videos whose clips are known, a batch of videos at a time: of clips
+        whose scores are there.
+        """
+        for batch, sources in self._batches_of_clips():
+            yield from later_jobs(self.recipe, self.prints, batch, sources)
+
+    def _batches_of_clips(self) -> Iterator[tuple[Batch, list[Source]]]:
         todo = self._sources(self.of_clips)
         for batch in self.known.batches(_spans(todo)):
-            sources = sorted((todo[video] for video in batch.videos), key=lambda source: source.footage.uri)
-            yield from _clip_jobs(self, batch, sources)
+            yield batch, sorted((todo[video] for video in batch.videos), key=lambda source: source.footage.uri)
 
     def _sources(self, videos: Sequence[str]) -> dict[str, Source]:
         wanted = set(videos)
@@ -189,8 +158,9 @@ def compared(
     """Identifies footage that was found, and compares what is wanted of it with what the store has; see `make_plan`."""
     prints = fingerprints(recipe)
     _check_spans(items, recipe)
-    around = recipe.shots.within_spans
-    known = Known(store, prints, retry_failed=retry_failed, of_spans=stages_of_spans(recipe), around=around)
+    how: dict[str, Any] = {"of_spans": stages_of_spans(recipe), "around": recipe.shots.within_spans}
+    how |= {"scorers": wanted_scores(recipe), "embeddings": embeddings_fingerprint(recipe)}
+    known = Known(store, prints, retry_failed=retry_failed, **how)
     plan = Plan(recipe, prints, found, [Source(item) for item in items], known)
     _identify(plan, known, {error.uri or "": error for error in found.missing}, identifier or Identifier(recipe))
     _same_content(plan)
@@ -260,6 +230,7 @@ def _compare(plan: Plan, known: Known) -> None:
         plan.failed_files += lacking.failed_files
         plan.dropped += lacking.dropped
         plan.reasons += lacking.reasons
+        plan.scores_pending += lacking.wanted["scores"] - lacking.present["scores"]
         plan.of_videos += [job.video.video_id for job in found.jobs]
         plan.of_clips += sorted({video for by_video in lacking.clips.values() for video in by_video})
         plan.unknown_videos -= len(found.cut)
@@ -331,48 +302,13 @@ def _count_videos(plan: Plan, batch: Batch, found: _ByMark, counts: Mapping[str,
             plan.expected_bytes += int(length * frames.per_s * frames.short_side_px**2 * 16 / 9 * ASSUMED_JPEG_BYTES)
 
 
-def _with_settled(batch: Batch, jobs: Sequence[Scan | Recut]) -> list[Scan | Recut]:
-    """Jobs that cut shots, with the clips of which later stages need make nothing."""
-    videos = [job.video.video_id for job in jobs]
-    settled = {stage.name: batch.settled(stage.name, videos) for stage in clip_stages()}
-    failed, failed_files = batch.failed_captions(videos), batch.failed_files(videos)
-    return [
-        replace(
-            job,
-            settled={stage: tuple(clips) for stage, by_video in settled.items() if (clips := by_video.get(video))},
-            failed_captions=tuple(failed.get(video, ())),
-            failed_files=tuple(failed_files.get(video, ())),
-        )
-        for video, job in zip(videos, jobs, strict=True)
-    ]
-
-
 def _count_clips(plan: Plan, batch: Batch, sources: Collection[Source], counts: Mapping[str, list[int]]) -> Lacking:
     """What the clips of some videos lack, added to the counts."""
-    wanted = _wanted_clip_stages(plan)
-    found = lacking(plan.recipe, batch, _uris(sources), [stage.name for stage in wanted])
+    wanted = wanted_clip_stages(plan.prints)
+    found = lacking(plan.recipe, batch, uris_of(sources), [stage.name for stage in wanted])
     for stage in wanted:
-        counts[stage.name][0] += found.kept
+        counts[stage.name][0] += found.wanted[stage.name]
         counts[stage.name][1] += found.present[stage.name]
     if plan.recipe.clips.mode == "encode":
         plan.decode_s += found.missing_s.get("files", 0.0)
     return found
-
-
-def _clip_jobs(plan: Plan, batch: Batch, sources: Sequence[Source]) -> Iterator[Clips | Caption]:
-    """Jobs on the clips of complete videos."""
-    wanted = _wanted_clip_stages(plan)
-    found = lacking(plan.recipe, batch, _uris(sources), [stage.name for stage in wanted])
-    for source in sources:
-        for stage in wanted:
-            vid = str(source.video_id)
-            clips, attempts = found.clips.get(stage.name, {}).get(vid, []), batch.attempts_at(vid, stage.name)
-            yield from clip_jobs(stage, source.as_video(), batch.facts(vid, source.footage.uri), clips, attempts=attempts)
-
-
-def _wanted_clip_stages(plan: Plan) -> list[Stage]:
-    return [stage for stage in clip_stages() if plan.prints.get(stage.name)]
-
-
-def _uris(sources: Collection[Source]) -> dict[str, str]:
-    return {str(source.video_id): source.footage.uri for source in sources}

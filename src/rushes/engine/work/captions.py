@@ -14,7 +14,6 @@ import asyncio
 import json
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -30,6 +29,7 @@ from rushes.records import Row
 from rushes.rows.clip_columns import even_pts, second
 from rushes.rows.scanned import Stamp, attempt_row
 from rushes.store.buffer import Buffer
+from rushes.store.frames import FrameReader
 from rushes.store.lease import OwnerCheck
 from rushes.store.store import Store, now
 from rushes.store.tables import CAPTIONS, ERRORS
@@ -38,8 +38,6 @@ ASK_EVERY_S = 5.0
 """How often a server that went away is asked whether it is back."""
 AHEAD = 2
 """Clips whose frames are in memory, as a multiple of the requests under way: the next request is ready when one ends."""
-VIDEOS_HELD = 64
-"""Videos whose list of frame pts is kept: clips of one video come together."""
 ALIKE = 8
 """Different clips that fail one after the other in the same way, while none has a caption, until the fault is taken for one of settings."""
 HELD = 256
@@ -66,15 +64,15 @@ class Captioner:
         self._down_since = 0.0
         self._engine = engine
         self._recipe = recipe
-        self._frames = setup.prints.get("frames")
         self._fingerprint = setup.prints["captions"]
         self._store = Store(setup.store, recipe.storage)
         self._store.gate = OwnerCheck(self._store, setup.owner)
+        frames = setup.prints.get("frames")
+        self._frames = FrameReader(self._store, frames) if frames is not None and "frames" in needs(recipe.captions) else None
         self._run_id = setup.run_id
         self._asked = 0.0
         self._round = 0
         self._places = asyncio.Semaphore(AHEAD * limit)
-        self._pts: OrderedDict[str, list[int]] = OrderedDict()
         self._succeeded = False
         self._held: dict[str, Answer] = {}
         self._alike: tuple[tuple[str, str] | None, set[str]] = (None, set())
@@ -157,18 +155,10 @@ class Captioner:
     def _request(self, clip: Row) -> Request:
         start, end = int(clip["start_pts"]), int(clip["end_pts"])
         frames: dict[int, bytes] = {}
-        if self._frames is not None and "frames" in needs(self._recipe.captions):
-            chosen = even_pts(self._frame_pts(clip["video_id"], self._frames), start, end, self._recipe.frames.per_clip)
-            frames = self._store.frames(clip["video_id"], self._frames, chosen)
+        if self._frames is not None:
+            chosen = even_pts(self._frames.pts(clip["video_id"]), start, end, self._recipe.frames.per_clip)
+            frames = self._frames.jpegs(clip["video_id"], chosen)
         return request_of(clip, frames)
-
-    def _frame_pts(self, video_id: str, fingerprint: str) -> list[int]:
-        found = self._pts.get(video_id)
-        if found is None:
-            found = self._pts[video_id] = self._store.frame_pts(video_id, fingerprint)
-            while len(self._pts) > VIDEOS_HELD:
-                self._pts.popitem(last=False)
-        return found
 
     def _keep(self, clip: Row, answer: Answer) -> None:
         stamp = Stamp(self._run_id, now())

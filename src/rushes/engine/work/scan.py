@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from rushes.engine.jobs import Outcome, Recut, Scan, Stitch
+from rushes.engine.jobs import Outcome, Recut, Scan, Stitch, kept_counts
 from rushes.engine.work.context import Context, Progress
 from rushes.media.same_file import SameFile
 from rushes.records import Row, Span, spans_id
@@ -118,10 +118,7 @@ def _outcome(
     counts: dict[str, float],
     busy: dict[str, float],
 ) -> Outcome:
-    ids = {clip["clip_id"] for clip in wanted.kept}
-    n_failed = len(ids.intersection(job.failed_captions))
-    counts |= {"clips_kept": len(ids) - n_failed, "clips_dropped": wanted.n_dropped, "clips_failed": n_failed}
-    counts |= {"files_failed": len(ids.intersection(job.failed_files))}
+    counts |= {"clips_dropped": float(wanted.n_dropped)} | kept_counts(wanted.kept, job.settled, scored=not context.prints.get("scores"))
     later = context.wants_clips()
     kept, known = (wanted.kept, public_row(facts)) if later else ((), None)
     return Outcome(counts=counts, busy=busy, reasons=wanted.reasons, kept=kept, facts=known)

@@ -1,0 +1,118 @@
+"""What runs in the processes of a Ray cluster: tasks, whose process keeps a guarded child between them, and the actors for captions and for
+scores. Ray itself is not imported here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import replace
+
+from rushes.engine.jobs import Attempt, Caption, Identify, Outcome, Score, Setup, VideoJob
+from rushes.engine.score_worker import VISIBLE, ScoreWorker
+from rushes.engine.work.captions import Captioner
+from rushes.engine.work.identify import identify
+from rushes.engine.worker import Failures, Worker
+from rushes.log import collect
+from rushes.media.storage import Options
+from rushes.recipe import Recipe
+from rushes.store.lease import OwnerCheck
+from rushes.store.store import Store
+
+IDLE_S = 5.0
+"""How long a worker process keeps its child without a job, and how often a job looks whether its run still holds the store: when the head
+of a cluster is gone, the processes of other nodes do not learn from Ray that the driver has ended."""
+
+
+class _Held:
+    """What a worker process of Ray keeps between the tasks of one run."""
+
+    def __init__(self, setup: Setup) -> None:
+        recipe = Recipe.model_validate(setup.recipe)
+        store = Store(setup.store, recipe.storage)
+        store.gate = OwnerCheck(store, setup.owner)
+        self._run_holds_the_store = OwnerCheck(store, setup.owner, IDLE_S)
+        self._collector = collect()
+        self._worker = Worker(setup, Failures(setup, store), threading.Event())
+        self._working = threading.Lock()
+        self._gpus = os.environ.get(VISIBLE)
+        self._idle: threading.Timer | None = None
+
+    def do(self, job: VideoJob, attempt: Attempt) -> Outcome:
+        """One attempt. The child ends with it where the attempt is cut short, and when there is no other job for `IDLE_S`."""
+        if self._idle is not None:
+            self._idle.cancel()
+        if self._gpus != os.environ.get(VISIBLE):  # Ray gave this process another GPU than its child was started with
+            self._worker.kill()
+            self._gpus = os.environ.get(VISIBLE)
+        with self._working:
+            outcome = None
+            try:
+                outcome = self._worker.do(job, attempt, lambda _seconds: self._run_holds_the_store())
+            finally:
+                if outcome is None:  # cancelled (KeyboardInterrupt), or the run has lost the store
+                    self._worker.kill()
+        self._idle = threading.Timer(IDLE_S, self._end_child)
+        self._idle.daemon = True
+        self._idle.start()
+        return replace(outcome, events=self._collector.take())
+
+    def close(self) -> None:
+        """Ends the child, and stops collecting log events."""
+        self._worker.kill()
+        self._collector.close()
+
+    def _end_child(self) -> None:
+        if self._working.acquire(blocking=False):
+            self._worker.kill()
+            self._working.release()
+
+
+_HELD: dict[str, _Held] = {}
+"""What this process keeps, by run id: one entry at most, since a worker process serves one driver, which makes one run at a time."""
+
+
+def do_job(setup: Setup, job: VideoJob, attempt: Attempt) -> Outcome:
+    """One task: an attempt at a job, in the guarded child of this process."""
+    if setup.run_id not in _HELD:
+        for other in list(_HELD):  # a program may make one run after the other
+            _HELD.pop(other).close()
+        _HELD[setup.run_id] = _Held(setup)
+    return _HELD[setup.run_id].do(job, attempt)
+
+
+def read_identities(job: Identify, options: Options) -> Outcome:
+    """One task: computes the `video_id` of some files."""
+    return identify(job, options)
+
+
+class CaptionActor:
+    """The one captioner of a run: many calls at once, at most `resources.captions.concurrency` requests under way."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._collector = collect()
+        self._captioner = Captioner(setup)
+
+    async def caption(self, job: Caption) -> Outcome:
+        """See `Captioner.caption`."""
+        return replace(await self._captioner.caption(job), events=self._collector.take())
+
+
+class ScoreActor:
+    """Holds the models of a run on the device that Ray gave it; one call at a time."""
+
+    def __init__(self, setup: Setup) -> None:
+        store = Store(setup.store, Recipe.model_validate(setup.recipe).storage)
+        self._run_holds_the_store = OwnerCheck(store, setup.owner, IDLE_S)
+        self._collector = collect()
+        self._worker = ScoreWorker(setup, threading.Event())
+
+    def score(self, job: Score) -> Outcome:
+        """See `ScoreWorker.do`."""
+        outcome = None
+        try:
+            outcome = self._worker.do(job, self._run_holds_the_store)
+        finally:
+            if outcome is None:  # the child died, or the run has lost the store
+                self._worker.kill()
+        return replace(outcome, events=self._collector.take())

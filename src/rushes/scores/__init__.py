@@ -1,0 +1,1 @@
+"""Scores of clips by models, from stored frames and from the embeddings of frames."""
