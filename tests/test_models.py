@@ -243,6 +243,6 @@ def test_the_benchmark_of_the_encoder_runs(capsys: pytest.CaptureFixture[str]) -
 
     import tiny_checkpoints as tiny
 
-    encoder.measure(CLIPModel(tiny.clip_config()), PLAIN, Targets(), seconds=0.1, rounds=1, batch=4)
+    encoder.measure(CLIPModel(tiny.clip_config()), PLAIN, Targets(), seconds=0.01, rounds=1, batch=2)
     told = capsys.readouterr().out
     assert all(words in told for words in ("encoder / bare loop", "from JPEGs of 854 x 480", "heads / encoder", "video-hours per hour"))
