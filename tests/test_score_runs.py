@@ -159,7 +159,9 @@ def test_a_threshold_costs_nothing_and_a_changed_scorer_its_own_rows(
     assert len(rows_of(out, "scores")["scores"]) == 12
 
 
-def test_a_scorer_that_fails_on_one_clip_fails_that_clip_alone(films: Path, store: Path, tmp_path: Path) -> None:
+def test_a_scorer_that_fails_on_one_clip_fails_that_clip_alone(
+    films: Path, store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """And a second scorer beside a known one leaves the rows of the known one alone."""
     out = Path(shutil.copytree(store, tmp_path / "store"))
     settings = (*QUICK, BOTH, "rules.brightness.min=0")
@@ -169,7 +171,7 @@ def test_a_scorer_that_fails_on_one_clip_fails_that_clip_alone(films: Path, stor
     failed = [clip for clip in clips if clip["verdict"] == "failed"]
     assert 0 < len(failed) < 6
     assert (run["scores_made"], run["clips_failed"], run["clips_kept"]) == (6 - len(failed), len(failed), 6 - len(failed))
-    assert run["errors"]["ScoreError"] == len(failed)
+    assert run["errors"]["ScoreError"] == len(failed) == [record.getMessage() for record in caplog.records].count("score failed")
     for clip in clips:
         assert (clip["scores"]["n_seen"], clip["scores"]["brightness"] is None) == (None if clip in failed else 3.0, False)
     assert {clip["error"] for clip in failed} == {e["error"] for e in now.errors() if e["stage"] == "scores"}

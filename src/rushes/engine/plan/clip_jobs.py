@@ -31,6 +31,8 @@ def with_settled(batch: Batch, jobs: Sequence[Scan | Recut]) -> list[Scan | Recu
 
 def _settled(batch: Batch, videos: Sequence[str]) -> dict[str, Settled]:
     """What the stages of clips have done with the clips of each of some videos."""
+    if not videos:
+        return {}
     stages = [stage.name for stage in clip_stages()]
     done = {stage: batch.settled(stage, videos) for stage in stages if stage != "scores"}
     failed = {stage: batch.failed_for_good(stage, videos) for stage in stages}
