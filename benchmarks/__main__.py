@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, list[str | Path]] = {
     "overhead": [],
     "growth": [],
     "scale": [],
+    "search": [],
     "cuts": [DATA / "cuts"],
     "survival": [],
 }
