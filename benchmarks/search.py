@@ -127,10 +127,10 @@ def indexed_of(root: str) -> dict[str, float]:
 def searched(root: str, exact: bool) -> dict[str, float]:
     """Two searches in one process, each for the 10 nearest kept clips; both must be right where all vectors are compared."""
     found, right = results(root), json.loads(Path(root).with_name("right.json").read_text())
-    figures: dict[str, float] = {"before MiB": peak_mib()}
+    asked, figures = queries()["like a picture"], {"before MiB": peak_mib()}
     for k, name in enumerate(("", "again ")):
         began, wall = cpu_s(), time.perf_counter()
-        answer = nearest_clips(found, queries()["like a picture"][k], n=NEAREST, verdict=None, exact=exact)
+        answer = nearest_clips(found, asked[k], n=NEAREST, verdict=None, exact=exact)
         figures |= {f"{name}seconds": cpu_s() - began, f"{name}wall s": time.perf_counter() - wall}
         if exact and [row["clip_id"] for row in answer.rows] != right["like a picture"][k]:
             raise RuntimeError("the nearest are not those that numpy finds")
