@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 
 import rushes
@@ -19,6 +20,7 @@ from rushes.search import index as indexing
 from rushes.search.index import make_index
 from rushes.search.nearest import nearest_clips
 from rushes.search.vectors import Vectors as StoredVectors
+from rushes.search.vectors import ranked
 from rushes.store.compact import compact
 from rushes.store.store import Store
 from rushes.store.tables import CLIPS, MEASURES, RUNS, SCORES
@@ -84,6 +86,12 @@ def test_only_clips_of_the_recipes_cuts_count_and_each_once(tmp_path: Path) -> N
     again = [{"clip_id": made.clip_ids[3], "embedding": vector.tolist(), **names, "written_at": NOON.replace(hour=13)}]
     made.put(SCORES, made.scorer.fingerprint, again * 2, made.scorer.columns)
     assert made.truth(vector, 60) == near(nearest_clips(made.results, vector, n=60).rows)
+
+
+def test_a_clip_with_many_rows_takes_the_place_of_one() -> None:
+    clips = pa.table({"clip_id": [*"aaaaaaaaa", "b", "c"], "video_id": ["v"] * 11})
+    best = ranked(clips, np.array([0.9] * 9 + [0.1, 0.5], np.float32), 2)
+    assert best["clip_id"].to_pylist() == ["a", "c"]
 
 
 # The command
