@@ -24,6 +24,8 @@ BENCHMARKS: dict[str, list[str | Path]] = {
     "longvideo": [],
     "overhead": [],
     "growth": [],
+    "encoder": [],
+    "scorers": [],
     "scale": [],
     "search": [],
     "cuts": [DATA / "cuts"],

@@ -95,3 +95,9 @@ class Slow(Brightness):
     def score(self, clips: Sequence[ClipFrames]) -> Sequence[Values | ScoreError]:
         time.sleep(0.25 * len(clips))
         return [{"slow_brightness": float(np.mean([gray(picture.jpeg).mean() for picture in clip.pictures]))} for clip in clips]
+
+
+class Noise(Brightness):
+    """Its column has the name of a measure."""
+
+    columns = (Column("noise", "float", "", "nothing"),)

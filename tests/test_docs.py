@@ -28,10 +28,13 @@ from rushes.engine.fingerprints import fingerprints
 from rushes.engine.stages import STAGES
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import PROFILES, RESOURCES, RULES, Recipe, Rule, ScanSettings, StageResources
+from rushes.recipe_scores import ScoreSettings
 from rushes.records import Column
 from rushes.results.views import all_views
 from rushes.rows.clip_columns import rule_columns
 from rushes.scan.meters import all_columns
+from rushes.scores.listed import LISTED, columns_of, scorers_of
+from rushes.scores.scorer import EmbeddingScorer
 from rushes.store.tables import STAMPS, TABLES
 from rushes.verdict.checks import check_columns
 
@@ -41,7 +44,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), *sorted((ROOT 
 IDS = [page.relative_to(ROOT).as_posix() for page in PAGES]
 KINDS = {
     "text": "text", "int": "int64", "double": "float64", "float": "float32", "bool": "bool", "bytes": "bytes", "ints": "list of int64",
-    "time": "timestamp (µs, UTC)",
+    "halfs": "list of float16", "time": "timestamp (µs, UTC)",
 }  # fmt: skip
 Row = list[str]
 
@@ -215,8 +218,9 @@ WANTS_ALL = Recipe.parse(
         "captions": {"engine": "openai", "model": "one"},
         "clips": {"mode": "encode"},
         "scores": {
-            "use": ["aesthetic", "nsfw_clip", "subject", "embedding", "mine"],
+            "use": ["aesthetic", "nsfw_clip", "subject", "embedding", "faces", "mine"],
             "nsfw_clip_model": "another.pth",
+            "faces_model": "another.onnx",
             "classifiers": {"mine": {"model": "someone/classifier", "label": "another"}},
         },
     }
@@ -313,6 +317,17 @@ def bounds(column: Column) -> str:
 def test_every_measure_and_signal_has_its_line(heading: str, columns: tuple[Column, ...]) -> None:
     told = [row[:3] for row in rows(section(page("measures.md"), heading))]
     assert told == [[c.name, c.unit, bounds(c)] for c in columns]
+
+
+def test_every_scorer_of_the_list_and_its_columns_have_their_line() -> None:
+    table = ScoreSettings(use=tuple(LISTED), nsfw_clip_model="a.pth", faces_model="b.onnx")
+    scorers = scorers_of(table)
+    told = [[row[0], row[1], row[3]] for row in rows(section(page("scores.md"), "## The list"))]
+    assert told == [[s.name, "embeddings" if isinstance(s, EmbeddingScorer) else "frames", s.licence] for s in scorers]
+    weights = {row[0]: row[2] for row in rows(section(page("scores.md"), "## The list"))}
+    assert all(s.model in weights[s.name] for s in scorers if "/" in s.model and s.name not in ("subject", "embedding"))
+    columns = [row[:3] for row in rows(section(page("scores.md"), "## Columns"))]
+    assert columns == [[c.name, c.unit, bounds(c)] for c in columns_of(table)]
 
 
 def test_the_readme_counts_the_measures() -> None:

@@ -122,6 +122,22 @@ def test_no_server_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     assert "OPENAI_BASE_URL" in named(examine(asking(None), tmp_path), "captions").mend
 
 
+def test_scorers_are_named_with_the_licence_of_their_weights_and_their_models_are_loaded(tmp_path: Path) -> None:
+    findings = examine(Recipe.parse({"scores": {"use": ["frame_scorers:Brightness"]}}), tmp_path)
+    assert (
+        named(findings, "scorer brightness").ok,
+        "licence of the weights: none needed" in named(findings, "scorer brightness").what,
+    ) == (
+        None,
+        True,
+    )
+    assert named(findings, "scores").ok is True and "CPU" in named(findings, "scores").what
+    absent = named(examine(Recipe.parse({"scores": {"use": ["frame_scorers:Absent"]}}), tmp_path), "scores")
+    assert absent.ok is False and absent.what == "the model nobody/has-it cannot be had"
+    assert absent.mend == "set scores.encoder to a folder that has it"
+    assert named(examine(Recipe(), tmp_path), "scores").ok is None
+
+
 def test_the_engine_starts_with_telemetry_off_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAFT_ANALYTICS_ENABLED", "1")
     monkeypatch.setenv("DO_NOT_TRACK", "0")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rushes.machine import cores, memory_bytes
+from rushes.machine import cores, cuda_devices, memory_bytes
 
 GIB = 1 << 30
 
@@ -67,3 +67,16 @@ def test_a_path_that_the_container_hides_falls_back_to_the_mount(machine: tuple[
     (proc / "self" / "cgroup").write_text("0::/kubepods/not/here\n")
     (cgroup / "memory.max").write_text(str(3 * GIB))
     assert memory_bytes(cgroup, proc) == 3 * GIB
+
+
+def test_cuda_devices_are_those_of_the_variable_else_of_the_driver(machine: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, proc = machine
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert cuda_devices(proc) == []
+    for bus in ("0000:17:00.0", "0000:65:00.0"):
+        (proc / "driver" / "nvidia" / "gpus" / bus).mkdir(parents=True)
+    assert cuda_devices(proc) == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-5f")
+    assert cuda_devices(proc) == ["3", "GPU-5f"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert cuda_devices(proc) == []

@@ -118,6 +118,30 @@ def test_a_picture_that_cannot_be_decoded_costs_no_other(folder: Path, pictures:
     assert np.allclose(np.delete(found.rows, [4, 8], axis=0), encoder.pictures(pictures[:7]).rows, atol=1e-5)
 
 
+def test_a_batch_that_does_not_fit_into_memory_is_halved() -> None:
+    """As often as needed, and for what follows, too; a single picture that does not fit is an error."""
+    import torch
+
+    from rushes.models.passes import Passes
+
+    most, sizes = 3, []
+
+    def forward(batch: Any) -> Any:
+        if len(batch) > most:
+            raise torch.OutOfMemoryError("no room")
+        sizes.append(len(batch))
+        return batch.mean(dim=(1, 2, 3))[:, None]
+
+    flat = Preparation(8, 8, None, "bilinear", 1.0, (0.0,) * 3, (1.0,) * 3)
+    passes = Passes(PLAIN, flat, forward, batch=16, decode=lambda level: np.full((8, 8, 3), level, np.uint8))
+    assert passes.run(range(40)).rows[:, 0].tolist() == list(range(40))
+    assert (passes.batch, set(sizes)) == (2, {2})
+    assert passes.run(range(5)).rows[:, 0].tolist() == list(range(5))
+    most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        passes.run(range(2))
+
+
 @pytest.mark.parametrize("name", ["clip", "siglip"])
 def test_texts_equal_those_of_plain_transformers(name: str, folder: Path) -> None:
     import torch
@@ -243,3 +267,16 @@ def test_devices_are_said_in_words() -> None:
         choose("cuda:77")
     with pytest.raises(ModelError, match="there is no device 'gpu'"):
         choose("gpu")
+
+
+def test_the_benchmark_of_the_encoder_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """On a tiny model its figures mean nothing. That both sides make the same vectors it checks itself."""
+    from benchmarks import encoder
+    from benchmarks.targets import Targets
+    from transformers import CLIPModel
+
+    import tiny_checkpoints as tiny
+
+    encoder.measure(CLIPModel(tiny.clip_config()), PLAIN, Targets(), seconds=0.01, rounds=1, batch=2)
+    told = capsys.readouterr().out
+    assert all(words in told for words in ("encoder / bare loop", "from JPEGs of 854 x 480", "heads / encoder", "video-hours per hour"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -75,6 +77,15 @@ def clip(name: str, *, over: tuple[Text, ...] = (), sign: Text | None = None, pa
     return ClipFrames(name, tuple(pictures))
 
 
+def colour_bars() -> Pixels:
+    """Colour bars in a white circle, which the network marks as text over most of the picture."""
+    picture = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
+    inside = cv2.circle(np.zeros((HEIGHT, WIDTH), np.uint8), (WIDTH // 2, HEIGHT // 2), 220, (1,), -1) > 0
+    bars = np.array([(255, 255, 255), (255, 255, 0), (0, 255, 255), (0, 255, 0), (255, 0, 255), (255, 0, 0), (0, 0, 255)], np.uint8)
+    picture[inside] = np.broadcast_to(bars[np.arange(WIDTH) * len(bars) // WIDTH], picture.shape)[inside]
+    return picture
+
+
 SUBTITLE: Text = ("and so it goes on", 180, 335, 0.8)
 CLOCK: Text = ("12:0{}:38", 20, 32, 0.7)
 MIDDLE: Text = ("SAMPLE COPY", 200, 190, 1.1)
@@ -104,6 +115,7 @@ def overlays(loaded: ScorePass) -> dict[str, Any]:
         clip("still sign", sign=SIGN, pan=0),
         clip("still subtitle", over=(SUBTITLE,), pan=0),
         clip("one frame", over=(SUBTITLE,), n=1),
+        ClipFrames("test pattern", (Picture(0, jpeg(colour_bars())), Picture(1, jpeg(colour_bars()[:, ::-1])))),
     ]
     found = loaded.score(clips, wanted=[{"text_overlay"}] * len(clips))
     return {one.clip_id: values["text_overlay"] for one, values in zip(clips, found.values, strict=True)}
@@ -152,6 +164,11 @@ def test_pictures_without_text_have_none_and_one_frame_tells_nothing_of_overlay(
     one = overlays["one frame"]
     assert one["text_share"] > 0.7 * area(SUBTITLE)
     assert {name for name, value in one.items() if value is None} == set(one) - {"text_share"}
+
+
+def test_what_the_network_takes_for_text_although_it_is_none_is_left_out(overlays: dict[str, Any]) -> None:
+    assert overlays["test pattern"]["text_share"] < 0.01
+    assert overlays["test pattern"]["text_overlay"] < 0.01
 
 
 def test_lines_of_one_place() -> None:
@@ -280,6 +297,23 @@ def test_a_path_of_faces_is_needed_and_must_be_a_model(tmp_path: Path) -> None:
     for path in (tmp_path / "no.onnx", tmp_path / "absent.onnx"):
         with pytest.raises(ModelError, match=r"scores\.faces_model: .*is not there, or no ONNX model"):
             Faces(Recipe.parse({"scores": {"faces_model": str(path)}}).scores).load(CPU)
+
+
+# A scorer of one's own
+
+
+def test_the_guide_to_a_scorer_of_ones_own_works_as_written(tmp_path: Path) -> None:
+    """A grey picture has no colour. A red one has what its published formula gives for pure red: 0.3 x hypot(255, 127.5)."""
+    text = (Path(__file__).resolve().parent.parent / "docs" / "scores.md").read_text(encoding="utf-8")
+    scorer, trial = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "colourful.py").write_text(scorer)
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", trial], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = dict(line.split() for line in done.stdout.splitlines())
+    assert float(found["grey"]) < 1
+    assert float(found["red"]) == pytest.approx(0.3 * np.hypot(255, 127.5), rel=0.03)
 
 
 # Missing parts

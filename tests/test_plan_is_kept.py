@@ -17,7 +17,7 @@ from pictures import film
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.stages import STAGES
 from rushes.recipe import Recipe, Rule, StageResources
-from stores import inline, recipe, seen, settings_of
+from stores import SRC, inline, recipe, seen, settings_of
 
 NOTHING = ""
 OWN_SCHEMA = Path(__file__).parent / "data" / "own.schema.json"
@@ -120,7 +120,7 @@ OTHERS = {
     "signals and frames": Change(("scan.grid_per_s=3", "frames.per_s=3"), f"{SCAN} {LOOK}", 4),
     "a rule, frames of kept clips": Change(('frames.keep="kept"', "rules.too_short.min=0.5"), "frames", 1, 1),
     "facts, other shots": Change(('captions.engine="facts"', "shots.min_s=1.0"), f"{CUT} captions", 4, 1),
-    "no frames, no words, no files": Change(('frames.keep="none"', 'captions.engine="none"', 'clips.mode="reference"')),
+    "no frames, no words, no files": Change(('frames.keep="none"', "scores.use=[]", 'captions.engine="none"', 'clips.mode="reference"')),
     "a detector that was not run": Change(('scan.detectors=["hash"]', 'shots.detector="hash"'), SCAN, 1, 1),
 }
 """Pairs, and what one key cannot say alone."""
@@ -130,6 +130,12 @@ OTHERS = {
 def server() -> Iterator[Running]:
     with start_server(mode="by_schema") as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def _scorers_can_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that score find modules by PYTHONPATH."""
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{SRC}")
 
 
 @pytest.fixture(scope="module")

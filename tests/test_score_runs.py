@@ -5,6 +5,7 @@ those of `frame_scorers`, which need no model.
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -26,9 +28,13 @@ from ray_cluster import RunningCluster, cluster
 from ray_runs import until
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Score, ScoreClips
+from rushes.engine.preflight import check_prompt
+from rushes.engine.run import run as run_engine
+from rushes.engine.score_worker import devices
 from rushes.engine.stages import wanted_scores
 from rushes.engine.tries import FIRST_CLIPS, ScorePace, Try
-from rushes.errors import ModelError, RecipeError
+from rushes.errors import ModelError, RecipeError, StoreError, UsageError
+from rushes.operators import Score as ScoreOperator
 from rushes.records import Video
 from rushes.results.choose import chosen_clips
 from rushes.results.query import query
@@ -153,7 +159,9 @@ def test_a_threshold_costs_nothing_and_a_changed_scorer_its_own_rows(
     assert len(rows_of(out, "scores")["scores"]) == 12
 
 
-def test_a_scorer_that_fails_on_one_clip_fails_that_clip_alone(films: Path, store: Path, tmp_path: Path) -> None:
+def test_a_scorer_that_fails_on_one_clip_fails_that_clip_alone(
+    films: Path, store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """And a second scorer beside a known one leaves the rows of the known one alone."""
     out = Path(shutil.copytree(store, tmp_path / "store"))
     settings = (*QUICK, BOTH, "rules.brightness.min=0")
@@ -163,7 +171,7 @@ def test_a_scorer_that_fails_on_one_clip_fails_that_clip_alone(films: Path, stor
     failed = [clip for clip in clips if clip["verdict"] == "failed"]
     assert 0 < len(failed) < 6
     assert (run["scores_made"], run["clips_failed"], run["clips_kept"]) == (6 - len(failed), len(failed), 6 - len(failed))
-    assert run["errors"]["ScoreError"] == len(failed)
+    assert run["errors"]["ScoreError"] == len(failed) == [record.getMessage() for record in caplog.records].count("score failed")
     for clip in clips:
         assert (clip["scores"]["n_seen"], clip["scores"]["brightness"] is None) == (None if clip in failed else 3.0, False)
     assert {clip["error"] for clip in failed} == {e["error"] for e in now.errors() if e["stage"] == "scores"}
@@ -176,6 +184,9 @@ def test_a_scorer_that_fails_on_one_clip_fails_that_clip_alone(films: Path, stor
     assert parts_of(out) == before, "what failed for good is not tried again"
     assert (again["clips_failed"], again["clips_kept"]) == (len(failed), 6 - len(failed))
     assert verdicts(seen(out, *QUICK, BRIGHT)) == dict.fromkeys(verdicts(now), "kept"), "no failure where that scorer is not wanted"
+    run_engine([str(films)], str(out), recipe(*settings), retry_failed=True)
+    again = counts(seen(out, *settings))
+    assert (again["errors"]["ScoreError"], again["scores_made"], again["clips_failed"]) == (len(failed), 0, len(failed))
 
 
 def test_a_model_that_cannot_be_had_ends_the_run_before_it_begins(films: Path, tmp_path: Path) -> None:
@@ -189,12 +200,23 @@ def test_wrong_requests_are_said_in_words(films: Path, tmp_path: Path) -> None:
     for setting, words in (
         ('scores.use=["frame_scorers:Nothing"]', "cannot be imported"),
         ("rules.brightness.min=1", "brightness"),
+        ('scores.use=["frame_scorers:Noise"]', "clips have another column of that name"),
         ('captions.prompt="short"', ""),
     ):
         done = inline("plan", films, "--out", tmp_path / "store", *settings_of(setting))
         assert (done.code, words in done.err) == ((2, True) if words else (0, True)), done.err
     with pytest.raises(RecipeError, match=r"frames\.keep"):
         recipe("frames.keep=none", BRIGHT)
+    (tmp_path / "prompt.txt").write_text("Its brightness is {brightness}.")
+    asks = ("captions.engine=openai", "captions.model=one", f'captions.prompt="{tmp_path / "prompt.txt"}"')
+    check_prompt(recipe(BRIGHT, *asks), [])
+    with pytest.raises(RecipeError, match="brightness"):
+        check_prompt(recipe(*asks), [])
+
+
+def test_scores_that_no_run_has_made_are_asked_for_in_words(store: Path) -> None:
+    with pytest.raises(StoreError, match="holds no rows of the scorer picky"):
+        seen(store, *QUICK, BOTH)
 
 
 def test_without_scorers_nothing_is_another() -> None:
@@ -281,3 +303,76 @@ def test_on_a_cluster_models_are_held_where_there_is_a_gpu(films: Path, store: P
     assert verdicts(seen(out, *settings)) == verdicts(seen(store, *settings))
     tasks = nodes.tasks()
     assert {"scan", "score"} <= {task["name"] for task in tasks} and {task["retries"] for task in tasks} == {0}
+
+
+def test_a_new_head_over_known_embeddings_costs_no_pass_of_the_encoder(films: Path, tmp_path: Path) -> None:
+    """The encoder is a tiny checkpoint; the head gives the first number of the vector of the last of three frames."""
+    from tiny_checkpoints import random_clip
+
+    out, encoder = tmp_path / "store", f'scores.encoder="{random_clip(tmp_path / "clip")}"'
+    first = (*QUICK, encoder, 'scores.use=["own_scorers:FirstCoordinate"]')
+    go(films, out, *first)
+    vectors = {(row["video_id"], row["pts"]): row["vector"] for row in pq.read_table(out / "embeddings").to_pylist()}
+
+    def inside(clip: dict[str, Any]) -> list[list[float]]:
+        start, end = clip["start_pts"], clip["end_pts"]
+        return [v for (video, pts), v in sorted(vectors.items()) if video == clip["video_id"] and start <= pts < end]
+
+    now = seen(out, *first)
+    assert counts(now)["frames_encoded"] == len(vectors) == 3 * 6, "each frame once"
+    clips = {clip["clip_id"]: clip for clip in now.clips()}
+    for clip in clips.values():
+        mine = [
+            v for (video, pts), v in sorted(vectors.items()) if video == clip["video_id"] and clip["start_pts"] <= pts < clip["end_pts"]
+        ]
+        assert (len(mine), clip["scores"]["first"]) == (3, mine[-1][0])
+        assert float(np.linalg.norm(mine[-1])) == pytest.approx(1.0, abs=2e-3)
+    both = (*QUICK, encoder, "scores.encoder_images=3", 'scores.use=["own_scorers:FirstCoordinate", "embedding"]')
+    go(films, out, *both)
+    now = seen(out, *both)
+    assert (counts(now)["frames_encoded"], counts(now)["scores_made"], counts(now)["decoded_s"]) == (0, 6, 0)
+    assert [clip["scores"] for clip in now.clips()] == [clips[clip["clip_id"]]["scores"] for clip in now.clips()], "lists are not shown"
+    every = [row for part in (out / "scores").glob("*.parquet") for row in pq.read_table(part).to_pylist()]
+    rows = [row for row in every if row["scorer"] == "embedding"]
+    for row in rows:
+        mean = np.mean(np.array(inside(clips[row["clip_id"]]), np.float64), axis=0)
+        assert row["embedding"] == pytest.approx(list(mean / np.linalg.norm(mean)), abs=1e-3)
+    assert len(rows) == 6
+    shown = now.clips()
+    rushes.api.compact(out, drop_other_fingerprints=True, recipe=recipe(*both))
+    assert seen(out, *both).clips() == shown
+    merged = pq.read_table(next((out / "embeddings" / "merged").rglob("*.parquet"))).to_pylist()
+    assert {(row["video_id"], row["pts"]): row["vector"] for row in merged} == vectors
+
+
+def test_the_operator_gives_what_a_run_gives(store: Path) -> None:
+    """And an error in the row of a clip on which one scorer fails, beside the columns of the other."""
+    frames, clips = pq.read_table(store / "frames").to_pylist(), pq.read_table(store / "clips").to_pylist()
+    for clip in clips:
+        mine = [f for f in frames if f["video_id"] == clip["video_id"] and clip["start_pts"] <= f["pts"] < clip["end_pts"]]
+        clip["frames"] = [{"pts": f["pts"], "jpeg": f["jpeg"]} for f in sorted(mine, key=lambda f: f["pts"])]
+    batch = pa.table({"uri": ["/footage/a.mp4"] * (len(clips) + 1), "clip": pa.array([*clips, None])})
+    with ScoreOperator(recipe(BOTH)) as score, pickle.loads(pickle.dumps(score)) as again:
+        *rows, none = score(batch)["score"].to_pylist()
+        assert again(batch)["score"].to_pylist() == [*rows, none]
+    truth = brightness_of(store)
+    assert none is None and [row["brightness"] for row in rows] == [pytest.approx(truth[clip["clip_id"]], abs=1e-3) for clip in clips]
+    failed = [row for row in rows if row["error"] is not None]
+    assert 0 < len(failed) < 6
+    for row in rows:
+        assert row["n_seen"] == (None if row in failed else 3.0)
+    assert all(row["error"]["error_type"] == "ScoreError" and "too dark" in row["error"]["what"] for row in failed)
+    assert all(row["error"]["uri"] == "/footage/a.mp4" and row["error"]["end_s"] > 0 for row in failed)
+    with pytest.raises(UsageError, match="closed"):
+        score(batch)
+    with pytest.raises(RecipeError, match="names no scorer"):
+        ScoreOperator(recipe())
+
+
+def test_one_machine_has_a_process_for_each_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert devices(recipe(BRIGHT)) == ["0", "1"]
+    assert devices(recipe(BRIGHT, "resources.scores.concurrency=3")) == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert devices(recipe(BRIGHT)) == [None]
+    assert devices(recipe(BRIGHT, "resources.scores.concurrency=2")) == [None, None]

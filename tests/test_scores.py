@@ -18,7 +18,6 @@ from rushes.records import Column
 from rushes.scores.aesthetic import folded
 from rushes.scores.batch import ENCODER, Scored, ScorePass
 from rushes.scores.listed import LISTED, columns_of, encoder_identity, identity_of, scorers_of
-from rushes.scores.nsfw_clip import probability
 from rushes.scores.scorer import ClipFrames, Picture, Values
 
 
@@ -114,9 +113,8 @@ def test_the_aesthetic_head_equals_its_published_layers(folder: Path) -> None:
         with torch.no_grad():
             points = published.double().eval()(torch.from_numpy(vectors(made, one)).double())[:, 0].numpy()
         assert len(points) == min(8, len(one.pictures)) and np.ptp(points) > 0.02
-        assert found["aesthetic"] == pytest.approx(points.mean(), abs=1e-5)
-        assert found["aesthetic_min"] == pytest.approx(points.min(), abs=1e-5)
-        assert found["aesthetic_middle"] == pytest.approx(points[len(points) // 2], abs=1e-5)
+        right = {"aesthetic": points.mean(), "aesthetic_min": points.min(), "aesthetic_middle": points[len(points) // 2]}
+        assert found == pytest.approx(right, abs=1e-5)
 
 
 def test_the_nsfw_head_equals_its_published_layers(folder: Path) -> None:
@@ -198,13 +196,6 @@ def test_a_head_of_other_shape_is_refused(folder: Path, tmp_path: Path) -> None:
         loaded(folder, "nsfw_clip", nsfw_clip_model=str(folder / "aesthetic.safetensors"))
     with pytest.raises(RecipeError, match=r"scores.nsfw_clip_model is not set.*clip_autokeras_binary_nsfw"):
         scorers_of(Recipe.parse({"scores": {"use": ["nsfw_clip"]}}).scores)
-
-
-def test_a_probability_stays_finite_for_extreme_logits() -> None:
-    held = {"norm.mean": np.zeros(2), "norm.variance": np.ones(2)}
-    for k, (wide, narrow) in enumerate([(2, 64), (64, 512), (512, 256), (256, 1)], 1):
-        held |= {f"linear_{k}.weight": np.full((narrow, wide), 9.0 if k < 4 else -9.0), f"linear_{k}.bias": np.zeros(narrow)}
-    assert probability(held, np.array([[1, 1], [-1, -1]], np.float32)).tolist() == [0.0, 0.5]
 
 
 # Classifiers
@@ -300,6 +291,14 @@ def test_a_frame_that_cannot_be_decoded_fails_its_clip_alone(folder: Path) -> No
 def test_a_scorer_that_forgets_a_column_is_no_silence(folder: Path) -> None:
     found = loaded(folder, "own_scorers:Nothing").score([clip("one", 90)])
     assert "it gave the columns redness and states nothing" in str(found.values[0]["nothing"])
+
+
+def test_a_model_that_cannot_be_had_is_one_error_before_any_clip(folder: Path) -> None:
+    missing = {"glare": {"model": "rushes-tests/there-is-none", "label": "nsfw"}}
+    with pytest.raises(ModelError, match=r"scores\.classifiers\.glare\.model: the model rushes-tests/there-is-none cannot be had.*Fix: "):
+        loaded(folder, "glare", classifiers=missing)
+    with pytest.raises(ModelError, match=r"scores\.encoder: the model rushes-tests/none cannot be had"):
+        loaded(folder, "embedding", encoder="rushes-tests/none")
 
 
 # The list

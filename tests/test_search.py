@@ -113,6 +113,8 @@ def test_a_clip_needs_no_model(made: Embedded, monkeypatch: pytest.MonkeyPatch) 
     assert [line.split()[:2] for line in told[1:]] == [[line["clip_id"][:8], f"{line['score']:.4f}"] for line in lines]
     rows = rushes.open(made.root).search(like=made.clip_ids[8], n=7)
     assert rows == lines
+    own = rushes.open(made.root).search(like=made.clip_ids[8], n=7, where="uri = '/footage/0001.mp4'")
+    assert [(clip, score) for clip, score in made.truth(made.vectors[8], 300, but=8) if 5 <= made.clip_ids.index(clip) < 10] == near(own)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from benchmarks.survival.campaign import Blow, Campaign
 from benchmarks.survival.places import Machine
 from benchmarks.survival.scenes import SCENES, make_footage
 from benchmarks.survival.server import Server
-from benchmarks.survival.victims import CHILD, DRIVER
+from benchmarks.survival.victims import CHILD, DRIVER, SCORER
 
 BLOWS = {
     "scan, captions, copies": [
@@ -25,6 +25,9 @@ BLOWS = {
     ],
     "shots changed": [
         Blow(DRIVER, "flush, after clips"), Blow("quota", "captions under way"), Blow("driver, SIGINT", "file cut"),
+    ],
+    "scores, captions, copies": [
+        Blow(SCORER, "models are loaded"), Blow(DRIVER, "scores written"), Blow("driver, SIGTERM", "models are loaded"),
     ],
 }  # fmt: skip
 
@@ -49,7 +52,11 @@ def campaign(name: str, footage: Path, folder: Path, server: Server) -> Campaign
     return made
 
 
-@pytest.mark.parametrize("name", BLOWS)
+SLOW = {"scores, captions, copies"}
+"""Scenes whose runs load a library for models, several seconds each time."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in BLOWS])
 def test_struck_and_started_again_a_run_ends_as_if_nothing_had_happened(name: str, footage: Path, tmp_path: Path, server: Server) -> None:
     struck = campaign(name, footage, tmp_path, server).go(BLOWS[name])
     assert {(s.blow.victim, s.blow.moment): s.problems for s in struck if s.problems} == {}

@@ -61,7 +61,7 @@ class Watch:
 
 
 PART, TMP = ".parquet", ".tmp"
-KINDS = [(t, PART) for t in ("runs", "frames", "signals", "clips", "videos", "marks", "captions")]
+KINDS = [(t, PART) for t in ("runs", "frames", "signals", "clips", "videos", "marks", "scores", "captions")]
 KINDS += [("frames", TMP), ("clip_files", TMP), ("clip_files", ".mp4")]
 
 
@@ -104,6 +104,8 @@ MOMENTS = {
         Moment("flush, after clips", came("clips")),
         Moment("flush, after videos", came("videos"), 0.002),
         Moment("marks written", came("marks"), 0.5),
+        Moment("models are loaded", lambda watch, _: bool(watch.place.scorers(watch.pid)), 2.0),
+        Moment("scores written", came("scores"), 0.1),
         Moment("files being cut", came("clip_files", TMP), 0.02),
         Moment("file cut", came("clip_files", ".mp4"), 0.3),
         Moment("captions under way", lambda watch, chance: watch.requests() > chance * watch.captions, 0.2),

@@ -12,7 +12,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from benchmarks.render import ROOT
-from rushes.engine.ray import IDLE_S
+from rushes.engine import score_worker
+from rushes.engine.ray_processes import IDLE_S
 from rushes.engine.worker import MODULE
 from rushes.store.lease import OWNER_S
 
@@ -64,7 +65,7 @@ class Machine:
     @property
     def env(self) -> dict[str, str]:
         """Environment of the processes of a run, so that they stop by themselves where `stop_at` says."""
-        return {"PYTHONPATH": os.pathsep.join([str(STOPPING), str(ROOT / "src")]), STOP_FILE: str(self._stop)}
+        return {"PYTHONPATH": os.pathsep.join([str(STOPPING), str(ROOT / "src"), str(ROOT / "tests")]), STOP_FILE: str(self._stop)}
 
     def stop_at(self, where: str) -> None:
         """Tells the processes of the next run where one of them is to stop by itself; see `stopping/sitecustomize.py`. Empty: nowhere."""
@@ -84,6 +85,10 @@ class Machine:
     def children(self, driver: int) -> list[int]:
         """Decoding children."""
         return [pid for pid, command in descendants(driver).items() if MODULE in command]
+
+    def scorers(self, driver: int) -> list[int]:
+        """Children that hold models."""
+        return [pid for pid, command in descendants(driver).items() if score_worker.MODULE in command]
 
     def working(self, mark: str) -> list[int]:
         """Processes of a run that are alive, by the mark in their environment; the driver is one of them."""
@@ -123,6 +128,10 @@ class Nodes(Machine):
         """See `Machine`."""
         return [pid for children in self._cluster.workers().values() for pid in children]
 
+    def scorers(self, driver: int) -> list[int]:
+        """See `Machine`."""
+        return [pid for pid, words in self._nodes().items() if score_worker.MODULE in words]
+
     def _nodes(self) -> dict[int, str]:
         return descendants(self._cluster.process.pid) | marked(self._mark)
 
@@ -134,7 +143,7 @@ class Nodes(Machine):
         return [pid for pid, words in self._nodes().items() if words.startswith("ray::") and not words.startswith(OF_RAY)]
 
     def _children(self) -> list[int]:
-        return [pid for pid, words in self._nodes().items() if MODULE in words]
+        return [pid for pid, words in self._nodes().items() if MODULE in words or score_worker.MODULE in words]
 
     def left(self, mark: str) -> list[int]:
         """See `Machine`. Without a head nobody tells Ray's own processes that the driver has gone; children end all the same."""

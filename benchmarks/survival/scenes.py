@@ -22,6 +22,8 @@ CAPTIONS = (
     "frames.per_clip=3",
 )  # fmt: skip
 PLAIN = (*BASE, f"scan.workers={WORKERS}", "frames.per_s=10", "shots.gradual=true", "rules.too_short.min=0.5")
+SCORES = ('scores.use=["frame_scorers:Brightness"]', "rules.brightness.min=105")
+"""A scorer of the tests, which needs no model."""
 SEVERAL = (*PLAIN, "frames.per_s=25", "frames.short_side_px=720", "frames.quality=98")
 """Frames so many and so large that those of one video take more than one part."""
 
@@ -50,6 +52,7 @@ SCAN = (
     "flush, after videos", "marks written", *BETWEEN, *BETWEEN,
 )  # fmt: skip
 CAPTIONING = ("captions under way", "captions written", "last captions", "closing", BETWEEN[0], "any")
+SCORING = ("models are loaded", "models are loaded", "scores written", "scores written")
 FILES = ("files being cut", "file cut", BETWEEN[1])
 SCENES = (
     Scene("scan, captions, copies", (*PLAIN, *CAPTIONS, "clips.mode=copy"), (*SCAN, *FILES, *CAPTIONING)),
@@ -65,6 +68,13 @@ SCENES = (
     Scene(
         "files wanted later", (*PLAIN, "clips.mode=encode"),
         ("plan", "run row written", *FILES, BETWEEN[0], BETWEEN[0], "marks written", "any"), before=PLAIN,
+    ),
+    Scene(
+        "scores, captions, copies", (*PLAIN, *CAPTIONS, *SCORES, "clips.mode=copy"),
+        ("plan", "mid scan", "marks written", *SCORING, *FILES, *CAPTIONING),
+    ),
+    Scene(
+        "a scorer is added", (*PLAIN, *SCORES), ("plan", "run row written", *SCORING, "any"), before=PLAIN,
     ),
     Scene(
         "frames in several parts", SEVERAL, ("mid scan", "frames being written", "frames written", BETWEEN[1], "any"), footage="large",

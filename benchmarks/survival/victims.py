@@ -57,6 +57,13 @@ def _child(watch: Watch, chance: random.Random) -> bool:
     return True
 
 
+def _scorer(watch: Watch, chance: random.Random) -> bool:
+    if not (scorers := watch.place.scorers(watch.pid)):
+        return False
+    kill([chance.choice(scorers)])
+    return True
+
+
 def _server(watch: Watch, chance: random.Random) -> bool:
     if not watch.captions:
         return False
@@ -113,6 +120,7 @@ def _head(watch: Watch, chance: random.Random) -> bool:
 
 
 DRIVER, CHILD, WORKER, NODE = "driver, SIGKILL", "child, SIGKILL", "Ray worker, SIGKILL", "Ray node, SIGKILL"
+SCORER = "process with models, SIGKILL"
 ATTEMPTS = (CHILD, WORKER)
 """Blows that may count as an attempt at what they hit. The end of a node does not."""
 VICTIMS = {
@@ -123,6 +131,7 @@ VICTIMS = {
         Victim("driver, SIGINT", _send(signal.SIGINT), ASKED, polite=True),
         Victim("driver, SIGINT twice", _send(signal.SIGINT, signal.SIGINT), ASKED),
         Victim(CHILD, _child),
+        Victim(SCORER, _scorer),
         Victim("caption server away", _server),
         Victim("disk full", _disk, STOPPED),
         Victim("quota", _quota, STOPPED),
@@ -132,8 +141,8 @@ VICTIMS = {
     )
 }
 SHARES = {
-    DRIVER: 10, "driver, SIGTERM": 2, "driver, SIGINT": 2, "driver, SIGINT twice": 1, CHILD: 3, "caption server away": 2, "disk full": 2,
-    "quota": 1,
+    DRIVER: 10, "driver, SIGTERM": 2, "driver, SIGINT": 2, "driver, SIGINT twice": 1, CHILD: 3, SCORER: 2, "caption server away": 2,
+    "disk full": 2, "quota": 1,
 }  # fmt: skip
 """How often each is struck, out of their sum."""
 RAY_SHARES = SHARES | {"quota": 0, WORKER: 6, NODE: 4, "Ray head, SIGKILL": 2}

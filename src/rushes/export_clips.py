@@ -10,7 +10,7 @@ import re
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import groupby
@@ -27,6 +27,7 @@ from rushes.records import Row
 from rushes.results.choose import chosen_clips
 from rushes.results.columns import MEASURES_SEEN
 from rushes.results.lines import json_line, rows_of
+from rushes.rows.clip_columns import score_columns
 
 if TYPE_CHECKING:
     from rushes.media.storage import Options
@@ -164,6 +165,7 @@ class _Export:
     ) -> None:
         self._folder, self._captions, self._recipe, self._options = folder, captions, recipe, recipe.storage
         self._children, self._watch, self._lines = children, watch, lines
+        self._scores = [column.name for column in score_columns(recipe)]
         self._names: set[str] = set()
         self.made = self.present = self.failed = self.captions = self.bytes = 0
 
@@ -241,7 +243,7 @@ class _Export:
         """Puts the caption beside the file, or a line aside for `metadata.jsonl`."""
         text = clip["caption"]
         if self._captions == "jsonl":
-            self._lines.write(json_line(metadata_line(clip, cut, name)).encode() + b"\n")
+            self._lines.write(json_line(metadata_line(clip, cut, name, self._scores)).encode() + b"\n")
         elif self._captions == "txt":
             uri = f"{self._folder}/{name.rpartition('.')[0]}.txt"
             if text is None:
@@ -275,10 +277,10 @@ def _clock(seconds: float) -> str:
     return f"{whole // 3600:02d}h{whole // 60 % 60:02d}m{whole % 60:02d}s{rest:02d}"
 
 
-def metadata_line(clip: Row, cut: Row, name: str) -> Row:
-    """A line of `metadata.jsonl`: the file, its caption as `text`, where it comes from, its size, and all measures."""
+def metadata_line(clip: Row, cut: Row, name: str, scores: Sequence[str]) -> Row:
+    """A line of `metadata.jsonl`: the file, its caption as `text`, where it comes from, its size, all measures, and scores by name."""
     head = {name: clip[name] for name in ("clip_id", "video_id", "uri", "start_s", "end_s", "duration_s", "fps")}
-    measures = {name: clip[name] for name in MEASURES_SEEN}
+    measures = {name: clip[name] for name in (*MEASURES_SEEN, *scores)}
     return {"file_name": name, "text": clip["caption"], **head} | {name: cut[name] for name in ("n_frames", "width", "height")} | measures
 
 

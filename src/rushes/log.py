@@ -35,7 +35,7 @@ def note(event: str, *, run_id: str, stage: str, level: Level = "info", **fields
     Args:
         event: what happened, a few words that never change, such as "video done".
         run_id: the run.
-        stage: run, lease, scan, recut, files, identify or captions.
+        stage: run, lease, scan, recut, scores, files, identify or captions.
         level: info; warning for one failed row; error for what ends a run.
         fields: JSON-ready facts: `key` (video_id or clip_id), `uri` (as it may be shown), `error_type` and so on.
     """

@@ -252,7 +252,7 @@ def status_lines(row: Mapping[str, Any]) -> list[str]:
         f" decode ratio {ratio}",
         f"clips    {_clips(row)}",
         *([f"dropped  {_listed(row['reasons'])}"] if row["reasons"] else []),
-        *([f"scores   {row['scores_made']} made, {row['scores_pending']} clips wait"] if "scores" in row["fingerprints"] else []),
+        *([f"scores   {row['scores_made']} made, {row['scores_pending']} clips wait"] if "scores" in row["capacity"] else []),
         f"captions {row['captions_made']} made ({60 * row['captions_made'] / wall:.1f}/min), {row['caption_requests']} requests,"
         f" {row['captions_pending']} pending",
     ]

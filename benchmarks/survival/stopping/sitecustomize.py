@@ -1,9 +1,10 @@
 """Lets a process of a run stop before it puts a given file in its place, or when it has just done so: the moments between two parts.
 
 Python imports this by itself where this folder is on its path. The file that RUSHES_SURVIVAL_STOP names says `driver N before` or `child
-N after`, anew for each run; nothing else of the run is changed. "driver" is every process but a decoding child: on Ray also a worker
-process of a node, and the captioner. The process stops as by SIGSTOP, and the harness strikes it then. Where the file says `count`, a
-letter for each file that is put in place is added to a file beside it: `c` of a child, `d` of others.
+N after`, anew for each run; nothing else of the run is changed. "driver" is every process but a decoding child and one that scores: on
+Ray also a worker process of a node, and the captioner. The process stops as by SIGSTOP, and the harness strikes it then. Where the file
+says `count`, a letter for each file that is put in place is added to a file beside it: `c` of a child, `s` of one that scores, `d` of
+others.
 """
 
 import os
@@ -11,7 +12,8 @@ import signal
 import sys
 from pathlib import Path
 
-THIS = "child" if "rushes.engine.work.child" in sys.orig_argv else "driver"
+KINDS = {"rushes.engine.work.child": "child", "rushes.engine.work.score_child": "scorer"}
+THIS = next((kind for module, kind in KINDS.items() if module in sys.orig_argv), "driver")
 WHERE = Path(os.environ.get("RUSHES_SURVIVAL_STOP", "/nowhere"))
 done, put = 0, os.replace
 

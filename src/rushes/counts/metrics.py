@@ -68,6 +68,9 @@ class Counts:
         yield self._gauge("videos_todo", "videos that this run has to scan", None, c["videos_todo"])
         yield self._gauge("videos_in_flight", "videos being decoded", None, c["in_flight"])
         yield self._gauge("clips", "clips by verdict", "verdict", {v: c[f"clips_{v}"] for v in CLIPS})
+        yield self._counter("scores", "scores made", None, c["scores_made"])
+        yield self._gauge("scores_pending", "kept clips that wait for a score", None, c["scores_pending"])
+        yield self._counter("frames_encoded", "frames that the encoder of the scorers has encoded", None, c["frames_encoded"])
         yield self._counter("captions", "captions made", None, c["captions_made"])
         yield self._counter("caption_requests", "requests to the caption server", None, c["caption_requests"])
         yield self._gauge("captions_pending", "clips left without a caption while the server was away", None, c["captions_pending"])
@@ -76,7 +79,12 @@ class Counts:
         yield self._counter("decoded_seconds", "footage that passed a decoder, in ended videos", None, c["decoded_s"])
         yield self._gauge("decoded_now_seconds", "the same with videos under way", None, c["decoded_now_s"])
         yield self._counter("bytes_read", "bytes of ended videos", None, c["bytes_read"])
-        yield self._counter("busy_seconds", "busy seconds: CPU time in children, time in flight of captions", "stage", c["busy_s"])
+        yield self._counter(
+            "busy_seconds",
+            "busy seconds: CPU time in children, time of scoring, time in flight of captions",
+            "stage",
+            c["busy_s"],
+        )
         yield self._gauge("stage_capacity", "rows of a stage that can be under way at once", "stage", c["capacity"])
         yield self._counter("errors", "failed videos and captions", "type", c["errors"])
         yield self._gauge("run_seconds", "wall time of the run", None, c["wall_s"])

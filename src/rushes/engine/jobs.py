@@ -47,11 +47,13 @@ class Settled:
         done: stage -> ids of clips for which the stage has nothing to do: their row is in the store, or the stage failed for good on them.
         failed: stage -> of these, clips on which the stage failed for good, and that have no row of it.
         scored: scorer -> ids of clips whose row of this scorer is in the store.
+        embedded: embeddings of frames of the video are in the store, of the encoder that is wanted.
     """
 
     done: dict[str, tuple[str, ...]] = field(default_factory=dict)
     failed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     scored: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    embedded: bool = False
 
     def failures(self, stage: str, clips: Container[str]) -> int:
         """How many of some clips a stage has failed on for good."""

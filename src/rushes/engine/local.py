@@ -74,8 +74,10 @@ class Local:
 
     def slots(self, stage: str) -> int:
         """See `Executor`."""
-        if stage in ("identify", "scores"):
-            return len(self._devices) if stage == "scores" else self._n_readers
+        if stage == "identify":
+            return self._n_readers
+        if stage == "scores":
+            return len(self._devices)
         limit = resources(self._recipe, stage).concurrency
         return limit if stage == "captions" else min(self._n_workers, limit or self._n_workers)
 

@@ -162,18 +162,17 @@ class Loop:
     def _submit_waiting(self) -> None:
         """Submits jobs that follow from others, as far as there is room."""
         for stage, waiting in list(self._ready.items()):
-            while waiting and self._has_room(stage):
-                if stage == "scores":
-                    idle = self._flying.get(stage, 0) < self._executor.slots(stage)
-                    if not idle and n_clips(waiting) < self._pace.clips:  # more clips may come before a process can take them
-                        break
-                    tried = self._pace.joined(waiting)
-                else:
-                    tried = waiting.popleft()
+            while waiting and self._has_room(stage) and not (stage == "scores" and self._more_may_join(waiting)):
+                tried = self._pace.joined(waiting) if stage == "scores" else waiting.popleft()
                 if isinstance(tried.job, Segment) and tried.whole is not None and tried.whole.over:
                     self._segment_ended(tried.whole)
                 else:
                     self._submit(tried)
+
+    def _more_may_join(self, waiting: deque[Try]) -> bool:
+        """Whether clips that wait for scores wait for others: no process is without a job, and they do not fill one yet."""
+        idle = self._flying.get("scores", 0) < self._executor.slots("scores")
+        return not idle and n_clips(waiting) < self._pace.clips
 
     def _wants(self, job: Job) -> bool:
         """Whether a job of the plan is to be begun now: there is room, nothing else waits for it, and later stages are not far behind."""

@@ -68,6 +68,8 @@ class OnRay:
         """Reference of what has not ended -> whether it is a call of an actor, which Ray cannot end by force; else it is a task."""
         self._captioner: Any = None
         self._scorers: dict[Any, _Held] = {}
+        self._counting = threading.Lock()
+        """Held while `_scorers` and the jobs of these are counted: threads of Ray tell what has ended."""
         self._total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self._over = threading.Event()
         threading.Thread(target=self._look, name="resources", daemon=True).start()
@@ -185,22 +187,25 @@ class OnRay:
         """
         import ray
 
-        least = min(self._scorers, key=lambda actor: self._scorers[actor].jobs, default=None)
-        if least is None or (self._scorers[least].jobs and len(self._scorers) < self.slots("scores")):
-            options = {**_stated(resources(self._recipe, "scores")), "max_restarts": 0, "namespace": NAMESPACE}
-            least = ray.remote(ScoreActor).options(**options).remote(self._setup)
-            self._scorers[least] = _Held()
-        self._scorers[least].jobs += 1
-        return least
+        with self._counting:
+            least = min(self._scorers, key=lambda actor: self._scorers[actor].jobs, default=None)
+            if least is None or (self._scorers[least].jobs and len(self._scorers) < self.slots("scores")):
+                options = {**_stated(resources(self._recipe, "scores")), "max_restarts": 0, "namespace": NAMESPACE}
+                least = ray.remote(ScoreActor).options(**options).remote(self._setup)
+                self._scorers[least] = _Held()
+            self._scorers[least].jobs += 1
+            return least
 
     def _end_idle_scorers(self) -> None:
         """Ends actors that have had no job for `MODELS_IDLE_S`."""
         import ray
 
-        for actor, held in list(self._scorers.items()):
-            if not held.jobs and time.monotonic() - held.since > MODELS_IDLE_S:
+        with self._counting:
+            idle = [actor for actor, held in self._scorers.items() if not held.jobs and time.monotonic() - held.since > MODELS_IDLE_S]
+            for actor in idle:
                 del self._scorers[actor]
-                ray.kill(actor)
+        for actor in idle:
+            ray.kill(actor)
 
     def _future(self, ref: Any, actor: Any = None) -> Future[Outcome]:
         """The future of a task or call, in which Ray's errors about dead processes have become `WorkerDied` or `Stopped`."""
@@ -210,8 +215,9 @@ class OnRay:
 
         def take(theirs: Future[Any]) -> None:
             self._under_way.pop(ref, None)
-            if (held := self._scorers.get(actor)) is not None:
-                held.jobs, held.since = held.jobs - 1, time.monotonic()
+            with self._counting:
+                if (held := self._scorers.get(actor)) is not None:
+                    held.jobs, held.since = held.jobs - 1, time.monotonic()
             error = theirs.exception()
             if error is None:
                 out.set_result(theirs.result())
@@ -222,7 +228,8 @@ class OnRay:
             elif isinstance(died, WorkerDied) and actor is not None:
                 if isinstance(error, exceptions.ActorDiedError):
                     self._captioner = None if actor is self._captioner else self._captioner
-                    self._scorers.pop(actor, None)
+                    with self._counting:
+                        self._scorers.pop(actor, None)
                 died = WorkerDied(str(died), blame=False)  # it opens no video; all that it held is asked for again
             out.set_exception(died)
 

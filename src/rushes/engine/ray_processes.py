@@ -115,4 +115,4 @@ class ScoreActor:
         finally:
             if outcome is None:  # the child died, or the run has lost the store
                 self._worker.kill()
-        return replace(outcome, events=self._collector.take())
+        return replace(outcome, events=(*outcome.events, *self._collector.take()))

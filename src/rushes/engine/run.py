@@ -2,39 +2,36 @@
 
 from __future__ import annotations
 
-import difflib
 import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import wait
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from rushes.captions import prompt_columns
 from rushes.captions.server import CaptionServer
 from rushes.counts.metrics import served
 from rushes.counts.tally import Tally
-from rushes.engine.executor import Executor, WorkerDied
+from rushes.engine.executor import Executor
 from rushes.engine.fingerprints import fingerprints
-from rushes.engine.jobs import Attempt, Caption, Score, Setup
+from rushes.engine.jobs import Caption, Setup
 from rushes.engine.local import Local
-from rushes.engine.loop import LOOK_EVERY_S, Loop
+from rushes.engine.loop import Loop
 from rushes.engine.notices import announce_change, notes
 from rushes.engine.plan.identify import Identifier, Keeper
 from rushes.engine.plan.plan import Plan, make_plan
+from rushes.engine.preflight import check_prompt, load_models
 from rushes.engine.run_row import RunRow
 from rushes.engine.stages import check_resources
 from rushes.engine.work.segments import forget
 from rushes.engine.worker import Failures
-from rushes.errors import CannotGoOn, FootageError, RecipeError, RushesError, ServerError
+from rushes.errors import FootageError, RushesError, ServerError
 from rushes.log import note
 from rushes.media.guard import Stopped
 from rushes.quarantine import detail_of
 from rushes.recipe import Recipe
-from rushes.rows.clip_columns import prompt_columns as columns_for_prompts
 from rushes.rows.clip_columns import rule_columns
 from rushes.rows.scanned import Stamp, attempt_row, failed_video
 from rushes.store.buffer import Buffer
@@ -201,7 +198,7 @@ class _Run:
             Stopped: the run was interrupted meanwhile.
         """
         announce_change(self.store, self.recipe, self.announce)
-        _check_prompt(self.recipe, plan)
+        check_prompt(self.recipe, [source.footage for source in plan.sources])
         doubt = self.server.await_ready(wait_server_s, self.announce) if plan.may_caption else None
         if doubt is not None:
             mend = f". Fix: {doubt.mend}" if doubt.mend else ""
@@ -209,29 +206,7 @@ class _Run:
         if plan.has_jobs:
             self.prepare()
         if plan.may_score:
-            self._load_models()
-
-    def _load_models(self) -> None:
-        """Loads the models of the wanted scorers, where they will be used. They stay loaded.
-
-        Raises:
-            MissingExtra, ModelError: one cannot be had.
-            CannotGoOn: the process that loads them dies, or the cluster is gone.
-            Stopped: the run was interrupted meanwhile.
-        """
-        loading = self.executor.submit(Score(), Attempt())
-        while not wait([loading], LOOK_EVERY_S).done:
-            if self.stop.is_set():
-                self.executor.stop()
-                raise Stopped
-            self.executor.check()
-        try:
-            loaded = loading.result()
-        except WorkerDied as died:
-            mend = "look at the memory of the machine and of its GPU; rushes doctor tells what is there"
-            raise CannotGoOn(f"the models of the scorers cannot be loaded: {died}", step="scores", mend=mend) from died
-        if loaded.note:
-            self.announce(loaded.note)
+            load_models(self.executor, self.stop, self.announce)
 
     def prepare(self) -> None:
         """Makes sure that there is something to run jobs on: joins the cluster.
@@ -370,21 +345,6 @@ class _Run:
             self.executor.check()
             watch()
             self.stop.wait(1.0)
-
-
-def _check_prompt(recipe: Recipe, plan: Plan) -> None:
-    """Makes sure that the columns which the prompt names are there.
-
-    Raises:
-        RecipeError: it names one that neither clips nor the manifest have.
-    """
-    wanted = prompt_columns(recipe.captions)
-    known = columns_for_prompts(recipe).union(*(source.footage.extra for source in plan.sources if wanted))
-    for name in wanted:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            mend = f"did you mean {{{near[0]}}}?" if near else f"the columns are {', '.join(sorted(known))}"
-            raise RecipeError(f"the prompt asks for {{{name}}}, and clips have no such column", step="recipe", mend=mend)
 
 
 def _captions(plan: Plan, rounds: int) -> Iterator[Caption]:

@@ -13,6 +13,7 @@ from rushes.engine.executor import WorkerDied
 from rushes.engine.jobs import FAILURE, OUTCOME, SCORE, SETUP, Outcome, Score, Setup
 from rushes.engine.stages import resources
 from rushes.errors import CrashError, HangError, MemoryError_
+from rushes.log import note
 from rushes.machine import cuda_devices
 from rushes.media.guard import THREADS, Child
 from rushes.recipe import Recipe
@@ -42,6 +43,7 @@ class ScoreWorker:
     """
 
     def __init__(self, setup: Setup, stop: threading.Event, device: str | None = None) -> None:
+        self._run_id = setup.run_id
         threads = max(1, int(resources(Recipe.model_validate(setup.recipe), "scores").cpus))
         env = dict.fromkeys(THREADS, str(threads)) | ({VISIBLE: device} if device is not None else {})
         first = {"setup": SETUP.dump_python(setup, mode="json")}
@@ -65,7 +67,10 @@ class ScoreWorker:
             what = f"nothing came of it for {HANG_S:g} s" if isinstance(error, HangError) else error.what
             raise WorkerDied(what, blame=False) from error
         if "error" in answer:
-            raise FAILURE.validate_python(answer["error"]).error()
+            failure = FAILURE.validate_python(answer["error"])
+            words = {"error_type": failure.error_type, "error": failure.what, "detail": failure.detail}
+            note("scores stopped", run_id=self._run_id, stage="scores", level="error", **words)
+            raise failure.error()
         return OUTCOME.validate_python(answer["done"])
 
     def kill(self) -> None:

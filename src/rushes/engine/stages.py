@@ -23,7 +23,8 @@ from rushes.rows.clip_columns import score_columns
 from rushes.rows.scored import WantedScore
 from rushes.scan.one_pass import FRAMES_VERSION
 from rushes.scan.one_pass import VERSION as SCAN_VERSION
-from rushes.scores.listed import identity_of, scorers_of
+from rushes.scores.listed import encoder_identity, identity_of, scorers_of
+from rushes.scores.scorer import EmbeddingScorer
 from rushes.shots.find import VERSION as SHOTS_VERSION
 from rushes.store.tables import CAPTIONS, CLIPS, FILES, FRAMES, MEASURES, SCORES, VIDEOS, Table
 
@@ -102,6 +103,13 @@ def wanted_scores(recipe: Recipe) -> tuple[WantedScore, ...]:
         WantedScore(scorer.name, digest("scores", scorer.name, identity_of(scorer, recipe.scores), frames), scorer.columns)
         for scorer in scorers_of(recipe.scores)
     )
+
+
+def embeddings_fingerprint(recipe: Recipe) -> str | None:
+    """The fingerprint of the table `embeddings`: the encoder's identity, and how frames look; None where no scorer takes embeddings."""
+    if not any(isinstance(scorer, EmbeddingScorer) for scorer in scorers_of(recipe.scores)):
+        return None
+    return digest("embeddings", encoder_identity(recipe.scores), {"look": _look(recipe), "version": FRAMES_VERSION})
 
 
 def _scores(recipe: Recipe, of: Of) -> str | None:

@@ -287,13 +287,15 @@ def resident_bytes(pid: int | None) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def serve(do: Callable[[dict[str, Any], Callable[[float], None]], dict[str, Any]]) -> NoReturn:
+def serve(do: Callable[[dict[str, Any], Callable[[float], None]], dict[str, Any]], *, without_pandas: bool = True) -> NoReturn:
     """The child's side: does jobs until standard input ends; then the process exits at once, even while native code runs.
 
     Args:
         do: does one job. It is given the job and a function that reports seconds of progress, and returns the last message.
+        without_pandas: saves the time in which pyarrow would import pandas; not where libraries that look for pandas are imported (torch).
     """
-    keep_pandas_out()
+    if without_pandas:
+        keep_pandas_out()
     replies = os.fdopen(int(os.environ.pop(REPLY_FD)), "wb", buffering=0)
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 

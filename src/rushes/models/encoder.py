@@ -33,6 +33,7 @@ class Encoder:
     """A loaded CLIP or SigLIP. Made once in a process.
 
     Attributes:
+        device: where it runs.
         dimensions: length of a vector.
         logit_scale: by which the model multiplies cosines before the softmax.
     """
@@ -41,7 +42,7 @@ class Encoder:
         self, net: Any, preparation: Preparation, tokens: Any, device: Device, batch: int = 0,
         decode: Callable[[Any], npt.NDArray[np.uint8]] = decoded,
     ) -> None:  # fmt: skip
-        self._net, self._tokens, self._device = net, tokens, device
+        self._net, self._tokens, self.device = net, tokens, device
         self.logit_scale = float(net.logit_scale.detach().float().exp())  # before the weights are rounded to the device's format
         net.eval().to(device.name, dtype_of(device))
         self._passes = Passes(device, preparation, self._vectors, batch, decode)
@@ -73,6 +74,11 @@ class Encoder:
             preparation = Preparation.of(AutoImageProcessor.from_pretrained(model, revision=pinned))
             return cls(net, preparation, tokens, device, batch)
 
+    @property
+    def batch(self) -> int:
+        """Pictures in one pass, as it is now: it is halved where the memory of the device does not suffice."""
+        return self._passes.batch
+
     def pictures(self, jpegs: Sequence[bytes]) -> Passed:
         """The vectors of pictures: a row of `dimensions` float32 each, of unit length; NaN for one that cannot be decoded."""
         return self._passes.run(jpegs)
@@ -92,7 +98,7 @@ class Encoder:
                 what = f"the text {text!r} has {n} tokens, and the encoder takes {longest}"
                 raise ModelError(what, step="scores", mend="shorten it; texts of the recipe are in scores.labels and scores.templates")
         padding: dict[str, Any] = {"padding": "max_length", "max_length": longest} if siglip else {"padding": True}
-        batch = self._tokens(list(texts), return_tensors="pt", **padding).to(self._device.name)
+        batch = self._tokens(list(texts), return_tensors="pt", **padding).to(self.device.name)
         with torch.inference_mode():
             found = _pooled(self._net.get_text_features(**batch)).float()
             unit: npt.NDArray[np.float32] = torch.nn.functional.normalize(found).cpu().numpy()

@@ -82,7 +82,7 @@ class Passes:
                         faults[at + i] = fault
                 sent = self._buffers[k % BUFFERS][: end - at].to(self._device.name, non_blocking=True)
                 if self._device.on_gpu:
-                    self._free[k % BUFFERS].record()
+                    self._free[k % BUFFERS].record(torch.cuda.current_stream(self._device.name))
                 if k + BUFFERS - 1 < len(spans):  # while the model works on this one, the threads fill the one after the next
                     filling.append(self._fill(k + BUFFERS - 1, pictures, spans[k + BUFFERS - 1]))
                 found += self._passed(sent)

@@ -10,5 +10,6 @@ from rushes.operators.caption import Caption
 from rushes.operators.cut import CutClips
 from rushes.operators.operator import Operator
 from rushes.operators.scan import Scan
+from rushes.operators.score import Score
 
-__all__ = ["Caption", "CutClips", "Operator", "Scan"]
+__all__ = ["Caption", "CutClips", "Operator", "Scan", "Score"]

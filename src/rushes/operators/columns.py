@@ -64,3 +64,8 @@ CAPTION = pa.struct([*_of_table(CAPTIONS, without=("clip_id", "video_id")), pa.f
 """One caption: as in the table `captions`; or the error."""
 FILE = pa.struct([*_of_table(FILES, without=("clip_id", "video_id")), pa.field("error", ERROR)])
 """One clip file: as in the table `files`; or the error."""
+
+
+def score_type(columns: Sequence[Column]) -> pa.StructType:
+    """The Arrow type of the scores of a clip: the columns of the recipe's scorers, and the error."""
+    return pa.struct([*_of_table(Table("", (), "", ()), extra=columns), pa.field("error", ERROR)])

@@ -34,7 +34,7 @@ class Operator(ABC):
 
     reads: ClassVar[tuple[str, ...]]
     adds: ClassVar[str]
-    returns: ClassVar[pa.StructType]
+    returns: pa.StructType
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """The batch with the column `adds`, for Ray Data's `map_batches` and for Arrow tables of any origin.

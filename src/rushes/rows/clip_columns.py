@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from rushes.errors import RecipeError
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import Recipe
 from rushes.records import Column, evenly
 from rushes.scores.listed import columns_of
-from rushes.store.tables import CLIPS, FACTS, MEASURES, SCORES, VIDEOS, schema
+from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, FACTS, MEASURES, SCORES, VIDEOS, schema
 from rushes.verdict.arrow import Column as ColumnOf
 from rushes.verdict.arrow import reasons
 from rushes.verdict.checks import checks_of
@@ -34,9 +35,24 @@ PROMPT_COLUMNS = frozenset([*CLIP_COLUMNS, ASPECT.name, *(c.name for c in (*MEAS
 Row = Mapping[str, Any]
 
 
+TAKEN = PROMPT_COLUMNS.union(
+    (c.name for table in (SCORES, CAPTIONS, ERRORS) for c in table.columns),
+    ("verdict", "reasons", "caption", "caption_fields", "caption_model", "clip_uri", "extra", "clip_failed", "time_pieces"),
+)
+"""What no scorer may call a column: clips have one of that name."""
+
+
 def score_columns(recipe: Recipe) -> tuple[Column, ...]:
-    """The columns of the scorers that a recipe wants, without those that are lists: no rule and no prompt can use a list."""
-    return tuple(column for column in columns_of(recipe.scores) if column.kind != "floats")
+    """The columns of the scorers that a recipe wants, without those that are lists: no rule and no prompt can use a list.
+
+    Raises:
+        RecipeError: see `scorers_of`; or a column of a scorer has the name of another column of clips.
+    """
+    found = columns_of(recipe.scores)
+    if taken := [column.name for column in found if column.name in TAKEN]:
+        what = f"scores.use: a scorer gives the column {taken[0]!r}, and clips have another column of that name"
+        raise RecipeError(what, step="recipe", mend="rename the column of your scorer")
+    return tuple(column for column in found if column.kind != "floats")
 
 
 def rule_columns(recipe: Recipe) -> frozenset[str]:

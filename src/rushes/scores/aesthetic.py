@@ -13,7 +13,7 @@ from rushes.errors import ModelError
 from rushes.models.hub import revision_of, weights
 from rushes.recipe_scores import ScoreSettings
 from rushes.records import Column
-from rushes.scores.scorer import ClipVectors, EmbeddingScorer, Values
+from rushes.scores.scorer import ClipVectors, EmbeddingScorer, Values, means, stacked
 
 if TYPE_CHECKING:
     from rushes.models.encoder import Encoder
@@ -59,17 +59,11 @@ class Aesthetic(EmbeddingScorer):
     def score(self, clips: Sequence[ClipVectors]) -> list[Values]:
         """Mean, minimum and middle over the frames of each clip."""
         slope, bias = self._map
-        found: list[Values] = []
-        for clip in clips:
-            points = clip.vectors @ slope + bias
-            found.append(
-                {
-                    "aesthetic": float(points.mean()),
-                    "aesthetic_min": float(points.min()),
-                    "aesthetic_middle": float(points[len(points) // 2]),
-                }
-            )
-        return found
+        rows, starts = stacked(clips)
+        points = rows @ slope.astype(np.float32) + np.float32(bias)
+        middles = starts + np.diff(np.append(starts, len(points))) // 2
+        of_clips = zip(means(points, starts).tolist(), np.minimum.reduceat(points, starts).tolist(), points[middles].tolist(), strict=True)
+        return [{"aesthetic": mean, "aesthetic_min": least, "aesthetic_middle": middle} for mean, least, middle in of_clips]
 
 
 def folded(held: Mapping[str, npt.NDArray[Any]], model: str) -> tuple[npt.NDArray[np.float64], float]:

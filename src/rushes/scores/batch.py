@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -67,16 +67,19 @@ class ScorePass:
         self._settings, self._asked = settings, device
         self._encoder: Encoder | None = None
 
-    def load(self) -> None:
+    def load(self, encoder: Encoder | None = None) -> None:
         """Loads every model, once.
+
+        Args:
+            encoder: a loaded encoder to use, instead of the one that the recipe names.
 
         Raises:
             MissingExtra: a package is not installed; the message names the line that installs it.
             ModelError: a model cannot be had or used; the message says what to set.
         """
         self.device = self._asked if isinstance(self._asked, Device) else choose(self._asked)
-        if any(isinstance(scorer, EmbeddingScorer) for scorer in self.scorers):
-            s = self._settings
+        s, self._encoder = self._settings, encoder
+        if encoder is None and any(isinstance(scorer, EmbeddingScorer) for scorer in self.scorers):
             self._encoder = Encoder.load(s.encoder, s.encoder_revision, self.device, s.batch)
         for scorer in self.scorers:
             if isinstance(scorer, FrameScorer):
@@ -113,14 +116,14 @@ class ScorePass:
         todo = {s.name: [i for i in range(len(clips)) if wanted is None or s.name in wanted[i]] for s in self.scorers}
         heads = [scorer for scorer in self.scorers if isinstance(scorer, EmbeddingScorer)]
         self._encode([(i, head.images) for head in heads for i in todo[head.name]], clips, have, scored)
+        vectors = cache(lambda i, images: self._vectors(clips[i], images, have[i], scored.vectors[i]))
         for scorer in self.scorers:
             mine = todo[scorer.name]
             if isinstance(scorer, FrameScorer):
                 taken = [replace(clips[i], pictures=tuple(evenly(clips[i].pictures, scorer.images or ALL))) for i in mine]
                 self._run(scorer, scorer.score, mine, taken, clips, scored)
             elif isinstance(scorer, EmbeddingScorer):
-                vectors = [self._vectors(clips[i], scorer.images, have[i], scored.vectors[i]) for i in mine]
-                self._run(scorer, scorer.score, mine, vectors, clips, scored)
+                self._run(scorer, scorer.score, mine, [vectors(i, scorer.images) for i in mine], clips, scored)
         return scored
 
     def _encode(self, work: Sequence[tuple[int, int]], clips: Sequence[ClipFrames], known: Sequence[Known], scored: Scored) -> None:
@@ -128,8 +131,8 @@ class ScorePass:
 
         `work` has the index of a clip and the number of frames that a head looks at, for each head and clip.
         """
-        seen = {(i, picture) for i, images in work for picture in evenly(clips[i].pictures, images or ALL)}
-        lacking = sorted(((i, picture) for i, picture in seen if picture.pts not in known[i]), key=lambda one: (one[0], one[1].pts))
+        seen = {(i, picture.pts): picture for i, images in set(work) for picture in evenly(clips[i].pictures, images or ALL)}
+        lacking = [(i, picture) for (i, pts), picture in sorted(seen.items(), key=lambda one: one[0]) if pts not in known[i]]
         if not lacking:
             return
         assert self._encoder is not None, "load() comes before score()"
@@ -138,18 +141,18 @@ class ScorePass:
         passed = self._encoder.pictures(list(jpegs))
         scored.seconds[ENCODER] += time.perf_counter() - begun
         scored.encoded += len(jpegs) - len(passed.faults)
+        rows = passed.rows.astype(np.float16)
         for i, picture in lacking:
             if jpegs[picture.jpeg] not in passed.faults:
-                scored.vectors[i][picture.pts] = passed.rows[jpegs[picture.jpeg]].astype(np.float16)
+                scored.vectors[i][picture.pts] = rows[jpegs[picture.jpeg]]
 
     def _vectors(self, clip: ClipFrames, images: int, known: Known, made: Mapping[int, Vector]) -> ClipVectors | ScoreError:
         """The vectors of the frames that a head looks at, rounded as they are stored, so that a row does not depend on when it is made."""
         pts = [picture.pts for picture in evenly(clip.pictures, images or ALL)]
-        found = [known[one] if one in known else made.get(one) for one in pts]
-        rows = [row.astype(np.float16) for row in found if row is not None]
+        rows = [known[one] if one in known else made[one] for one in pts if one in known or one in made]
         if len(rows) < len(pts):
             return ScoreError(f"{len(pts) - len(rows)} of its {len(pts)} frames cannot be decoded")
-        return ClipVectors(clip.clip_id, tuple(pts), np.array(rows, np.float32))
+        return ClipVectors(clip.clip_id, tuple(pts), np.array(rows, np.float16).astype(np.float32))
 
     def _run(
         self, scorer: Scorer, score: Callable[[Sequence[C]], Sequence[Values | ScoreError]], mine: Sequence[int],

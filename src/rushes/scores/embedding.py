@@ -9,7 +9,7 @@ import numpy as np
 
 from rushes.recipe_scores import ScoreSettings
 from rushes.records import Column
-from rushes.scores.scorer import ClipVectors, EmbeddingScorer, Values
+from rushes.scores.scorer import ClipVectors, EmbeddingScorer, Values, means, stacked
 
 if TYPE_CHECKING:
     from rushes.models.encoder import Encoder
@@ -41,9 +41,8 @@ class Embedding(EmbeddingScorer):
 
     def score(self, clips: Sequence[ClipVectors]) -> list[Values]:
         """The vector of each clip; None where the frames' vectors cancel out."""
-        found: list[Values] = []
-        for clip in clips:
-            mean = clip.vectors.mean(axis=0)
-            length = float(np.linalg.norm(mean))
-            found.append({"embedding": (mean / length).tolist() if length > 0 else None})
-        return found
+        rows, starts = stacked(clips)
+        mean = means(rows, starts)
+        length = np.linalg.norm(mean, axis=1, keepdims=True)
+        unit = mean / np.where(length > 0, length, 1)
+        return [{"embedding": one if long else None} for one, long in zip(unit.tolist(), length[:, 0] > 0, strict=True)]

@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rushes.errors import ModelError, RecipeError
 from rushes.models.hub import weights
 from rushes.recipe_scores import ScoreSettings
 from rushes.records import Column
-from rushes.scores.scorer import ClipVectors, EmbeddingScorer, Values
+from rushes.scores.scorer import ClipVectors, EmbeddingScorer, Values, stacked
 
 if TYPE_CHECKING:
+    import torch
+
     from rushes.models.encoder import Encoder
 
 VERSION = 1
@@ -40,7 +41,8 @@ class NsfwClip(EmbeddingScorer):
             mend = f"set it to the path of clip_autokeras_binary_nsfw.pth, which lies in {HOME}"
             raise RecipeError(f"scores.use names nsfw_clip, but {KEY} is not set", step="recipe", mend=mend)
         self.model = settings.nsfw_clip_model
-        self._held: dict[str, npt.NDArray[np.float32]] = {}
+        self._held: dict[str, Any] = {}
+        self._where = "cpu"
 
     def identity(self) -> dict[str, object]:
         """Code and file."""
@@ -48,22 +50,28 @@ class NsfwClip(EmbeddingScorer):
 
     def load(self, encoder: Encoder) -> None:
         """Reads the head."""
-        held = {name: tensor.numpy() for name, tensor in weights(self.model, None, FILES, KEY).items()}
+        held = weights(self.model, None, FILES, KEY)
         inputs = (encoder.dimensions, *WIDTHS)
         shapes: dict[str, tuple[int, ...]] = {"norm.mean": (encoder.dimensions,), "norm.variance": (encoder.dimensions,)}
         for k, width in enumerate(WIDTHS, 1):
             shapes |= {f"linear_{k}.weight": (width, inputs[k - 1]), f"linear_{k}.bias": (width,)}
-        if odd := [name for name, shape in shapes.items() if name not in held or np.squeeze(held[name]).shape != _squeezed(shape)]:
+        if odd := [name for name, shape in shapes.items() if name not in held or tuple(held[name].squeeze().shape) != _squeezed(shape)]:
             what = f"{KEY}: {self.model} is not LAION's head for vectors of {encoder.dimensions} numbers: {odd[0]} does not fit"
             raise ModelError(what, step="scores", mend=f"use clip_autokeras_binary_nsfw.pth of {HOME} with openai/clip-vit-large-patch14")
-        self._held = {name: held[name].reshape(shape) for name, shape in shapes.items()}
+        self._where = encoder.device.name
+        self._held = {name: held[name].reshape(shape).to(self._where) for name, shape in shapes.items()}
 
     def score(self, clips: Sequence[ClipVectors]) -> list[Values]:
         """The maximum over the frames of each clip."""
-        return [{"nsfw_clip": float(probability(self._held, clip.vectors).max())} for clip in clips]
+        import torch
+
+        rows, starts = stacked(clips)
+        with torch.inference_mode():
+            found = probability(self._held, torch.from_numpy(rows).to(self._where)).cpu().numpy()
+        return [{"nsfw_clip": highest} for highest in np.maximum.reduceat(found, starts).tolist()]
 
 
-def probability(held: Mapping[str, npt.NDArray[Any]], vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def probability(held: Mapping[str, torch.Tensor], vectors: torch.Tensor) -> torch.Tensor:
     """The published definition: (x - mean) / sqrt(variance), three linear layers with ReLU, one with the logistic function.
 
     Args:
@@ -73,13 +81,11 @@ def probability(held: Mapping[str, npt.NDArray[Any]], vectors: npt.NDArray[np.fl
     Returns:
         (n,), 0 to 1.
     """
-    x = (vectors - held["norm.mean"]) / np.sqrt(held["norm.variance"])
+    x = (vectors - held["norm.mean"]) / held["norm.variance"].sqrt()
     for k in range(1, len(WIDTHS) + 1):
         x = x @ held[f"linear_{k}.weight"].T + held[f"linear_{k}.bias"]
-        if k < len(WIDTHS):
-            x = np.maximum(x, 0)
-    found: npt.NDArray[np.float32] = 0.5 * (1 + np.tanh(x[:, 0] / 2))  # the logistic function, without overflow
-    return found
+        x = x.relu() if k < len(WIDTHS) else x.sigmoid()
+    return x[:, 0]
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -51,6 +51,21 @@ class ClipVectors:
     vectors: npt.NDArray[np.float32]
 
 
+def stacked(clips: Sequence[ClipVectors]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.intp]]:
+    """The vectors of all clips in one array (n, d), and the row at which each clip begins, for `np.add.reduceat` and the like: one product
+    of matrices for a batch of clips is many times faster than one for each.
+    """
+    starts = np.cumsum([0, *(len(clip.pts) for clip in clips[:-1])])
+    return np.concatenate([clip.vectors for clip in clips]), starts
+
+
+def means(values: npt.NDArray[np.float32], starts: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+    """The mean over each clip's rows of an array (n, ...) whose clips begin at `starts`."""
+    counts = np.diff(np.append(starts, len(values))).astype(np.float32)
+    found: npt.NDArray[np.float32] = np.divide(np.add.reduceat(values, starts), counts.reshape(-1, *[1] * (values.ndim - 1)))
+    return found
+
+
 class Scorer(ABC):
     """One scorer. A process makes it from the recipe, loads it once, and hands it batches of clips.
 

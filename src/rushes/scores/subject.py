@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rushes.errors import RecipeError
 from rushes.recipe_scores import ScoreSettings
 from rushes.records import Column
-from rushes.scores.scorer import ClipVectors, EmbeddingScorer, Values
+from rushes.scores.scorer import ClipVectors, EmbeddingScorer, Values, means, stacked
 
 if TYPE_CHECKING:
     from rushes.models.encoder import Encoder
@@ -59,12 +59,11 @@ class Subject(EmbeddingScorer):
 
     def score(self, clips: Sequence[ClipVectors]) -> list[Values]:
         """The mean probability of each label, and the most probable one."""
-        found: list[Values] = []
-        for clip in clips:
-            mean = _softmax(self._scale * (clip.vectors @ self._vectors.T)).mean(axis=0)
-            shares = {f"subject_{name}": float(share) for name, share in zip(self._labels, mean, strict=True)}
-            found.append({"subject": list(self._labels)[int(mean.argmax())], **shares})
-        return found
+        rows, starts = stacked(clips)
+        shares = means(_softmax(self._scale * (rows @ self._vectors.T)), starts)
+        names, columns = list(self._labels), [f"subject_{name}" for name in self._labels]
+        best = shares.argmax(axis=1).tolist()
+        return [{"subject": names[k], **dict(zip(columns, one, strict=True))} for k, one in zip(best, shares.tolist(), strict=True)]
 
     def _of_label(self, encoder: Encoder, sentences: Sequence[str]) -> npt.NDArray[np.float32]:
         mean = encoder.texts([template.replace("{}", said) for said in sentences for template in self._templates]).mean(axis=0)

@@ -34,7 +34,7 @@ LONG_SIDE, MULTIPLE = 640, 32
 PIXEL, LINE, GROW = 0.3, 0.5, 1.6
 """Least probability of a pixel of text, least mean probability of a line, and by how much a line is larger than its middle that the network
 marks (area / perimeter times this): PaddleOCR's thresh, box_thresh and unclip_ratio, as rapidocr sets them."""
-SMALLEST, LARGEST, FULL = 3, 0.12, 0.6
+SMALLEST, LARGEST, FULL = 3, 0.08, 0.6
 """Of a mark that is a line: least short side, pixels; largest short side, as a share of the picture's; least share of its box that it
 fills. The network also marks things that are no text, such as test patterns, foliage and people, in large marks of any form: over frames
 of 41 clips of all kinds these bounds left the text alone."""

@@ -21,7 +21,7 @@ from rushes.store.fold import folded
 from rushes.store.opened import Opened
 from rushes.store.partition import Partition
 from rushes.store.parts import MAX_DIGITS, Part, digits_for, is_settled, merged_part
-from rushes.store.store import FEW_ROWS, Store, parquet_options
+from rushes.store.store import FEW_ROWS, ROWS_A_GROUP, Store, parquet_options
 from rushes.store.tables import FRAMES, RUNS, SEGMENTS, SIGNALS, TABLES, Table
 
 if TYPE_CHECKING:
@@ -187,18 +187,18 @@ def _sorted(table: Table, rows: Sequence[pa.Table]) -> pa.Table:
     return folded(table, data.select(names)).combine_chunks()
 
 
-def _encoded(data: pa.Table) -> bytes:
+def _encoded(table: Table, data: pa.Table) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     buffer = pa.BufferOutputStream()
-    pq.write_table(data, buffer, row_group_size=FEW_ROWS, **parquet_options(data.schema))
+    pq.write_table(data, buffer, row_group_size=ROWS_A_GROUP.get(table.name, FEW_ROWS), **parquet_options(data.schema))
     return buffer.getvalue().to_pybytes()
 
 
 def write_merged(store: Store, table: Table, data: pa.Table, fingerprint: str, prefix: str) -> str:
     """Writes sorted rows as the merged part of a bucket; gives its uri."""
-    encoded = _encoded(data)
+    encoded = _encoded(table, data)
     uri = store.path(table.name, merged_part(fingerprint, prefix, hashlib.sha256(encoded).hexdigest()) + ".parquet")
     store.put(uri, encoded)
     return uri
@@ -212,4 +212,4 @@ def _bytes_a_row(table: Table, partition: Partition) -> float:
         if sum(t.num_rows for t in sample) >= SAMPLE_ROWS:
             break
     rows: Any = _sorted(table, sample).slice(0, SAMPLE_ROWS) if sample else None
-    return len(_encoded(rows)) / int(rows.num_rows) if sample else 0.0
+    return len(_encoded(table, rows)) / int(rows.num_rows) if sample else 0.0

@@ -41,8 +41,8 @@ FEW_VIDEOS = 4
 LOOKS = 10
 LOOK_AGAIN_S = 0.05
 """How often a reader looks again when parts that it was about to open were merged into others, and the pause before, growing each time."""
-ROWS_A_GROUP = {"frames": 32, "signals": 16}
-"""Rows of a Parquet row group: about 1.6 MB of JPEG, 16 MB of signals; of other tables `FEW_ROWS`."""
+ROWS_A_GROUP = {"frames": 32, "signals": 16, "embeddings": 1024}
+"""Rows of a Parquet row group: about 1.6 MB of JPEG, 16 MB of signals, 1.5 MB of embeddings of 768 numbers; of other tables `FEW_ROWS`."""
 REMOTE_READERS = 16
 """Parts of an object store that are read at once: reading small ones is mostly waiting for an answer."""
 FEW_ROWS = 1 << 15

@@ -182,6 +182,17 @@ SCORES = Table(
         *STAMPS,
     ),
 )
+EMBEDDINGS = Table(
+    "embeddings",
+    ("video_id", "pts"),
+    "one row for each sampled frame that an encoder has encoded",
+    (
+        _c("video_id", "text", "the video"),
+        _c("pts", "int", "pts of the frame", "ticks"),
+        _c("vector", "halfs", "the frame's embedding, of unit length"),
+        *STAMPS,
+    ),
+)
 CAPTIONS = Table(
     "captions",
     ("clip_id",),
@@ -291,7 +302,10 @@ SEGMENTS = Table(
         *STAMPS,
     ),
 )
-TABLES = {t.name: t for t in (VIDEOS, IDENTITIES, SIGNALS, SEGMENTS, FRAMES, CLIPS, MEASURES, SCORES, CAPTIONS, FILES, MARKS, ERRORS, RUNS)}
+TABLES = {
+    t.name: t
+    for t in (VIDEOS, IDENTITIES, SIGNALS, SEGMENTS, FRAMES, CLIPS, MEASURES, SCORES, EMBEDDINGS, CAPTIONS, FILES, MARKS, ERRORS, RUNS)
+}
 
 
 def schema(table: Table, extra: Sequence[Column] = ()) -> pa.Schema:
@@ -300,7 +314,8 @@ def schema(table: Table, extra: Sequence[Column] = ()) -> pa.Schema:
 
     types: dict[str, Any] = {
         "text": pa.string(), "int": pa.int64(), "double": pa.float64(), "float": pa.float32(), "bool": pa.bool_(), "bytes": pa.binary(),
-        "ints": pa.list_(pa.int64()), "floats": pa.list_(pa.float32()), "time": pa.timestamp("us", tz="UTC"),
+        "ints": pa.list_(pa.int64()), "floats": pa.list_(pa.float32()), "halfs": pa.list_(pa.float16()),
+        "time": pa.timestamp("us", tz="UTC"),
     }  # fmt: skip
     fields = [pa.field(c.name, types[c.kind]) for c in table.columns]
     wrap = pa.list_ if table is SIGNALS else (lambda t: t)

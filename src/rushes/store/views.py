@@ -11,7 +11,7 @@ from rushes.store.tables import SIGNALS, TABLES, Table
 
 TYPES = {
     "text": "VARCHAR", "int": "BIGINT", "double": "DOUBLE", "float": "FLOAT", "bool": "BOOLEAN", "bytes": "BLOB", "ints": "BIGINT[]",
-    "floats": "FLOAT[]", "time": "TIMESTAMPTZ",
+    "floats": "FLOAT[]", "halfs": "FLOAT[]", "time": "TIMESTAMPTZ",
 }  # fmt: skip
 """DuckDB's type of each kind of column."""
 Extra = Mapping[str, Sequence[Column]]

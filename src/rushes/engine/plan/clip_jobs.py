@@ -31,15 +31,18 @@ def with_settled(batch: Batch, jobs: Sequence[Scan | Recut]) -> list[Scan | Recu
 
 def _settled(batch: Batch, videos: Sequence[str]) -> dict[str, Settled]:
     """What the stages of clips have done with the clips of each of some videos."""
+    if not videos:
+        return {}
     stages = [stage.name for stage in clip_stages()]
     done = {stage: batch.settled(stage, videos) for stage in stages if stage != "scores"}
     failed = {stage: batch.failed_for_good(stage, videos) for stage in stages}
-    scored = batch.scores.scored(videos)
+    scored, embedded = batch.scores.scored(videos), batch.embedded(videos)
     return {
         video: Settled(
             done={stage: tuple(clips) for stage, by_video in done.items() if (clips := by_video.get(video))},
             failed={stage: tuple(clips) for stage, by_video in failed.items() if (clips := by_video.get(video))},
             scored=scored.get(video, {}),
+            embedded=video in embedded,
         )
         for video in videos
     }

@@ -24,7 +24,7 @@ from rushes.store.buckets import Buckets
 from rushes.store.fold import newest, of_spans
 from rushes.store.parts import MAX_DIGITS, Asked
 from rushes.store.store import Store
-from rushes.store.tables import CLIPS, ERRORS, IDENTITIES, MARKS, MEASURES, SCORES, VIDEOS, schema
+from rushes.store.tables import CLIPS, EMBEDDINGS, ERRORS, IDENTITIES, MARKS, MEASURES, SCORES, TABLES, VIDEOS, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,6 +68,7 @@ class Known:
         retry_failed: take nothing as failed for good.
         of_spans: the stages whose rows hang on the spans that a list gives.
         scorers: the scorers wanted.
+        embeddings: the fingerprint of the embeddings wanted; None: none are.
     """
 
     def __init__(
@@ -78,8 +79,10 @@ class Known:
         retry_failed: bool = False,
         of_spans: Collection[str] = (),
         scorers: Sequence[WantedScore] = (),
+        embeddings: str | None = None,
     ) -> None:
         self._of_spans = of_spans
+        self._embeddings = embeddings
         self._scorers = scorers
         self._store = store
         self._prints = prints
@@ -145,6 +148,8 @@ class Known:
         }
         if self._scorers:
             asked["scores"] = (SCORES, [column.name for column in shown], of_scorers, shown)
+        if self._embeddings is not None:
+            asked["embeddings"] = (EMBEDDINGS, [], [self._embeddings], ())
         found = {}
         for name, (table, columns, prints, extra) in asked.items():
             found[name] = Buckets(self._store, table, videos, digits, columns=columns, fingerprints=prints, extra=extra)
@@ -304,6 +309,11 @@ class Batch:
         have = {clip for _, clip in _pairs(self._read(stage, videos))}
         return {v: [c for c in clips if c not in have] for v, clips in self._hopeless(stage, videos).items()}
 
+    def embedded(self, videos: Sequence[str]) -> set[str]:
+        """Those of the videos of whose frames some embedding is there."""
+        rows: Any = self._read("embeddings", videos)
+        return set(rows["video_id"].unique().to_pylist())
+
     @cached_property
     def scores(self) -> KnownScores:
         """The scores of the videos' clips."""
@@ -360,5 +370,4 @@ def _under(rows: pa.Table, fingerprint: str) -> pa.Table:
 
 def _empty(name: str) -> pa.Table:
     extra = MEASURE_COLUMNS if name == "measures" else ()
-    tables = {t.name: t for t in (VIDEOS, MARKS, ERRORS, CLIPS, MEASURES)} | {"lengths": VIDEOS} | {s.name: s.table for s in clip_stages()}
-    return schema(tables[name], extra).empty_table()
+    return schema(VIDEOS if name == "lengths" else TABLES[name], extra).empty_table()

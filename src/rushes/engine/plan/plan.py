@@ -14,7 +14,7 @@ from rushes.engine.plan.compare import Lacking, lacking
 from rushes.engine.plan.identify import Identifier
 from rushes.engine.plan.known import Batch, Identity, Known
 from rushes.engine.plan.source import Source
-from rushes.engine.stages import STAGES, stages_of_spans, wanted_scores
+from rushes.engine.stages import STAGES, embeddings_fingerprint, stages_of_spans, wanted_scores
 from rushes.errors import Failure, FootageError, ProbeError
 from rushes.recipe import Recipe
 from rushes.records import spans_id
@@ -157,8 +157,8 @@ def compared(
     """Identifies footage that was found, and compares what is wanted of it with what the store has; see `make_plan`."""
     prints = fingerprints(recipe)
     _check_spans(items, recipe)
-    scorers = wanted_scores(recipe)
-    known = Known(store, prints, retry_failed=retry_failed, of_spans=stages_of_spans(recipe), scorers=scorers)
+    of_scores: dict[str, Any] = {"scorers": wanted_scores(recipe), "embeddings": embeddings_fingerprint(recipe)}
+    known = Known(store, prints, retry_failed=retry_failed, of_spans=stages_of_spans(recipe), **of_scores)
     plan = Plan(recipe, prints, found, [Source(item) for item in items], known)
     _identify(plan, known, {error.uri or "": error for error in found.missing}, identifier or Identifier(recipe))
     _same_content(plan)

@@ -7,11 +7,13 @@ A message from its parent is `{"setup": ...}`, once, or `{"score": job}`; the la
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from rushes.engine.jobs import FAILURE, OUTCOME, SCORE, SETUP, Outcome
 from rushes.engine.work.scores import Scoring
 from rushes.errors import Failure
+from rushes.log import collect
 from rushes.media.guard import serve
 from rushes.quarantine import quarantined
 
@@ -21,6 +23,7 @@ class Jobs:
 
     def __init__(self) -> None:
         self.scoring: Scoring | None = None
+        self._collector = collect()
 
     def do(self, message: dict[str, Any], progress: Callable[[float], None]) -> dict[str, Any]:
         """Answers one message."""
@@ -34,8 +37,9 @@ class Jobs:
             self.scoring = Scoring(SETUP.validate_python(message["setup"]))
             return Outcome()
         assert self.scoring is not None
-        return self.scoring.do(SCORE.validate_python(message["score"]), lambda: progress(0.0))
+        outcome = self.scoring.do(SCORE.validate_python(message["score"]), lambda: progress(0.0))
+        return replace(outcome, events=self._collector.take())
 
 
 if __name__ == "__main__":
-    serve(Jobs().do)
+    serve(Jobs().do, without_pandas=False)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from rushes.engine.jobs import Outcome, Score, Setup, kept_counts
-from rushes.engine.stages import wanted_scores
+from rushes.engine.stages import embeddings_fingerprint, wanted_scores
 from rushes.errors import Failure, ScoreError
 from rushes.log import note
 from rushes.recipe import Recipe
@@ -25,17 +25,19 @@ from rushes.records import Row
 from rushes.rows.clip_columns import reasons_with_scores
 from rushes.rows.scanned import Rows, Stamp, attempt_row
 from rushes.rows.scored import all_columns, shown_columns
-from rushes.scores.batch import ScorePass
+from rushes.scores.batch import ScorePass, Vector
 from rushes.scores.listed import identity_of
-from rushes.scores.scorer import ClipFrames, Picture, Values
+from rushes.scores.scorer import ClipFrames, EmbeddingScorer, Picture, Values
 from rushes.store.buffer import Buffer
 from rushes.store.frames import FrameReader
 from rushes.store.lease import OwnerCheck
 from rushes.store.store import Store, now
-from rushes.store.tables import ERRORS, SCORES
+from rushes.store.tables import EMBEDDINGS, ERRORS, SCORES
 
-PIECE = 32
-"""Clips of a piece: at 8 frames each some 256 pictures of 50 kB, which fill several passes of a model."""
+PIECE = 256
+"""Pictures of a piece: of 50 kB each, and enough to fill several passes of a model."""
+ALL = 16
+"""Pictures of a clip that a scorer looks at which wants all, as far as pieces are counted."""
 
 
 @dataclass(slots=True)
@@ -46,12 +48,14 @@ class _Clip:
         columns: what is known of it.
         lacks: the scorers whose row is to be made.
         values: score columns, those of the store and those that this job made.
+        vectors: the embeddings of its video's frames that the store holds, by pts.
         failed: whether a scorer failed on it.
     """
 
     columns: Row
     lacks: tuple[str, ...]
     values: dict[str, Any] = field(default_factory=dict)
+    vectors: Mapping[int, Vector] = field(default_factory=dict)
     failed: bool = False
 
 
@@ -84,7 +88,10 @@ class Scoring:
             for name, scorer in self._scorers.items()
         }
         self._frames = FrameReader(self._store, setup.prints["frames"])
-        self._buffer = Buffer(self._store, [(SCORES, all_columns(list(self._wanted.values()))), (ERRORS, ())])
+        self._heads = {name for name, scorer in self._scorers.items() if isinstance(scorer, EmbeddingScorer)}
+        self._of_vectors = embeddings_fingerprint(self._recipe) or ""
+        columns = all_columns(list(self._wanted.values()))
+        self._buffer = Buffer(self._store, [(EMBEDDINGS, ()), (SCORES, columns), (ERRORS, ())])
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="scores")
         self._loaded = False
 
@@ -102,10 +109,13 @@ class Scoring:
         if not self._loaded:
             self._pass.load()
             self._loaded = True
+        if not job.parts:
+            return Outcome(note=_where(self._pass))
         began, made = time.monotonic(), _Made()
         clips = {clip.columns["clip_id"]: clip for clip in self._clips(job)}
         lacking = [clip for clip in clips.values() if clip.lacks]
-        pieces = [lacking[start : start + PIECE] for start in range(0, len(lacking), PIECE)]
+        n = max(1, PIECE // max(scorer.images or ALL for scorer in self._scorers.values()))
+        pieces = [lacking[start : start + n] for start in range(0, len(lacking), n)]
         written: Future[None] | None = None
         for piece, frames in zip(pieces, self._read_ahead(pieces), strict=True):
             rows = self._score(piece, frames, made)
@@ -127,11 +137,24 @@ class Scoring:
                 for clip in ids:
                     known.setdefault(clip, set()).add(scorer)
         stored = self._stored([part.video.video_id for part in job.parts if part.settled.scored], known)
+        vectors = self._vectors([part.video.video_id for part in job.parts if part.settled.embedded])
         for part in job.parts:
+            of_frames = vectors.get(part.video.video_id, {})
             for columns in part.clips:
                 have = known.get(columns["clip_id"], set())
                 lacks = tuple(name for name in self._wanted if name not in have)
-                yield _Clip(columns, lacks, stored.get(columns["clip_id"], {}))
+                yield _Clip(columns, lacks, stored.get(columns["clip_id"], {}), of_frames)
+
+    def _vectors(self, videos: Sequence[str]) -> dict[str, dict[int, Vector]]:
+        """video_id -> the embeddings of its frames by pts, of videos of which the plan knows that there are some."""
+        found: dict[str, dict[int, Vector]] = {}
+        if not videos:
+            return found
+        rows = self._store.read(EMBEDDINGS, columns=["vector"], fingerprints=[self._of_vectors], only={"video_id": videos})
+        each: Any = zip(rows["video_id"].to_pylist(), rows["pts"].to_pylist(), rows["vector"], strict=True)
+        for video, pts, vector in each:
+            found.setdefault(video, {})[pts] = vector.values.to_numpy(zero_copy_only=False)
+        return found
 
     def _stored(self, videos: Sequence[str], known: Mapping[str, set[str]]) -> dict[str, Row]:
         """clip_id -> its score columns in the store, of clips that the plan knows to have some."""
@@ -158,7 +181,7 @@ class Scoring:
     def _read(self, piece: Sequence[_Clip]) -> list[ClipFrames]:
         """The sampled frames of some clips, with the JPEGs of those that the scorers look at; the frames of one video are read together."""
         inside = [self._inside(clip.columns) for clip in piece]
-        looked_at = [set(self._pass.pts_wanted(pts, clip.lacks)) for clip, pts in zip(piece, inside, strict=True)]
+        looked_at = [self._looked_at(clip, pts) for clip, pts in zip(piece, inside, strict=True)]
         of_video: dict[str, set[int]] = {}
         for clip, pts in zip(piece, looked_at, strict=True):
             of_video.setdefault(clip.columns["video_id"], set()).update(pts)
@@ -170,16 +193,25 @@ class Scoring:
             found.append(ClipFrames(clip.columns["clip_id"], pictures, clip.columns["uri"], span_s))
         return found
 
+    def _looked_at(self, clip: _Clip, pts: Sequence[int]) -> set[int]:
+        """Of a clip's sampled frames those whose JPEG is needed: no head needs that of a frame whose embedding is there."""
+        of_heads, of_frames = self._heads.intersection(clip.lacks), set(clip.lacks) - self._heads
+        encoded = (one for one in self._pass.pts_wanted(pts, of_heads) if one not in clip.vectors) if of_heads else ()
+        return {*encoded, *(self._pass.pts_wanted(pts, of_frames) if of_frames else ())}
+
     def _inside(self, clip: Row) -> list[int]:
         return [pts for pts in self._frames.pts(clip["video_id"]) if clip["start_pts"] <= pts < clip["end_pts"]]
 
     def _score(self, piece: Sequence[_Clip], frames: Sequence[ClipFrames], made: _Made) -> Rows:
         """Scores some clips, notes what came of each, and gives the rows."""
-        found = self._pass.score(frames, [clip.lacks for clip in piece])
+        found = self._pass.score(frames, [clip.lacks for clip in piece], [clip.vectors for clip in piece])
         made.frames_encoded += found.encoded
         n_of = Counter(name for values in found.values for name in values)
-        rows: Rows = {SCORES.name: [], ERRORS.name: []}
+        rows: Rows = {EMBEDDINGS.name: [], SCORES.name: [], ERRORS.name: []}
         stamp = Stamp(self._run_id, now())
+        for clip, vectors in zip(piece, found.vectors, strict=True):
+            of_frames = ({"video_id": clip.columns["video_id"], "pts": pts, "vector": vector} for pts, vector in vectors.items())
+            rows[EMBEDDINGS.name] += [stamp.on(row, self._of_vectors) for row in of_frames]
         for clip, values in zip(piece, found.values, strict=True):
             for name, value in values.items():
                 if isinstance(value, ScoreError):
@@ -224,6 +256,12 @@ class Scoring:
                 counts[name] += n
         reasons = Counter(reason["rule"] for broken in why for reason in broken)
         return Outcome(counts=counts, reasons=dict(reasons), kept=tuple(kept.values()))
+
+
+def _where(models: ScorePass) -> str:
+    """Which scorers there are, and on which device."""
+    slow = "" if models.device and models.device.on_gpu else "; no GPU is seen, so models are slow"
+    return f"scores: {', '.join(scorer.name for scorer in models.scorers)}, on {models.device}{slow}"
 
 
 def _as_stored(value: Any) -> Any:
