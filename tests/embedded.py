@@ -45,7 +45,7 @@ class Embedded:
     Every seventh clip is too short, so that the rules drop it; of every eleventh the caption failed for good.
     """
 
-    def __init__(self, folder: Path, vectors: Vectors, *settings: str) -> None:
+    def __init__(self, folder: Path | str, vectors: Vectors, *settings: str, a_part: int = 50) -> None:
         self.recipe = Recipe().with_overrides([WITH_EMBEDDING, *settings])
         self.store, self.vectors = Store.create(str(folder), {}), vectors
         n = len(vectors)
@@ -57,7 +57,7 @@ class Embedded:
         run |= {"recipe": self.recipe.model_dump_json(), "counts": json.dumps(counts), "versions": "{}", "fingerprint": "f" * 32}
         self.store.write_rows(RUNS, [run | {"written_at": NOON}])
         self.of_footage(range(n))
-        self.of_scores(range(n))
+        self.of_scores(range(n), a_part)
 
     @property
     def results(self) -> Results:
