@@ -21,7 +21,7 @@ from rushes.models.device import Device, choose
 from rushes.models.encoder import Encoder, identity
 from rushes.models.pixels import Preparation, decoded
 from rushes.search import queries
-from stores import inline
+from stores import command, inline
 
 PLAIN = Device("cpu", "float32", "CPU", "for the test")
 SIZES = [(180, 320), (320, 180), (96, 96), (240, 426), (225, 400), (70, 300)]
@@ -178,6 +178,8 @@ def test_a_search_is_made_by_the_recipes_own_encoder(
     (tmp_path / "picture.jpg").write_bytes(pictures[3])
     done = inline("search", made.root, "--like", tmp_path / "picture.jpg", "--verdict", "all", "-n", "1", "--json")
     assert done.lines[0]["clip_id"] == made.clip_ids[3] and done.lines[0]["score"] == pytest.approx(1, abs=2e-4)
+    whole = command("search", made.root, text, "--verdict", "all", "-n", "5", "--json", OMP_NUM_THREADS="1")
+    assert whole.code == 0 and len(whole.lines) == 5, f"the command keeps pandas out, which transformers looks for: {whole.err}"
     (tmp_path / "notes.txt").write_text("no picture")
     assert "notes.txt is no picture that can be read" in inline("search", made.root, "--like", tmp_path / "notes.txt").err
     assert "has 202 tokens, and the encoder takes 77" in inline("search", made.root, "x" * 200).err

@@ -11,6 +11,7 @@ from rushes.media import storage
 from rushes.media.address import public_uri
 from rushes.models.device import choose
 from rushes.models.encoder import Encoder
+from rushes.no_pandas import let_pandas_in
 from rushes.results import Results
 from rushes.search.vectors import Vector, Vectors
 
@@ -90,5 +91,6 @@ def _of_picture(results: Results, uri: str) -> Vector:
 
 
 def _encoder(results: Results) -> Encoder:
+    let_pandas_in()
     settings = results.recipe.scores
     return Encoder.load(settings.encoder, settings.encoder_revision, choose(), settings.batch)
