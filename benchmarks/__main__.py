@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, list[str | Path]] = {
     "encoder": [],
     "scorers": [],
     "scale": [],
+    "search": [],
     "cuts": [DATA / "cuts"],
     "survival": [],
 }

@@ -165,6 +165,15 @@ def test_numeric_libraries_get_the_threads_of_a_child(bench: object) -> None:
         assert word in done.stdout + done.stderr
 
 
+def test_a_small_search_is_measured(bench: object) -> None:
+    """In this process. It checks itself that a search without an index finds what numpy finds, and that the index is used."""
+    search = module(bench, "search")
+    found = search.measure(5000, run=lambda work, *args: search.WORKS[work](*args))
+    assert found["index"]["MB"] == pytest.approx(5000 * (768 + 4 + 96) / 1e6, rel=0.05)
+    assert all(found["recall"][f"recall {kind}"] > 0.9 for kind in search.queries())
+    assert found["indexed"]["compared"] == found["exact"]["compared"] == 5000
+
+
 @pytest.mark.slow
 def test_a_small_synthetic_store_is_measured(bench: object) -> None:
     """`plan_of`, `compact_of` and `read_of` check themselves that all rows are found; a compacted store has fewer parts."""

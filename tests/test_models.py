@@ -13,11 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import rushes
+from embedded import Embedded
 from rushes.errors import MissingExtra, ModelError
 from rushes.models import hub
 from rushes.models.device import Device, choose
 from rushes.models.encoder import Encoder, identity
 from rushes.models.pixels import Preparation, decoded
+from rushes.search import queries
+from stores import command, inline
 
 PLAIN = Device("cpu", "float32", "CPU", "for the test")
 SIZES = [(180, 320), (320, 180), (96, 96), (240, 426), (225, 400), (70, 300)]
@@ -153,6 +157,38 @@ def test_texts_equal_those_of_plain_transformers(name: str, folder: Path) -> Non
     assert np.allclose(encoder.texts(texts), right, atol=1e-5)
     with pytest.raises(ModelError, match="has 102 tokens, and the encoder takes 77" if name == "clip" else "takes 64"):
         encoder.texts(["x" * 100])
+
+
+def test_a_search_is_made_by_the_recipes_own_encoder(
+    folder: Path, pictures: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cosines between a text, or a picture in a file, and the clips are those of plain transformers code."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    monkeypatch.setattr(queries, "choose", lambda: PLAIN)  # bfloat16, where the CPU has it, is off by 0.0001
+    vectors, text = plain_vectors(folder / "clip", pictures), "a corridor with a red door"
+    made = Embedded(tmp_path / "store", vectors, f"scores.encoder={folder / 'clip'}")
+    net, tokens = AutoModel.from_pretrained(folder / "clip").eval(), AutoTokenizer.from_pretrained(folder / "clip")
+    with torch.no_grad():
+        found: Any = net.get_text_features(**tokens([text], return_tensors="pt"))
+    asked = torch.nn.functional.normalize(getattr(found, "pooler_output", found)).numpy()[0]
+    rows = rushes.open(made.root).search(text, n=5, verdict=None)
+    assert [(row["clip_id"], pytest.approx(row["score"], abs=1e-5)) for row in rows] == made.truth(asked, 5, None)
+    (tmp_path / "picture.jpg").write_bytes(pictures[3])
+    done = inline("search", made.root, "--like", tmp_path / "picture.jpg", "--verdict", "all", "-n", "1", "--json")
+    assert done.lines[0]["clip_id"] == made.clip_ids[3] and done.lines[0]["score"] == pytest.approx(1, abs=2e-4)
+    whole = command("search", made.root, text, "--verdict", "all", "-n", "5", "--json", OMP_NUM_THREADS="1")
+    assert whole.code == 0 and len(whole.lines) == 5, f"the command keeps pandas out, which transformers looks for: {whole.err}"
+    (tmp_path / "notes.txt").write_text("no picture")
+    assert "notes.txt is no picture that can be read" in inline("search", made.root, "--like", tmp_path / "notes.txt").err
+    assert "has 202 tokens, and the encoder takes 77" in inline("search", made.root, "x" * 200).err
+    away = inline("search", made.root, text, "--set", f"scores.encoder={tmp_path / 'none'}")
+    assert away.code == 2 and "holds no rows of the scorer embedding under this recipe" in away.err
+    (folder / "clip").rename(folder / "moved")
+    away = inline("search", made.root, text)
+    (folder / "moved").rename(folder / "clip")
+    assert away.code == 3 and "Fix: set scores.encoder to a folder" in away.err
 
 
 @pytest.mark.parametrize("name", ["clip", "siglip", "vit"])

@@ -141,12 +141,55 @@ class Opened:
         store = self._results.store
         return Source(Place(store.root, store.options, self._results.prints, self._results.scorers), what).read()
 
+    def search(
+        self, text: str | None = None, *, like: str | Path | None = None, n: int = 20, verdict: str | None = "kept",
+        where: str | None = None, exact: bool = False,
+    ) -> list[Row]:  # fmt: skip
+        """The clips nearest to a text, a clip or a picture, the nearest first: rows of `search --json`, which have a `score`, the cosine.
+
+        Args:
+            text: what is to be seen; the encoder of the recipe makes its vector.
+            like: instead of a text: a clip_id or the beginning of one, which needs no model; or the path or URL of a picture.
+            n: so many clips at most.
+            verdict: only kept, dropped or failed clips; None: all.
+            where: only clips for which a SQL expression holds, as `rushes clips --where`.
+            exact: compare the vectors as they are stored, even where there is an index.
+
+        Raises:
+            UsageError: neither or both of text and `like` are given; there is no such clip or picture; the expression cannot be used.
+            StoreError: the recipe wants no embeddings, or those of the store do not fit the encoder.
+            MissingExtra, ModelError: the encoder cannot be had; the message says what to set.
+        """
+        from rushes.search.nearest import search
+
+        named = None if like is None else str(like)
+        return search(self._results, text, like=named, n=n, verdict=verdict, where=where, exact=exact).rows
+
     def report(self) -> str:
         """The run as one self-contained HTML page."""
         from rushes.report.gather import report_data
         from rushes.report.page import render
 
         return render(report_data(self._results))
+
+
+def index(store: str | Path, *, recipe: Recipe | None = None, storage: Options | None = None) -> Row:
+    """Makes the index that `search` uses, unless there is one that covers all embeddings: one row with `uri`, `vectors`, `bytes`,
+    `seconds` and `made`. It does not disturb a run.
+
+    Args:
+        store: the store.
+        recipe: whose embeddings; default: the newest run's.
+        storage: options of the store's filesystem, as in `open`.
+
+    Raises:
+        StoreError: there is not a store, or it holds no embeddings of the recipe.
+        StorageError: the store cannot be read or written.
+    """
+    from rushes.search.index import make_index
+    from rushes.search.vectors import Vectors
+
+    return asdict(make_index(Vectors(results(store, recipe=recipe, storage=storage))))
 
 
 def compact(
@@ -166,6 +209,7 @@ def compact(
     """
     from rushes.engine.fingerprints import identity_fingerprint
     from rushes.engine.stages import embeddings_fingerprint
+    from rushes.search.index import remove_others
     from rushes.store import compact as merging
     from rushes.store.lease import Lease
     from rushes.store.store import now
@@ -178,4 +222,6 @@ def compact(
         found.store.gate = lease.check
         rows = [asdict(done) for done in merging.compact(found.store, keep=keep)]
         merging.sweep(found.store)
+        if keep is not None:
+            remove_others(found.store, keep)
     return rows

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from rushes.cli_files import export, report
 from rushes.cli_options import Json, ProfileName, RecipeFile, Settings, StoreArg, leave, make_recipe, opened, print_lines, tell_kept
+from rushes.cli_search import index, search
 from rushes.errors import Failure, UsageError
 from rushes.no_pandas import keep_pandas_out
 from rushes.quarantine import one_line, quarantined
@@ -268,6 +269,8 @@ def explain(
         table(row["rules"], ("rule", "column", "value", "min", "max", "outcome"))
 
 
+app.command()(search)
+app.command()(index)
 app.command()(export)
 app.command()(report)
 

@@ -20,3 +20,8 @@ def keep_pandas_out() -> None:
     """Makes this process behave as if pandas were not installed. For processes that Rushes starts, never for those of its users."""
     if not any(isinstance(finder, _NotInstalled) for finder in sys.meta_path):
         sys.meta_path.insert(0, _NotInstalled())
+
+
+def let_pandas_in() -> None:
+    """Takes that back, in a process that is about to import a library that imports pandas where it is installed, such as transformers."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _NotInstalled)]

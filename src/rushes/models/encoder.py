@@ -96,7 +96,7 @@ class Encoder:
         for text in texts:
             if (n := len(self._tokens(text)["input_ids"])) > longest:
                 what = f"the text {text!r} has {n} tokens, and the encoder takes {longest}"
-                raise ModelError(what, step="scores", mend="shorten it in scores.labels or scores.templates")
+                raise ModelError(what, step="scores", mend="shorten it; texts of the recipe are in scores.labels and scores.templates")
         padding: dict[str, Any] = {"padding": "max_length", "max_length": longest} if siglip else {"padding": True}
         batch = self._tokens(list(texts), return_tensors="pt", **padding).to(self.device.name)
         with torch.inference_mode():

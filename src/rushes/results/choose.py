@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ def chosen_clips(
     sample: int | None = None,
     sort: bool = False,
     names: Collection[str] | None = None,
+    videos: Sequence[str] | None = None,
 ) -> Iterator[pa.Table]:
     """Judged clips, table by table.
 
@@ -39,6 +40,7 @@ def chosen_clips(
         sample: so many at most, the same each time.
         sort: all in order of uri and time; else range by range, and only inside a range in that order.
         names: the columns wanted, besides verdict and reasons; default: those of `clips --json`.
+        videos: only clips of these few, by video_id.
 
     Raises:
         UsageError: the expression cannot be used.
@@ -47,7 +49,7 @@ def chosen_clips(
     import pyarrow.compute as pc
 
     names = results.line_columns if names is None else names
-    tables = clips_where(results, where, names) if where is not None else results.clip_tables(names=names)
+    tables = clips_where(results, where, names, videos) if where is not None else results.clip_tables(videos, names=names)
     if verdict is not None:
         tables = (clips.filter(pc.equal(clips["verdict"], pa.scalar(verdict))) for clips in tables)
     if sample is not None:

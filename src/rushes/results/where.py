@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def clips_where(results: Results, expression: str, names: Collection[str]) -> Iterator[pa.Table]:
+def clips_where(results: Results, expression: str, names: Collection[str], videos: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """The clips for which a SQL expression holds, as `Results.clip_tables` gives them, with these columns at least.
 
     It may name the columns of `rushes.open(store).clips()` and the manifest's; `reasons` is a list of names of rules in it. Where it names
-    videos, by `uri`, `video_id` or `clip_id`, only those are read.
+    videos, by `uri`, `video_id` or `clip_id`, only those are read; with `videos`, only clips of these.
 
     Raises:
         UsageError: the expression cannot be read, or names a column that is not there.
@@ -44,7 +44,7 @@ def clips_where(results: Results, expression: str, names: Collection[str]) -> It
     with used:
         none = judged(results.reader.clips_of([]), results.checks)
         daft.from_arrow(_as_asked(none, own)).where(predicate).to_arrow()
-    for clips in results.clip_tables(named, names={*names, *looked_at}):
+    for clips in results.clip_tables(named if videos is None else videos, names={*names, *looked_at}):
         rows = _as_asked(clips, own).append_column("row_", pa.array(range(clips.num_rows), pa.int64()))
         with used:
             chosen = daft.from_arrow(rows).where(predicate).select("row_").to_arrow()

@@ -104,10 +104,11 @@ class Opened:
         stats = self._file.metadata.row_group(group).column(self._places[column]).statistics
         return (None, None) if stats is None or not stats.has_min_max else (stats.min, stats.max)
 
-    def group(self, group: int, schema: pa.Schema, fingerprints: Sequence[str]) -> pa.Table:
-        """The rows of one row group that are of these fingerprints, with the columns of `schema`."""
+    def group(self, group: int, schema: pa.Schema, fingerprints: Sequence[str] | None = None) -> pa.Table:
+        """The rows of one row group, with the columns of `schema`; only those of these fingerprints, where some are given."""
+        tests = [] if fingerprints is None else [("fingerprint", Asked(fingerprints))]
         with self._as_listed():
-            return self._matching(group, [("fingerprint", Asked(fingerprints))], schema) or schema.empty_table()
+            return self._matching(group, tests, schema) or schema.empty_table()
 
     def _matching(self, group: int, tests: Sequence[tuple[str, Asked]], schema: pa.Schema) -> pa.Table | None:
         mask: Any = True
