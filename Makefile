@@ -23,7 +23,7 @@ $(READY): pyproject.toml
 	  echo "Setting up $(VENV) with $$("$$python" --version) (about two minutes, once) ..." >&2; \
 	  "$$python" -m venv $(VENV) || { echo "Fix: your Python has no venv module; on Debian and Ubuntu it is the package python3-venv." >&2; exit 1; }; \
 	fi
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --editable '.[dev]'
 	@touch $@
 
 demo: $(READY)   ## render sample footage, curate it, write the report

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 from collections import Counter, deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from footage import render
 from frame_scorers import VERSION, gray
 from pictures import film
 from processes import descendants
-from ray_cluster import RunningCluster, cluster
+from ray_cluster import RunningCluster
 from ray_runs import until
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Score, ScoreClips
@@ -280,13 +279,6 @@ def test_a_process_that_dies_while_it_scores_and_a_run_that_is_killed_cost_no_ro
     assert [n for n in Counter(row["clip_id"] for row in pq.read_table(out / "scores").to_pylist()).values() if n > 1] == []
     before = parts_of(out)
     assert command(*words, PYTHONPATH=PATH).code == 0 and parts_of(out) == before
-
-
-@pytest.fixture(scope="module")
-def nodes() -> Iterator[RunningCluster]:
-    """Two nodes with one CPU each; the first has a GPU, as the cluster counts it."""
-    with cluster(gpus=(1, 0), path=[str(TESTS)]) as running:
-        yield running
 
 
 def test_on_a_cluster_models_are_held_where_there_is_a_gpu(films: Path, store: Path, nodes: RunningCluster, tmp_path: Path) -> None:
