@@ -22,6 +22,8 @@ from processes import descendants, parent_of
 MARK = "RUSHES_TEST_CLUSTER"
 QUIET = {"DAFT_ANALYTICS_ENABLED": "0", "DAFT_PROGRESS_BAR": "0", "RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 """Environment in which Daft and Ray neither draw nor report."""
+FAIR = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+"""By default Ray's workers run at niceness 15: beside other tests they would get a thirtieth of a core."""
 CHILD = "rushes.engine.work.child"
 
 
@@ -80,7 +82,7 @@ def cluster(cpus: int = 1, gpus: Sequence[int] = (0, 0), path: Sequence[str] = (
         path: folders in which its processes look for modules before any other.
         env: further environment of its processes.
     """
-    env = {**os.environ, MARK: "1", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": os.pathsep.join([*path, *sys.path]), **env}
+    env = {**os.environ, **FAIR, MARK: "1", "PYTHONPATH": os.pathsep.join([*path, *sys.path]), **env}
     words = [sys.executable, __file__, str(cpus), *map(str, gpus)]
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env)
     try:
