@@ -83,6 +83,7 @@ def test_a_child_that_always_dies_of_a_video_fails_it_after_three_attempts_and_t
     assert seen(out, *SLOW).runs()[-1]["videos_failed"] == 0
 
 
+@pytest.mark.slow
 def test_a_segment_that_cannot_be_scanned_fails_its_video_once(footage: Path, tmp_path: Path) -> None:
     """Both workers have segments of it; a fourth of the video is enough to fail it, and nobody waits for the rest."""
     out, poison = tmp_path / "store", footage / "poison.mp4"

@@ -134,6 +134,7 @@ def test_fewer_clips_that_fail_alike_are_failed(films: Path, tmp_path: Path, ser
     assert (row["clips_kept"], row["clips_failed"], row["captions_pending"], row["caption_requests"]) == (0, 4, 0, 4)
 
 
+@pytest.mark.slow
 def test_settings_that_go_wrong_on_the_way_fail_no_clip(films: Path, tmp_path: Path, server: Running) -> None:
     """The server answers three clips, then is started anew with a limit on pictures: test pictures are refused as well as clips."""
     out = tmp_path / "store"
@@ -146,6 +147,7 @@ def test_settings_that_go_wrong_on_the_way_fail_no_clip(films: Path, tmp_path: P
     finish(films, out, server)
 
 
+@pytest.mark.slow
 def test_a_clip_alone_that_is_too_long_fails_alone(films: Path, tmp_path: Path, server: Running) -> None:
     """The words are those of a setting, but test pictures are answered: so it is the clip's own failure."""
     out = tmp_path / "store"
@@ -180,6 +182,7 @@ def test_wait_server_does_not_wait_for_what_waiting_does_not_mend(films: Path, t
     assert time.monotonic() - begun < 30
 
 
+@pytest.mark.slow
 def test_a_doubtful_answer_about_test_pictures_is_told_and_the_run_goes_on(films: Path, tmp_path: Path, server: Running) -> None:
     server.control(mode="preamble", spare_clips=True)
     done = run(films / "0.mp4", tmp_path / "store", server)

@@ -77,6 +77,7 @@ def test_the_server_sees_the_stored_bytes_of_each_clip_and_nothing_else(reel: Re
     assert (row["captions_made"], row["caption_requests"]) == (6, 6)
 
 
+@pytest.mark.slow
 def test_another_prompt_makes_captions_only_and_a_run_with_nothing_to_ask_needs_no_server(
     reel: Reel, tmp_path: Path, server: Running
 ) -> None:
@@ -97,6 +98,7 @@ def test_another_prompt_makes_captions_only_and_a_run_with_nothing_to_ask_needs_
     assert all(c["caption"] for c in clips_of(out))
 
 
+@pytest.mark.slow
 def test_a_clip_on_which_the_server_breaks_fails_alone(reel: Reel, reel_store: Path, tmp_path: Path) -> None:
     out, victim = tmp_path / "store", seen(reel_store).clips()[0]
     frames = [r for r in rows_of(reel_store, "frames")["frames"] if r["video_id"] == victim["video_id"]]
@@ -137,6 +139,7 @@ def test_a_wrong_model_or_key_is_found_before_anything_is_decoded(reel: Reel, tm
             assert "sk-" not in done.err
 
 
+@pytest.mark.slow
 def test_the_key_is_nowhere_in_the_store(reel: Reel, tmp_path: Path) -> None:
     out = tmp_path / "store"
     with start_server(key=KEY) as server:

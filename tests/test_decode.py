@@ -285,6 +285,7 @@ print(len(found.pts), next(line.split()[1] for line in open("/proc/self/status")
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_length(footage: Footage) -> None:
     """Beyond the signals themselves: 120 s against 20 s of 360p, 2,500 frames more of at most 200 bytes of numbers each."""
     picture = still(640, 360, 2)

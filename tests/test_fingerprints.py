@@ -120,6 +120,7 @@ def shown(out: Path, *settings: str) -> tuple[Any, Any, Any]:
     return found.clips(), sorted(found.captions(), key=lambda row: row["clip_id"]), found.videos()
 
 
+@pytest.mark.slow
 def test_recipes_that_share_a_store_see_what_each_would_see_alone(one_film: Path, tmp_path: Path) -> None:
     shared, alone = tmp_path / "shared", {}
     for name, settings in RECIPES.items():

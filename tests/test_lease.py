@@ -101,6 +101,7 @@ def test_the_second_run_refuses_and_the_first_is_unharmed(films: Path, tmp_path:
     assert not (out / "lease.json").exists()
 
 
+@pytest.mark.slow
 def test_with_wait_the_second_run_waits_and_plans_anew(films: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
     first = start("run", films, "--out", out, *settings_of(*QUICK))

@@ -54,6 +54,7 @@ def test_a_run_in_segments_makes_the_same_rows(footage: Path, whole: Path, tmp_p
     assert left(tmp_path / "store") == []
 
 
+@pytest.mark.slow
 def test_one_video_keeps_two_workers_busy(footage: Path, tmp_path: Path) -> None:
     video, at_work = footage / "long.mp4", set()
     process = start("run", video, "--out", tmp_path / "store", *settings_of(*SEGMENTS_OF_4))

@@ -690,6 +690,7 @@ def test_a_run_on_s3_gives_the_rows_of_a_local_one_through_faults_and_a_lost_cre
     assert "duplicate" in rushes("status", store, **chain)
 
 
+@pytest.mark.slow
 def test_every_command_that_reads_a_store_takes_storage_options(s3, day, tmp_path, monkeypatch):
     recipe = tmp_path / "s3.toml"
     lines = ["[scan]", "workers = 1", "[storage.s3]", 'key = "testing"', 'secret = "testing"']

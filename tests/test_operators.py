@@ -191,6 +191,7 @@ def test_a_file_that_crashes_hangs_or_bombs_the_decoder_is_its_own_row(reel: Ree
     assert bomb["error"]["error_type"] == "MemoryError" and "0.0 GiB" in bomb["error"]["what"]
 
 
+@pytest.mark.slow
 def test_sampled_frames_wait_on_disk_not_in_memory(long_film: Path) -> None:
     """Every frame of the film is sampled, at a quality that makes them large; the child holds those of one clip."""
     peak_mib = {}

@@ -42,6 +42,7 @@ def test_a_cluster_makes_the_rows_that_one_machine_makes(nodes: RunningCluster, 
     assert rows_of(tmp_path / "store") == rows_of(ray_native)
 
 
+@pytest.mark.slow
 def test_a_worker_process_that_dies_is_survived(nodes: RunningCluster, ray_films: Path, ray_native: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
     process = start(*on_ray(nodes, ray_films, out))

@@ -260,6 +260,7 @@ def scoring(process: subprocess.Popen[str]) -> list[int]:
     return [pid for pid, command in descendants(process.pid).items() if CHILD in command]
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_while_it_scores_and_a_run_that_is_killed_cost_no_row(films: Path, tmp_path: Path) -> None:
     out, settings = tmp_path / "store", (*QUICK, SLOW, "rules.bright.column=slow_brightness", "rules.bright.min=105")
     words: list[str | Path] = ["run", films, "--out", out, *settings_of(*settings)]

@@ -180,6 +180,7 @@ def test_spans_cut_within_read_what_lies_around_them(film: Clip, whole: Path, tm
         assert rows(film, out, pieces, *within) == as_whole(film, whole, tmp_path, pieces, *within), pieces
 
 
+@pytest.mark.slow
 def test_other_frames_are_made_of_the_stretches_alone(film: Clip, tmp_path: Path) -> None:
     out, pieces, more = tmp_path / "store", [(60, 80), (210, 230)], "frames.per_s=2"
     run(film, out, pieces)
@@ -228,6 +229,7 @@ def test_a_run_that_was_killed_before_its_marks_leaves_nothing_wrong(film: Clip,
     assert rows_of(out, "signals", "frames") == rows_of(later, "signals", "frames")
 
 
+@pytest.mark.slow
 def test_where_a_video_is_decoded_whole_the_log_says_why(film: Clip, tmp_path: Path) -> None:
     stream = render(tmp_path / "a.ts", (moving(*SIZE, 1), 100))
     fields = render(tmp_path / "fields.mp4", (moving(*SIZE, 1), 100), interlaced=True, gop=10)
@@ -258,6 +260,7 @@ def test_frames_of_a_stretch_that_turned_out_unfit_do_not_stay(tmp_path: Path, m
     assert names and not any("-span" in name for name in names)
 
 
+@pytest.mark.slow
 def test_long_videos_are_divided_where_spans_hold_most_of_them(film: Clip, whole: Path, tmp_path: Path) -> None:
     """Segments of 2 s: stretches are one job whatever their length, and a video that is decoded whole is divided."""
     for k, (pieces, cost, divided) in enumerate((([(30, 200)], 175, False), ([(10, 290)], N, True), ([(0, 250)], N, True))):
@@ -267,6 +270,7 @@ def test_long_videos_are_divided_where_spans_hold_most_of_them(film: Clip, whole
         assert rows(film, out, pieces) == as_whole(film, whole, tmp_path, pieces)
 
 
+@pytest.mark.slow
 def test_frames_that_are_kept_are_those_of_the_spans(film: Clip, whole: Path, tmp_path: Path) -> None:
     out, kept = tmp_path / "store", "frames.keep=kept"
     for pieces in ([(60, 80)], [(60, 80), (110, 130)]):

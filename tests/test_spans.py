@@ -254,6 +254,7 @@ def test_a_changed_list_costs_no_decode_and_readers_see_the_present_one(reel: tu
     assert (back["decoded_s"], back["captions_made"]) == (0, 0) and found == [(0, 80, {"k": "x"}), (80, 175, {"k": "y"})]
 
 
+@pytest.mark.slow
 def test_a_run_that_began_with_shots_and_one_that_began_with_spans_end_alike(reel: tuple[Clip, Clip], tmp_path: Path) -> None:
     even, uneven = reel
     rows = [{"uri": c.path, "start_s": a, "end_s": a + 1, "k": a} for c in (even, uneven) for a in (0, 1, 2)]

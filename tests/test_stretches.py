@@ -29,6 +29,7 @@ from rushes.scan.one_pass import SampledFrame, Scan, scan
 from rushes.scan.stretches import Stretch, kept_of, scan_stretches, stretches_of
 from rushes.store.store import now
 from stamps import regular, set_back, stamped
+from variants import variants
 
 SIZE = (128, 72)
 RECIPE = Recipe().with_overrides(["frames.per_s=3", "scan.grid_per_s=2", "frames.short_side_px=64"])
@@ -126,7 +127,7 @@ def check(path: Path, whole: Scan, frames: list[SampledFrame], wanted: list[Stre
     return found
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", variants(CASES, quick=["deep.mkv", "vp9.webm", "late.mp4"]))
 def test_clips_of_spans_are_those_of_the_whole(name: str, case: Callable[..., Any]) -> None:
     clip, whole, frames = case(name)
     rng = random.Random(name)
@@ -151,6 +152,7 @@ def test_real_footage(name: str, data_dir: Path) -> None:
         check(data_dir / name, whole, frames, random_spans(rng, n))
 
 
+@pytest.mark.slow
 def test_an_open_file_too(case: Callable[..., Any]) -> None:
     """As a remote one is handed over: it is opened anew for each stretch."""
     clip, stretches = case("deep.mkv")[0], [(0, 10), (51, 60), (153, 155)]
@@ -204,6 +206,7 @@ def test_a_picture_that_changes_size_is_told(tmp_path: Path) -> None:
     assert "change" in str(scan_stretches(str(path), RECIPE, index_of(path), [(40, 45)], uri="v"))
 
 
+@pytest.mark.slow
 def test_where_packets_do_not_tell_the_frames_there_is_no_index(case: Callable[..., Any], tmp_path: Path) -> None:
     plain = (moving(*SIZE, 1), 60)
     edited = with_edits(render(tmp_path / "a.mp4", plain, gop=10).path, [(0, 512 * 20), (512 * 40, 512 * 60)], first_pts=0)
