@@ -14,6 +14,8 @@ import pytest
 
 import rushes.media.guard
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -96,7 +98,6 @@ def test_the_peak_is_that_of_a_decoding_child(bench: object, tiny: Path) -> None
     assert driver > 30 << 20
 
 
-@pytest.mark.slow
 def test_overlap_runs_do_their_own_work(bench: object, tiny: Path, tmp_path: Path) -> None:
     """`measure` itself checks how many videos each run scanned and how many captions it made. In its own process, as in use."""
     module(bench, "render").copies(tiny, tmp_path / "footage", 2)
@@ -116,7 +117,6 @@ print("captions", walls.n_captions, "ratio", walls.ratio)
     assert float(words[-1]) > 0
 
 
-@pytest.mark.slow
 def test_both_kinds_of_children_do_the_same_work_with_other_threads(bench: object, tiny: Path, tmp_path: Path) -> None:
     """`measure` itself checks that both found the same clips. A library left alone adds a thread a core, if there is more than one."""
     workers = module(bench, "workers")
@@ -127,7 +127,6 @@ def test_both_kinds_of_children_do_the_same_work_with_other_threads(bench: objec
     assert os.cpu_count() == 1 or seen["defaults"][1] > seen["one thread"][1] > 0
 
 
-@pytest.mark.slow
 def test_memory_is_that_of_all_processes_of_a_run_and_clips_wait(bench: object, tiny: Path, tmp_path: Path) -> None:
     """Two children and the driver, each above 30 MiB; with one request at a time clips wait. All are captioned, or `one_run` raises."""
     backpressure = module(bench, "backpressure")
@@ -174,7 +173,6 @@ def test_a_small_search_is_measured(bench: object) -> None:
     assert found["indexed"]["compared"] == found["exact"]["compared"] == 5000
 
 
-@pytest.mark.slow
 def test_a_small_synthetic_store_is_measured(bench: object) -> None:
     """`plan_of`, `compact_of` and `read_of` check themselves that all rows are found; a compacted store has fewer parts."""
     scale = module(bench, "scale")

@@ -41,6 +41,7 @@ def assert_equal(found: Scan, whole: Scan) -> None:
     assert all(np.array_equal(found.signals[name], row, equal_nan=True) for name, row in whole.signals.items())
 
 
+@pytest.mark.slow
 def test_random_edit_lists_in_segments_and_whole(tmp_path: Path) -> None:
     """Random pieces, groups of pictures and B-frames. Where segments cannot be joined the engine scans the video whole; most can."""
     joined = tried = 0

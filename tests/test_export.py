@@ -65,6 +65,7 @@ def test_kept_clips_are_flat_files_with_exactly_their_frames_and_captions_beside
     assert "4 clip files made + 0 there already + 0 failed" in done.err
 
 
+@pytest.mark.slow
 def test_what_is_there_and_right_is_kept_and_the_rest_is_made_again(reel_store: Path, tmp_path: Path) -> None:
     to = tmp_path / "clips"
     inline("export", reel_store, "--to", to)
@@ -113,6 +114,7 @@ def test_a_bad_source_costs_its_own_clips_and_the_exit_code_says_so(tmp_path: Pa
     assert "Traceback" not in done.err
 
 
+@pytest.mark.slow
 def test_clips_are_chosen_as_by_rushes_clips(reel_store: Path, tmp_path: Path) -> None:
     def ids(*args: str) -> set[str]:
         done = inline("export", reel_store, "--to", tmp_path / "-".join(args).replace("/", "_"), "--json", "--captions", "none", *args)

@@ -68,6 +68,7 @@ def test_one_video_keeps_two_workers_busy(footage: Path, tmp_path: Path) -> None
     assert row["decoded_s"] == pytest.approx(row["footage_s"]) == pytest.approx(40.0, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_killed_run_keeps_the_segments_that_were_done(footage: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
     process = start("run", footage / "long.mp4", "--out", out, *settings_of(*SEGMENTS_OF_4))

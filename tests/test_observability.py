@@ -163,6 +163,7 @@ def test_a_log_that_cannot_be_opened_is_exit_2(reel: Reel, tmp_path: Path) -> No
     assert (wrong.code, "cannot be opened" in wrong.err, (tmp_path / "other").exists()) == (2, True, False)
 
 
+@pytest.mark.slow
 def test_no_secret_is_in_the_log(reel: Reel, tmp_path: Path) -> None:
     """A signed address that cannot be reached, and a caption server with a key: neither the signature nor the key is in it."""
     address = f"http://user:{SECRET}@127.0.0.1:1/film.mp4?X-Amz-Signature={SECRET}&part=1"

@@ -23,7 +23,6 @@ from variants import variants
 BLOWS = {
     "scan, captions, copies": [
         Blow(DRIVER, "between two files, child"), Blow(CHILD, "mid scan"), Blow("caption server away", "captions under way"),
-        Blow(DRIVER, "captions written"),
     ],
     "shots changed": [
         Blow(DRIVER, "flush, after clips"), Blow("quota", "captions under way"), Blow("driver, SIGINT", "file cut"),

@@ -104,6 +104,7 @@ def test_what_cannot_be_tried_is_a_usage_error(store: Path, tmp_path: Path) -> N
     assert done.code == 0 and done.lines[0]["caption"].startswith("Measured:")
 
 
+@pytest.mark.slow
 def test_a_prompt_may_name_columns_of_the_clip_and_of_the_list(films: Path, tmp_path: Path, server: Running, own: Path) -> None:
     out = tmp_path / "store"
     settings = [*settings_of(*STRIDE), *asking(server, f"captions.prompt={own}")]
