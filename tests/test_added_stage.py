@@ -88,6 +88,7 @@ def test_its_resources_are_checked_by_name(films: Path, tmp_path: Path) -> None:
     assert wrong.code == 2 and "there is no stage of that name" in wrong.err and "brightness" in wrong.err
 
 
+@pytest.mark.slow
 def test_on_a_cluster_its_jobs_run_by_name_where_there_is_a_gpu(films: Path, native: Path, nodes: RunningCluster, tmp_path: Path) -> None:
     out = tmp_path / "store"
     row = run(films, out, "--ray", nodes.address)

@@ -28,6 +28,7 @@ def luma(path: Path, width: int = 80, height: int = 45) -> np.ndarray:
         ).astype(float)
 
 
+@pytest.mark.slow
 def test_length_and_books(files: dict[str, Path]) -> None:
     seconds = 0.0
     for film in FILMS:

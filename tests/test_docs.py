@@ -444,6 +444,7 @@ def store(demo_footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "store"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("nth", "needs", "word"), [(1, ("pandas", "duckdb"), "inspection_round_00h"), (2, ("datasets",), "Measured")])
 def test_the_readme_reads_exported_clips(store: Path, nth: int, needs: tuple[str, ...], word: str) -> None:
     for module in needs:

@@ -371,6 +371,7 @@ ray.shutdown()
 """
 
 
+@pytest.mark.slow
 def test_a_data_frame_on_ray_has_the_same_rows(store: Store, nodes: RunningCluster) -> None:
     environ = {"PYTHONPATH": str(SRC), "PATH": "", "RAY_TMPDIR": "/tmp"}
     done = subprocess.run(
