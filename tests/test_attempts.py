@@ -97,6 +97,7 @@ def test_a_segment_that_cannot_be_scanned_fails_its_video_once(footage: Path, tm
     assert (row["videos_found"], row["videos_scanned"], row["videos_failed"]) == (2, 1, 1)
 
 
+@pytest.mark.slow
 def test_segments_are_tried_each_for_itself(footage: Path, tmp_path: Path) -> None:
     """Two segments of one video under way die at the same moment: each is recorded by its start, neither is a second attempt."""
     out, poison = tmp_path / "store", footage / "poison.mp4"

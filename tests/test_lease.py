@@ -79,6 +79,7 @@ def taken(store: Store, *, wait: bool = False, expiry_s: float = 1.0, interrupte
 # Two runs
 
 
+@pytest.mark.slow
 def test_the_second_run_refuses_and_the_first_is_unharmed(films: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
     first = start("run", films, "--out", out, *settings_of(*QUICK))

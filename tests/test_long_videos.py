@@ -44,6 +44,7 @@ def left(out: Path) -> list[str]:
     return Store.open(str(out), {}).parts(SEGMENTS)
 
 
+@pytest.mark.slow
 def test_a_run_in_segments_makes_the_same_rows(footage: Path, whole: Path, tmp_path: Path) -> None:
     """The damaged one too: it is scanned whole where segments cannot be joined."""
     done = go(footage, tmp_path / "store", *SEGMENTS_OF_4)

@@ -659,6 +659,7 @@ def clips(*words: str, **environment: str) -> list[dict]:
     return [{k: v for k, v in row.items() if k not in ("uri", "clip_uri")} for row in rows]
 
 
+@pytest.mark.slow
 def test_a_run_on_s3_gives_the_rows_of_a_local_one_through_faults_and_a_lost_credential(server, day, tmp_path):
     store, chain = "s3://stores/run", server.environment
     rushes("run", str(day), "--out", str(tmp_path / "store"), *SET)

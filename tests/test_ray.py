@@ -158,6 +158,7 @@ def test_a_node_that_dies_is_survived(nodes: RunningCluster, ray_films: Path, ra
     assert row["videos_found"] == row["videos_scanned"] + row["videos_failed"]
 
 
+@pytest.mark.slow
 def test_a_node_that_joins_in_mid_run_gets_work(nodes: RunningCluster, ray_films: Path, ray_native: Path, tmp_path: Path) -> None:
     """Tasks that wait in Ray's hands go to it: the driver need not notice."""
     out = tmp_path / "store"

@@ -18,6 +18,7 @@ from rushes import ray_cluster
 from stores import seen, settings_of, start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("which", "name"),
     [

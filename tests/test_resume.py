@@ -128,6 +128,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_in_words_and_room_lets_it_go_on(films: Path, undisturbed: Path, small_disk: Path) -> None:
     out = small_disk / "store"
     full = command("run", films, "--out", out, *settings_of(*QUICK))
