@@ -22,7 +22,7 @@ from variants import variants
 
 BLOWS = {
     "scan, captions, copies": [
-        Blow(DRIVER, "between two files, child"), Blow(CHILD, "mid scan"), Blow("caption server away", "captions under way"),
+        Blow(DRIVER, "between two files, child"), Blow(CHILD, "mid scan"), Blow(DRIVER, "captions written"),
     ],
     "shots changed": [
         Blow(DRIVER, "flush, after clips"), Blow("quota", "captions under way"), Blow("driver, SIGINT", "file cut"),
