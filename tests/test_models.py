@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +142,33 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved() -> None:
     most = 0
     with pytest.raises(torch.OutOfMemoryError):
         passes.run(range(2))
+
+
+def test_what_a_failed_call_left_to_the_threads_spoils_no_later_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture of the first call is decoded slowly, while the model fails; the second call fills the same buffers."""
+    from rushes import machine
+    from rushes.models.passes import Passes
+
+    monkeypatch.setattr(machine, "cores", lambda: 4)
+    second, fails = threading.Event(), [True]
+
+    def decode(level: int) -> Any:
+        if level == 102:  # the third picture: the first place of the second buffer
+            second.wait(1.0)
+        if level == 3:  # its neighbour in the second call, when the place has been written again
+            second.set()
+            time.sleep(0.2)
+        return np.full((8, 8, 3), level, np.uint8)
+
+    def forward(batch: Any) -> Any:
+        if fails.pop() if fails else False:
+            raise RuntimeError("the model fails")
+        return batch.mean(dim=(1, 2, 3))[:, None]
+
+    passes = Passes(PLAIN, Preparation(8, 8, None, "bilinear", 1.0, (0.0,) * 3, (1.0,) * 3), forward, batch=2, decode=decode)
+    with pytest.raises(RuntimeError, match="the model fails"):
+        passes.run(range(100, 106))
+    assert passes.run(range(6)).rows[:, 0].tolist() == list(range(6))
 
 
 @pytest.mark.parametrize("name", ["clip", "siglip"])

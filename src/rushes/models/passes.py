@@ -7,7 +7,7 @@ The results stay on the device until the end. So a GPU waits only where the thre
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,24 +69,35 @@ class Passes:
         """Takes all pictures through the model, in their order."""
         import torch
 
+        filling: list[list[Future[str | None]]] = []
+        self._ready()
+        try:
+            with torch.inference_mode():
+                return self._run(pictures, filling)
+        finally:  # where the model failed, threads may still write to the buffers, which the next call uses again
+            wait([one for some in filling for one in some])
+
+    def _run(self, pictures: Sequence[Any], filling: list[list[Future[str | None]]]) -> Passed:
+        """Takes all pictures through the model; `filling` gets what the threads were given to do, batch by batch."""
+        import torch
+
         faults: dict[int, str] = {}
         found: list[torch.Tensor] = []
-        self._ready()
-        with torch.inference_mode():
-            step = self.batch
-            spans = [(at, min(at + step, len(pictures))) for at in range(0, len(pictures), step)]
-            filling = [self._fill(k, pictures, spans[k]) for k in range(min(BUFFERS - 1, len(spans)))]
-            for k, (at, end) in enumerate(spans):
-                for i, one in enumerate(filling[k]):
-                    if (fault := one.result()) is not None:
-                        faults[at + i] = fault
-                sent = self._buffers[k % BUFFERS][: end - at].to(self._device.name, non_blocking=True)
-                if self._device.on_gpu:
-                    self._free[k % BUFFERS].record(torch.cuda.current_stream(self._device.name))
-                if k + BUFFERS - 1 < len(spans):  # while the model works on this one, the threads fill the one after the next
-                    filling.append(self._fill(k + BUFFERS - 1, pictures, spans[k + BUFFERS - 1]))
-                found += self._passed(sent)
-            rows = torch.cat(found).float().cpu().numpy() if found else np.zeros((0, 0), np.float32)
+        step = self.batch
+        spans = [(at, min(at + step, len(pictures))) for at in range(0, len(pictures), step)]
+        for k in range(min(BUFFERS - 1, len(spans))):
+            filling.append(self._fill(k, pictures, spans[k]))
+        for k, (at, end) in enumerate(spans):
+            for i, one in enumerate(filling[k]):
+                if (fault := one.result()) is not None:
+                    faults[at + i] = fault
+            sent = self._buffers[k % BUFFERS][: end - at].to(self._device.name, non_blocking=True)
+            if self._device.on_gpu:
+                self._free[k % BUFFERS].record(torch.cuda.current_stream(self._device.name))
+            if k + BUFFERS - 1 < len(spans):  # while the model works on this one, the threads fill the one after the next
+                filling.append(self._fill(k + BUFFERS - 1, pictures, spans[k + BUFFERS - 1]))
+            found += self._passed(sent)
+        rows = torch.cat(found).float().cpu().numpy() if found else np.zeros((0, 0), np.float32)
         rows[list(faults)] = np.nan
         return Passed(rows, faults)
 
