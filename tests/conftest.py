@@ -121,6 +121,29 @@ def films_of_14_s(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
+def short_films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three films of two shots each, and one that is none. Read only."""
+
+    def make(folder: Path) -> None:
+        for k in range(3):
+            render(folder / f"{k}.mp4", film(192, 108, [40, 50], seed=60 + k), options={"preset": "ultrafast"})
+        (folder / "broken.mp4").write_bytes(bytes(range(256)) * 40)
+
+    return made_once(tmp_path_factory, "short_films", make)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """One thread for PyTorch: tiny models are far slower with two, which wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
 def ray_films(films_of_14_s: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of `ray_runs.N_FILMS` films of 14 s, and one that is none. Read only."""
     folder = tmp_path_factory.mktemp("ray_films")

@@ -10,8 +10,6 @@ from typing import Any
 import pyarrow.dataset as ds
 import pytest
 
-from footage import render
-from pictures import film
 from ray_cluster import RunningCluster
 from stores import SRC, Done, rows_of, seen, settings_of
 
@@ -28,12 +26,12 @@ def command(*words: str | Path, version: str = "1") -> Done:
     return Done(done.returncode, done.stdout, done.stderr)
 
 
-def run(films: Path, out: Path, *more: str, version: str = "1") -> dict[str, Any]:
+def run(short_films: Path, out: Path, *more: str, version: str = "1") -> dict[str, Any]:
     """A run that is planned first: what was missing by stage, and the row of the run."""
     settings = settings_of(*QUICK, *GPU)
-    planned = command("plan", films, "--out", out, "--json", *settings, version=version)
+    planned = command("plan", short_films, "--out", out, "--json", *settings, version=version)
     assert planned.code == 0, planned.err
-    done = command("run", films, "--out", out, *settings, *more, version=version)
+    done = command("run", short_films, "--out", out, *settings, *more, version=version)
     assert done.code == 0, done.err
     row = command("runs", out, "--json", *settings_of(), version=version).lines[-1]
     return row | {"missing": {name: stage["missing"] for name, stage in planned.lines[0].items() if isinstance(stage, dict)}}
@@ -45,54 +43,46 @@ def brightness(out: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two films of two shots each, and one that is none."""
-    folder = tmp_path_factory.mktemp("films")
-    for k in range(2):
-        render(folder / f"{k}.mp4", film(192, 108, [40, 50], seed=60 + k), options={"preset": "ultrafast"})
-    (folder / "broken.mp4").write_bytes(bytes(range(256)) * 40)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def native(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def native(short_films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("added") / "store"
-    row = run(films, out)
-    assert (row["videos_scanned"], row["clips_kept"], row["brightness_made"]) == (2, 4, 4)
+    row = run(short_films, out)
+    assert (row["videos_scanned"], row["clips_kept"], row["brightness_made"]) == (3, 6, 6)
     assert row["busy_s"]["brightness"] > 0 and row["capacity"]["brightness"] >= 1
     return out
 
 
-def test_it_is_planned_run_and_counted(films: Path, native: Path) -> None:
+def test_it_is_planned_run_and_counted(short_films: Path, native: Path) -> None:
     rows = brightness(native)
     clips = {c["clip_id"]: c for c in seen(native, *QUICK).clips()}
-    assert {row["clip_id"] for row in rows} == set(clips) and len(rows) == 4
+    assert {row["clip_id"] for row in rows} == set(clips) and len(rows) == 6
     for row in rows:  # a measure of the same footage by another way
         assert row["brightness"] == pytest.approx(clips[row["clip_id"]]["measures"]["luma_mean"], abs=12)
     shown = command("status", native, *settings_of())
     assert "busy     brightness:" in shown.out
 
 
-def test_it_is_not_done_again_and_a_new_version_makes_it_alone_anew(films: Path, native: Path) -> None:
-    again = run(films, native)
+def test_it_is_not_done_again_and_a_new_version_makes_it_alone_anew(short_films: Path, native: Path) -> None:
+    again = run(short_films, native)
     assert set(again["missing"].values()) <= {0, 1} and again["missing"]["brightness"] == 0
     assert "brightness_made" not in again and again["decoded_s"] == 0
-    changed = run(films, native, version="2")
-    assert changed["missing"]["brightness"] == 4 == changed["brightness_made"]
+    changed = run(short_films, native, version="2")
+    assert changed["missing"]["brightness"] == 6 == changed["brightness_made"]
     assert (changed["decoded_s"], changed["videos_scanned"]) == (0, 0)
     assert len({row["fingerprint"] for row in brightness(native)}) == 2
 
 
-def test_its_resources_are_checked_by_name(films: Path, tmp_path: Path) -> None:
-    wrong = command("run", films, "--out", tmp_path / "store", *settings_of("resources.brigthness.gpus=1"))
+def test_its_resources_are_checked_by_name(short_films: Path, tmp_path: Path) -> None:
+    wrong = command("run", short_films, "--out", tmp_path / "store", *settings_of("resources.brigthness.gpus=1"))
     assert wrong.code == 2 and "there is no stage of that name" in wrong.err and "brightness" in wrong.err
 
 
 @pytest.mark.slow
-def test_on_a_cluster_its_jobs_run_by_name_where_there_is_a_gpu(films: Path, native: Path, nodes: RunningCluster, tmp_path: Path) -> None:
+def test_on_a_cluster_its_jobs_run_by_name_where_there_is_a_gpu(
+    short_films: Path, native: Path, nodes: RunningCluster, tmp_path: Path
+) -> None:
     out = tmp_path / "store"
-    row = run(films, out, "--ray", nodes.address)
-    assert (row["runner"], row["brightness_made"], row["capacity"]["brightness"]) == ("ray", 4, 1)
+    row = run(short_films, out, "--ray", nodes.address)
+    assert (row["runner"], row["brightness_made"], row["capacity"]["brightness"]) == ("ray", 6, 1)
     assert {r["device"] for r in brightness(out)} == {"0"}, "the one GPU of the node that has one"
     mine, theirs = ({r["clip_id"]: r["brightness"] for r in brightness(store)} for store in (out, native))
     assert mine == theirs

@@ -6,7 +6,6 @@ import io
 import json
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ from rushes.models.encoder import Encoder, identity
 from rushes.models.pixels import Preparation, decoded
 from rushes.search import queries
 from stores import command, inline
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PLAIN = Device("cpu", "float32", "CPU", "for the test")
 SIZES = [(180, 320), (320, 180), (96, 96), (240, 426), (225, 400), (70, 300)]
@@ -43,17 +44,6 @@ def jpeg(height: int, width: int, seed: int) -> bytes:
 @pytest.fixture(scope="module")
 def pictures() -> list[bytes]:
     return [jpeg(*SIZES[k % len(SIZES)], seed=k) for k in range(14)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tiny models are far slower with two: the threads wait for each other."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import rushes
-from footage import render
 from frame_scorers import VERSION, gray
-from pictures import film
 from processes import descendants
 from ray_cluster import RunningCluster
 from ray_runs import until
@@ -53,22 +51,12 @@ def _scorers_can_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three films of two shots each, and one that is none."""
-    folder = tmp_path_factory.mktemp("films")
-    for k in range(3):
-        render(folder / f"{k}.mp4", film(192, 108, [40, 50], seed=60 + k), options={"preset": "ultrafast"})
-    (folder / "broken.mp4").write_bytes(bytes(range(256)) * 40)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def store(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(short_films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The store of a run with `Brightness` and a bound that some clips break. Read only: copy it to run on."""
     out = tmp_path_factory.mktemp("scored") / "store"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", PATH)
-        go(films, out, *QUICK, BRIGHT, "rules.brightness.min=105")
+        go(short_films, out, *QUICK, BRIGHT, "rules.brightness.min=105")
     return out
 
 
@@ -134,37 +122,37 @@ def test_every_reader_shows_the_same_scores(store: Path) -> None:
 
 
 def test_a_threshold_costs_nothing_and_a_changed_scorer_its_own_rows(
-    films: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_films: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = Path(shutil.copytree(store, tmp_path / "store"))
     before = parts_of(out)
     settings = (*QUICK, BRIGHT, "rules.brightness.min=105")
-    assert go(films, out, *settings).status == "finished"
+    assert go(short_films, out, *settings).status == "finished"
     assert parts_of(out) == before, "a run again writes nothing"
     wider = (*QUICK, BRIGHT, "rules.brightness.min=0")
-    planned = rushes.plan([films], out=out, recipe=recipe(*wider))
+    planned = rushes.plan([short_films], out=out, recipe=recipe(*wider))
     n_dark = list(verdicts(seen(out, *settings)).values()).count("dropped")
     assert {stage: planned[stage]["missing"] for stage in ("scores", "captions")} == {"scores": 0, "captions": n_dark}
-    go(films, out, *wider)
+    go(short_films, out, *wider)
     run = counts(seen(out, *wider))
     assert (run["scores_made"], run["captions_made"], run["clips_kept"], run["decoded_s"]) == (0, n_dark, 6, 0)
     monkeypatch.setenv(VERSION, "2")
-    planned = rushes.plan([films], out=out, recipe=recipe(*wider))
+    planned = rushes.plan([short_films], out=out, recipe=recipe(*wider))
     missing = {stage: told["missing"] for stage, told in planned.items() if isinstance(told, dict) and stage != "scan"}
     assert {stage: n for stage, n in missing.items() if n} == {"scores": 6}
-    go(films, out, *wider)
+    go(short_films, out, *wider)
     run = counts(seen(out, *wider))
     assert (run["scores_made"], run["captions_made"], run["clips_kept"], run["decoded_s"]) == (6, 0, 6, 0)
     assert len(rows_of(out, "scores")["scores"]) == 12
 
 
 def test_a_scorer_that_fails_on_one_clip_fails_that_clip_alone(
-    films: Path, store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    short_films: Path, store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And a second scorer beside a known one leaves the rows of the known one alone."""
     out = Path(shutil.copytree(store, tmp_path / "store"))
     settings = (*QUICK, BOTH, "rules.brightness.min=0")
-    go(films, out, *settings)
+    go(short_films, out, *settings)
     now = seen(out, *settings)
     run, clips = counts(now), now.clips()
     failed = [clip for clip in clips if clip["verdict"] == "failed"]
@@ -178,31 +166,31 @@ def test_a_scorer_that_fails_on_one_clip_fails_that_clip_alone(
     asked = list(query(now.results, "SELECT clip_id, error FROM clips WHERE verdict = 'failed'"))
     assert {(row["clip_id"], row["error"]) for row in asked} == {(clip["clip_id"], clip["error"]) for clip in failed}
     before = parts_of(out)
-    go(films, out, *settings)
+    go(short_films, out, *settings)
     again = counts(seen(out, *settings))
     assert parts_of(out) == before, "what failed for good is not tried again"
     assert (again["clips_failed"], again["clips_kept"]) == (len(failed), 6 - len(failed))
     assert verdicts(seen(out, *QUICK, BRIGHT)) == dict.fromkeys(verdicts(now), "kept"), "no failure where that scorer is not wanted"
-    run_engine([str(films)], str(out), recipe(*settings), retry_failed=True)
+    run_engine([str(short_films)], str(out), recipe(*settings), retry_failed=True)
     again = counts(seen(out, *settings))
     assert (again["errors"]["ScoreError"], again["scores_made"], again["clips_failed"]) == (len(failed), 0, len(failed))
 
 
-def test_a_model_that_cannot_be_had_ends_the_run_before_it_begins(films: Path, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_had_ends_the_run_before_it_begins(short_films: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
     with pytest.raises(ModelError, match=r"nobody/has-it cannot be had\. Fix: set scores\.encoder to a folder"):
-        go(films, out, *QUICK, 'scores.use=["frame_scorers:Absent"]')
+        go(short_films, out, *QUICK, 'scores.use=["frame_scorers:Absent"]')
     assert not out.exists()
 
 
-def test_wrong_requests_are_said_in_words(films: Path, tmp_path: Path) -> None:
+def test_wrong_requests_are_said_in_words(short_films: Path, tmp_path: Path) -> None:
     for setting, words in (
         ('scores.use=["frame_scorers:Nothing"]', "cannot be imported"),
         ("rules.brightness.min=1", "brightness"),
         ('scores.use=["frame_scorers:Noise"]', "clips have another column of that name"),
         ('captions.prompt="short"', ""),
     ):
-        done = inline("plan", films, "--out", tmp_path / "store", *settings_of(setting))
+        done = inline("plan", short_films, "--out", tmp_path / "store", *settings_of(setting))
         assert (done.code, words in done.err) == ((2, True) if words else (0, True)), done.err
     with pytest.raises(RecipeError, match=r"frames\.keep"):
         recipe("frames.keep=none", BRIGHT)
@@ -261,9 +249,9 @@ def scoring(process: subprocess.Popen[str]) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_process_that_dies_while_it_scores_and_a_run_that_is_killed_cost_no_row(films: Path, tmp_path: Path) -> None:
+def test_a_process_that_dies_while_it_scores_and_a_run_that_is_killed_cost_no_row(short_films: Path, tmp_path: Path) -> None:
     out, settings = tmp_path / "store", (*QUICK, SLOW, "rules.bright.column=slow_brightness", "rules.bright.min=105")
-    words: list[str | Path] = ["run", films, "--out", out, *settings_of(*settings)]
+    words: list[str | Path] = ["run", short_films, "--out", out, *settings_of(*settings)]
     process = start(*words, PYTHONPATH=PATH)
     until(lambda: list(out.glob("marks/*.parquet")) and scoring(process))
     os.kill(scoring(process)[0], signal.SIGKILL)
@@ -282,10 +270,10 @@ def test_a_process_that_dies_while_it_scores_and_a_run_that_is_killed_cost_no_ro
     assert command(*words, PYTHONPATH=PATH).code == 0 and parts_of(out) == before
 
 
-def test_on_a_cluster_models_are_held_where_there_is_a_gpu(films: Path, store: Path, nodes: RunningCluster, tmp_path: Path) -> None:
+def test_on_a_cluster_models_are_held_where_there_is_a_gpu(short_films: Path, store: Path, nodes: RunningCluster, tmp_path: Path) -> None:
     out, settings = tmp_path / "store", (*QUICK, BRIGHT, "rules.brightness.min=105", "scan.workers=0")
     placed = ("resources.scores.gpus=1", "resources.scores.cpus=0")
-    words = ["run", films, "--out", out, "--ray", nodes.address, *settings_of(*settings, *placed)]
+    words = ["run", short_films, "--out", out, "--ray", nodes.address, *settings_of(*settings, *placed)]
     done = command(*words, PYTHONPATH=PATH)
     assert done.code == 0, done.err
     run = counts(seen(out, *settings))
@@ -298,13 +286,13 @@ def test_on_a_cluster_models_are_held_where_there_is_a_gpu(films: Path, store: P
     assert {task["name"] for task in tasks} == {"scan", "score"} and {task["retries"] for task in tasks} == {0}
 
 
-def test_a_new_head_over_known_embeddings_costs_no_pass_of_the_encoder(films: Path, tmp_path: Path) -> None:
+def test_a_new_head_over_known_embeddings_costs_no_pass_of_the_encoder(short_films: Path, tmp_path: Path) -> None:
     """The encoder is a tiny checkpoint; the head gives the first number of the vector of the last of three frames."""
     from tiny_checkpoints import random_clip
 
     out, encoder = tmp_path / "store", f'scores.encoder="{random_clip(tmp_path / "clip")}"'
     first = (*QUICK, encoder, 'scores.use=["own_scorers:FirstCoordinate"]')
-    go(films, out, *first)
+    go(short_films, out, *first)
     vectors = {(row["video_id"], row["pts"]): row["vector"] for row in pq.read_table(out / "embeddings").to_pylist()}
 
     def inside(clip: dict[str, Any]) -> list[list[float]]:
@@ -321,7 +309,7 @@ def test_a_new_head_over_known_embeddings_costs_no_pass_of_the_encoder(films: Pa
         assert (len(mine), clip["scores"]["first"]) == (3, mine[-1][0])
         assert float(np.linalg.norm(mine[-1])) == pytest.approx(1.0, abs=2e-3)
     both = (*QUICK, encoder, "scores.encoder_images=3", 'scores.use=["own_scorers:FirstCoordinate", "embedding"]')
-    go(films, out, *both)
+    go(short_films, out, *both)
     now = seen(out, *both)
     assert (counts(now)["frames_encoded"], counts(now)["scores_made"], counts(now)["decoded_s"]) == (0, 6, 0)
     assert [clip["scores"] for clip in now.clips()] == [clips[clip["clip_id"]]["scores"] for clip in now.clips()], "lists are not shown"

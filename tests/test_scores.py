@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -20,16 +19,7 @@ from rushes.scores.batch import ENCODER, Scored, ScorePass
 from rushes.scores.listed import LISTED, columns_of, encoder_identity, identity_of, scorers_of
 from rushes.scores.scorer import ClipFrames, Picture, Values
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tiny models are far slower with two: the threads wait for each other."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

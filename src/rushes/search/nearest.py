@@ -92,25 +92,27 @@ def nearest_clips(
         StoreError, UsageError, StorageError: as in `search`.
     """
     vectors = Vectors(results)
-    index = None if exact else Index.opened(vectors)
 
-    def compared(many: int, allowed: Ids | None = None) -> tuple[pa.Table, int]:
-        def look() -> tuple[pa.Table, int]:
-            index = None if exact else Index.opened(vectors)  # it may have been made anew
+    def compared(many: int, allowed: Ids | None = None) -> tuple[pa.Table, int, int]:
+        """The nearest clips, how many vectors were compared, and how many are in the index."""
+
+        def look() -> tuple[pa.Table, int, int]:
+            index = None if exact else Index.opened(vectors)
             parts = vectors.parts() if index is None else index.uncovered(vectors.parts())
             streams: list[Batches] = [partial(vectors.batches, part) for part in parts]
-            return nearest(streams + (index.streams() if index else []), vector, many, allowed)
+            best, seen = nearest(streams + (index.streams() if index else []), vector, many, allowed)
+            return best, seen, index.n_vectors if index else 0
 
         return steadily(look, vectors.store.path(SCORES.name))
 
-    best, seen = compared(MORE * n)
+    best, seen, indexed = compared(MORE * n)
     rows = _rows(results, best, verdict, where, without)
     if len(rows) < n and best.num_rows == MORE * n:
         ids = [ids_of(clips["clip_id"]) for clips in chosen_clips(results, verdict=verdict, where=where, names=("clip_id",))]
         counted = np.sort(np.concatenate(ids)) if ids else np.array([], np.bytes_)
-        best, seen = compared(n, counted[counted != (without or "").encode()])
+        best, seen, indexed = compared(n, counted[counted != (without or "").encode()])
         rows = _rows(results, best, verdict, where)
-    return Found(rows[:n], seen, index.n_vectors if index else 0)
+    return Found(rows[:n], seen, indexed)
 
 
 def _rows(results: Results, best: pa.Table, verdict: str | None, where: str | None, without: str | None = None) -> list[Row]:

@@ -136,8 +136,10 @@ class Known:
             for start in range(0, len(order), VIDEOS_A_BATCH):
                 some = order[start : start + VIDEOS_A_BATCH]
                 rows, spans = {name: table.rows for name, table in tables.items()}, {video: videos[video] for video in some}
-                how: dict[str, Any] = {"retry_failed": self._retry_failed, "of_spans": self._of_spans, "scorers": self._scorers}
-                yield Batch(some, self._prints, rows, spans, around=self._around, **how)
+                yield Batch(
+                    some, self._prints, rows, spans, retry_failed=self._retry_failed, of_spans=self._of_spans, around=self._around,
+                    scorers=self._scorers,
+                )  # fmt: skip
 
     def _tables(self, videos: Asked, digits: int, stack: ExitStack) -> dict[str, Buckets]:
         assert self._store is not None

@@ -158,9 +158,10 @@ def compared(
     """Identifies footage that was found, and compares what is wanted of it with what the store has; see `make_plan`."""
     prints = fingerprints(recipe)
     _check_spans(items, recipe)
-    how: dict[str, Any] = {"of_spans": stages_of_spans(recipe), "around": recipe.shots.within_spans}
-    how |= {"scorers": wanted_scores(recipe), "embeddings": embeddings_fingerprint(recipe)}
-    known = Known(store, prints, retry_failed=retry_failed, **how)
+    known = Known(
+        store, prints, retry_failed=retry_failed, of_spans=stages_of_spans(recipe), around=recipe.shots.within_spans,
+        scorers=wanted_scores(recipe), embeddings=embeddings_fingerprint(recipe),
+    )  # fmt: skip
     plan = Plan(recipe, prints, found, [Source(item) for item in items], known)
     _identify(plan, known, {error.uri or "": error for error in found.missing}, identifier or Identifier(recipe))
     _same_content(plan)

@@ -18,6 +18,9 @@ from rushes.scan.one_pass import scan as one_pass
 from rushes.shots.covered import Covered
 from rushes.store.frames import FrameWriter
 
+DETECTORS_LOOK_BACK = "scan.detectors runs detectors of PySceneDetect, which look back without bound"
+"""Why a recipe has every video scanned whole, in words for people."""
+
 
 @dataclass(frozen=True, slots=True)
 class Made:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from rushes.engine.jobs import Division, Outcome, Scan, Segment, Stitch
 from rushes.engine.stages import digest
 from rushes.engine.work.context import Context, Progress
-from rushes.engine.work.scan import Made, conclude, scan, whole
+from rushes.engine.work.scan import DETECTORS_LOOK_BACK, Made, conclude, scan, whole
 from rushes.engine.work.spans import Whole, scan_spans
 from rushes.errors import DecodeError
 from rushes.media.segments import MIN_SEGMENTS, Cuts, where_to_cut
@@ -74,7 +74,7 @@ def divide(context: Context, job: Scan) -> Division | str | None:
 def undividable(recipe: Recipe) -> str | None:
     """Why a recipe has every video scanned whole, whatever its length."""
     if recipe.scan.detectors:
-        return "scan.detectors runs detectors of PySceneDetect, which look back without bound"
+        return DETECTORS_LOOK_BACK
     if recipe.frames.keep == "kept":
         return 'frames.keep = "kept" needs the verdict before frames are written'
     return None

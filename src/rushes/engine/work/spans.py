@@ -16,7 +16,7 @@ import numpy as np
 from rushes.engine.jobs import Outcome, Scan
 from rushes.engine.stages import digest
 from rushes.engine.work.context import Context, Progress
-from rushes.engine.work.scan import Made, conclude
+from rushes.engine.work.scan import DETECTORS_LOOK_BACK, Made, conclude
 from rushes.errors import DecodeError
 from rushes.media.frame_index import FrameIndex, frame_index
 from rushes.media.segments import Uncut
@@ -104,7 +104,7 @@ def scan_spans(context: Context, job: Scan, progress: Progress) -> Outcome | Who
 def _unfit(recipe: Recipe) -> str | None:
     """Why a recipe has every video scanned whole, whatever spans its list gives."""
     if recipe.scan.detectors:
-        return "scan.detectors runs detectors of PySceneDetect, which look back without bound"
+        return DETECTORS_LOOK_BACK
     if recipe.frames.at == "key":
         return 'frames.at = "key" takes frames by the key frames before them, wherever these are'
     return None
