@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, list[str | Path]] = {
     "growth": [],
     "encoder": [],
     "scorers": [],
+    "rowwise": [],
     "scale": [],
     "search": [],
     "cuts": [DATA / "cuts"],

@@ -1,11 +1,12 @@
-"""Does decoding go on while captions are made? Wall time of a run against the same run with only one of the two stages to do.
+"""Does decoding go on while models work? Wall time of a run against the same run with only one of its stages to do.
 
-    python -m benchmarks.overlap [--rounds 3] [--videos 60] [--height 720] [--clips reference] [--ray]
+    python -m benchmarks.overlap [--rounds 3] [--videos 60] [--height 720] [--clips reference] [--scores] [--ray]
 
 A caption server of fixed service time runs in another process (tests/caption_server.py); its time is chosen so that captioning takes about
-as long as decoding. The run with only decoding missing has a store with captions and nothing else; the one with only captions missing a
-store with all but captions. Wall is that of `rushes.run`, from the call to its return, so each includes its plan, the start of its children
-and the writing of its last row. The only rule is a length of 1.1 s.
+as long as decoding. With `--scores` clips are scored before they are captioned, by a scorer that reads each frame and then sleeps as long
+as a device would work, which also takes as long as decoding. The run with only one stage missing has a store with the rows of all others.
+Wall is that of `rushes.run`, from the call to its return, so each includes its plan, the start of its children and the writing of its last
+row. The only rule is a length of 1.1 s.
 
 With `--clips encode` the kept clips are encoded too, by the same children: "decoding" then is all that is done with a CPU. With `--ray`
 the runs go to a cluster of two nodes with one CPU each on this machine (tests/ray_cluster.py). A run over two videos comes first and is not
@@ -36,6 +37,7 @@ from rushes.recipe import Recipe, Rule
 sys.path.insert(0, str(render.ROOT / "tests"))
 from caption_server import start_server  # the server of the tests
 from ray_cluster import cluster  # their cluster
+from timed_scorer import TIME_OF_A_CLIP  # their scorer
 
 WITHIN = 1.15
 PARALLEL = 4
@@ -45,28 +47,38 @@ MIN_S = 1.1
 """Shortest clip captioned: frames are sampled once a second, so a longer one has a frame."""
 
 
+STAGES = {"decoding": ("scans", "videos_scanned"), "scores": ("scores", "scores_made"), "captions": ("captions", "captions_made")}
+"""What is measured alone -> the table that is left in the store, or "scans" for all others; and the count of what is made."""
+
+
 @dataclass(frozen=True, slots=True)
 class Walls:
-    """Seconds on the wall, by round: the whole run, with only decoding missing, with only captions missing; how many captions; and
-    seconds of the whole run until the server was first asked.
+    """Seconds on the wall, by round.
+
+    Attributes:
+        whole: of the whole run.
+        alone: stage -> of the run in which only this stage is missing.
+        n_clips: clips that are kept.
+        first_asked: of the whole run, until the caption server was first asked.
     """
 
     whole: list[float]
-    decoding: list[float]
-    captions: list[float]
-    n_captions: int
+    alone: dict[str, list[float]]
+    n_clips: int
     first_asked: list[float]
 
     @property
     def ratio(self) -> float:
-        """Whole run by the longer of the two others: the median of the rounds, each of which compares runs that were made in a row."""
-        return statistics.median(w / max(d, c) for w, d, c in zip(self.whole, self.decoding, self.captions, strict=True))
+        """Whole run by the longest of the others: the median of the rounds, each of which compares runs that were made in a row."""
+        return statistics.median(w / max(alone) for w, *alone in zip(self.whole, *self.alone.values(), strict=True))
 
 
-def recipe_for(base_url: str | None, more: Mapping[str, Any]) -> Recipe:
-    """Every clip kept that has a frame of the grid; captions by the server, or none; and what else is asked for."""
+def recipe_for(base_url: str | None, more: Mapping[str, Any], scores: bool = False) -> Recipe:
+    """Every clip kept that has a frame of the grid; captions by the server, or none; scores, if asked for; and what else is asked for."""
     captions = {"engine": "openai", "base_url": base_url, "model": "tiny-vlm", "prompt": "short"} if base_url else {"engine": "none"}
-    return Recipe.parse({"captions": captions, **more}).model_copy(update={"rules": {"too_short": Rule(column="duration_s", min=MIN_S)}})
+    timed = {"scores": {"use": ["timed_scorer:Timed"]}} if scores else {}
+    rules = {"too_short": Rule(column="duration_s", min=MIN_S)}
+    return Recipe.parse({"captions": captions, **timed, **more}).model_copy(update={"rules": rules})
 
 
 def wall(videos: Sequence[Path], store: Path, recipe: Recipe) -> tuple[float, dict[str, int]]:
@@ -84,7 +96,13 @@ def without(finished: Path, store: Path, tables: Callable[[str], bool]) -> Path:
     return store
 
 
-def measure(videos: Sequence[Path], folder: Path, rounds: int, more: Mapping[str, Any] | None = None) -> Walls:
+def lacks(stage: str) -> Callable[[str], bool]:
+    """Which tables a store is to lose so that only one stage is missing."""
+    table, later = STAGES[stage][0], {table for table, _ in STAGES.values()}
+    return (lambda name: name not in later) if table == "scans" else (lambda name: name == table)
+
+
+def measure(videos: Sequence[Path], folder: Path, rounds: int, more: Mapping[str, Any] | None = None, *, scores: bool = False) -> Walls:
     """All runs, rounds alternating. Checks that each did just the work it was to do.
 
     Args:
@@ -92,35 +110,43 @@ def measure(videos: Sequence[Path], folder: Path, rounds: int, more: Mapping[str
         folder: where stores are made.
         rounds: how often each run is made.
         more: tables of the recipe, such as `engine` and `clips`.
+        scores: whether clips are scored, too; needs TIME_OF_A_CLIP among the variables of the environment.
     """
     more = more or {}
+    stages = [stage for stage in STAGES if scores or stage != "scores"]
     with start_server(parallel=PARALLEL) as server:
-        recipe = recipe_for(server.base_url, more)
+        recipe = recipe_for(server.base_url, more, scores)
+        if scores:
+            Path(os.environ[TIME_OF_A_CLIP]).write_text("0")
         wall(videos[:2], folder / "first", recipe)  # imports, and what is started once
         decode_s, counts = wall(videos, folder / "plain", recipe_for(None, more))
         n = counts["clips_kept"]
         service_s = decode_s * PARALLEL / n
         print(f"{len(videos)} videos, {n} clips, {decode_s:.1f} s without captions", flush=True)
         print(f"each caption takes {service_s:.2f} s, {PARALLEL} at once", flush=True)
-        walls = Walls([], [], [], n, [])
+        if scores:
+            Path(os.environ[TIME_OF_A_CLIP]).write_text(str(decode_s / n))
+            print(f"the scores of a clip take {decode_s / n:.3f} s", flush=True)
+        walls = Walls([], {stage: [] for stage in stages}, n, [])
+        made = {"videos_scanned": len(videos), "scores_made": n, "captions_made": n}
         for i in range(rounds):
             server.control(service_s=service_s)
             finished, began = folder / f"whole{i}", time.time()
-            walls.whole.append(_checked(wall(videos, finished, recipe), len(videos), n))
+            walls.whole.append(_checked(wall(videos, finished, recipe), {STAGES[stage][1]: made[STAGES[stage][1]] for stage in stages}))
             walls.first_asked.append(min(seen["at"] for seen in server.stats()["requests"]) - began)
-            store = without(finished, folder / f"decoding{i}", lambda table: table != "captions")
-            walls.decoding.append(_checked(wall(videos, store, recipe), len(videos), 0))
-            store = without(finished, folder / f"captions{i}", lambda table: table == "captions")
-            walls.captions.append(_checked(wall(videos, store, recipe), 0, n))
-            row = ", ".join(f"{name} {getattr(walls, name)[-1]:.2f}" for name in ("whole", "decoding", "captions", "first_asked"))
-            print(f"round {i + 1}: {row} s", flush=True)
+            for stage in stages:
+                store = without(finished, folder / f"{stage}{i}", lacks(stage))
+                only = {STAGES[other][1]: made[STAGES[other][1]] if other == stage else 0 for other in stages}
+                walls.alone[stage].append(_checked(wall(videos, store, recipe), only))
+            alone = ", ".join(f"{stage} {seconds[-1]:.2f}" for stage, seconds in walls.alone.items())
+            print(f"round {i + 1}: whole {walls.whole[-1]:.2f}, {alone}, first asked {walls.first_asked[-1]:.2f} s", flush=True)
     return walls
 
 
-def _checked(seen: tuple[float, dict[str, int]], scanned: int, captions: int) -> float:
+def _checked(seen: tuple[float, dict[str, int]], wanted: Mapping[str, int]) -> float:
     seconds, counts = seen
-    if (counts["videos_scanned"], counts["captions_made"]) != (scanned, captions):
-        raise RuntimeError(f"wanted {scanned} videos scanned and {captions} captions made, got {counts}")
+    if wrong := {name: counts.get(name, 0) for name, n in wanted.items() if counts.get(name, 0) != n}:
+        raise RuntimeError(f"wanted {dict(wanted)}, got {wrong}")
     return seconds
 
 
@@ -131,6 +157,7 @@ def main() -> int:
     parser.add_argument("--videos", type=int, default=60, help="at least 40: none may be over 3 % of the total")
     parser.add_argument("--height", type=int, default=720, choices=sorted(render.WIDTHS))
     parser.add_argument("--clips", default="reference", choices=["reference", "encode"], help="clip files, as recipe's clips.mode")
+    parser.add_argument("--scores", action="store_true", help="with scores, by a scorer that takes as long as decoding")
     parser.add_argument("--ray", action="store_true", help="on a cluster of two nodes")
     args = parser.parse_args()
     source = render.trimmed(render.ordinary(args.height), VIDEO_S)
@@ -140,14 +167,15 @@ def main() -> int:
     os.environ.setdefault("OPENAI_API_KEY", "none")
     with ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="rushes-bench-")))
+        os.environ[TIME_OF_A_CLIP] = str(folder / "time_of_a_clip")
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # the processes that score find the scorer of the tests
         if args.ray:
             more["engine"] = {"runner": "ray", "ray_address": held.enter_context(cluster()).address}
             held.callback(leave)
-        walls = measure(render.copies(source, folder / "footage", args.videos), folder, args.rounds, more)
-    for label in ("whole", "decoding", "captions"):
-        seconds = getattr(walls, label)
+        walls = measure(render.copies(source, folder / "footage", args.videos), folder, args.rounds, more, scores=args.scores)
+    for label, seconds in {"whole": walls.whole, **walls.alone}.items():
         print(f"{label:9} {statistics.median(seconds):6.2f} s wall (of {', '.join(f'{s:.2f}' for s in seconds)})")
-    targets.at_most("whole run / longer of the two halves", walls.ratio, WITHIN, "x")
+    targets.at_most("whole run / longest of its stages alone", walls.ratio, WITHIN, "x")
     return targets.close()
 
 

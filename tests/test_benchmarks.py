@@ -99,7 +99,7 @@ def test_the_peak_is_that_of_a_decoding_child(bench: object, tiny: Path) -> None
 
 
 def test_overlap_runs_do_their_own_work(bench: object, tiny: Path, tmp_path: Path) -> None:
-    """`measure` itself checks how many videos each run scanned and how many captions it made. In its own process, as in use."""
+    """`measure` itself checks how many videos each run scanned, how many scores and captions it made. In its own process, as in use."""
     module(bench, "render").copies(tiny, tmp_path / "footage", 2)
     code = f"""
 import os
@@ -107,14 +107,27 @@ from pathlib import Path
 from benchmarks.overlap import measure
 os.environ.setdefault("OPENAI_API_KEY", "none")
 folder = Path({str(tmp_path)!r})
-walls = measure(sorted((folder / "footage").iterdir()), folder, rounds=1, more={{"clips": {{"mode": "encode"}}}})
-print("captions", walls.n_captions, "ratio", walls.ratio)
+walls = measure(sorted((folder / "footage").iterdir()), folder, rounds=1, more={{"clips": {{"mode": "encode"}}}}, scores=True)
+print("captions", walls.n_clips, "ratio", walls.ratio)
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    paths = {"RUSHES_TEST_TIME_OF_A_CLIP": str(tmp_path / "time"), "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), *sys.path])}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **paths}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     words = done.stdout.split()
     assert int(words[words.index("captions", -4) + 1]) >= 2
     assert float(words[-1]) > 0
+
+
+@pytest.mark.slow
+def test_scorers_and_clips_one_by_one_cost_more(bench: object, tmp_path: Path) -> None:
+    """Six seconds with a small encoder: each scorer decodes the video again, so it costs more, though there are few clips."""
+    render, rowwise = module(bench, "render"), module(bench, "rowwise")
+    small = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "patch_size": 32}
+    pairs, whole, counts, n_frames = rowwise.measure(render.trimmed(render.ordinary(360), 6.0), tmp_path, small, 1)
+    assert whole.cpu_s > 0 and counts["decoded_s"] == counts["footage_s"]
+    assert counts["frames_encoded"] == n_frames > 0
+    assert pairs[0][1].cpu_s > pairs[0][0].cpu_s / 2
+    assert counts["scores_made"] == len(rowwise.SCORERS) * counts["clips_kept"] > 0
 
 
 def test_both_kinds_of_children_do_the_same_work_with_other_threads(bench: object, tiny: Path, tmp_path: Path) -> None:
