@@ -46,6 +46,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group("on_ray" if name in ON_RAY else name))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Makes sure that xdist has taken the groups: without them each process starts a cluster, and makes each file's footage anew."""
+    if getattr(session.config.option, "loadgroup", False) and (alone := [item for item in session.items if "@" not in item.nodeid]):
+        raise RuntimeError(f"pytest-xdist runs {alone[0].nodeid} in no group. Fix: install the pytest that pyproject.toml names")
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The shared footage and truth sets: RUSHES_DATA, else ../shared/data beside the repository."""
