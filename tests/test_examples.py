@@ -158,6 +158,7 @@ def until_no_child_is_left(root: int) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_daft_on_one_machine(films: Path, of_run: dict[str, Any], begun: Path, tmp_path: Path) -> None:
     """It does what is missing and what may pass by now, and then nothing."""
     out = Path(shutil.copytree(begun, tmp_path / "out"))

@@ -21,6 +21,7 @@ from rushes.errors import ProbeError
 from rushes.media.identity import video_id
 from rushes.media.same_file import SameFile
 from stores import command, go, rows_of, seen, settings_of
+from variants import variants
 
 WISH = ("captions.engine=openai", "captions.model=tiny-vlm", "frames.per_clip=3")
 
@@ -213,7 +214,7 @@ def when(happened: Callable[[], bool], change: Callable[[], object]) -> threadin
     return thread
 
 
-@pytest.mark.parametrize("moment", ["before", "during"])
+@pytest.mark.parametrize("moment", variants(["before", "during"], quick=["during"]))
 def test_footage_that_changes_while_it_is_scanned_fails_for_this_run_and_is_new_for_the_next(
     moment: str, films: dict[str, Path], long_film: Path, tmp_path: Path
 ) -> None:

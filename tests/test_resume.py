@@ -17,6 +17,7 @@ from conftest import ours
 from rushes.engine.plan.plan import make_plan
 from rushes.store.store import Store
 from stores import SRC, command, go, inline, recipe, rows_of, seen, settings_of, start
+from variants import variants
 
 N_FILMS = 8
 QUICK = ("scan.workers=2", "rules.too_short.min=0.5", "frames.per_s=10")
@@ -70,7 +71,7 @@ def orphans_gone(before: set[int], within_s: float) -> bool:
     return True
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", variants([signal.SIGINT, signal.SIGTERM], quick=[signal.SIGTERM]))
 def test_asked_to_stop_it_stops_in_seconds_and_says_how_to_go_on(
     films: Path, undisturbed: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
