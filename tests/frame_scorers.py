@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,6 +19,8 @@ from rushes.scores.scorer import ClipFrames, FrameScorer, Values
 
 VERSION = "OWN_SCORER_VERSION"
 """Environment variable that stands for the code version of `Brightness`."""
+DEATHS = "DEATHS_OF_MORTAL"
+"""Environment variable with the path of a file that says how often `Mortal` dies."""
 
 
 def gray(jpeg: bytes) -> Any:
@@ -84,6 +88,16 @@ class Absent(Brightness):
 
     def load(self, device: object) -> None:
         raise ModelError("the model nobody/has-it cannot be had", step="scores", mend="set scores.encoder to a folder that has it")
+
+
+class Mortal(Brightness):
+    """Its process dies while it is loaded, as often as the file that `DEATHS` names has lines."""
+
+    def load(self, device: object) -> None:
+        path = Path(os.environ[DEATHS])
+        if left := path.read_text():
+            path.write_text(left.partition("\n")[2])
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Slow(Brightness):

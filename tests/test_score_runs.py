@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import rushes
-from frame_scorers import VERSION, gray
+from frame_scorers import DEATHS, VERSION, gray
 from processes import descendants
 from ray_cluster import RunningCluster
 from ray_runs import until
@@ -30,7 +30,7 @@ from rushes.engine.run import run as run_engine
 from rushes.engine.score_worker import devices
 from rushes.engine.stages import wanted_scores
 from rushes.engine.tries import FIRST_CLIPS, ScorePace, Try
-from rushes.errors import ModelError, RecipeError, StoreError, UsageError
+from rushes.errors import CannotGoOn, ModelError, RecipeError, StoreError, UsageError
 from rushes.operators import Score as ScoreOperator
 from rushes.records import Video
 from rushes.results.choose import chosen_clips
@@ -181,6 +181,25 @@ def test_a_model_that_cannot_be_had_ends_the_run_before_it_begins(short_films: P
     with pytest.raises(ModelError, match=r"nobody/has-it cannot be had\. Fix: set scores\.encoder to a folder"):
         go(short_films, out, *QUICK, 'scores.use=["frame_scorers:Absent"]')
     assert not out.exists()
+
+
+@pytest.mark.parametrize("deaths", [1, 3])
+def test_models_whose_process_dies_are_loaded_again_and_at_most_three_times(
+    short_films: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int
+) -> None:
+    """Before a run begins a dead process costs it nothing: its machine may have been lost. The third one in a row ends it."""
+    left, out = tmp_path / "deaths", Path(shutil.copytree(store, tmp_path / "store"))
+    left.write_text("dies\n" * deaths)
+    monkeypatch.setenv(DEATHS, str(left))
+    monkeypatch.setattr("rushes.engine.preflight.AGAIN_AFTER_S", 0.1)
+    shutil.rmtree(out / "scores")
+    settings = (*QUICK, 'scores.use=["frame_scorers:Mortal"]')
+    if deaths == 3:
+        with pytest.raises(CannotGoOn, match=r"3 processes died one after the other.*Fix: look at the memory"):
+            go(short_films, out, *settings)
+    else:
+        assert go(short_films, out, *settings).counts["scores_made"] == 6
+    assert left.read_text() == ""
 
 
 def test_wrong_requests_are_said_in_words(short_films: Path, tmp_path: Path) -> None:

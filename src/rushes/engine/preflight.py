@@ -10,7 +10,7 @@ from concurrent.futures import wait
 
 from rushes.captions import prompt_columns as named_in_prompt
 from rushes.engine.executor import Executor, WorkerDied
-from rushes.engine.jobs import Attempt, Score
+from rushes.engine.jobs import Attempt, Outcome, Score
 from rushes.errors import CannotGoOn, RecipeError
 from rushes.media.guard import Stopped
 from rushes.recipe import Recipe
@@ -21,6 +21,10 @@ LOOK_EVERY_S = 0.2
 """How often it is looked whether the run is to stop."""
 TELL_AFTER_S = 20.0
 """How long loading may take until a line for people says what is waited for."""
+LOADS = 3
+"""How often the models are loaded when the process that loads them dies: its machine may have been lost, and there may be another."""
+AGAIN_AFTER_S = 3.0
+"""How long to wait before they are loaded again: Ray needs a moment until it knows that an actor is gone with its node."""
 
 
 def load_models(executor: Executor, stop: threading.Event, announce: Callable[[str], None]) -> None:
@@ -28,8 +32,32 @@ def load_models(executor: Executor, stop: threading.Event, announce: Callable[[s
 
     Raises:
         MissingExtra, ModelError: one cannot be had.
-        CannotGoOn: the process that loads them dies, or the cluster is gone.
+        CannotGoOn: `LOADS` processes that load them died one after the other, or the cluster is gone.
         Stopped: the run was interrupted meanwhile.
+    """
+    for left in reversed(range(LOADS)):
+        try:
+            loaded = _outcome(executor, stop, announce)
+        except WorkerDied as died:
+            if not left:
+                mend = "look at the memory of the machine and of its GPU; rushes doctor tells what is there"
+                what = f"the models of the scorers cannot be loaded: {LOADS} processes died one after the other: {died}"
+                raise CannotGoOn(what, step="scores", mend=mend) from died
+            announce(f"the process that loads the models of the scorers died, so they are loaded again: {died}")
+            if stop.wait(AGAIN_AFTER_S):
+                raise Stopped from died
+            continue
+        if loaded.note:
+            announce(loaded.note)
+        return
+
+
+def _outcome(executor: Executor, stop: threading.Event, announce: Callable[[str], None]) -> Outcome:
+    """What came of one job that loads the models.
+
+    Raises:
+        MissingExtra, ModelError, CannotGoOn, Stopped: see `load_models`.
+        WorkerDied: the process died.
     """
     loading, began, told = executor.submit(Score(), Attempt()), time.monotonic(), False
     while not wait([loading], LOOK_EVERY_S).done:
@@ -40,13 +68,7 @@ def load_models(executor: Executor, stop: threading.Event, announce: Callable[[s
         if not told and time.monotonic() - began > TELL_AFTER_S:
             announce("the models of the scorers are being loaded; a cluster must have a node with what [resources.scores] asks for")
             told = True
-    try:
-        loaded = loading.result()
-    except WorkerDied as died:
-        mend = "look at the memory of the machine and of its GPU; rushes doctor tells what is there"
-        raise CannotGoOn(f"the models of the scorers cannot be loaded: {died}", step="scores", mend=mend) from died
-    if loaded.note:
-        announce(loaded.note)
+    return loading.result()
 
 
 def check_prompt(recipe: Recipe, footage: Sequence[Footage]) -> None:
