@@ -24,6 +24,7 @@ from benchmarks.survival.places import COUNT, Machine, kill
 from benchmarks.survival.scenes import WORKERS, Scene
 from benchmarks.survival.server import Server, text_of
 from benchmarks.survival.victims import ATTEMPTS, NODE, VICTIMS, WORKER, remount
+from processes import command_of
 from rushes.engine.work.captions import AHEAD
 from rushes.recipe import Recipe
 
@@ -98,8 +99,7 @@ class Run:
         self._said = b""
         self._place = place
         place.stop_at(stop)
-        name, _, value = self.mark.partition("=")
-        env = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONFAULTHANDLER": "1", name: value, **place.env}
+        env = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONFAULTHANDLER": "1", **dict([self.mark.split("=")]), **place.env}
         words = [str(footage), "--out", str(out), *(w for s in settings for w in ("--set", s)), *place.words]
         command = [sys.executable, "-m", "rushes.cli", "run", *words]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
@@ -118,14 +118,14 @@ class Run:
             time.sleep(LOOK_EVERY_S * 5)
         return self.process.returncode
 
-    def outlived_s(self) -> float:
-        """How long processes of a run that has ended are still there; all are killed after ten seconds."""
-        began = time.monotonic()
+    def outlived_s(self) -> tuple[float, str]:
+        """How long processes of a run that has ended are still there, and which was there last; all are killed after ten seconds."""
+        began, last = time.monotonic(), ""
         while (left := self._place.left(self.mark)) and time.monotonic() - began < 10:
             time.sleep(LOOK_EVERY_S * 10)
-        outlived_s = time.monotonic() - began
+            last = next(filter(None, map(command_of, left)), last)[:200]
         kill(left)
-        return outlived_s
+        return time.monotonic() - began, last
 
     def words(self) -> str:
         """The end of what it said."""
@@ -308,9 +308,9 @@ class Campaign:
         assert self.reference is not None
         struck = blows[-1]
         ended_at, struck.ended = time.time(), True
-        struck.outlived_s = run.outlived_s()
+        struck.outlived_s, last = run.outlived_s()
         if struck.outlived_s > self.place.outlive_s:
-            struck.problems.append(f"a process lived {struck.outlived_s:.1f} s longer than its driver")
+            struck.problems.append(f"a process lived {struck.outlived_s:.1f} s longer than its driver: {last}")
         if "Traceback" in (said := run.words()):
             struck.problems.append(f"it ended with a traceback: {said}")
         if not (out / "rushes.json").is_file():
@@ -370,9 +370,9 @@ class Campaign:
     def _finished(self, run: Run, code: int | None, out: Path, struck: list[Struck]) -> None:
         """Compares a finished store with the undisturbed one; what is wrong is put down to the last blow."""
         assert self.reference is not None
-        problems, outlived_s = [], run.outlived_s()
+        problems, (outlived_s, last) = [], run.outlived_s()
         if outlived_s > self.place.outlive_s:
-            problems.append(f"a process lived {outlived_s:.1f} s longer than its driver, which ended with {code}")
+            problems.append(f"a process lived {outlived_s:.1f} s longer than its driver, which ended with {code}: {last}")
         if code != 0:
             problems.append("it hung: " + run.words() if code is None else f"exit code {code}: " + run.words())
         else:
