@@ -12,7 +12,7 @@ from caption_server import Running
 from rushes.captions import Answer, Request
 from rushes.captions.openai_engine import OpenAIEngine
 from rushes.captions.prompts import load_prompt
-from rushes.recipe import CaptionSettings
+from rushes.recipe_captions import CaptionSettings
 
 KEY = "sk-secret-0123456789"
 

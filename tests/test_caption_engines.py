@@ -12,7 +12,8 @@ from rushes.captions import Answer, Request, identity, make_engine, needs
 from rushes.captions.engines import ENGINES, NO_CAPTIONS, EngineEntry, Need
 from rushes.engine.fingerprints import fingerprints
 from rushes.errors import RecipeError
-from rushes.recipe import CaptionSettings, Recipe
+from rushes.recipe import Recipe
+from rushes.recipe_captions import CaptionSettings
 
 
 class Echo:

@@ -11,7 +11,8 @@ import pytest
 from caption_server import Running, start_server
 from rushes import doctor
 from rushes.doctor import Finding, examine
-from rushes.recipe import CaptionSettings, Recipe, ScanSettings
+from rushes.recipe import Recipe, ScanSettings
+from rushes.recipe_captions import CaptionSettings
 
 
 def named(findings: list[Finding], name: str) -> Finding:

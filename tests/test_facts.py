@@ -13,7 +13,7 @@ from rushes.captions.facts import CAMERA, FOCUS, LABEL, LIGHT, sentence
 from rushes.measures import exposure, motion, sharpness
 from rushes.measures.camera import COLUMNS as CAMERA_COLUMNS
 from rushes.measures.camera import Label
-from rushes.recipe import CaptionSettings
+from rushes.recipe_captions import CaptionSettings
 
 FULL: dict[str, float | str | None] = {
     "duration_s": 8.04,

@@ -14,6 +14,7 @@ from typing import Any, Literal, Self, get_args
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from rushes.errors import RecipeError
+from rushes.recipe_captions import CaptionSettings
 from rushes.recipe_scores import ClassifierSettings, ScoreSettings
 from rushes.recipe_scores import Section as _Section
 
@@ -77,34 +78,6 @@ class Rule(_Section):
     column: str | None = Field(None, description="the column; default: the rule's name")
     min: float | None = Field(None, description="dropped when the value is below")
     max: float | None = Field(None, description="dropped when the value is above")
-
-
-class CaptionSettings(_Section):
-    """Words for kept clips."""
-
-    engine: Literal["facts", "openai", "none"] = Field("facts", description="facts: sentences from measures; openai: any OpenAI-compatible server; none")
-    base_url: str | None = Field(None, description="the server's address, such as http://127.0.0.1:8000/v1; default: the variable OPENAI_BASE_URL")
-    model: str | None = Field(None, description="the model's name as the server knows it")
-    prompt: str = Field("dense", description="inspection, inspection_zh, short, dense, structured, or the path of a text file; {duration_s} and other columns are filled in")
-    system: str | None = Field(None, description="a system message that is sent before the prompt")
-    json_schema: str | None = Field(None, description="the path of a JSON schema that answers to a prompt of your own must keep")
-    facts_suffix: bool = Field(False, description="append the facts sentence to the model's caption")
-    max_tokens: int = Field(512, ge=1, description="longest answer, tokens")
-    temperature: float = Field(0.0, ge=0, le=2, description="sampling temperature")
-    top_p: float | None = Field(None, gt=0, le=1, description="nucleus sampling: the share of probability that tokens are drawn from")
-    seed: int | None = Field(None, description="seed of the sampling")
-    repetition_penalty: float | None = Field(None, gt=0, description="above 1 makes loops rarer (vLLM, SGLang)")
-    extra_body: dict[str, Any] = Field({}, description="further keys of the request, such as chat_template_kwargs")
-    timeout_s: float = Field(120.0, gt=0, description="one request's time limit, seconds")
-    tries: int = Field(5, ge=5, description="attempts at a request on 5xx, 429 and resets, at least 5")
-    patience_s: float = Field(300.0, ge=0, description="how long captions wait for a server that went away, seconds from its first failure; then exit 3 with the rest pending")
-    verify: bool | str = Field(True, description="TLS: true trusts the usual authorities, a path those of a PEM file, false any certificate")
-
-    @model_validator(mode="after")
-    def _own_keys_stay_own(self) -> Self:
-        if taken := [key for key in ("model", "messages") if key in self.extra_body]:
-            raise ValueError(f"captions.extra_body holds {taken[0]!r}, which Rushes sends itself")
-        return self
 
 
 class ClipSettings(_Section):

@@ -13,7 +13,7 @@ from rushes.captions.backoff import backoff_s
 from rushes.captions.client import ChatClient
 from rushes.captions.reply import FailedTry, Reply
 from rushes.captions.settings_faults import settings_fault
-from rushes.recipe import CaptionSettings
+from rushes.recipe_captions import CaptionSettings
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from rushes.captions.chat_requests import OPTIONAL
 from rushes.captions.prompts import OF_THE_SPAN, Prompt, load_prompt
 from rushes.captions.request import Engine
 from rushes.errors import RecipeError
-from rushes.recipe import CaptionSettings
+from rushes.recipe_captions import CaptionSettings
 
 Need = Literal["frames", "measures"]
 """What captions are made from: the stored frames of the clip, or its measures."""

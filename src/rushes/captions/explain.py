@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from rushes.captions.reply import PAGE, STREAM, FailedTry
 from rushes.captions.settings_faults import settings_fault
-from rushes.recipe import CaptionSettings
+from rushes.recipe_captions import CaptionSettings
 
 _ADDRESS = "captions.base_url usually ends in /v1"
 _SHOWN = 5

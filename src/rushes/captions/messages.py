@@ -8,7 +8,7 @@ from typing import Any
 
 from rushes.captions.prompts import Prompt, load_prompt
 from rushes.captions.request import Request
-from rushes.recipe import CaptionSettings
+from rushes.recipe_captions import CaptionSettings
 
 
 def clip_messages(prompt: Prompt, request: Request, system: str | None = None) -> list[dict[str, Any]]:

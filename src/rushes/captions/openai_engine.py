@@ -26,7 +26,8 @@ from rushes.captions.request import Answer, Fault, Rejection, Request
 from rushes.captions.sample import sample_clip
 from rushes.captions.settings_faults import settings_fault
 from rushes.errors import ServerError
-from rushes.recipe import CaptionSettings, FrameSettings
+from rushes.recipe import FrameSettings
+from rushes.recipe_captions import CaptionSettings
 
 CODE = 1
 """Raise when the message that is sent, or the caption that is made of an answer, changes."""

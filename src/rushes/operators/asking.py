@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from rushes.captions import Answer, Engine, Request, make_engine
 from rushes.errors import RecipeError, ServerError
 from rushes.operators.problem import closed
-from rushes.recipe import CaptionSettings
+from rushes.recipe_captions import CaptionSettings
 
 AGAIN_S = 5.0
 """How long a request waits before it is sent again to a server that went away."""
