@@ -22,6 +22,7 @@ PLAIN_MODES = (
     "structured_prose",
     "structured_breach",
     "schema_refused",
+    "video_refused",
     "opaque_refusal",
     "max_completion_tokens",
     "empty",
@@ -99,12 +100,14 @@ class Content:
         images: SHA-256 of each image.
         texts: all texts, in order.
         system: the text of the system message, or None.
+        videos: how many of the images are videos.
         test: the images are test pictures of Rushes' own.
     """
 
     images: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     system: str | None = None
+    videos: int = 0
     test: bool = False
 
 
@@ -129,6 +132,9 @@ def read_messages(messages: Any) -> Content:
                 need(isinstance(part.get("text"), str) and part["text"].strip(), "empty text part")
                 texts.append(part["text"])
                 continue
+            if part.get("type") == "video_url":
+                read_video(part.get("video_url", {}).get("url", ""), found)
+                continue
             need(part.get("type") == "image_url", f"unknown part {part.get('type')!r}")
             need(texts and texts[-1].startswith("frame at "), "an image must follow its time")
             url = part.get("image_url", {}).get("url", "")
@@ -142,6 +148,18 @@ def read_messages(messages: Any) -> Content:
             shas.append(hashlib.sha256(jpeg).hexdigest())
             found.test = TEST_PICTURE in jpeg
     return found
+
+
+def read_video(url: str, found: Content) -> None:
+    """Takes a video as one picture."""
+    head, _, data = url.partition(",")
+    need(head == "data:video/mp4;base64", f"not an mp4 data URL: {head[:60]!r}")
+    need(found.texts and "the video that follows holds" in found.texts[-1], "a video must follow the times of its frames")
+    mp4 = base64.b64decode(data, validate=True)
+    need(mp4[4:8] == b"ftyp", "the video is no mp4")
+    found.images.append(hashlib.sha256(mp4).hexdigest())
+    found.videos += 1
+    found.test = TEST_PICTURE in mp4
 
 
 def check_body(body: Any) -> None:

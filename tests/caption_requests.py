@@ -33,16 +33,17 @@ def words_for(request: Request) -> str:
     return f"A hall with {len(request.frames)} frames, first {hashlib.sha256(request.frames[0]).hexdigest()[:12]}."
 
 
-def settings_for(server: Running | str, **changes: object) -> CaptionSettings:
-    base_url = server if isinstance(server, str) else server.base_url
+def settings_for(server: Running | str | list[str], **changes: object) -> CaptionSettings:
+    base_url = server.base_url if isinstance(server, Running) else server
     return CaptionSettings.model_validate({"engine": "openai", "base_url": base_url, "model": "tiny-vlm", "prompt": "short", **changes})
 
 
-def engine_for(server: Running | str, key: str = "none", **changes: object) -> OpenAIEngine:
+def engine_for(server: Running | str | list[str], key: str = "none", **changes: object) -> OpenAIEngine:
     concurrency = int(str(changes.pop("concurrency", 8)))
     settings = settings_for(server, **changes)
-    url, prompt = settings.base_url or "", load_prompt(settings.prompt, settings.json_schema)
-    return OpenAIEngine(settings, prompt, base_url=url, key=key, concurrency=concurrency, first_backoff_s=0.002)
+    urls = (settings.base_url,) if isinstance(settings.base_url, str) else settings.base_url or ()
+    prompt = load_prompt(settings.prompt, settings.json_schema)
+    return OpenAIEngine(settings, prompt, urls=urls, key=key, concurrency=concurrency, first_backoff_s=0.002)
 
 
 def ask(engine: OpenAIEngine, *requests: Request) -> list[Answer]:

@@ -180,7 +180,7 @@ class Handler(BaseHTTPRequestHandler):
             check_body(body)
             content = read_messages(body["messages"])
             seen["images"], seen["texts"], seen["system"] = content.images, content.texts, content.system
-            seen["test"] = content.test
+            seen["test"], seen["videos"] = content.test, content.videos
             seen["sampling"] = {key: body[key] for key in sorted(OPTIONAL & set(body))}
             seen["schema"] = body.get("response_format", {}).get("json_schema", {}).get("schema")
             seen["response_format"] = "response_format" in body
@@ -201,8 +201,12 @@ class Handler(BaseHTTPRequestHandler):
             if set(seen["images"]) & set(options["poison"]):
                 mode = options["poison_mode"]
             seen["mode"] = mode
+            too_many = options["admit"] is not None and self.state.in_flight > options["admit"]
         if not self.keyed():
             return None
+        if too_many:
+            seen["mode"] = "429"
+            return self.refuse(429, f"at most {options['admit']} requests at once")
         if body.get("model") != options["model"]:
             return self.refuse(404, f"The model `{body.get('model')}` does not exist.", "model_not_found")
         if mode in FAULT_MODES:
@@ -217,6 +221,8 @@ class Handler(BaseHTTPRequestHandler):
                 time.sleep(options["service_s"])
         if mode == "schema_refused" and seen["response_format"]:
             return self.refuse(400, "This server does not support response_format of type json_schema")
+        if mode == "video_refused" and seen["videos"]:
+            return self.refuse(400, "Unknown part type: video_url")
         if mode == "opaque_refusal" and seen["response_format"]:
             return self.send_json(400, {"detail": "Bad Request"})
         if mode == "max_completion_tokens" and "max_tokens" in body:
@@ -311,12 +317,14 @@ def die_with_parent() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--mode", choices=[*PLAIN_MODES, *FAULT_MODES, *REFUSALS], default="ok")
     parser.add_argument("--model", default="tiny-vlm")
     parser.add_argument("--key", default="", help="the bearer token asked for; empty: none")
     parser.add_argument("--models", default="list", help="the model list: list, empty, other, or an HTTP status")
     parser.add_argument("--service-s", type=float, default=0.0, help="seconds each answer takes")
     parser.add_argument("--parallel", type=int, default=64, help="answers made at once; the rest queue")
+    parser.add_argument("--admit", type=int, default=None, help="more requests than these at once are refused with 429")
     parser.add_argument("--fail-first", type=int, default=None, help="the mode holds for so many requests with images, then all is well")
     parser.add_argument(
         "--probe-too", action="store_true", help="faults concern requests without images as well: the whole server is unwell"
@@ -332,7 +340,7 @@ def main() -> None:
     parser.add_argument("--poison", nargs="*", default=[], help="SHA-256 of images on which the server breaks")
     parser.add_argument("--poison-mode", default="500_plain")
     options = vars(parser.parse_args())
-    server = Server(("127.0.0.1", options.pop("port")), Handler)
+    server = Server((options.pop("host"), options.pop("port")), Handler)
     if options["tls"]:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         make_certificate()

@@ -208,6 +208,8 @@ def other(key: str, value: Any, annotation: Any) -> Any:
         "aesthetic_revision": "0123abc",
         "nsfw_clip_model": "head.pth",
         "faces_model": "faces.onnx",
+        "serve": "server --port {port}",
+        "serve_python": "/opt/vllm/bin/python",
         "classifiers": {"mine": {"model": "someone/classifier", "label": "mine"}},
     }
     return ["hash"] if key == "detectors" else words.get(key, 5.0)

@@ -15,7 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from rushes.captions import make_engine
 from rushes.captions.server import CaptionServer
+from rushes.captions.serving.fleet import LOOPBACK
+from rushes.captions.serving.launch import PORTS, launch
+from rushes.engine.local import shares_here
 from rushes.errors import CannotGoOn, RecipeError, ServerError
 from rushes.machine import cores, memory_bytes
 from rushes.recipe import Recipe
@@ -186,18 +190,34 @@ def _extras(recipe: Recipe) -> Iterator[Finding]:
 def _captions(recipe: Recipe) -> Finding:
     """Whether the recipe's caption server makes a completion about test pictures, as a run asks it before it decodes anything."""
     settings = recipe.captions
+    if settings.engine == "serve":
+        return _serve(recipe)
     if settings.engine != "openai":
         return Finding("captions", None, f"engine {settings.engine}: no server needed")
     once = settings.model_copy(update={"tries": SERVER_TRIES})
     try:
         with CaptionServer(recipe.model_copy(update={"captions": once}), threading.Event()) as server:
             doubt = server.check()
+            for error in server.left_out():
+                raise error
     except (RecipeError, ServerError) as error:
         return Finding("captions", False, error.what, error.mend or "")
     if doubt is not None:
         what = f"the server answers, but what it says about test pictures would be no caption: {doubt.message}"
         return Finding("captions", False, what, doubt.mend or "name another prompt or model")
     return Finding("captions", True, f"{settings.model} answers about {recipe.frames.per_clip} test pictures")
+
+
+def _serve(recipe: Recipe) -> Finding:
+    """Whether a run could start its caption servers: the command, its program, the model's folder, and the GPUs. None is started."""
+    try:
+        make_engine(recipe.captions, 1)
+        shares = shares_here(recipe)
+        words = launch(recipe.captions, host=LOOPBACK, port=PORTS[0], key="", devices=None).words
+    except RecipeError as error:
+        return Finding("captions", False, error.what, error.mend or "")
+    on = f"GPUs {'; '.join(share for share in shares if share)}" if any(shares) else "no GPU"
+    return Finding("captions", True, f"a run starts {len(shares)} of {words[0]} for {recipe.captions.model}, on {on}")
 
 
 def _scores(recipe: Recipe) -> Iterator[Finding]:

@@ -29,12 +29,12 @@ Level = Literal["info", "warning", "error"]
 LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def note(event: str, *, run_id: str, stage: str, level: Level = "info", **fields: object) -> None:
+def note(event: str, *, run_id: str | None = None, stage: str, level: Level = "info", **fields: object) -> None:
     """Tells of one event.
 
     Args:
         event: what happened, a few words that never change, such as "video done".
-        run_id: the run.
+        run_id: the run; None where it is not known, as by what asks caption servers.
         stage: run, lease, scan, recut, scores, files, identify or captions.
         level: info; warning for one failed row; error for what ends a run.
         fields: JSON-ready facts: `key` (video_id or clip_id), `uri` (as it may be shown), `error_type` and so on.

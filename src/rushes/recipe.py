@@ -151,7 +151,7 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _frames_for_models(self) -> Self:
-        asks = 'captions.engine = "openai"' if self.captions.engine == "openai" else "scores.use" if self.scores.use else None
+        asks = f'captions.engine = "{self.captions.engine}"' if self.captions.engine in ("openai", "serve") else "scores.use" if self.scores.use else None
         if asks and self.frames.keep == "none":
             raise ValueError(f"{asks} needs frames: set frames.keep to \"all\" or \"kept\"")
         return self

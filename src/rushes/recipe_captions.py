@@ -12,8 +12,8 @@ from rushes.recipe_scores import Section
 class CaptionSettings(Section):
     """Words for kept clips."""
 
-    engine: Literal["facts", "openai", "none"] = Field("facts", description="facts: sentences from measures; openai: any OpenAI-compatible server; none")
-    base_url: str | None = Field(None, description="the server's address, such as http://127.0.0.1:8000/v1; default: the variable OPENAI_BASE_URL")
+    engine: Literal["facts", "openai", "serve", "none"] = Field("facts", description="facts: sentences from measures; openai: any OpenAI-compatible server; serve: such servers, which the run starts and ends; none")
+    base_url: str | tuple[str, ...] | None = Field(None, description="the server's address, such as http://127.0.0.1:8000/v1, or a list of several; default: the variable OPENAI_BASE_URL")
     model: str | None = Field(None, description="the model's name as the server knows it")
     prompt: str = Field("dense", description="inspection, inspection_zh, short, dense, structured, or the path of a text file; {duration_s} and other columns are filled in")
     system: str | None = Field(None, description="a system message that is sent before the prompt")
@@ -25,9 +25,16 @@ class CaptionSettings(Section):
     seed: int | None = Field(None, description="seed of the sampling")
     repetition_penalty: float | None = Field(None, gt=0, description="above 1 makes loops rarer (vLLM, SGLang)")
     extra_body: dict[str, Any] = Field({}, description="further keys of the request, such as chat_template_kwargs")
+    frames_as: Literal["images", "video"] = Field("images", description="images: each frame as a JPEG; video: all in one small mp4, or as images where the server takes no video")
     timeout_s: float = Field(120.0, gt=0, description="one request's time limit, seconds")
     tries: int = Field(5, ge=5, description="attempts at a request on 5xx, 429 and resets, at least 5")
+    deadline_s: float = Field(600.0, gt=0, description="the time limit of one clip, all tries and waits together, seconds: later ones are not begun")
     patience_s: float = Field(300.0, ge=0, description="how long captions wait for a server that went away, seconds from its first failure; then exit 3 with the rest pending")
+    serve: str = Field("vllm serve {model} --port {port}", description="serve: the command that starts a server; {model}, {port}, {host} and {python} are filled in")
+    serve_python: str | None = Field(None, description="serve: the Python of the environment that the command is in, where that is another one than Rushes'")
+    servers: int = Field(0, ge=0, description="serve: how many servers; 0: one for each share of the GPUs, or one where there is none")
+    restarts: int = Field(3, ge=0, description="serve: how often each server is started again when it dies or does not load; then the run goes on without it")
+    load_s: float = Field(1800.0, gt=0, description="serve: how long a server may take to load, seconds")
     verify: bool | str = Field(True, description="TLS: true trusts the usual authorities, a path those of a PEM file, false any certificate")
 
     @model_validator(mode="after")

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
 from rushes.captions import Answer, Engine, Request, make_engine
+from rushes.captions.engines import ASKING
 from rushes.captions.messages import shown_messages
+from rushes.captions.openai_engine import OpenAIEngine
+from rushes.captions.serving.fleet import OwnServers, loaded
+from rushes.engine.local import shares_here
 from rushes.engine.stages import resources
 from rushes.engine.work.captions import request_of
 from rushes.errors import StoreError
@@ -49,7 +54,9 @@ def tried(store: str, n: int, recipe: Recipe | None = None, settings: Sequence[s
         raise StoreError(f"{store} holds no kept clip", step="caption", mend="run first, or widen the rules")
     pts_of = {clip["clip_id"]: _frames(found, wanted, clip) for clip in clips}
     requests = [request_of(clip, pts_of[clip["clip_id"]]) for clip in clips]
-    answers = asyncio.run(_ask(engine, requests))
+    with ExitStack() as held:
+        own = held.enter_context(loaded(wanted.captions, shares_here(wanted))) if wanted.captions.engine == "serve" else None
+        answers = asyncio.run(_ask(engine, requests, own))
     return [_row(wanted, *one) for one in zip(requests, (sorted(pts_of[c["clip_id"]]) for c in clips), answers, strict=True)]
 
 
@@ -67,8 +74,10 @@ def _frames(found: Results, recipe: Recipe, clip: Row) -> dict[int, bytes]:
     return found.store.frames(clip["video_id"], fingerprint, even_pts(there, clip["start_pts"], clip["end_pts"], recipe.frames.per_clip))
 
 
-async def _ask(engine: Engine, requests: Sequence[Request]) -> list[Answer]:
+async def _ask(engine: Engine, requests: Sequence[Request], own: OwnServers | None) -> list[Answer]:
     try:
+        if own is not None and isinstance(engine, OpenAIEngine):
+            await engine.move(own.state().up, own.key)
         return await asyncio.gather(*map(engine.caption, requests))
     finally:
         await engine.close()
@@ -77,7 +86,7 @@ async def _ask(engine: Engine, requests: Sequence[Request]) -> list[Answer]:
 def _row(recipe: Recipe, request: Request, pts: Sequence[int], answer: Answer) -> Row:
     return {
         "clip_id": request.clip_id, "uri": request.uri, "start_s": request.span_s[0], "end_s": request.span_s[1],
-        "messages": shown_messages(recipe.captions, request, pts) if answer.tries and recipe.captions.engine == "openai" else [],
+        "messages": shown_messages(recipe.captions, request, pts) if answer.tries and recipe.captions.engine in ASKING else [],
         "answer": answer.raw, "caption": answer.text, "fields": answer.fields, "error_type": answer.error_type, "error": answer.error,
         "mend": answer.mend, "finish_reason": answer.finish_reason, "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens, "seconds": answer.seconds,
@@ -94,7 +103,7 @@ def _text_lines(row: Row) -> Iterator[str]:
     for message in row["messages"]:
         yield f"-- {message['role']}:"
         for part in message["parts"]:
-            yield part["text"] if "text" in part else "[pts {pts}: {width}x{height}, JPEG of {bytes} bytes]".format(**part)
+            yield _shown(part)
     if row["answer"] is not None:
         yield "-- answer:"
         yield row["answer"]
@@ -105,3 +114,11 @@ def _text_lines(row: Row) -> Iterator[str]:
         yield row["caption"]
     if row["completion_tokens"] is not None:
         yield f"-- {row['prompt_tokens']} tokens sent, {row['completion_tokens']} answered, {row['seconds']:.1f} s"
+
+
+def _shown(part: Row) -> str:
+    if "text" in part:
+        return str(part["text"])
+    if "video_frames" in part:
+        return "[video of {video_frames} frames, mp4 of {bytes} bytes]".format(**part)
+    return "[pts {pts}: {width}x{height}, JPEG of {bytes} bytes]".format(**part)

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import ssl
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
-from weakref import WeakKeyDictionary
 
 from rushes.captions.backoff import retry_after_s
 from rushes.captions.reply import CERTIFICATE, FailedTry, Reply, error_message, read_reply
@@ -24,51 +23,40 @@ CONNECT_S = 10.0
 """Longest wait for a connection, seconds: far above any network's round trip, far below an answer's time limit."""
 
 
-@dataclass(frozen=True, slots=True)
-class _LoopConnections:
-    """The connections of one event loop, and its limit on requests under way: asyncio's objects cannot be used from another loop."""
-
-    client: AsyncOpenAI
-    slots: asyncio.Semaphore
-
-
 class ChatClient:
-    """Talks to one server.
+    """Talks to one server, from one event loop.
 
     Args:
         base_url: the address, usually ending in /v1; may hold user:password@, which no message repeats.
         key: sent as the bearer token; never logged, and removed from the messages of the server.
         timeout_s: time limit of one try, from sending to the last byte, seconds.
-        concurrency: most requests under way at once, in each event loop.
         verify: whose certificates are trusted over TLS: those of the usual authorities (True), any (False), or as the context says.
+        direct: whether the server is asked without the proxy that the environment may name (HTTP_PROXY).
     """
 
-    def __init__(self, *, base_url: str, key: str, timeout_s: float, concurrency: int, verify: bool | ssl.SSLContext = True) -> None:
-        self._base_url = base_url
+    def __init__(self, *, base_url: str, key: str, timeout_s: float, verify: bool | ssl.SSLContext = True, direct: bool = False) -> None:
+        self.base_url = base_url
         self._key = key
         self._timeout_s = timeout_s
-        self._concurrency = concurrency
         self._verify = verify
-        self._by_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopConnections] = WeakKeyDictionary()
+        self._direct = direct
+        self._opened: AsyncOpenAI | None = None
         parts = urlsplit(base_url)
         self.address = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
         """The address as it may be shown: without user, password and query."""
         self._secrets = tuple(secret for secret in (key if key != "none" else "", parts.password or "") if secret)
 
-    @property
-    def slots(self) -> asyncio.Semaphore:
-        """A semaphore that limits the requests under way in this event loop to `concurrency`."""
-        return self._connections().slots
-
-    async def ask(self, body: dict[str, Any]) -> Reply | FailedTry:
+    async def ask(self, body: dict[str, Any], within_s: float = math.inf) -> Reply | FailedTry:
         """Send one chat completion request.
 
         It uses the client's plain `post`, since the typed `create` first walks the whole message, which takes as much CPU as all the rest.
 
         Args:
             body: the request as JSON will hold it.
+            within_s: time limit of this try where it is shorter than that of all, seconds.
         """
-        got = await self._once(lambda client: client.post("/chat/completions", cast_to=bytes, body=body), self._timeout_s)
+        limit_s = min(self._timeout_s, within_s)
+        got = await self._once(lambda client: client.post("/chat/completions", cast_to=bytes, body=body), limit_s)
         return read_reply(got) if isinstance(got, bytes) else got
 
     async def models(self) -> tuple[str, ...] | FailedTry:
@@ -84,28 +72,21 @@ class ChatClient:
         names = [row.get("id") for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
         return tuple(name for name in names if isinstance(name, str))
 
-    @property
-    def is_open(self) -> bool:
-        """Whether this event loop has connections, or has had them."""
-        return asyncio.get_running_loop() in self._by_loop
-
     async def close(self) -> None:
-        """Close the connections of this event loop; only the loop that opened connections can close them."""
-        connections = self._by_loop.pop(asyncio.get_running_loop(), None)
-        if connections:
-            await connections.client.close()
+        """Close the connections."""
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.close()
 
-    def _connections(self) -> _LoopConnections:
-        loop = asyncio.get_running_loop()
-        connections = self._by_loop.get(loop)
-        if connections is None:
+    def _client(self) -> AsyncOpenAI:
+        if self._opened is None:
             from openai import AsyncOpenAI, DefaultAsyncHttpxClient, Timeout
 
             timeout = Timeout(self._timeout_s, connect=min(self._timeout_s, CONNECT_S))
-            http = None if self._verify is True else DefaultAsyncHttpxClient(verify=self._verify)
-            client = AsyncOpenAI(base_url=self._base_url, api_key=self._key, max_retries=0, timeout=timeout, http_client=http)
-            connections = self._by_loop[loop] = _LoopConnections(client, asyncio.Semaphore(self._concurrency))
-        return connections
+            usual = self._verify is True and not self._direct
+            http = None if usual else DefaultAsyncHttpxClient(verify=self._verify, trust_env=not self._direct)
+            self._opened = AsyncOpenAI(base_url=self.base_url, api_key=self._key, max_retries=0, timeout=timeout, http_client=http)
+        return self._opened
 
     async def _once(self, call: _Call, limit_s: float) -> bytes | FailedTry:
         """The body of an answer with status 200, or why the try failed."""
@@ -114,7 +95,7 @@ class ChatClient:
         late = FailedTry(f"no answer within {limit_s:g} s", timed_out=True)
         try:
             async with asyncio.timeout(limit_s):
-                return await call(self._connections().client)
+                return await call(self._client())
         except (TimeoutError, APITimeoutError):
             return late
         except APIStatusError as error:

@@ -16,6 +16,7 @@ from rushes.captions import facts, openai_engine
 from rushes.captions.chat_requests import OPTIONAL
 from rushes.captions.prompts import OF_THE_SPAN, Prompt, load_prompt
 from rushes.captions.request import Engine
+from rushes.captions.serving.launch import check_serve
 from rushes.errors import RecipeError
 from rushes.recipe_captions import CaptionSettings
 
@@ -23,6 +24,8 @@ Need = Literal["frames", "measures"]
 """What captions are made from: the stored frames of the clip, or its measures."""
 NO_CAPTIONS = "none"
 """The value of `captions.engine` under which a run makes no captions."""
+ASKING = ("openai", "serve")
+"""The values under which servers are asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,8 @@ def make_engine(settings: CaptionSettings, concurrency: int) -> Engine | None:
 
 
 def identity(settings: CaptionSettings) -> dict[str, object] | None:
-    """What a caption depends on, the engine's name included: it goes into the fingerprint. None for "none".
+    """What a caption depends on, the engine's name included, or that of the engine whose captions are the same: it goes into the
+    fingerprint. None for "none".
 
     Where and how fast a server is asked is not in it.
 
@@ -64,7 +68,7 @@ def identity(settings: CaptionSettings) -> dict[str, object] | None:
         RecipeError: there is no such engine; or the model or the prompt is missing.
     """
     entry = _entry(settings)
-    return None if entry is None else {**entry.identity(settings), "engine": settings.engine}
+    return None if entry is None else {"engine": settings.engine, **entry.identity(settings)}
 
 
 def needs(settings: CaptionSettings) -> frozenset[Need]:
@@ -93,14 +97,23 @@ def _make_openai(settings: CaptionSettings, concurrency: int) -> Engine:
     _model(settings)
     key = os.environ.get("OPENAI_API_KEY") or "none"
     return openai_engine.OpenAIEngine(
-        settings, _prompt(settings), base_url=_base_url(settings), key=key, concurrency=concurrency, verify=_trusted(settings.verify)
+        settings, _prompt(settings), urls=_urls(settings), key=key, concurrency=concurrency, verify=_trusted(settings.verify)
     )
+
+
+def _make_serve(settings: CaptionSettings, concurrency: int) -> Engine:
+    """Asks servers of our own, whose addresses and key it is told when they are up (`OpenAIEngine.move`)."""
+    _model(settings)
+    check_serve(settings)
+    return openai_engine.OpenAIEngine(settings, _prompt(settings), urls=(), key="none", concurrency=concurrency, direct=True)
 
 
 def _identity_of_openai(settings: CaptionSettings) -> dict[str, object]:
     prompt = _prompt(settings)
     optional = {"system": settings.system, **{key: getattr(settings, key) for key in OPTIONAL}, "extra_body": settings.extra_body or None}
+    optional["frames_as"] = None if settings.frames_as == "images" else settings.frames_as
     return {
+        "engine": "openai",  # of servers that a run starts itself, too: who started a server changes no caption
         "code": openai_engine.CODE,
         "model": _model(settings),
         "prompt": prompt.text,
@@ -122,7 +135,7 @@ def prompt_columns(settings: CaptionSettings) -> tuple[str, ...]:
     Raises:
         RecipeError: the prompt cannot be read.
     """
-    return _prompt(settings).columns if settings.engine == "openai" else ()
+    return _prompt(settings).columns if settings.engine in ASKING else ()
 
 
 def _trusted(verify: bool | str) -> bool | ssl.SSLContext:
@@ -144,23 +157,25 @@ def _needs_of_openai(settings: CaptionSettings) -> frozenset[Need]:
 def _model(settings: CaptionSettings) -> str:
     if not settings.model:
         raise RecipeError(
-            'captions.engine = "openai" but captions.model is not set',
+            f'captions.engine = "{settings.engine}" but captions.model is not set',
             step="recipe",
             mend="set captions.model to the name the server uses, such as Qwen/Qwen3-VL-8B-Instruct",
         )
     return settings.model
 
 
-def _base_url(settings: CaptionSettings) -> str:
-    """The server's address. There is no default, so that footage is never sent to an address that nobody named."""
-    url = settings.base_url or os.environ.get("OPENAI_BASE_URL") or ""
+def _urls(settings: CaptionSettings) -> tuple[str, ...]:
+    """The servers' addresses, each once. There is no default, so that footage is never sent to an address that nobody named."""
+    named = settings.base_url or os.environ.get("OPENAI_BASE_URL") or ()
+    urls = (named,) if isinstance(named, str) else named
     mend = "set captions.base_url or the variable OPENAI_BASE_URL to the server's address, such as http://127.0.0.1:8000/v1"
-    if not url:
+    if not urls:
         raise RecipeError('captions.engine = "openai" but there is no address of a server', step="recipe", mend=mend)
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise RecipeError(f"captions.base_url = {url.rpartition('@')[2]!r} is not an http address", step="recipe", mend=mend)
-    return url
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise RecipeError(f"captions.base_url = {url.rpartition('@')[2]!r} is not an http address", step="recipe", mend=mend)
+    return tuple(dict.fromkeys(urls))
 
 
 ENGINES: dict[str, EngineEntry] = {
@@ -171,6 +186,11 @@ ENGINES: dict[str, EngineEntry] = {
     ),
     "openai": EngineEntry(
         make=_make_openai,
+        identity=_identity_of_openai,
+        needs=_needs_of_openai,
+    ),
+    "serve": EngineEntry(
+        make=_make_serve,
         identity=_identity_of_openai,
         needs=_needs_of_openai,
     ),

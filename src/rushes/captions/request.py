@@ -64,6 +64,8 @@ class Answer:
     """From the first try to the answer, the waits between tries included."""
     finish_reason: str | None
     tries: int
+    server: str | None = None
+    """The address of the server that answered, or that was asked last, without secrets; None where none was asked."""
     error_type: Fault | None = None
     error: str | None = None
     """What went wrong, in words."""

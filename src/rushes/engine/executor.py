@@ -4,11 +4,12 @@ else of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
 from typing import Protocol
 
+from rushes.captions.serving.fleet import OwnServers
 from rushes.counts.tally import Tally
 from rushes.engine.jobs import Attempt, Job, Outcome
 
@@ -69,6 +70,18 @@ class Executor(Protocol):
 
     def show(self, tally: Tally) -> None:
         """Gives the counts of the run to the executor's own dashboard, if it has one."""
+        ...
+
+    def servers(self) -> OwnServers:
+        """Starts the caption servers of the run's own.
+
+        Raises:
+            RecipeError: they cannot be started as the recipe says.
+        """
+        ...
+
+    def move_captions(self, urls: Sequence[str], key: str) -> None:
+        """From now on the captioner asks the servers at these addresses, and sends this key."""
         ...
 
     def stop(self) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rushes.captions.event_loop import EventLoop
+from rushes.captions.serving.fleet import Fleet, OwnServers
+from rushes.captions.serving.launch import gpu_shares
 from rushes.counts.tally import Tally
 from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Score, Setup, VideoJob, key_of, log_stage
 from rushes.engine.score_worker import ScoreWorker, devices
@@ -17,7 +19,7 @@ from rushes.engine.stages import resources
 from rushes.engine.work.captions import AHEAD, Captioner
 from rushes.engine.work.identify import THREADS_PER_CORE, identify
 from rushes.engine.worker import Failures, Worker, worker_count
-from rushes.machine import cores
+from rushes.machine import cores, cuda_devices
 from rushes.media.guard import Stopped
 from rushes.recipe import Recipe
 
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
 
 SUBMITTED = 2
 """Jobs that the threads have at once, as a multiple of the children, so that a child that ends a job finds the next one."""
+
+
+def shares_here(recipe: Recipe) -> list[str | None]:
+    """The GPUs of each caption server that is started on this machine; see `gpu_shares`."""
+    return gpu_shares(cuda_devices(), resources(recipe, "captions").gpus, recipe.captions.servers)
 
 
 class Local:
@@ -90,6 +97,15 @@ class Local:
 
     def show(self, tally: Tally) -> None:
         """See `Executor`: there is no dashboard."""
+
+    def servers(self) -> OwnServers:
+        """See `Executor`: one for each share of this machine's GPUs."""
+        return Fleet(self._recipe.captions, shares_here(self._recipe))
+
+    def move_captions(self, urls: Sequence[str], key: str) -> None:
+        """See `Executor`."""
+        loop, captioner = self._captioner()
+        loop.call(captioner.move(urls, key))
 
     def stop(self) -> None:
         """See `Executor`. Children are ended within a quarter of a second."""

@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster. Only this file and `ray_cluster.py` import Ray.
+"""Jobs on a Ray cluster. Only this file, `ray_servers.py` and `ray_cluster.py` import Ray.
 
 Each job is a task of its own with `max_retries=0`, named after what it does (`scan`, `segment`, `cut` ...), or a call of an actor: of the
 one captioner (`caption`), or of one that holds models (`score`). Ray places it by the CPUs, GPUs and memory that its stage states, asks an
@@ -10,21 +10,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from rushes.captions.serving.fleet import OwnServers
 from rushes.counts.tally import Tally
 from rushes.engine.executor import WorkerDied
 from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Score, Setup, stage_of
 from rushes.engine.ray_processes import CaptionActor, ScoreActor, do_job, read_identities
+from rushes.engine.ray_servers import RayServers, stated
 from rushes.engine.stages import STAGES, resources
 from rushes.engine.work.captions import AHEAD
 from rushes.errors import CannotGoOn
 from rushes.media.guard import Stopped
 from rushes.ray_cluster import NAMESPACE, check, stay_connected
-from rushes.recipe import Recipe, StageResources
+from rushes.recipe import Recipe
 
 SUBMITTED = 2
 """Tasks submitted and not ended, as a multiple of what the cluster can do at once: no node waits for the driver, and an autoscaler sees
@@ -67,6 +69,8 @@ class OnRay:
         self._under_way: dict[Any, bool] = {}
         """Reference of what has not ended -> whether it is a call of an actor, which Ray cannot end by force; else it is a task."""
         self._captioner: Any = None
+        self._moved: tuple[Sequence[str], str] | None = None
+        """Addresses and key of the run's own caption servers, once one is up."""
         self._scorers: dict[Any, _Held] = {}
         self._counting = threading.Lock()
         """Held while `_scorers` and the jobs of these are counted: threads of Ray tell what has ended."""
@@ -85,7 +89,7 @@ class OnRay:
             actor = self._scorer()
             return self._future(actor.score.options(name="score").remote(job), actor=actor)
         stage = stage_of(job)
-        options = {**_stated(resources(self._recipe, stage)), "name": name_of(job), "scheduling_strategy": "SPREAD"}
+        options = {**stated(resources(self._recipe, stage)), "name": name_of(job), "scheduling_strategy": "SPREAD"}
         if isinstance(job, Identify):
             return self._future(self._reading.options(**options).remote(job, self._recipe.storage))
         return self._future(self._task.options(**options).remote(self._setup, job, attempt))
@@ -123,6 +127,15 @@ class OnRay:
         self._end_idle_scorers()
         self._gauges = self._gauges or _Gauges()
         self._gauges.show(self._run_id, tally)
+
+    def servers(self) -> OwnServers:
+        """See `Executor`: one replica an actor."""
+        return RayServers(self._setup, self._recipe, self._total.get("GPU", 0.0))
+
+    def move_captions(self, urls: Sequence[str], key: str) -> None:
+        """See `Executor`."""
+        self._moved = (urls, key)
+        self._captioner_actor().move.remote(urls, key)
 
     def stop(self) -> None:
         """See `Executor`. Tasks are asked to end; `close` ends those that do not."""
@@ -177,8 +190,12 @@ class OnRay:
 
         if self._captioner is None:
             needs = resources(self._recipe, "captions")
-            options = {**_stated(needs), "max_concurrency": AHEAD * needs.concurrency + 1, "max_restarts": 0, "namespace": NAMESPACE}
+            if self._recipe.captions.engine == "serve":  # then the resources are those of each server
+                needs = needs.model_copy(update={"cpus": 0.0, "gpus": 0.0, "memory_gib": 0.0})
+            options = {**stated(needs), "max_concurrency": AHEAD * needs.concurrency + 1, "max_restarts": 0, "namespace": NAMESPACE}
             self._captioner = ray.remote(CaptionActor).options(**options).remote(self._setup)
+            if self._moved is not None:
+                self._captioner.move.remote(*self._moved)
         return self._captioner
 
     def _scorer(self) -> Any:
@@ -190,7 +207,7 @@ class OnRay:
         with self._counting:
             least = min(self._scorers, key=lambda actor: self._scorers[actor].jobs, default=None)
             if least is None or (self._scorers[least].jobs and len(self._scorers) < self.slots("scores")):
-                options = {**_stated(resources(self._recipe, "scores")), "max_restarts": 0, "namespace": NAMESPACE}
+                options = {**stated(resources(self._recipe, "scores")), "max_restarts": 0, "namespace": NAMESPACE}
                 least = ray.remote(ScoreActor).options(**options).remote(self._setup)
                 self._scorers[least] = _Held()
             self._scorers[least].jobs += 1
@@ -242,11 +259,6 @@ def name_of(job: Job) -> str:
     """The name of a job on Ray's dashboard: for stages of clips the one in the list of stages, else the kind of job."""
     stage = stage_of(job)
     return next((s.job for s in STAGES if s.name == stage and s.row == "clip"), job.kind)
-
-
-def _stated(needs: StageResources) -> dict[str, float]:
-    memory = {"memory": int(needs.memory_gib * 2**30)} if needs.memory_gib else {}
-    return {"num_cpus": needs.cpus, "num_gpus": needs.gpus, **memory}
 
 
 def _cause(error: BaseException) -> BaseException:

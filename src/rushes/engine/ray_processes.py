@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rushes.engine.jobs import Attempt, Caption, Identify, Outcome, Score, Setup, VideoJob
@@ -96,6 +97,10 @@ class CaptionActor:
     async def caption(self, job: Caption) -> Outcome:
         """See `Captioner.caption`."""
         return replace(await self._captioner.caption(job), events=self._collector.take())
+
+    async def move(self, urls: Sequence[str], key: str) -> None:
+        """See `Captioner.move`."""
+        await self._captioner.move(urls, key)
 
 
 class ScoreActor:

@@ -188,23 +188,24 @@ class _Run:
         return made
 
     def make_ready(self, plan: Plan, wait_server_s: float) -> None:
-        """Makes sure, before anything is decoded, that the caption server makes completions, that there is something to run jobs on, and
-        that the models of scorers can be had.
+        """Makes sure, before anything is decoded, that the caption server makes completions, or starts servers of the run's own; that there
+        is something to run jobs on, and that the models of scorers can be had.
 
         Raises:
-            RecipeError: the prompt names a column that is not there.
+            RecipeError: the prompt names a column that is not there, or the command of caption servers cannot be used.
             ServerError: the caption server makes none.
             MissingExtra, UsageError, CannotGoOn: the cluster cannot be joined, or a model not be had.
             Stopped: the run was interrupted meanwhile.
         """
         announce_change(self.store, self.recipe, self.announce)
         check_prompt(self.recipe, [source.footage for source in plan.sources])
-        doubt = self.server.await_ready(wait_server_s, self.announce) if plan.may_caption else None
-        if doubt is not None:
-            mend = f". Fix: {doubt.mend}" if doubt.mend else ""
-            self.announce(f"the caption server answers, but what it says about test pictures would be no caption: {doubt.message}{mend}")
+        serves = self.recipe.captions.engine == "serve"
+        if plan.may_caption and not serves:
+            self.server.await_ready(wait_server_s, self.announce)
         if plan.has_jobs:
             self.prepare()
+        if plan.may_caption and serves:
+            self.server.follow(self.executor.servers(), self.executor.move_captions, self.announce)
         if plan.may_score:
             load_models(self.executor, self.stop, self.announce)
 
@@ -299,6 +300,7 @@ class _Run:
         """Does the jobs; then, round by round, the captions that stayed pending, when the server comes back in time."""
 
         def watch() -> None:
+            self.server.look()
             self._watch(self.tally)
             row.write_if_due()
 
@@ -332,7 +334,7 @@ class _Run:
         """
         patience_s, since = self.recipe.captions.patience_s, time.monotonic() - loop.away_s
         if rounds and loop.away is not None:
-            if loop.away_s > patience_s:
+            if loop.away_s > patience_s and not self.server.is_loading:
                 raise loop.away.error()
             self.stop.wait(min(ROUND_EVERY_S, patience_s))
         while True:
@@ -340,7 +342,7 @@ class _Run:
                 self.server.check()
                 return
             except ServerError as error:
-                if error.permanent or time.monotonic() - since > patience_s:
+                if error.permanent or (time.monotonic() - since > patience_s and not self.server.is_loading):
                     raise
             self.executor.check()
             watch()

@@ -64,7 +64,8 @@ class RunRow:
 
 
 def without_secrets(recipe: Recipe) -> Recipe:
-    """The recipe as it may be stored: no storage options, no user or signature in the caption server's address."""
-    address = recipe.captions.base_url
-    captions = recipe.captions.model_copy(update={"base_url": public_uri(address) if address else None})
+    """The recipe as it may be stored: no storage options, no user or signature in the caption servers' addresses."""
+    named = recipe.captions.base_url
+    address = public_uri(named) if isinstance(named, str) and named else tuple(map(public_uri, named)) if named else None
+    captions = recipe.captions.model_copy(update={"base_url": address})
     return recipe.model_copy(update={"storage": {}, "captions": captions})

@@ -36,7 +36,7 @@ class Caption(Operator):
             OPENAI_BASE_URL are read in the process that uses the operator.
 
     Raises:
-        RecipeError: the engine is "none", or the model or the prompt is missing.
+        RecipeError: the engine is "none" or "serve", or the model or the prompt is missing.
     """
 
     reads = ("uri", "clip")
@@ -47,6 +47,9 @@ class Caption(Operator):
         whole = recipe or Recipe()
         if identity(whole.captions) is None:
             raise RecipeError('captions.engine = "none" makes no captions', step=self.adds, mend='set it to "facts" or "openai"')
+        if whole.captions.engine == "serve":
+            mend = 'start a server, name it with captions.base_url, and set captions.engine = "openai"'
+            raise RecipeError('captions.engine = "serve" is for runs, which start and end servers', step=self.adds, mend=mend)
         self.settings = whole.captions
         self._asking = Asking(whole.captions, whole.resources["captions"].concurrency)
 

@@ -32,7 +32,7 @@ JOINED: dict[str, tuple[Table, Names]] = {
         CAPTIONS,
         (
             ("caption", "text"), ("caption_fields", "fields"), ("caption_model", "model"),
-            *_same("prompt_id", "prompt_tokens", "completion_tokens", "seconds", "tries", "finish_reason"),
+            *_same("prompt_id", "prompt_tokens", "completion_tokens", "seconds", "tries", "finish_reason", "server"),
         ),
     ),
     "files": (FILES, _same("clip_uri")),
@@ -52,7 +52,8 @@ SEEN_FIRST = (
 )  # fmt: skip
 SEEN_LAST = (*OF_CAPTION, "clip_uri", *OF_ERROR, "extra")
 CAPTIONS_SEEN = (
-    "clip_id", "text", "model", "prompt_id", "prompt_tokens", "completion_tokens", "seconds", "tries", "finish_reason", *OF_ERROR,
+    "clip_id", "text", "model", "prompt_id", "prompt_tokens", "completion_tokens", "seconds", "tries", "finish_reason",
+    "server", *OF_ERROR,
 )  # fmt: skip
 VIDEOS_SEEN = (
     "video_id", "uri", "status", "error_type", "error", "mend", "container", "codec", "width", "height", "fps", "footage_s", "decoded_s",

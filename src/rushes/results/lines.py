@@ -25,7 +25,7 @@ LINE_COLUMNS = frozenset({*CLIP_HEAD, *MEASURES_SEEN, *OF_CAPTION, "clip_uri", *
 CAPTION = {
     "clip_id": "clip_id", "text": "caption", "model": "caption_model", "prompt_id": "prompt_id", "prompt_tokens": "prompt_tokens",
     "completion_tokens": "completion_tokens", "seconds": "seconds", "tries": "tries", "finish_reason": "finish_reason",
-    "error_type": "error_type", "error": "error", "mend": "mend",
+    "server": "server", "error_type": "error_type", "error": "error", "mend": "mend",
 }  # fmt: skip
 """Name in a row of captions -> column of the judged clips."""
 

@@ -219,6 +219,7 @@ CAPTIONS = Table(
         _c("seconds", "double", "time to the answer, all tries", "s"),
         _c("tries", "int", "requests made"),
         _c("finish_reason", "text", "why the answer ended"),
+        _c("server", "text", "address of the server that answered; null for the facts engine, and in rows of older versions"),
         *STAMPS,
     ),
 )

@@ -14,11 +14,12 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
 from rushes.captions import Answer, Request, make_engine, needs
+from rushes.captions.openai_engine import OpenAIEngine
 from rushes.captions.sample import sample_clip
 from rushes.engine.jobs import Caption, Outcome, Setup
 from rushes.engine.stages import resources
@@ -108,6 +109,12 @@ class Captioner:
                 return replace(undecided, counts=counts, busy={"captions": answer.seconds})
             return replace(await self._final(job.clip, answer, counts), busy={"captions": answer.seconds})
 
+    async def move(self, urls: Sequence[str], key: str) -> None:
+        """From now on the servers, which the run has started itself, are those at these addresses; see `OpenAIEngine.move`."""
+        assert isinstance(self._engine, OpenAIEngine)
+        await self._engine.move(urls, key)
+        self._asked = 0.0  # the next clip finds out whether one answers
+
     async def _final(self, clip: Row, answer: Answer, counts: dict[str, float]) -> Outcome:
         """Writes an answer, whatever it is."""
         await asyncio.to_thread(self._keep, clip, answer)
@@ -168,7 +175,7 @@ class Captioner:
                 "fields": None if answer.fields is None else json.dumps(answer.fields, ensure_ascii=False),
                 "model": answer.model, "prompt_id": answer.prompt_id, "prompt_tokens": answer.prompt_tokens,
                 "completion_tokens": answer.completion_tokens, "seconds": answer.seconds, "tries": answer.tries,
-                "finish_reason": answer.finish_reason,
+                "finish_reason": answer.finish_reason, "server": answer.server,
             }  # fmt: skip
             self._buffer.commit(self._buffer.add({"captions": [stamp.on(row, self._fingerprint)]}))
             return
