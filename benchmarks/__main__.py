@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, list[str | Path]] = {
     "workers": [],
     "overlap": [],
     "backpressure": [],
+    "captions": [],
     "memory": [],
     "longvideo": [],
     "overhead": [],
