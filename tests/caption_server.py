@@ -236,7 +236,7 @@ class Handler(BaseHTTPRequestHandler):
             words = f"A hall that was shown as {digest(seen)}."
         if mode == "by_schema" and seen["schema"]:
             words = json.dumps(value_for(seen["schema"], words))
-        made = answer_of(mode, words)
+        made = answer_of(mode, words, options.get("fields", {}))
         made["model"] = f"{options['model']}@main" if mode == "echo" else options["model"]
         self.send_json(200, made)
         seen["answered"] = time.time()
@@ -244,7 +244,7 @@ class Handler(BaseHTTPRequestHandler):
     def fail(self, mode: str, options: dict[str, Any]) -> None:
         if mode == "slow":
             time.sleep(options["slow_s"])
-            return self.send_json(200, answer_of("ok", "late") | {"model": options["model"]})
+            return self.send_json(200, answer_of("ok", "late", {}) | {"model": options["model"]})
         if mode in ("drop", "reset", "half"):
             return self.hang_up(mode)
         if mode == "500_plain":

@@ -116,7 +116,7 @@ class Opened:
         """All clips, one row each: container facts, measures, verdict and reasons, scores, caption, file."""
         from rushes.results.judged import judged_frame
 
-        return judged_frame(self._frame("clips"), self._results.checks, self._results.scores)
+        return judged_frame(self._frame("clips"), self._results.checks, self._results.later)
 
     def videos(self) -> daft.DataFrame:
         """The source videos, one row a uri."""
@@ -139,7 +139,8 @@ class Opened:
         from rushes.results.source import Place, Source
 
         store = self._results.store
-        return Source(Place(store.root, store.options, self._results.prints, self._results.scorers), what).read()
+        found = self._results
+        return Source(Place(store.root, store.options, found.prints, found.scorers, found.fields, found.compared), what).read()
 
     def search(
         self, text: str | None = None, *, like: str | Path | None = None, n: int = 20, verdict: str | None = "kept",

@@ -9,7 +9,7 @@ import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from rushes.captions import facts, openai_engine
@@ -123,6 +123,15 @@ def prompt_columns(settings: CaptionSettings) -> tuple[str, ...]:
         RecipeError: the prompt cannot be read.
     """
     return _prompt(settings).columns if settings.engine == "openai" else ()
+
+
+def answer_schema(settings: CaptionSettings) -> dict[str, Any] | None:
+    """The JSON schema of the answers; None where they are plain text, or no model is asked.
+
+    Raises:
+        RecipeError: there is no such engine, or the prompt cannot be read.
+    """
+    return _prompt(settings).schema if "frames" in needs(settings) else None
 
 
 def _trusted(verify: bool | str) -> bool | ssl.SSLContext:

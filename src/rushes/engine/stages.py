@@ -19,7 +19,7 @@ from rushes.captions import needs as caption_needs
 from rushes.errors import RecipeError
 from rushes.measures.clip import VERSION as MEASURES_VERSION
 from rushes.recipe import Recipe, StageResources
-from rushes.rows.clip_columns import score_columns
+from rushes.rows.clip_columns import later_columns
 from rushes.rows.scored import WantedScore
 from rushes.scan.one_pass import FRAMES_VERSION
 from rushes.scan.one_pass import VERSION as SCAN_VERSION
@@ -77,7 +77,7 @@ def _look(recipe: Recipe) -> dict[str, object]:
 def _frames(recipe: Recipe, of: Of) -> str | None:
     if recipe.frames.keep == "none":
         return None
-    later = {column.name for column in score_columns(recipe)}  # frames are chosen before scores are known
+    later = {column.name for column in later_columns(recipe)}  # frames are chosen before scores and captions are known
     rules = {name: rule.model_dump() for name, rule in recipe.rules.items() if (rule.column or name) not in later}
     keep = {"keep": recipe.frames.keep, "rules": rules, "of": of("measures")} if recipe.frames.keep == "kept" else {}
     return digest("frames", FRAMES_VERSION, _look(recipe), keep)

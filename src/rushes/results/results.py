@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from rushes.captions.agreement import Comparison
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.stages import wanted_scores
 from rushes.errors import StoreError
@@ -19,7 +20,7 @@ from rushes.results.judged import judged
 from rushes.results.lines import LINE_COLUMNS, caption_line, clip_line, error_line, rows_of, video_line
 from rushes.results.reader import Reader
 from rushes.results.runs import run_row
-from rushes.rows.clip_columns import rule_columns
+from rushes.rows.clip_columns import caption_columns, comparisons, rule_columns
 from rushes.rows.scored import WantedScore, shown_columns
 from rushes.store.lease import holder
 from rushes.store.store import Store
@@ -60,8 +61,11 @@ class Results:
         self.checks: tuple[Check, ...] = checks_of(recipe.rules)
         self.prints, self.scorers = self._as_made(recipe)
         self.scores: tuple[Column, ...] = shown_columns(self.scorers)
+        self.fields: tuple[Column, ...] = caption_columns(recipe)
+        self.compared: tuple[Comparison, ...] = comparisons(recipe)
         self._demand_rows()
-        self.reader = Reader(store, self.prints, self.scorers)
+        self.reader = Reader(store, self.prints, self.scorers, self.fields, self.compared)
+        self.later: tuple[Column, ...] = self.reader.later
 
     def of_newest_run(self) -> Results | None:
         """The store under its newest run's recipe; None where this recipe gives the same verdicts, or no run has written here."""
@@ -132,11 +136,11 @@ class Results:
     @property
     def line_columns(self) -> frozenset[str]:
         """The columns that `line` looks at."""
-        return LINE_COLUMNS.union(column.name for column in self.scores)
+        return LINE_COLUMNS.union(column.name for column in (*self.scores, *(one.column for one in self.compared)))
 
     def line(self, clip: Row) -> Row:
         """A judged clip as `clips --json` shows it."""
-        return clip_line(clip, [column.name for column in self.scores])
+        return clip_line(clip, [column.name for column in self.scores], [one.column.name for one in self.compared])
 
     def captions(self) -> Iterator[Row]:
         """Captions of the clips that are not dropped, those that were made, and the clips that failed for good."""

@@ -1,4 +1,6 @@
-"""Which clips the costly stages want: one clip's columns, and the verdict on clips of a run, before their scores are known and after."""
+"""Which clips the costly stages want: one clip's columns, and the verdict on clips of a run, by their measures, then with their scores, and
+then with what their captions say.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from rushes.captions import answer_schema
+from rushes.captions.agreement import Comparison, comparisons_of
+from rushes.captions.fields import field_columns
 from rushes.errors import RecipeError
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import Recipe
 from rushes.records import Column, evenly
+from rushes.rows.agreed import agreed
 from rushes.scores.listed import columns_of
 from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, FACTS, MEASURES, SCORES, VIDEOS, schema
 from rushes.verdict.arrow import Column as ColumnOf
@@ -55,9 +61,44 @@ def score_columns(recipe: Recipe) -> tuple[Column, ...]:
     return tuple(column for column in found if column.kind != "floats")
 
 
+def caption_columns(recipe: Recipe) -> tuple[Column, ...]:
+    """The columns of the fields of the recipe's structured captions; none where captions are plain text.
+
+    Raises:
+        RecipeError: the prompt or its schema cannot be used; or a field has the name of a scorer's column.
+    """
+    found, scores = field_columns(answer_schema(recipe.captions)), {column.name for column in score_columns(recipe)}
+    if taken := next((column.name for column in found if column.name in scores), None):
+        what = f"the schema's fields give the column {taken!r}, and a scorer gives one of that name"
+        raise RecipeError(what, step="recipe", mend="rename the field in the schema, or the column of your scorer")
+    return found
+
+
+def comparisons(recipe: Recipe) -> tuple[Comparison, ...]:
+    """What labels of the recipe's captions are compared with: measures, and the scores that it wants."""
+    known = PROMPT_COLUMNS.union(column.name for column in score_columns(recipe))
+    return comparisons_of(answer_schema(recipe.captions), known)
+
+
+def later_columns(recipe: Recipe) -> tuple[Column, ...]:
+    """The columns that are not known when a clip is cut, but for lists: scores, fields of captions, and agreements with their labels."""
+    return (*score_columns(recipe), *of_captions(recipe))
+
+
+def of_captions(recipe: Recipe) -> tuple[Column, ...]:
+    """Of these, the ones that are not known before a clip has its caption."""
+    return (*caption_columns(recipe), *(one.column for one in comparisons(recipe)))
+
+
+def rules_need_captions(recipe: Recipe) -> bool:
+    """Whether a rule looks at what is not known before a clip has its caption."""
+    names = {column.name for column in of_captions(recipe)}
+    return any((rule.column or name) in names for name, rule in recipe.rules.items())
+
+
 def rule_columns(recipe: Recipe) -> frozenset[str]:
     """What a rule of the recipe may look at."""
-    return RULE_COLUMNS.union(column.name for column in score_columns(recipe) if column.kind != "text")
+    return RULE_COLUMNS.union(column.name for column in later_columns(recipe) if column.kind != "text")
 
 
 def prompt_columns(recipe: Recipe) -> frozenset[str]:
@@ -78,7 +119,9 @@ def clip_columns(clip: Row, measures: Row, video: Row) -> dict[str, Any]:
     return columns
 
 
-def rule_column(clips: pa.Table, measures: pa.Table, videos: pa.Table, at: Any, scores: Mapping[str, Any]) -> ColumnOf:
+def rule_column(
+    clips: pa.Table, measures: pa.Table, videos: pa.Table, at: Any, later: Mapping[str, Any], compared: Sequence[Comparison] = ()
+) -> ColumnOf:
     """The columns that a rule may look at, by name, one value a clip.
 
     Args:
@@ -86,12 +129,13 @@ def rule_column(clips: pa.Table, measures: pa.Table, videos: pa.Table, at: Any, 
         measures: rows of `measures`, in the same order.
         videos: rows of `videos`.
         at: for each clip the place of its video's row in `videos`, as an Arrow array of integers.
-        scores: score columns by name, in the order of the clips.
+        later: columns of scores and captions by name, in the order of the clips.
+        compared: what labels of captions are compared with.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    measured = {c.name for c in MEASURE_COLUMNS}
+    measured, comparison = {c.name for c in MEASURE_COLUMNS}, {one.column.name: one for one in compared}
 
     def column(name: str) -> Any:
         if name == ASPECT.name:
@@ -99,8 +143,10 @@ def rule_column(clips: pa.Table, measures: pa.Table, videos: pa.Table, at: Any, 
             return aspect_of(width, height)
         if name in measured:
             return measures[name]
-        if name in scores:
-            return scores[name]
+        if name in later:
+            return later[name]
+        if name in comparison:
+            return agreed(comparison[name], column)
         return clips[name] if name in CLIP_COLUMNS else videos[name].take(at)
 
     return column
@@ -136,19 +182,24 @@ def clip_reasons(recipe: Recipe, clips: Sequence[Row], measures: Sequence[Row], 
         pa.Table.from_pylist(list(rows), schema=schema(table, extra))
         for rows, table, extra in ((clips, CLIPS, ()), (measures, MEASURES, MEASURE_COLUMNS), ([video], VIDEOS, ()))
     ]
-    unknown = {column.name: pa.nulls(len(clips), pa.float32()) for column in score_columns(recipe)}
+    unknown = {column.name: pa.nulls(len(clips), pa.float32()) for column in later_columns(recipe)}
     column = rule_column(tables[0], tables[1], tables[2], pa.array([0] * len(clips), pa.int64()), unknown)
     return [list(of_clip or ()) for of_clip in reasons(checks_of(recipe.rules), column, len(clips)).to_pylist()]
 
 
-def reasons_with_scores(recipe: Recipe, clips: Sequence[Row]) -> list[list[dict[str, Any]]]:
-    """Why the rules drop each of some clips, given as `clip_columns` gives them with their scores added: as `clip_reasons`."""
+def reasons_of(recipe: Recipe, clips: Sequence[Row]) -> list[list[dict[str, Any]]]:
+    """Why the rules drop each of some clips, given as `clip_columns` gives them, with their scores and the fields of their captions added
+    as far as they are known: as `clip_reasons`.
+    """
     import pyarrow as pa
 
-    full = [schema(VIDEOS), schema(MEASURES, MEASURE_COLUMNS), schema(SCORES, score_columns(recipe)), schema(CLIPS)]
+    full = [schema(VIDEOS), schema(MEASURES, MEASURE_COLUMNS), schema(SCORES, later_columns(recipe)), schema(CLIPS)]
     types = {field.name: field.type for one in full for field in one} | {ASPECT.name: pa.float64()}
+    comparison = {one.column.name: one for one in comparisons(recipe)}
 
     def column(name: str) -> Any:
+        if name in comparison:
+            return agreed(comparison[name], column)
         return pa.array([clip.get(name) for clip in clips], types[name])
 
     return [list(of_clip or ()) for of_clip in reasons(checks_of(recipe.rules), column, len(clips)).to_pylist()]

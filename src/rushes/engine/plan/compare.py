@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rushes.engine.plan.known import Batch
 from rushes.recipe import Recipe
 from rushes.records import Row
-from rushes.rows.clip_columns import clip_columns, rule_column
+from rushes.rows.clip_columns import clip_columns, comparisons, rule_column, rules_need_captions
 from rushes.rows.scored import Scores
 from rushes.verdict.arrow import counts, dropped
 from rushes.verdict.checks import checks_of
@@ -35,7 +35,8 @@ class Lacking:
         wanted: stage -> kept clips that want its row: of captions and files those whose scores did not fail.
         present: stage -> of these, clips that have its row, or never will.
         missing_s: stage -> seconds of the clips that lack its row.
-        clips: stage -> video_id -> columns of the clips that lack it and for which it can be made now: captions and files wait for scores.
+        clips: stage -> video_id -> columns of the clips that lack it and for which it can be made now: captions and files wait for scores,
+            and files for captions where rules look at these.
     """
 
     kept: int = 0
@@ -68,7 +69,9 @@ def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Colle
     clips, measures = batch.clips(videos)
     at = pc.index_in(clips["video_id"], value_set=batch.done["video_id"])
     scores = batch.scores.of(clips["clip_id"])
-    checks, column = checks_of(recipe.rules), rule_column(clips, measures, batch.done, at, scores.columns)
+    judged_late = rules_need_captions(recipe)
+    later = {**scores.columns, **(batch.captions(clips["clip_id"]) if judged_late else {})}
+    checks, column = checks_of(recipe.rules), rule_column(clips, measures, batch.done, at, later, comparisons(recipe))
     gone = dropped(checks, column, clips.num_rows)
     out.reasons.update(counts(checks, column))
     keep = pa.array(~gone)
@@ -86,6 +89,8 @@ def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Colle
         else:
             missing = pc.and_not(healthy, pc.is_in(clips["clip_id"], value_set=batch.clip_ids(stage, videos)["clip_id"]))
             wants, now = healthy, pc.and_(missing, scored)
+            if stage == "files" and judged_late:
+                now = pc.and_(now, pc.is_in(clips["clip_id"], value_set=batch.clip_ids("captions", videos)["clip_id"]))
         out.wanted[stage], out.present[stage] = _count(wants), _count(wants) - _count(missing)
         out.missing_s[stage] = pc.sum(clips["duration_s"].filter(missing)).as_py() or 0.0
         out.clips[stage] = _by_video(clips.filter(now), measures.filter(now), scores.filter(now), batch, uris)

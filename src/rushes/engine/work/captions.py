@@ -18,7 +18,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 
-from rushes.captions import Answer, Request, make_engine, needs
+from rushes.captions import Answer, Request, answer_schema, make_engine, needs
+from rushes.captions.fields import field_values
 from rushes.captions.sample import sample_clip
 from rushes.engine.jobs import Caption, Outcome, Setup
 from rushes.engine.stages import resources
@@ -26,7 +27,7 @@ from rushes.errors import Failure, ServerError
 from rushes.log import note
 from rushes.recipe import Recipe
 from rushes.records import Row
-from rushes.rows.clip_columns import even_pts, second
+from rushes.rows.clip_columns import caption_columns, even_pts, reasons_of, rules_need_captions, second
 from rushes.rows.scanned import Stamp, attempt_row
 from rushes.store.buffer import Buffer
 from rushes.store.frames import FrameReader
@@ -76,7 +77,9 @@ class Captioner:
         self._succeeded = False
         self._held: dict[str, Answer] = {}
         self._alike: tuple[tuple[str, str] | None, set[str]] = (None, set())
-        self._buffer = Buffer(self._store, [(CAPTIONS, ()), (ERRORS, ())])
+        self._schema = answer_schema(recipe.captions)
+        self._judges = rules_need_captions(recipe)
+        self._buffer = Buffer(self._store, [(CAPTIONS, caption_columns(recipe)), (ERRORS, ())])
 
     async def caption(self, job: Caption) -> Outcome:
         """Captions one clip; its row is durable when this returns.
@@ -112,8 +115,15 @@ class Captioner:
         """Writes an answer, whatever it is."""
         await asyncio.to_thread(self._keep, clip, answer)
         if answer.error_type is None:
-            return Outcome(counts=counts | {"captions_made": 1.0})
+            broken = self._reasons(clip, answer) if self._judges else []
+            dropped = {"clips_kept": -1.0, "clips_dropped": 1.0} if broken else {}
+            return Outcome(counts=counts | {"captions_made": 1.0} | dropped, reasons=dict.fromkeys(broken, 1))
         return Outcome(counts=counts | {"clips_failed": 1.0, "clips_kept": -1.0}, failure=_failure(clip, answer))
+
+    def _reasons(self, clip: Row, answer: Answer) -> list[str]:
+        """The rules that drop a clip, now that it has its caption."""
+        [why] = reasons_of(self._recipe, [clip | field_values(answer.fields, self._schema)])
+        return [str(reason["rule"]) for reason in why]
 
     @cached_property
     def _sample(self) -> Request:
@@ -168,7 +178,7 @@ class Captioner:
                 "fields": None if answer.fields is None else json.dumps(answer.fields, ensure_ascii=False),
                 "model": answer.model, "prompt_id": answer.prompt_id, "prompt_tokens": answer.prompt_tokens,
                 "completion_tokens": answer.completion_tokens, "seconds": answer.seconds, "tries": answer.tries,
-                "finish_reason": answer.finish_reason,
+                "finish_reason": answer.finish_reason, **field_values(answer.fields, self._schema),
             }  # fmt: skip
             self._buffer.commit(self._buffer.add({"captions": [stamp.on(row, self._fingerprint)]}))
             return
