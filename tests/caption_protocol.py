@@ -23,6 +23,7 @@ PLAIN_MODES = (
     "structured_breach",
     "schema_refused",
     "opaque_refusal",
+    "unknown_field",
     "max_completion_tokens",
     "empty",
     "refusal",
@@ -65,7 +66,17 @@ FAULT_MODES = (
     "reset",
 )
 TOP_LEVEL = {"model", "messages", "max_tokens", "max_completion_tokens", "temperature", "response_format"}
-OPTIONAL = {"top_p", "seed", "repetition_penalty", "chat_template_kwargs", "reasoning_effort", "enable_thinking", "stream"}
+OPTIONAL = {
+    "top_p",
+    "seed",
+    "repetition_penalty",
+    "top_k",
+    "presence_penalty",
+    "chat_template_kwargs",
+    "reasoning_effort",
+    "enable_thinking",
+    "stream",
+}
 """What a recipe may add: keys of `[captions]`, and what people write in `captions.extra_body`."""
 TEST_PICTURE = b"Rushes test picture"
 """Stands in the pictures that Rushes draws itself, to try a server out."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from caption_server import Running
 from rushes.captions import Answer, Request
+from rushes.captions.known_models import filled
 from rushes.captions.openai_engine import OpenAIEngine
 from rushes.captions.prompts import load_prompt
 from rushes.recipe_captions import CaptionSettings
@@ -42,7 +43,10 @@ def engine_for(server: Running | str, key: str = "none", **changes: object) -> O
     concurrency = int(str(changes.pop("concurrency", 8)))
     settings = settings_for(server, **changes)
     url, prompt = settings.base_url or "", load_prompt(settings.prompt, settings.json_schema)
-    return OpenAIEngine(settings, prompt, base_url=url, key=key, concurrency=concurrency, first_backoff_s=0.002)
+    full = filled(settings, structured=prompt.schema is not None)
+    return OpenAIEngine(
+        full.settings, prompt, of_table=full.of_table, base_url=url, key=key, concurrency=concurrency, first_backoff_s=0.002
+    )
 
 
 def ask(engine: OpenAIEngine, *requests: Request) -> list[Answer]:

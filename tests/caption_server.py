@@ -184,6 +184,7 @@ class Handler(BaseHTTPRequestHandler):
             seen["sampling"] = {key: body[key] for key in sorted(OPTIONAL & set(body))}
             seen["schema"] = body.get("response_format", {}).get("json_schema", {}).get("schema")
             seen["response_format"] = "response_format" in body
+            seen["temperature"] = body["temperature"]
             seen["max_tokens"] = body.get("max_completion_tokens", body.get("max_tokens"))
         except (Breach, ValueError) as breach:
             with self.state.lock:
@@ -219,6 +220,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(400, "This server does not support response_format of type json_schema")
         if mode == "opaque_refusal" and seen["response_format"]:
             return self.send_json(400, {"detail": "Bad Request"})
+        if mode == "unknown_field" and "top_k" in body:
+            return self.send_json(422, {"detail": "Unexpected fields in the request: {'top_k'}"})
         if mode == "max_completion_tokens" and "max_tokens" in body:
             return self.refuse(
                 400,

@@ -129,13 +129,13 @@ def plan(
 ) -> None:  # fmt: skip
     """What a run would do: rows wanted, present and missing by stage. Computes nothing."""
     from rushes import api
-    from rushes.progress import table
+    from rushes.progress import pace_lines, table
 
     found = api.plan(footage, out=out, recipe=make_recipe(recipe, profile, set_), limit=limit)
     if as_json:
         typer.echo(json.dumps(found))
         return
-    stages = [{"stage": name, **row} for name, row in found.items() if isinstance(row, dict)]
+    stages = [{"stage": name, **row} for name, row in found.items() if isinstance(row, dict) and "fingerprint" in row]
     for row in stages:
         if found["unknown_videos"] and row["stage"] in ("captions", "files"):
             row |= {name: f"{row[name]}+" for name in ("wanted", "missing")}
@@ -143,6 +143,8 @@ def plan(
     typer.echo(
         f"to decode: about {found['decode_s'] / 3600:.2f} h of footage; to write: about {found['expected_bytes'] / 1e9:.2f} GB of frames"
     )
+    for line in pace_lines(found):
+        typer.echo(line)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from rushes.captions import facts, openai_engine
 from rushes.captions.chat_requests import OPTIONAL
+from rushes.captions.known_models import filled
 from rushes.captions.prompts import OF_THE_SPAN, Prompt, load_prompt
 from rushes.captions.request import Engine
 from rushes.errors import RecipeError
@@ -92,13 +93,22 @@ def _entry(settings: CaptionSettings) -> EngineEntry | None:
 def _make_openai(settings: CaptionSettings, concurrency: int) -> Engine:
     _model(settings)
     key = os.environ.get("OPENAI_API_KEY") or "none"
+    prompt = _prompt(settings)
+    full = filled(settings, structured=prompt.schema is not None)
     return openai_engine.OpenAIEngine(
-        settings, _prompt(settings), base_url=_base_url(settings), key=key, concurrency=concurrency, verify=_trusted(settings.verify)
+        full.settings,
+        prompt,
+        of_table=full.of_table,
+        base_url=_base_url(settings),
+        key=key,
+        concurrency=concurrency,
+        verify=_trusted(settings.verify),
     )
 
 
 def _identity_of_openai(settings: CaptionSettings) -> dict[str, object]:
     prompt = _prompt(settings)
+    settings = filled(settings, structured=prompt.schema is not None).settings
     optional = {"system": settings.system, **{key: getattr(settings, key) for key in OPTIONAL}, "extra_body": settings.extra_body or None}
     return {
         "code": openai_engine.CODE,
@@ -132,6 +142,15 @@ def answer_schema(settings: CaptionSettings) -> dict[str, Any] | None:
         RecipeError: there is no such engine, or the prompt cannot be read.
     """
     return _prompt(settings).schema if "frames" in needs(settings) else None
+
+
+def filled_in(settings: CaptionSettings) -> str:
+    """Which settings are taken for the model from the table of known models, in words; empty where none are, or no model is asked.
+
+    Raises:
+        RecipeError: there is no such engine, or the prompt cannot be read.
+    """
+    return filled(settings, structured=answer_schema(settings) is not None).words if "frames" in needs(settings) else ""
 
 
 def _trusted(verify: bool | str) -> bool | ssl.SSLContext:

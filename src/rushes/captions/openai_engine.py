@@ -37,12 +37,13 @@ class OpenAIEngine:
     """Asks a chat server about each clip.
 
     Args:
-        settings: the recipe's captions section; `model` is set.
+        settings: the recipe's captions section, filled in by `known_models.filled`; `model` is set.
         prompt: the text and, for structured captions, the schema of the answer.
         base_url: the server's address.
         key: the API key; "none" for a server without one.
         concurrency: requests under way at once.
         verify: whose certificates are trusted; see `ChatClient`.
+        of_table: keys of the request that a server may refuse, and is then asked without; see `known_models.Filled`.
         first_backoff_s: wait after the first failed try, seconds; it doubles after each.
     """
 
@@ -55,13 +56,14 @@ class OpenAIEngine:
         key: str,
         concurrency: int,
         verify: bool | ssl.SSLContext = True,
+        of_table: frozenset[str] = frozenset(),
         first_backoff_s: float = 0.5,
     ) -> None:
         self._settings = settings
         self._model = settings.model or ""
         self._prompt = prompt
         self._client = ChatClient(base_url=base_url, key=key, timeout_s=settings.timeout_s, concurrency=concurrency, verify=verify)
-        self._requester = ChatRequester(self._client, settings, prompt.schema, first_backoff_s=first_backoff_s)
+        self._requester = ChatRequester(self._client, settings, prompt.schema, of_table=of_table, first_backoff_s=first_backoff_s)
         self._answered = False
 
     async def check(self, sample: Request | None = None) -> Rejection | None:

@@ -106,6 +106,7 @@ class Captioner:
                 self.down, self._asked = error, time.monotonic()
                 return self._pending()
             counts = {"caption_requests": 0.0 if self._recipe.captions.engine == "facts" else float(answer.tries)}
+            counts |= {"prompt_tokens": float(answer.prompt_tokens or 0), "completion_tokens": float(answer.completion_tokens or 0)}
             undecided = self._undecided(job.clip, answer)
             if undecided is not None:
                 return replace(undecided, counts=counts, busy={"captions": answer.seconds})
