@@ -115,7 +115,7 @@ def rows_of(out: Path, *tables: str, caption: Sequence[Column] = ()) -> dict[str
     `caption`: the columns of structured captions.
     """
     store, found = Store.open(str(out), {}), {}
-    extra = {"measures": COLUMNS, "signals": signal_columns(Recipe()), "captions": caption}
+    extra = {"measures": COLUMNS, "signals": signal_columns(Recipe()), "captions": caption, "windows": caption}
     for name in tables or [t for t in TABLES if t != "runs"]:
         rows = store.read(TABLES[name], extra=extra.get(name, ())).to_pylist()
         found[name] = sorted(({k: _plain(v) for k, v in row.items() if k not in UNLIKE} for row in rows), key=repr)

@@ -18,6 +18,7 @@ class CaptionSettings(Section):
     prompt: str = Field("dense", description="inspection, inspection_zh, short, dense, structured, or the path of a text file; {duration_s} and other columns are filled in")
     system: str | None = Field(None, description="a system message that is sent before the prompt")
     json_schema: str | None = Field(None, description="the path of a JSON schema that answers to a prompt of your own must keep")
+    window_s: float = Field(0.0, ge=0, description="clips longer than this are captioned in windows of this length at most, whose captions are merged by one call without frames; 0: none; seconds")
     facts_suffix: bool = Field(False, description="append the facts sentence to the model's caption")
     max_tokens: int | None = Field(None, ge=1, description="longest answer, tokens; default: 512, of structured answers 1024")
     temperature: float | None = Field(None, ge=0, le=2, description="sampling temperature; default: that of the model's makers where the model is known, else 0")

@@ -17,6 +17,7 @@ from rushes.captions.chat_requests import OPTIONAL
 from rushes.captions.known_models import filled
 from rushes.captions.prompts import OF_THE_SPAN, Prompt, load_prompt
 from rushes.captions.request import Engine
+from rushes.captions.windows import merge_text
 from rushes.errors import RecipeError
 from rushes.recipe_captions import CaptionSettings
 
@@ -109,7 +110,13 @@ def _make_openai(settings: CaptionSettings, concurrency: int) -> Engine:
 def _identity_of_openai(settings: CaptionSettings) -> dict[str, object]:
     prompt = _prompt(settings)
     settings = filled(settings, structured=prompt.schema is not None).settings
-    optional = {"system": settings.system, **{key: getattr(settings, key) for key in OPTIONAL}, "extra_body": settings.extra_body or None}
+    windows = {"window_s": settings.window_s, "merge": merge_text(prompt)} if settings.window_s else None
+    optional = {
+        "windows": windows,
+        "system": settings.system,
+        **{key: getattr(settings, key) for key in OPTIONAL},
+        "extra_body": settings.extra_body or None,
+    }
     return {
         "code": openai_engine.CODE,
         "model": _model(settings),

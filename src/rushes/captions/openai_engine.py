@@ -25,6 +25,7 @@ from rushes.captions.reply import FailedTry, Reply
 from rushes.captions.request import Answer, Fault, Rejection, Request
 from rushes.captions.sample import sample_clip
 from rushes.captions.settings_faults import settings_fault
+from rushes.captions.windows import merge_messages
 from rushes.errors import ServerError
 from rushes.recipe import FrameSettings
 from rushes.recipe_captions import CaptionSettings
@@ -100,13 +101,21 @@ class OpenAIEngine:
         Raises:
             ServerError: the fault is the server's; the clip stays pending.
         """
-        if not request.frames:
+        if not request.frames and not request.parts:
             return self._answer(
-                0.0, 0, None, error_type="no_frames", error="no stored frame lies inside the clip", mend="raise frames.per_s"
+                request.clip_id,
+                0.0,
+                0,
+                None,
+                error_type="no_frames",
+                error="no stored frame lies inside the clip",
+                mend="raise frames.per_s",
             )
         if absent := [name for name in self._prompt.columns if name not in request.facts]:
             what = f"the prompt asks for {{{absent[0]}}}, and the clip has no such column"
-            return self._answer(0.0, 0, None, error_type="no_column", error=what, mend="name a column that the clips have, or leave it out")
+            return self._answer(
+                request.clip_id, 0.0, 0, None, error_type="no_column", error=what, mend="name a column that the clips have, or leave it out"
+            )
         async with self._client.slots:
             begun = time.monotonic()
             completion = await self._complete(request)
@@ -117,21 +126,24 @@ class OpenAIEngine:
                 raise self._error(got, tries, images=len(request.frames), request=request)
             fault = settings_fault(got)
             mend = fault.mend.replace("{images}", str(len(request.frames))) if fault else None
-            failed = self._answer(seconds, tries, None, error_type=_fault_of(got), error=f"{got.message} (tries: {tries})", mend=mend)
+            failed = self._answer(
+                request.clip_id, seconds, tries, None, error_type=_fault_of(got), error=f"{got.message} (tries: {tries})", mend=mend
+            )
             return replace(failed, of_settings=fault is not None)
         self._answered = True
         made = accept(got, self._prompt)
         if isinstance(made, Rejection):
-            return self._answer(seconds, tries, got, error_type=made.fault, error=made.message, mend=made.mend)
+            return self._answer(request.clip_id, seconds, tries, got, error_type=made.fault, error=made.message, mend=made.mend)
         text = f"{made.text} {sentence(request.facts, request.span_s)}" if self._settings.facts_suffix else made.text
-        return self._answer(seconds, tries, got, text=text, fields=made.fields)
+        return self._answer(request.clip_id, seconds, tries, got, text=text, fields=made.fields)
 
     async def close(self) -> None:
         """Close the connections of this event loop."""
         await self._client.close()
 
     async def _complete(self, request: Request) -> Completion:
-        return await self._requester.complete(clip_messages(self._prompt, request, self._settings.system))
+        make = merge_messages if request.parts else clip_messages
+        return await self._requester.complete(make(self._prompt, request, self._settings.system))
 
     def _is_server_fault(self, failure: FailedTry) -> bool:
         """Whether a refusal concerns all clips: 401, 404, 429, an empty account and an untrusted certificate do, and 403 as long as no clip
@@ -142,6 +154,7 @@ class OpenAIEngine:
 
     def _answer(
         self,
+        clip_id: str,
         seconds: float,
         tries: int,
         reply: Reply | None,
@@ -153,6 +166,7 @@ class OpenAIEngine:
         mend: str | None = None,
     ) -> Answer:
         return Answer(
+            clip_id=clip_id,
             text=text,
             fields=fields,
             model=self._model,

@@ -47,6 +47,9 @@ class Caption(Operator):
         whole = recipe or Recipe()
         if identity(whole.captions) is None:
             raise RecipeError('captions.engine = "none" makes no captions', step=self.adds, mend='set it to "facts" or "openai"')
+        if whole.captions.window_s:
+            what = f"captions.window_s = {whole.captions.window_s:g}: windows are made by runs, and operators ask about a clip at once"
+            raise RecipeError(what, step=self.adds, mend="set it to 0")
         self.settings = whole.captions
         self._asking = Asking(whole.captions, whole.resources["captions"].concurrency)
 

@@ -23,7 +23,13 @@ def all_views(results: Results) -> str:
 def declared(results: Results) -> Extra:
     """The declared columns of open-ended tables under the recipe."""
     of_scorers = all_columns(results.scorers)
-    return {"measures": MEASURE_COLUMNS, "scores": of_scorers, "captions": results.fields, "signals": signal_columns(results.recipe)}
+    return {
+        "measures": MEASURE_COLUMNS,
+        "scores": of_scorers,
+        "captions": results.fields,
+        "windows": results.fields,
+        "signals": signal_columns(results.recipe),
+    }
 
 
 def curated_view(results: Results, name: str, *, clips: str = "clips") -> str:

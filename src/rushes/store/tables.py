@@ -222,6 +222,22 @@ CAPTIONS = Table(
         *STAMPS,
     ),
 )
+WINDOWS = Table(
+    "windows",
+    ("clip_id", "window"),
+    "one row for each captioned window of a long clip, under the fingerprint of the captions",
+    (
+        _c("clip_id", "text", "the clip"),
+        _c("video_id", "text", "the video"),
+        _c("window", "int", "number of the window in the clip, from 0"),
+        _c("start_pts", "int", "first pts of the window, inclusive", "ticks"),
+        _c("end_pts", "int", "end of the window, exclusive", "ticks"),
+        _c("start_s", "double", "start, from the video's first pts", "s"),
+        _c("end_s", "double", "end, from the video's first pts", "s"),
+        *(column for column in CAPTIONS.columns if column.name not in ("clip_id", "video_id", *(stamp.name for stamp in STAMPS))),
+        *STAMPS,
+    ),
+)
 FILES = Table(
     "files",
     ("clip_id",),
@@ -315,7 +331,23 @@ SEGMENTS = Table(
 )
 TABLES = {
     t.name: t
-    for t in (VIDEOS, IDENTITIES, SIGNALS, SEGMENTS, FRAMES, CLIPS, MEASURES, SCORES, EMBEDDINGS, CAPTIONS, FILES, MARKS, ERRORS, RUNS)
+    for t in (
+        VIDEOS,
+        IDENTITIES,
+        SIGNALS,
+        SEGMENTS,
+        FRAMES,
+        CLIPS,
+        MEASURES,
+        SCORES,
+        EMBEDDINGS,
+        CAPTIONS,
+        WINDOWS,
+        FILES,
+        MARKS,
+        ERRORS,
+        RUNS,
+    )
 }
 
 
