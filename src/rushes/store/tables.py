@@ -213,7 +213,7 @@ CAPTIONS = Table(
         _c("text", "text", "the caption"),
         _c("fields", "text", "structured fields, as a JSON object; null for plain text"),
         _c("model", "text", "the model that answered; rushes-facts for the facts engine"),
-        _c("prompt_id", "text", "name and hash of the prompt"),
+        _c("prompt_id", "text", "name, version and hash of the prompt"),
         _c("prompt_tokens", "int", "tokens read, as the server counts them"),
         _c("completion_tokens", "int", "tokens written"),
         _c("seconds", "double", "time to the answer, all tries", "s"),
