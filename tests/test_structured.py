@@ -139,7 +139,7 @@ def test_fields_and_agreements_are_columns_of_every_reader_and_rules_look_at_the
     against = {c["clip_id"] for c in asked if measured[c["clip_id"]][0] not in ("pan_left", "mixed") and measured[c["clip_id"]][1] >= 0.5}
     assert len(asked) == 2 and against, "the films have two shots of 1.5 s or more, and one at least whose camera is known"
     dropped = {c["clip_id"] for c in asked if c["verdict"] == "dropped"}
-    assert dropped == against == {c["clip_id"] for c in clips if c["agreement"]["agreement_camera_move"] is False}
+    assert dropped == against == {c["clip_id"] for c in clips if c["agreements"]["agreement_camera_move"] is False}
     assert {r["rule"] for c in clips if c["clip_id"] in dropped for r in c["reasons"]} == {"contradicted"}
     counts = result.counts
     assert (counts["clips_kept"], counts["clips_dropped"], counts["reasons"]["contradicted"]) == (

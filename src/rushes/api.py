@@ -80,7 +80,7 @@ def plan(footage: Sequence[str | Path], *, out: str | Path, recipe: Recipe | Non
     store = Store(str(out), wanted.storage)
     there = store if store.marked() else None
     made = make_plan([str(f) for f in footage], there, wanted, limit=limit)
-    return made.as_dict() | {"caption_settings": filled_in(wanted.captions) or None, "pace": pace(there, wanted, made).as_dict()}
+    return made.as_dict() | {"caption_settings": filled_in(wanted.captions) or None} | pace(there, wanted, made).as_dict()
 
 
 def open(store: str | Path, *, recipe: Recipe | None = None, storage: Options | None = None) -> Opened:

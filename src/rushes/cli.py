@@ -135,7 +135,7 @@ def plan(
     if as_json:
         typer.echo(json.dumps(found))
         return
-    stages = [{"stage": name, **row} for name, row in found.items() if isinstance(row, dict) and "fingerprint" in row]
+    stages = [{"stage": name, **row} for name, row in found.items() if isinstance(row, dict)]
     for row in stages:
         if found["unknown_videos"] and row["stage"] in ("captions", "files"):
             row |= {name: f"{row[name]}+" for name in ("wanted", "missing")}

@@ -271,16 +271,16 @@ def status_lines(row: Mapping[str, Any]) -> list[str]:
 
 def pace_lines(plan: Mapping[str, Any]) -> list[str]:
     """What a plan says of captions besides counts: settings that are taken for the model, rates, hours to go, costs."""
-    pace, lines = plan["pace"], []
+    lines = []
     if plan["caption_settings"]:
         lines.append(f"captions: {plan['caption_settings']}")
-    if pace["captions_per_s"] is not None:
-        tokens = f", {pace['tokens_per_s']:.4g} tokens/s" if pace["tokens_per_s"] is not None else ""
-        feed = f"; {pace['cores_per_gpu']:.3g} cores scan as fast as one server captions" if pace["cores_per_gpu"] is not None else ""
-        lines.append(f"by this store's runs: {pace['captions_per_s']:.4g} captions/s{tokens}{feed}")
-    if pace["hours_to_go"] is not None:
-        cost = f", costs about {pace['cost_to_go']:.4g}" if pace["cost_to_go"] is not None else ""
-        lines.append(f"to go: about {pace['hours_to_go']:.3g} h{cost}")
+    if plan["captions_per_s"] is not None:
+        tokens = f", {plan['tokens_per_s']:.4g} tokens/s" if plan["tokens_per_s"] is not None else ""
+        feed = f"; {plan['cores_per_gpu']:.3g} cores scan as fast as one server captions" if plan["cores_per_gpu"] is not None else ""
+        lines.append(f"by this store's runs: {plan['captions_per_s']:.4g} captions/s{tokens}{feed}")
+    if plan["hours_to_go"] is not None:
+        cost = f", costs about {plan['cost_to_go']:.4g}" if plan["cost_to_go"] is not None else ""
+        lines.append(f"to go: about {plan['hours_to_go']:.3g} h{cost}")
     return lines
 
 

@@ -17,7 +17,7 @@ from rushes.counts.metrics import served
 from rushes.counts.tally import Tally
 from rushes.engine.executor import Executor
 from rushes.engine.fingerprints import fingerprints
-from rushes.engine.jobs import Caption, Setup
+from rushes.engine.jobs import Caption, Clips, Setup
 from rushes.engine.local import Local
 from rushes.engine.loop import Loop
 from rushes.engine.notices import announce_change, notes
@@ -33,7 +33,7 @@ from rushes.log import note
 from rushes.media.guard import Stopped
 from rushes.quarantine import detail_of
 from rushes.recipe import Recipe
-from rushes.rows.clip_columns import rule_columns, rules_need_captions
+from rushes.rows.clip_columns import judged_by, rule_columns
 from rushes.rows.scanned import Stamp, attempt_row, failed_video
 from rushes.store.buffer import Buffer
 from rushes.store.lease import OWNER_S, Lease
@@ -303,7 +303,8 @@ class _Run:
             self._watch(self.tally)
             row.write_if_due()
 
-        attempts, late = self.recipe.scan.attempts, ("files",) if rules_need_captions(self.recipe) else ()
+        attempts, judging = self.recipe.scan.attempts, judged_by(self.recipe)
+        late = [stage for stage in ("alignment", "files") if stage in self.prints and (stage == "alignment" or judging)]
         loop = Loop(self.executor, self.tally, self.prints, attempts, self.failures, watch, self.stop.is_set, late=late)
         done = False
         try:
@@ -315,10 +316,11 @@ class _Run:
                 captions = _captions(request.plan(self.store, again=True), rounds)
                 self.tally.add(captions_pending=-pending)
                 pending = loop.run(captions)
-            if late:  # the rules have seen the captions: what they still keep is cut
+            for _ in late:  # each may be what the next one waits for
                 plan = request.plan(self.store, again=True)
-                self._count_again(plan)
-                loop.run(plan.clip_jobs())
+                loop.run(job for job in plan.clip_jobs() if isinstance(job, Clips))
+            if judging:
+                self._count_again(request.plan(self.store, again=True))
             done = True
         finally:
             if not done:

@@ -61,7 +61,7 @@ def clip_line(clip: Row, scores: Sequence[str] = (), agreements: Sequence[str] =
         "caption": clip["caption"],
         "caption_fields": json.loads(fields) if fields else None,
         "caption_model": clip["caption_model"],
-        "agreement": {name: clip[name] for name in agreements},
+        "agreements": {name: clip[name] for name in agreements},
         "clip_uri": clip["clip_uri"],
         "error": clip["error"],
         "mend": clip["mend"],

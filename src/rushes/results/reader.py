@@ -33,7 +33,7 @@ from rushes.store.fold import newest, of_spans
 from rushes.store.parts import Asked, Part, digits_for, prefixes
 from rushes.store.ranges import Ranges
 from rushes.store.store import Store, steadily
-from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, MEASURES, SCORES, VIDEOS, Table
+from rushes.store.tables import AGREEMENT, ALIGNMENT, CAPTIONS, CLIPS, ERRORS, MEASURES, SCORES, VIDEOS, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,7 +76,8 @@ class Reader:
         self.scorers = scorers
         self.fields = fields
         self.compared = compared
-        self.later = (*shown_columns(scorers), *fields, *(one.column for one in compared))
+        aligned = (AGREEMENT,) if "alignment" in prints else ()
+        self.later = (*shown_columns(scorers), *fields, *(one.column for one in compared), *aligned)
         """The columns of clips that hang on the recipe: of scores, fields of captions, and agreements."""
         self._digits = digits
         self._ranges: dict[tuple[str, tuple[str, ...]], Ranges] = {}
@@ -240,6 +241,8 @@ class Reader:
         if name == "scores":
             shown = shown_columns(self.scorers)
             return SCORES, [column.name for column in shown if names is None or column.name in names], of_scorers, shown
+        if name == "alignment":
+            return ALIGNMENT, [AGREEMENT.name], self._print(name), ()
         prints = self._print(*STAGES[name]) + (of_scorers if name == "errors" else [])
         if name == "captions":
             fields = [column.name for column in self.fields if names is None or column.name in names]
@@ -290,6 +293,9 @@ class Reader:
         if self.scorers:
             rows["scores"] = read("scores")
             columns |= scores_of(rows["scores"], clips["clip_id"], self.scorers).columns
+        if AGREEMENT in self.later and (names is None or AGREEMENT.name in names):
+            aligned = read("alignment")
+            columns[AGREEMENT.name] = aligned[AGREEMENT.name].take(pc.index_in(clips["clip_id"], value_set=aligned["clip_id"]))
         if errors_wanted:
             columns |= of_errors(read("errors"), clips["clip_id"], rows)
         if "extra" in columns:  # a span of a list has columns of its own

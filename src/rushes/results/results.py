@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 LEAST_DIGITS = 8
 """A clip is named by so many digits of its clip_id at least."""
+SEEN_WITHOUT = ("frames", "files", "scores", "alignment")
+"""Stages whose rows need not be there: clips show nothing of two, scorers have fingerprints of their own, and an agreement may be null."""
 NAMED = 3
 """Uris of one name that an error lists."""
 DIGITS = frozenset("0123456789abcdef")
@@ -96,14 +98,14 @@ class Results:
         counts = json.loads(self._run_rows[-1]["counts"])
         recorded: dict[str, str] = counts["fingerprints"]
         alike, same = fingerprints(newest), set(wanted_scores(newest)).intersection(scorers)
-        made = {stage: recorded[stage] if alike.get(stage) == value else value for stage, value in prints.items()}
+        made = {stage: recorded.get(stage, value) if alike.get(stage) == value else value for stage, value in prints.items()}
         by_scorer: dict[str, str] = counts.get("scorers", {})
         return made, tuple(replace(one, fingerprint=by_scorer[one.name]) if one in same else one for one in scorers)
 
     def _demand_rows(self) -> None:
         runs = [json.loads(row["counts"]) for row in self._run_rows]
         made = {f for counts in runs for f in (*counts["fingerprints"].values(), *counts.get("scorers", {}).values())}
-        wanted = {stage: f for stage, f in self.prints.items() if stage not in ("frames", "files", "scores")}  # clips show nothing of two
+        wanted = {stage: f for stage, f in self.prints.items() if stage not in SEEN_WITHOUT}
         wanted |= {f"the scorer {one.name}": one.fingerprint for one in self.scorers}
         for stage, fingerprint in wanted.items():
             if fingerprint not in made:
@@ -136,11 +138,16 @@ class Results:
     @property
     def line_columns(self) -> frozenset[str]:
         """The columns that `line` looks at."""
-        return LINE_COLUMNS.union(column.name for column in (*self.scores, *(one.column for one in self.compared)))
+        return LINE_COLUMNS.union(column.name for column in (*self.scores, *self.agreements))
+
+    @property
+    def agreements(self) -> tuple[Column, ...]:
+        """The columns that say how captions agree with what was measured, and with the frames."""
+        return tuple(column for column in self.later if column not in self.scores and column not in self.fields)
 
     def line(self, clip: Row) -> Row:
         """A judged clip as `clips --json` shows it."""
-        return clip_line(clip, [column.name for column in self.scores], [one.column.name for one in self.compared])
+        return clip_line(clip, [column.name for column in self.scores], [column.name for column in self.agreements])
 
     def captions(self) -> Iterator[Row]:
         """Captions of the clips that are not dropped, those that were made, and the clips that failed for good."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from rushes.captions import answer_schema
+from rushes.captions import answer_schema, needs
 from rushes.captions.agreement import Comparison, comparisons_of
 from rushes.captions.fields import field_columns
 from rushes.errors import RecipeError
@@ -18,8 +18,9 @@ from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import Recipe
 from rushes.records import Column, evenly
 from rushes.rows.agreed import agreed
-from rushes.scores.listed import columns_of
-from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, FACTS, MEASURES, SCORES, VIDEOS, schema
+from rushes.scores.listed import columns_of, scorers_of
+from rushes.scores.scorer import EmbeddingScorer
+from rushes.store.tables import AGREEMENT, CAPTIONS, CLIPS, ERRORS, FACTS, MEASURES, SCORES, VIDEOS, schema
 from rushes.verdict.arrow import Column as ColumnOf
 from rushes.verdict.arrow import reasons
 from rushes.verdict.checks import checks_of
@@ -43,7 +44,7 @@ Row = Mapping[str, Any]
 
 TAKEN = PROMPT_COLUMNS.union(
     (c.name for table in (SCORES, CAPTIONS, ERRORS) for c in table.columns),
-    ("verdict", "reasons", "caption", "caption_fields", "caption_model", "clip_uri", "extra", "clip_failed", "time_pieces"),
+    ("verdict", "reasons", "caption", "caption_fields", "caption_model", "clip_uri", "extra", "clip_failed", "time_pieces", AGREEMENT.name),
 )
 """What no scorer may call a column: clips have one of that name."""
 
@@ -87,13 +88,22 @@ def later_columns(recipe: Recipe) -> tuple[Column, ...]:
 
 def of_captions(recipe: Recipe) -> tuple[Column, ...]:
     """Of these, the ones that are not known before a clip has its caption."""
-    return (*caption_columns(recipe), *(one.column for one in comparisons(recipe)))
+    return (*caption_columns(recipe), *(one.column for one in comparisons(recipe)), *alignment_columns(recipe))
 
 
-def rules_need_captions(recipe: Recipe) -> bool:
-    """Whether a rule looks at what is not known before a clip has its caption."""
-    names = {column.name for column in of_captions(recipe)}
-    return any((rule.column or name) in names for name, rule in recipe.rules.items())
+def alignment_columns(recipe: Recipe) -> tuple[Column, ...]:
+    """The column that says how well captions fit their frames; none where no model makes captions or no encoder looks at frames."""
+    heads = any(isinstance(scorer, EmbeddingScorer) for scorer in scorers_of(recipe.scores))
+    return (AGREEMENT,) if heads and "frames" in needs(recipe.captions) else ()
+
+
+def judged_by(recipe: Recipe) -> dict[str, tuple[Column, ...]]:
+    """The stages after the scores at whose columns rules look, each with the columns that have to be known of it."""
+    names = {rule.column or name for name, rule in recipe.rules.items()}
+    fields = caption_columns(recipe)
+    by_captions = not names.isdisjoint(c.name for c in (*fields, *(one.column for one in comparisons(recipe))))
+    found = {"captions": fields} if by_captions else {}
+    return found | ({"alignment": (AGREEMENT,)} if AGREEMENT.name in names else {})
 
 
 def rule_columns(recipe: Recipe) -> frozenset[str]:

@@ -238,6 +238,21 @@ WINDOWS = Table(
         *STAMPS,
     ),
 )
+AGREEMENT = Column(
+    "agreement", "float", "cosine", "how well the caption fits the frames: cosine of their vectors, mean over sentences", -1.0, 1.0
+)
+ALIGNMENT = Table(
+    "alignment",
+    ("clip_id",),
+    "one row for each captioned clip whose frames an encoder has encoded",
+    (
+        _c("clip_id", "text", "the clip"),
+        _c("video_id", "text", "the video"),
+        AGREEMENT,
+        _c("model", "text", "the encoder: id on the hub, or path"),
+        *STAMPS,
+    ),
+)
 FILES = Table(
     "files",
     ("clip_id",),
@@ -343,6 +358,7 @@ TABLES = {
         EMBEDDINGS,
         CAPTIONS,
         WINDOWS,
+        ALIGNMENT,
         FILES,
         MARKS,
         ERRORS,

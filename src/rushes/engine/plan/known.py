@@ -12,7 +12,6 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rushes.captions.fields import PREFIX
 from rushes.engine.fingerprints import identity_fingerprint
 from rushes.engine.plan.grouped import grouped, most, pairs_of
 from rushes.engine.plan.known_scores import KnownScores
@@ -73,7 +72,7 @@ class Known:
         around: whether what lies around spans has to be decoded, too.
         scorers: the scorers wanted.
         embeddings: the fingerprint of the embeddings wanted; None: none are.
-        fields: columns of captions that rules look at, or that are compared with others at which rules look.
+        late: stage after the scores -> its columns that rules look at, or that are compared with others at which rules look.
     """
 
     def __init__(
@@ -86,9 +85,9 @@ class Known:
         around: bool = False,
         scorers: Sequence[WantedScore] = (),
         embeddings: str | None = None,
-        fields: Sequence[Column] = (),
+        late: Mapping[str, Sequence[Column]] | None = None,
     ) -> None:
-        self._fields = fields
+        self._late = late or {}
         self._of_spans = of_spans
         self._around = around
         self._embeddings = embeddings
@@ -155,10 +154,10 @@ class Known:
             "errors": (ERRORS, ["permanent"], [*wanted.values(), *of_scorers], ()),
             "clips": (CLIPS, None, [self._prints["shots"]], ()),
             "measures": (MEASURES, None, [self._prints["measures"]], MEASURE_COLUMNS),
-            **{s.name: (s.table, [], [wanted[s.name]], ()) for s in clip_stages() if s.name in wanted},
         }
-        if self._fields:
-            asked["captions"] = (CAPTIONS, [column.name for column in self._fields], [wanted["captions"]], self._fields)
+        for stage in (stage for stage in clip_stages() if stage.name in wanted):
+            late = self._late.get(stage.name, ())
+            asked[stage.name] = (stage.table, [c.name for c in late], [wanted[stage.name]], late if stage.table is CAPTIONS else ())
         if self._scorers:
             asked["scores"] = (SCORES, [column.name for column in shown], of_scorers, shown)
         if self._embeddings is not None:
@@ -354,13 +353,13 @@ class Batch:
         hopeless = (failure for failure in failures if ("scores", *failure[1:]) in self.permanent)
         return KnownScores(self._scorers, self._read("scores", self.videos), hopeless)
 
-    def captions(self, clip_ids: Any) -> dict[str, Any]:
-        """The columns of captions that were asked for, in the order of some clips; null of those without one."""
+    def late(self, stage: str, clip_ids: Any, columns: Sequence[Column]) -> dict[str, Any]:
+        """Columns of a stage after the scores, in the order of some clips; null of those without its row."""
         import pyarrow.compute as pc
 
-        rows = self._read("captions", self.videos)
+        rows = self._read(stage, self.videos)
         at = pc.index_in(clip_ids, value_set=rows["clip_id"])
-        return {name: rows[name].take(at) for name in rows.column_names if name.startswith(PREFIX)}
+        return {column.name: rows[column.name].take(at) for column in columns}
 
     def clips(self, videos: Sequence[str]) -> tuple[pa.Table, pa.Table]:
         """Rows of `clips` and of `measures` of some videos, in the same order, by video and clip: of the spans that lists give now."""

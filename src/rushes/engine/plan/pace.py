@@ -37,7 +37,7 @@ class Pace:
     cost_to_go: float | None = None
 
     def as_dict(self) -> dict[str, float | None]:
-        """The contract's `pace` of `plan --json`."""
+        """The same as numbers of few digits, as `plan --json` has them."""
         return {name: None if value is None else float(f"{value:.{DIGITS}g}") for name, value in asdict(self).items()}
 
 

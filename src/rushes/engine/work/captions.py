@@ -30,7 +30,7 @@ from rushes.errors import Failure, ServerError
 from rushes.log import note
 from rushes.recipe import Recipe
 from rushes.records import Row
-from rushes.rows.clip_columns import caption_columns, even_pts, reasons_of, rules_need_captions, second
+from rushes.rows.clip_columns import caption_columns, even_pts, judged_by, reasons_of, second
 from rushes.rows.scanned import Stamp, attempt_row
 from rushes.store.buffer import Buffer
 from rushes.store.frames import FrameReader
@@ -81,7 +81,7 @@ class Captioner:
         self._held: dict[str, Answer] = {}
         self._alike: tuple[tuple[str, str] | None, set[str]] = (None, set())
         self._schema = answer_schema(recipe.captions)
-        self._judges = rules_need_captions(recipe)
+        self._judges = "captions" in judged_by(recipe)
         self._buffer = Buffer(self._store, [(CAPTIONS, fields := caption_columns(recipe)), (WINDOWS, fields), (ERRORS, ())])
         self._window_s = recipe.captions.window_s if self._frames is not None else 0.0
         self._window_places = asyncio.Semaphore(AHEAD * limit)
