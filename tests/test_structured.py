@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from caption_server import Running
+from caption_server import Running, start_server
 from rushes.captions.agreement import COMPARISONS, comparisons_of
 from rushes.captions.fields import field_columns, field_values
 from rushes.captions.prompts import load_prompt
 from rushes.captions.schema import SCHEMA
-from rushes.errors import RecipeError
+from rushes.errors import RecipeError, ServerError
 from rushes.results.agreed_sql import agreed_sql
 from rushes.results.choose import chosen_clips
 from rushes.results.query import query
@@ -165,6 +165,18 @@ def test_fields_and_agreements_are_columns_of_every_reader_and_rules_look_at_the
     assert [c["verdict"] for c in leaks] == ["dropped"] * 3, "another rule on a field costs no run"
     again = inline("plan", reel.cuts.path, "--out", out, "--json", *settings_of(*settings, *RULE)).lines[0]
     assert [again[s]["missing"] for s in ("captions", "files")] == [0, 0]
+
+
+def test_a_run_that_is_broken_off_has_counted_what_captions_dropped(reel: Reel, tmp_path: Path) -> None:
+    fields = {"anomalies": ["a leak", "smoke"]}
+    with start_server(mode="structured", die_after=1) as server:
+        server.control(mode="structured", die_after=1, fields=fields)
+        settings = (*SETTINGS, f"captions.base_url={server.base_url}", "captions.patience_s=0", "resources.captions.concurrency=1")
+        settings += ("rules.leaks.column=caption_n_anomalies", "rules.leaks.max=1")
+        with pytest.raises(ServerError):
+            go(reel.cuts.path, tmp_path / "store", *settings)
+        row = seen(tmp_path / "store", *settings).runs()[-1]
+    assert (row["captions_made"], row["clips_kept"], row["clips_dropped"], row["reasons"]) == (1, 1, 2, {"too_short": 1, "leaks": 1})
 
 
 def test_a_rule_on_a_field_that_no_prompt_gives_is_an_error_of_the_recipe(reel: Reel, tmp_path: Path) -> None:

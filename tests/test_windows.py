@@ -89,7 +89,7 @@ def test_each_window_is_asked_about_by_its_own_frames_and_keeps_its_caption_and_
 
 def test_a_killed_run_does_not_ask_again_for_windows_that_have_an_answer(long: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
-    with start_server(service_s=0.4, parallel=1) as server:
+    with start_server(mode="slow", slow_s=60, good_first=2) as server:  # two windows are answered, and then none
         settings = (*SETTINGS, f"captions.base_url={server.base_url}")
         with start("run", long, "--out", out, *settings_of(*settings)) as run:
             done: list[dict[str, Any]] = []
@@ -99,15 +99,14 @@ def test_a_killed_run_does_not_ask_again_for_windows_that_have_an_answer(long: P
                 done = rows_of(out, "windows")["windows"] if (out / "windows").is_dir() else []
             run.kill()
             run.communicate()
-        assert 2 <= len(done) < 4
-        time.sleep(0.5)  # the server ends what it still makes
-        durable = rows_of(out, "windows")["windows"]
-        server.control()
+        assert len(done) == 2
+        server.control(mode="ok")
         counts = go(long, out, *settings).counts
         asked = server.stats()["requests"]
-        assert (len(asked), len([r for r in asked if r["images"]])) == (5 - len(durable), 4 - len(durable))
-        assert (counts["caption_requests"], counts["captions_made"]) == (len(asked), 1)
-        assert [row for row in rows_of(out, "windows")["windows"] if row in durable] == durable
+        assert (len(asked), len([r for r in asked if r["images"]])) == (3, 2), "two windows, and the merging"
+        assert (counts["caption_requests"], counts["captions_made"]) == (3, 1)
+        rows = rows_of(out, "windows")["windows"]
+        assert len(rows) == 4 and all(row in rows for row in done)
         assert seen(out, *settings).clips()[0]["caption"] == "A hall with 0 frames, first none."
 
 

@@ -58,9 +58,11 @@ _PREAMBLE = re.compile(
 
 _STOCK = re.compile(
     r"""\A[\s*_#>"]*(
-        ((in|throughout)\s+)?(the|this|these)\s+(short\s+)?(video|clip|footage|film|image|frame|picture|photo|sequence|scene)s?\b
-        (\s+(clip|sequence|footage))?
-      | an?\s+(short\s+)?(video|clip|image|picture|photo|sequence)s?\s+(of|that|which|shows?|showing)\b
+        (in|throughout|across)\s+(the|this|these)\s+(short\s+)?(video|clip|footage|film|image|frame|picture|photo|sequence|scene)s?\b
+      | (the|this|these)\s+(short\s+)?((video|clip|footage|film|image|frame|picture|photo|sequence|scene)s?[\s*]+){1,2}
+        (shows?|depicts?|captures?|features?|displays?|presents?|portrays?|illustrates?|showcases?|begins?|starts?|opens?|contains?|consists?
+        |follows?|focus(es)?|takes?\s+place|is|are)\b
+      | an?\s+(short\s+)?((video|clip|image|picture|photo|sequence)s?\s+){1,2}(of|that|which|shows?|showing)\b
       | 在?[这该本此]?一?[段个组张幅些]?(视频|短片|片段|画面|图片|图像|镜头)
     )""",
     re.IGNORECASE | re.VERBOSE,
