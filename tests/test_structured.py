@@ -19,7 +19,8 @@ from rushes.results.agreed_sql import agreed_sql
 from rushes.results.choose import chosen_clips
 from rushes.results.query import query
 from rushes.rows.agreed import agreed
-from stores import Reel, go, inline, rows_of, seen, settings_of
+from rushes.rows.clip_columns import reasons_of
+from stores import Reel, go, inline, recipe, rows_of, seen, settings_of
 
 OWN = {
     "type": "object",
@@ -93,6 +94,22 @@ def test_a_label_agrees_or_not_with_what_was_measured_in_arrow_and_in_duckdb(nam
     with duckdb.connect() as base:
         base.register("clips", table)
         assert [row[0] for row in base.execute(f"SELECT {agreed_sql(comparison)} FROM clips").fetchall()] == wanted
+
+
+def test_columns_without_any_value_agree_with_nothing() -> None:
+    for one in COMPARISONS:
+        table = pa.table({name: pa.nulls(2) for name in one.needs})
+        assert agreed(one, table.column).to_pylist() == [None, None]
+
+
+def test_the_rules_of_a_run_need_no_prompt_but_where_captions_are_made() -> None:
+    """A process on another machine than the prompt's file judges clips by measures and scores."""
+    gone = recipe(*SETTINGS, "captions.prompt=/nowhere/prompt.txt", "rules.x.column=agreement_camera_move", "rules.x.min=1")
+    clip = {"duration_s": 3.0, "n_frames": 75, "camera_motion": "static", "camera_motion_confidence": 1.0}
+    assert reasons_of(gone, [clip]) == [[]]
+    told = clip | {"caption_camera_move": "pan_left"}
+    [[reason]] = reasons_of(gone, [told], comparisons_of(SCHEMA, clip))
+    assert (reason["rule"], reason["value"], reason["bound"]) == ("x", 0.0, 1.0)
 
 
 def test_a_comparison_is_made_only_where_label_and_evidence_are_there() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rushes.captions.agreement import Bound, Comparison
 from rushes.verdict.arrow import Column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def agreed(comparison: Comparison, column: Column) -> Any:
@@ -19,7 +22,7 @@ def agreed(comparison: Comparison, column: Column) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    label = _whole(column(comparison.label_column))
+    label = _whole(column(comparison.label_column), pa.bool_() if isinstance(comparison.claims[0][0], bool) else pa.string())
     nothing = pa.nulls(len(label), pa.string())
     claimed: Any = nothing
     for value, claim in comparison.claims:
@@ -37,7 +40,7 @@ def _hold(bounds: Sequence[Bound], column: Column) -> Any:
 
     found: Any = None
     for bound in bounds:
-        values = _whole(column(bound.column))
+        values = _whole(column(bound.column), pa.float64() if bound.equals is None else pa.string())
         tests = [] if bound.equals is None else [pc.equal(values, pa.scalar(bound.equals, values.type))]
         tests += [] if bound.low is None else [pc.greater_equal(values.cast(pa.float64()), pa.scalar(bound.low))]
         tests += [] if bound.high is None else [pc.less_equal(values.cast(pa.float64()), pa.scalar(bound.high))]
@@ -53,8 +56,9 @@ def _sure(test: Any) -> Any:
     return pc.fill_null(test, False)
 
 
-def _whole(values: Any) -> Any:
-    """A column as one array."""
+def _whole(values: Any, kind: pa.DataType) -> Any:
+    """A column as one array; one without any value may come without a type, and gets this one."""
     import pyarrow as pa
 
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    return whole.cast(kind) if pa.types.is_null(whole.type) else whole

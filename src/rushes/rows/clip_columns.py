@@ -24,6 +24,7 @@ from rushes.store.tables import AGREEMENT, CAPTIONS, CLIPS, ERRORS, FACTS, MEASU
 from rushes.verdict.arrow import Column as ColumnOf
 from rushes.verdict.arrow import reasons
 from rushes.verdict.checks import checks_of
+from rushes.verdict.checks import columns_of as columns_looked_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -192,25 +193,31 @@ def clip_reasons(recipe: Recipe, clips: Sequence[Row], measures: Sequence[Row], 
         pa.Table.from_pylist(list(rows), schema=schema(table, extra))
         for rows, table, extra in ((clips, CLIPS, ()), (measures, MEASURES, MEASURE_COLUMNS), ([video], VIDEOS, ()))
     ]
-    unknown = {column.name: pa.nulls(len(clips), pa.float32()) for column in later_columns(recipe)}
+    checks = checks_of(recipe.rules)
+    unknown = {name: pa.nulls(len(clips), pa.float32()) for name in columns_looked_at(checks) if name not in RULE_COLUMNS}
     column = rule_column(tables[0], tables[1], tables[2], pa.array([0] * len(clips), pa.int64()), unknown)
-    return [list(of_clip or ()) for of_clip in reasons(checks_of(recipe.rules), column, len(clips)).to_pylist()]
+    return [list(of_clip or ()) for of_clip in reasons(checks, column, len(clips)).to_pylist()]
 
 
-def reasons_of(recipe: Recipe, clips: Sequence[Row]) -> list[list[dict[str, Any]]]:
-    """Why the rules drop each of some clips, given as `clip_columns` gives them, with their scores and the fields of their captions added
-    as far as they are known: as `clip_reasons`.
+def reasons_of(recipe: Recipe, clips: Sequence[Row], compared: Sequence[Comparison] = ()) -> list[list[dict[str, Any]]]:
+    """Why the rules drop each of some clips: as `clip_reasons`.
+
+    Args:
+        recipe: the rules.
+        clips: as `clip_columns` gives them, with their scores and the fields of their captions added as far as they are known.
+        compared: what labels of captions are compared with, where these are known. The prompt's file, from which it follows, need not be
+            there for processes that know no captions.
     """
     import pyarrow as pa
 
-    full = [schema(VIDEOS), schema(MEASURES, MEASURE_COLUMNS), schema(SCORES, later_columns(recipe)), schema(CLIPS)]
+    full = [schema(VIDEOS), schema(MEASURES, MEASURE_COLUMNS), schema(SCORES, score_columns(recipe)), schema(CLIPS)]
     types = {field.name: field.type for one in full for field in one} | {ASPECT.name: pa.float64()}
-    comparison = {one.column.name: one for one in comparisons(recipe)}
+    comparison = {one.column.name: one for one in compared}
 
     def column(name: str) -> Any:
         if name in comparison:
             return agreed(comparison[name], column)
-        return pa.array([clip.get(name) for clip in clips], types[name])
+        return pa.array([clip.get(name) for clip in clips], types.get(name))
 
     return [list(of_clip or ()) for of_clip in reasons(checks_of(recipe.rules), column, len(clips)).to_pylist()]
 

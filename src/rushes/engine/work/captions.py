@@ -30,7 +30,7 @@ from rushes.errors import Failure, ServerError
 from rushes.log import note
 from rushes.recipe import Recipe
 from rushes.records import Row
-from rushes.rows.clip_columns import caption_columns, even_pts, judged_by, reasons_of, second
+from rushes.rows.clip_columns import caption_columns, comparisons, even_pts, judged_by, reasons_of, second
 from rushes.rows.scanned import Stamp, attempt_row
 from rushes.store.buffer import Buffer
 from rushes.store.frames import FrameReader
@@ -126,7 +126,7 @@ class Captioner:
 
     def _reasons(self, clip: Row, answer: Answer) -> list[str]:
         """The rules that drop a clip, now that it has its caption."""
-        [why] = reasons_of(self._recipe, [clip | field_values(answer.fields, self._schema)])
+        [why] = reasons_of(self._recipe, [clip | field_values(answer.fields, self._schema)], comparisons(self._recipe))
         return [str(reason["rule"]) for reason in why]
 
     @cached_property
