@@ -24,6 +24,7 @@ PLAIN_MODES = (
     "schema_refused",
     "video_refused",
     "opaque_refusal",
+    "unknown_field",
     "max_completion_tokens",
     "empty",
     "refusal",
@@ -66,11 +67,25 @@ FAULT_MODES = (
     "reset",
 )
 TOP_LEVEL = {"model", "messages", "max_tokens", "max_completion_tokens", "temperature", "response_format"}
-OPTIONAL = {"top_p", "seed", "repetition_penalty", "chat_template_kwargs", "reasoning_effort", "enable_thinking", "stream"}
+OPTIONAL = {
+    "top_p",
+    "seed",
+    "repetition_penalty",
+    "top_k",
+    "presence_penalty",
+    "chat_template_kwargs",
+    "reasoning_effort",
+    "enable_thinking",
+    "stream",
+}
 """What a recipe may add: keys of `[captions]`, and what people write in `captions.extra_body`."""
 TEST_PICTURE = b"Rushes test picture"
 """Stands in the pictures that Rushes draws itself, to try a server out."""
-FIELDS = ("environment", "objects", "signs", "anomalies", "light", "ground", "changes", "risks", "camera", "summary")
+LABELS = {
+    "subject": "interior", "style": "live_action", "camera_move": "static", "quality": "good", "exposure": "normal",
+    "overlay_text": False, "watermark": False, "nsfw": False, "several_scenes": False, "time_lapse": False,
+}  # fmt: skip
+"""The labels of a structured answer, where a test asks for no others."""
 LIES = {
     "thinking_aloud": "Okay, let me look at the frames. The user wants one sentence. WORDS",
     "thinking_tag": "\u25c1think\u25b7The hall is empty, I believe.\u25c1/think\u25b7 WORDS",
@@ -176,9 +191,10 @@ def check_body(body: Any) -> None:
 
 
 def fields_for(words: str) -> dict[str, Any]:
-    made: dict[str, Any] = {name: "plain" for name in FIELDS}
+    """The answer that the schema of the built-in prompts asks for."""
+    made: dict[str, Any] = {"scene": "a plain hall", "conditions": "evenly lit", "summary": words} | LABELS
     made |= {name: [] for name in ("signs", "anomalies", "changes", "risks")}
-    return made | {"objects": [{"name": "door", "state": "open", "position": "left"}], "summary": words}
+    return made | {"objects": [{"name": "door", "state": "open", "position": "left"}]}
 
 
 def value_for(schema: dict[str, Any], words: str) -> Any:
@@ -198,18 +214,18 @@ def value_for(schema: dict[str, Any], words: str) -> Any:
             return words
 
 
-def answer_of(mode: str, words: str) -> dict[str, Any]:
-    """The body of a 200 answer in one of PLAIN_MODES."""
+def answer_of(mode: str, words: str, fields: dict[str, Any]) -> dict[str, Any]:
+    """The body of a 200 answer in one of PLAIN_MODES. `fields`: what a structured answer says besides, and instead of, `fields_for`."""
     content: Any = words
     finish, refusal = "stop", None
     more: dict[str, Any] = {}
-    fields = json.dumps(fields_for(words))
+    written = json.dumps(fields_for(words) | fields)
     if mode in ("structured", "schema_refused", "opaque_refusal"):
-        content = fields
+        content = written
     elif mode == "structured_fenced":
-        content = f"```json\n{fields}\n```"
+        content = f"```json\n{written}\n```"
     elif mode == "structured_prose":
-        content = f"Here is the JSON:\n{fields}\nAnything else?"
+        content = f"Here is the JSON:\n{written}\nAnything else?"
     elif mode == "structured_breach":
         content = json.dumps({**fields_for(words), "objects": ["a door"]})
     elif mode == "parts":

@@ -10,6 +10,7 @@ import numpy as np
 
 from caption_server import Running
 from rushes.captions import Answer, Request
+from rushes.captions.known_models import filled
 from rushes.captions.openai_engine import OpenAIEngine
 from rushes.captions.prompts import load_prompt
 from rushes.recipe_captions import CaptionSettings
@@ -43,7 +44,8 @@ def engine_for(server: Running | str | list[str], key: str = "none", **changes: 
     settings = settings_for(server, **changes)
     urls = (settings.base_url,) if isinstance(settings.base_url, str) else settings.base_url or ()
     prompt = load_prompt(settings.prompt, settings.json_schema)
-    return OpenAIEngine(settings, prompt, urls=urls, key=key, concurrency=concurrency, first_backoff_s=0.002)
+    full = filled(settings, structured=prompt.schema is not None)
+    return OpenAIEngine(full.settings, prompt, of_table=full.of_table, urls=urls, key=key, concurrency=concurrency, first_backoff_s=0.002)
 
 
 def ask(engine: OpenAIEngine, *requests: Request) -> list[Answer]:

@@ -184,6 +184,7 @@ class Handler(BaseHTTPRequestHandler):
             seen["sampling"] = {key: body[key] for key in sorted(OPTIONAL & set(body))}
             seen["schema"] = body.get("response_format", {}).get("json_schema", {}).get("schema")
             seen["response_format"] = "response_format" in body
+            seen["temperature"] = body["temperature"]
             seen["max_tokens"] = body.get("max_completion_tokens", body.get("max_tokens"))
         except (Breach, ValueError) as breach:
             with self.state.lock:
@@ -225,6 +226,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(400, "Unknown part type: video_url")
         if mode == "opaque_refusal" and seen["response_format"]:
             return self.send_json(400, {"detail": "Bad Request"})
+        if mode == "unknown_field" and "top_k" in body:
+            return self.send_json(422, {"detail": "Unexpected fields in the request: {'top_k'}"})
         if mode == "max_completion_tokens" and "max_tokens" in body:
             return self.refuse(
                 400,
@@ -242,7 +245,7 @@ class Handler(BaseHTTPRequestHandler):
             words = f"A hall that was shown as {digest(seen)}."
         if mode == "by_schema" and seen["schema"]:
             words = json.dumps(value_for(seen["schema"], words))
-        made = answer_of(mode, words)
+        made = answer_of(mode, words, options.get("fields", {}))
         made["model"] = f"{options['model']}@main" if mode == "echo" else options["model"]
         self.send_json(200, made)
         seen["answered"] = time.time()
@@ -250,7 +253,7 @@ class Handler(BaseHTTPRequestHandler):
     def fail(self, mode: str, options: dict[str, Any]) -> None:
         if mode == "slow":
             time.sleep(options["slow_s"])
-            return self.send_json(200, answer_of("ok", "late") | {"model": options["model"]})
+            return self.send_json(200, answer_of("ok", "late", {}) | {"model": options["model"]})
         if mode in ("drop", "reset", "half"):
             return self.hang_up(mode)
         if mode == "500_plain":

@@ -195,7 +195,7 @@ def report(clips: Sequence[Mapping[str, Any]], **more: Any) -> ReportData:
         for reason in row["reasons"] if row["verdict"] == "dropped" else ():
             sheets.setdefault(rule_key(reason["rule"]), []).append(row)
     data = ReportData(
-        "/stores/one", run_row(), counted(clips, videos, captions), videos, clips, sheets, strips, captions, COLUMNS, RULES,
+        "/stores/one", run_row(), counted(clips, videos, captions), videos, clips, sheets, strips, captions, COLUMNS, RULES, (0.0, 0.0),
         lambda v, a, b: SMALL,
     )  # fmt: skip
     return dataclasses.replace(data, **more)

@@ -22,6 +22,7 @@ from rushes.engine.run import run as run_engine
 from rushes.errors import RushesError
 from rushes.measures.clip import COLUMNS
 from rushes.recipe import RULES, Recipe
+from rushes.records import Column
 from rushes.results import Results
 from rushes.scan.one_pass import signal_columns
 from rushes.store.store import Store
@@ -108,10 +109,13 @@ def seen(out: Path, *settings: str) -> Seen:
     return Seen(Results(Store.open(str(out), {}), recipe(*settings)))
 
 
-def rows_of(out: Path, *tables: str) -> dict[str, list[dict[str, Any]]]:
-    """All rows that readers see, newest for each key and fingerprint, without times and names of runs. Default: all tables but `runs`."""
+def rows_of(out: Path, *tables: str, caption: Sequence[Column] = ()) -> dict[str, list[dict[str, Any]]]:
+    """All rows that readers see, newest for each key and fingerprint, without times and names of runs. Default: all tables but `runs`.
+
+    `caption`: the columns of structured captions.
+    """
     store, found = Store.open(str(out), {}), {}
-    extra = {"measures": COLUMNS, "signals": signal_columns(Recipe())}
+    extra = {"measures": COLUMNS, "signals": signal_columns(Recipe()), "captions": caption, "windows": caption}
     for name in tables or [t for t in TABLES if t != "runs"]:
         rows = store.read(TABLES[name], extra=extra.get(name, ())).to_pylist()
         found[name] = sorted(({k: _plain(v) for k, v in row.items() if k not in UNLIKE} for row in rows), key=repr)

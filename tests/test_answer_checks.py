@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from caption_protocol import fields_for
 from caption_requests import ask, clip, engine_for, jpeg, words_for
 from caption_server import Running
 from rushes.captions import Request
@@ -192,8 +193,7 @@ def test_a_loop_that_was_cut_off_is_a_loop_and_not_too_few_tokens() -> None:
 def test_a_list_of_things_that_are_alike_is_no_loop_and_a_text_that_loops_is_one() -> None:
     prompt = load_prompt("structured")
     things = [{"name": "box", "state": "closed", "position": "left"}] * 8
-    fields: dict[str, Any] = dict.fromkeys(("environment", "light", "ground", "camera"), "plain") | {"objects": things}
-    fields |= {"signs": [], "anomalies": [], "changes": [], "risks": [], "summary": "Eight boxes stand on the left of a hall."}
+    fields: dict[str, Any] = fields_for("Eight boxes stand on the left of a hall.") | {"objects": things}
     made = accept(Reply(json.dumps(fields), None, "stop", 1, 1), prompt)
     assert not isinstance(made, Rejection), made
     made = accept(Reply(json.dumps(fields | {"summary": "A box is closed. " * 9}), None, "stop", 1, 1), prompt)
@@ -209,7 +209,7 @@ def test_a_list_of_things_that_are_alike_is_no_loop_and_a_text_that_loops_is_one
     ],
 )  # fmt: skip
 def test_built_in_prompts_expect_their_own_language(prompt: str, language: str) -> None:
-    assert language_of(load_prompt(prompt).ask) == language
+    assert load_prompt(prompt).language == language
 
 
 def test_a_prompt_that_names_a_language_expects_none_that_can_be_told() -> None:

@@ -18,16 +18,24 @@ from rushes.captions.schema import SCHEMA, first_breach
 from rushes.captions.tidy import is_refusal, read_fields, tidy
 
 GOOD: dict[str, Any] = {
-    "environment": "a corridor",
+    "scene": "a corridor",
     "objects": [{"name": "door", "state": "open", "position": "left"}],
     "signs": ["EXIT"],
     "anomalies": [],
-    "light": "dim",
-    "ground": "dry",
+    "conditions": "dim, dry ground",
     "changes": [],
     "risks": ["wet floor"],
-    "camera": "moves forward",
     "summary": "A corridor with an open door.",
+    "subject": "interior",
+    "style": "live_action",
+    "camera_move": "zoom_in",
+    "quality": "good",
+    "exposure": "dark",
+    "overlay_text": False,
+    "watermark": False,
+    "nsfw": False,
+    "several_scenes": False,
+    "time_lapse": False,
 }
 
 
@@ -106,7 +114,7 @@ def test_breaches_of_the_schema_are_named(change: dict[str, Any], words: str) ->
 
 
 def test_fields_are_read_and_cleaned() -> None:
-    dirty = json.dumps(GOOD | {"light": " dim\x00\ud800 "})
+    dirty = json.dumps(GOOD | {"conditions": " dim, dry ground\x00\ud800 "})
     assert read_fields(dirty, SCHEMA) == GOOD
     assert read_fields(f"Here:\n```json\n{dirty}\n```\nDone.", SCHEMA) == GOOD
     assert "lacks" in str(read_fields("{}", SCHEMA))
@@ -169,19 +177,22 @@ def test_built_in_prompts_ask_for_what_they_promise() -> None:
     ids = {load_prompt(name).id for name in BUILT_IN}
     assert len(ids) == len(BUILT_IN)
     topics = {
-        "inspection": (
-            "layout",
-            "state",
-            "position",
-            "signs",
-            "anomalies",
-            "light",
-            "ground",
-            "changes",
-            "risks",
-            "nothing that cannot be seen",
+        "inspection": (*SCHEMA["properties"], "layout", "ground", "robot", "nothing that cannot be seen", json.dumps(SCHEMA)),
+        "inspection_zh": (
+            "环境",
+            "布局",
+            "状态",
+            "位置",
+            "标识",
+            "异常",
+            "光照",
+            "地面",
+            "变化",
+            "风险",
+            "不要写任何看不到的内容",
+            *SCHEMA["properties"],
+            json.dumps(SCHEMA),
         ),
-        "inspection_zh": ("环境", "布局", "状态", "位置", "标识", "异常", "光照", "地面", "变化", "风险", "不要写任何看不到的内容"),
         "dense": ("chronological", "camera", "light", "cannot be seen"),
         "short": ("one sentence", "cannot be seen"),
         "structured": (*SCHEMA["properties"], "cannot be seen", json.dumps(SCHEMA)),
@@ -189,4 +200,4 @@ def test_built_in_prompts_ask_for_what_they_promise() -> None:
     for name, words in topics.items():
         text = load_prompt(name).text
         assert [word for word in words if word.lower() not in text.lower()] == [], name
-    assert [name for name in BUILT_IN if load_prompt(name).schema] == ["structured"]
+    assert [name for name in BUILT_IN if load_prompt(name).schema] == ["inspection", "inspection_zh", "structured"]

@@ -22,7 +22,7 @@ class Echo:
     async def check(self, sample: Request | None = None) -> None: ...
 
     async def caption(self, request: Request) -> Answer:
-        return Answer(f"{request.clip_id} of {len(request.frames)}", None, "echo", "echo", None, None, 0.0, None, 1)
+        return Answer(request.clip_id, f"{request.clip_id} of {len(request.frames)}", None, "echo", "echo", None, None, 0.0, None, 1)
 
     async def close(self) -> None: ...
 

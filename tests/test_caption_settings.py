@@ -8,8 +8,9 @@ import pytest
 
 from caption_requests import ask, clip, engine_for, settings_for, words_for
 from caption_server import CERTIFICATE, Running, start_server
-from rushes.captions import make_engine
+from rushes.captions import filled_in, identity, make_engine
 from rushes.captions.explain import right_address
+from rushes.captions.known_models import known_model
 from rushes.errors import RecipeError, ServerError
 
 
@@ -130,3 +131,52 @@ def test_system_sampling_and_further_keys_are_sent_and_nothing_where_they_are_no
     assert answer.text == words_for(clip(1))
     with pytest.raises(ValueError, match="extra_body holds 'messages'"):
         settings_for(server, extra_body={"messages": []})
+
+
+# Settings of known models
+
+
+@pytest.mark.parametrize(
+    ("model", "family"),
+    [
+        ("Qwen/Qwen3-VL-8B-Instruct", "Qwen3-VL"), ("qwen3-vl:8b", "Qwen3-VL"), ("Qwen/Qwen3-VL-4B-Thinking-FP8", "Qwen3-VL Thinking"),
+        ("Qwen/Qwen2.5-VL-7B-Instruct", "Qwen2.5-VL"), ("Qwen/Qwen3.5-9B", "Qwen3.5, Qwen3.6"), ("OpenGVLab/InternVL3_5-8B", "InternVL"),
+        ("HuggingFaceTB/SmolVLM2-2.2B-Instruct", "SmolVLM, SmolVLM2"), ("openbmb/MiniCPM-V-4_5", "MiniCPM-V"),
+        ("google/gemma-3-12b-it", "Gemma 3"), ("tiny-vlm", None), ("meta-llama/Llama-3.2-11B-Vision", None), (None, None),
+    ],
+)  # fmt: skip
+def test_a_models_family_is_told_by_its_name(model: str | None, family: str | None) -> None:
+    known = known_model(model)
+    assert (known.name if known else None) == family
+    assert known is None or known.source
+
+
+def test_what_the_makers_recommend_is_sent_where_the_recipe_leaves_it_open_and_is_part_of_the_fingerprint(server: Running) -> None:
+    name = "Qwen/Qwen3.5-9B"
+    server.control(model=name)
+    assert ask(engine_for(server, model=name), clip(1))[0].error is None
+    own = {"temperature": 0.2, "extra_body": {"top_k": 5, "chat_template_kwargs": {"x": 1}}, "max_tokens": 9}
+    ask(engine_for(server, model=name, **own), clip(1))
+    ask(engine_for(server, model=name, prompt="structured"), clip(1))
+    first, second, third = server.stats()["requests"]
+    table = {"top_k": 20, "presence_penalty": 1.5, "top_p": 0.8, "chat_template_kwargs": {"enable_thinking": False}}
+    assert (first["sampling"], first["temperature"], first["max_tokens"]) == (table, 0.7, 512)
+    kept = table | {"top_k": 5, "chat_template_kwargs": {"enable_thinking": False, "x": 1}}
+    assert (second["sampling"], second["temperature"], second["max_tokens"]) == (kept, 0.2, 9)
+    assert third["max_tokens"] == 1024
+    made = identity(settings_for(server, model=name))
+    assert made is not None and made["temperature"] == 0.7 and made["extra_body"]["chat_template_kwargs"] == {"enable_thinking": False}
+    plain = identity(settings_for(server))
+    assert plain is not None and (plain["temperature"], plain["max_tokens"], "extra_body" in plain) == (0.0, 512, False)
+    assert "thinking false" in filled_in(settings_for(server, model=name)) and filled_in(settings_for(server)) == ""
+
+
+def test_a_server_that_refuses_a_key_of_the_table_is_asked_without_the_tables_keys(server: Running) -> None:
+    name = "Qwen/Qwen3-VL-2B-Instruct"
+    server.control(mode="unknown_field", model=name)
+    first, second = ask(engine_for(server, model=name, concurrency=1), clip(1), clip(2))
+    assert first.error is second.error is None
+    assert [set(seen["sampling"]) for seen in server.stats()["requests"]] == [{"top_k", "presence_penalty", "top_p"}, set(), set()]
+    server.control(mode="unknown_field", model=name)
+    [refused] = ask(engine_for(server, model=name, extra_body={"top_k": 5}), clip(1))
+    assert refused.error_type == "request_refused", "a key of the recipe is never left out"

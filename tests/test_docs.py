@@ -197,6 +197,7 @@ def other(key: str, value: Any, annotation: Any) -> Any:
         "system": "Answer in English.",
         "json_schema": str(ROOT / "tests" / "data" / "own.schema.json"),
         "top_p": 0.5,
+        "temperature": 0.5,
         "extra_body": {"enable_thinking": False},
         "stream": "all",
         "use": ["aesthetic"],

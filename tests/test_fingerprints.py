@@ -40,6 +40,7 @@ VERSIONS: dict[str, tuple[Any, str, dict[str, str]]] = {
     "measures": (engine_stages, "MEASURES_VERSION", {
         "facts": "measures captions", "openai": "measures", "openai and facts": "measures captions",
     }),
+    "agreement": (engine_stages, "ALIGNMENT_VERSION", {"facts": "", "openai": "", "openai and facts": ""}),  # test_alignment.py has more
     "clip files": (engine_stages, "FILES_VERSION", {"facts": "files", "openai": "files", "openai and facts": "files"}),
     "words of facts": (facts, "CODE", {"facts": "captions", "openai": "", "openai and facts": "captions"}),
     "words of a model": (openai_engine, "CODE", {"facts": "", "openai": "captions", "openai and facts": "captions"}),
@@ -91,7 +92,14 @@ def test_every_code_version_is_in_the_table() -> None:
     found.discard("identity.VERSION")  # likewise: tests/test_identities.py
     found.discard("index.VERSION")  # of a file beside the store, of which a search reads its own version alone
     found -= {f"{module}.VERSION" for module in OF_SCORES}
-    tried = {"one_pass.VERSION", "one_pass.FRAMES_VERSION", "find.VERSION", "clip.VERSION", "stages.FILES_VERSION"}
+    tried = {
+        "one_pass.VERSION",
+        "one_pass.FRAMES_VERSION",
+        "find.VERSION",
+        "clip.VERSION",
+        "stages.FILES_VERSION",
+        "stages.ALIGNMENT_VERSION",
+    }
     assert found == tried | {"facts.CODE", "openai_engine.CODE"}
     assert len(VERSIONS) == len(found)
 

@@ -100,7 +100,7 @@ def store(tmp_path: Path) -> Store:
 def ranged(store: Store, digits: int) -> Results:
     """A store's clips in so many ranges as `digits` digits of a video_id make."""
     results = Results(store)
-    results.reader = Reader(store, results.prints, results.scorers, digits)
+    results.reader = Reader(store, results.prints, results.scorers, digits=digits)
     return results
 
 

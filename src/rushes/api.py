@@ -65,7 +65,11 @@ def run(
 
 
 def plan(footage: Sequence[str | Path], *, out: str | Path, recipe: Recipe | None = None, limit: int | None = None) -> Row:
-    """What a run would do: rows wanted, present and missing by stage, fingerprints, seconds to decode, expected bytes. Computes nothing."""
+    """What a run would do: rows wanted, present and missing by stage, fingerprints, seconds to decode, expected bytes, settings that are
+    taken for the model, and how long it may take by the store's own figures. Computes nothing.
+    """
+    from rushes.captions import filled_in
+    from rushes.engine.plan.pace import pace
     from rushes.engine.plan.plan import make_plan
     from rushes.rows.clip_columns import rule_columns
     from rushes.store.store import Store
@@ -74,7 +78,9 @@ def plan(footage: Sequence[str | Path], *, out: str | Path, recipe: Recipe | Non
     wanted = recipe or Recipe()
     check_columns(wanted.rules, rule_columns(wanted))
     store = Store(str(out), wanted.storage)
-    return make_plan([str(f) for f in footage], store if store.marked() else None, wanted, limit=limit).as_dict()
+    there = store if store.marked() else None
+    made = make_plan([str(f) for f in footage], there, wanted, limit=limit)
+    return made.as_dict() | {"caption_settings": filled_in(wanted.captions) or None} | pace(there, wanted, made).as_dict()
 
 
 def open(store: str | Path, *, recipe: Recipe | None = None, storage: Options | None = None) -> Opened:
@@ -116,7 +122,7 @@ class Opened:
         """All clips, one row each: container facts, measures, verdict and reasons, scores, caption, file."""
         from rushes.results.judged import judged_frame
 
-        return judged_frame(self._frame("clips"), self._results.checks, self._results.scores)
+        return judged_frame(self._frame("clips"), self._results.checks, self._results.later)
 
     def videos(self) -> daft.DataFrame:
         """The source videos, one row a uri."""
@@ -139,7 +145,8 @@ class Opened:
         from rushes.results.source import Place, Source
 
         store = self._results.store
-        return Source(Place(store.root, store.options, self._results.prints, self._results.scorers), what).read()
+        found = self._results
+        return Source(Place(store.root, store.options, found.prints, found.scorers, found.fields, found.compared), what).read()
 
     def search(
         self, text: str | None = None, *, like: str | Path | None = None, n: int = 20, verdict: str | None = "kept",

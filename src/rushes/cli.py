@@ -129,7 +129,7 @@ def plan(
 ) -> None:  # fmt: skip
     """What a run would do: rows wanted, present and missing by stage. Computes nothing."""
     from rushes import api
-    from rushes.progress import table
+    from rushes.progress import pace_lines, table
 
     found = api.plan(footage, out=out, recipe=make_recipe(recipe, profile, set_), limit=limit)
     if as_json:
@@ -143,6 +143,8 @@ def plan(
     typer.echo(
         f"to decode: about {found['decode_s'] / 3600:.2f} h of footage; to write: about {found['expected_bytes'] / 1e9:.2f} GB of frames"
     )
+    for line in pace_lines(found):
+        typer.echo(line)
 
 
 @app.command()

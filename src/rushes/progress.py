@@ -254,7 +254,7 @@ def status_lines(row: Mapping[str, Any]) -> list[str]:
         *([f"dropped  {_listed(row['reasons'])}"] if row["reasons"] else []),
         *([f"scores   {row['scores_made']} made, {row['scores_pending']} clips wait"] if "scores" in row["capacity"] else []),
         f"captions {row['captions_made']} made ({60 * row['captions_made'] / wall:.1f}/min), {row['caption_requests']} requests,"
-        f" {row['captions_pending']} pending",
+        f" {row['captions_pending']} pending" + (f", {tokens / wall:.1f} tokens/s" if (tokens := row.get("completion_tokens")) else ""),
     ]
     shares = busy_shares(row)
     for stage, seconds in row["busy_s"].items():
@@ -267,6 +267,21 @@ def status_lines(row: Mapping[str, Any]) -> list[str]:
     if live and (rest := left_s(row)) is not None:
         lines.append(f"left     about {hours(rest)}")
     return lines + ([row["message"]] if row["message"] else [])
+
+
+def pace_lines(plan: Mapping[str, Any]) -> list[str]:
+    """What a plan says of captions besides counts: settings that are taken for the model, rates, hours to go, costs."""
+    lines = []
+    if plan["caption_settings"]:
+        lines.append(f"captions: {plan['caption_settings']}")
+    if plan["captions_per_s"] is not None:
+        tokens = f", {plan['tokens_per_s']:.4g} tokens/s" if plan["tokens_per_s"] is not None else ""
+        feed = f"; {plan['cores_per_gpu']:.3g} cores scan as fast as one server captions" if plan["cores_per_gpu"] is not None else ""
+        lines.append(f"by this store's runs: {plan['captions_per_s']:.4g} captions/s{tokens}{feed}")
+    if plan["hours_to_go"] is not None:
+        cost = f", costs about {plan['cost_to_go']:.4g}" if plan["cost_to_go"] is not None else ""
+        lines.append(f"to go: about {plan['hours_to_go']:.3g} h{cost}")
+    return lines
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, words: str | None = None, most: int | None = None) -> None:

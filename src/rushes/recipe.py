@@ -287,10 +287,12 @@ RESOURCES: dict[str, dict[str, float]] = {
     "shots": {"cpus": 1.0, "gpus": 0.0, "memory_gib": 1.0, "concurrency": 0},
     "scores": {"cpus": 1.0, "gpus": 0.0, "memory_gib": 4.0, "concurrency": 0},
     "captions": {"cpus": 0.0, "gpus": 0.0, "memory_gib": 0.0, "concurrency": 8},
+    "alignment": {"cpus": 1.0, "gpus": 0.0, "memory_gib": 4.0, "concurrency": 1},
     "files": {"cpus": 1.0, "gpus": 0.0, "memory_gib": 1.0, "concurrency": 0},
 }
 """Default resources by stage. A decoding child is single-threaded and stays under 1 GiB; a process that scores has as many threads as CPUs and
-holds models; the captioner waits for its server."""
+holds models; the captioner waits for its server; what compares captions with frames holds an encoder of its own, so it is one process unless you
+ask for more."""
 MOVED = (("scan", "workers", "scan", "concurrency"), ("captions", "concurrency", "captions", "concurrency"))
 """Keys of version 0.1: (section, key) and the stage and key of `[resources]` that they are now. Recipes and stores that have them still work."""
 

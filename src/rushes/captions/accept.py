@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rushes.captions.answer_checks import is_preamble, is_thinking, loop_in, says_no_images
-from rushes.captions.language import language_of, wrong_language
+from rushes.captions.language import wrong_language
 from rushes.captions.prompts import Prompt
 from rushes.captions.reply import Reply
 from rushes.captions.request import Rejection
@@ -88,7 +88,7 @@ def _checked(text: str, prompt: Prompt) -> Rejection | None:
         return Rejection("refused", f"the model refused: {text[:SHOWN]!r}")
     if is_preamble(text):
         return Rejection("preamble", f"the answer opens with words about itself: {text[:SHOWN]!r}", NO_OPENING)
-    expected = language_of(prompt.ask)
+    expected = prompt.language
     found = wrong_language(text, expected) if expected else None
     if expected and found:
         wanted = "Latin letters" if expected == "latin" else expected.capitalize()

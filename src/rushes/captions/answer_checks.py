@@ -56,6 +56,18 @@ _PREAMBLE = re.compile(
 )
 """Matches an opening that speaks of the answer instead of giving it."""
 
+_STOCK = re.compile(
+    r"""\A[\s*_#>"]*(
+        (in|throughout|across)\s+(the|this|these)\s+(short\s+)?(video|clip|footage|film|image|frame|picture|photo|sequence|scene)s?\b
+      | (the|this|these)\s+(short\s+)?((video|clip|footage|film|image|frame|picture|photo|sequence|scene)s?[\s*]+){1,2}
+        (shows?|depicts?|captures?|features?|displays?|presents?|portrays?|illustrates?|showcases?|begins?|starts?|opens?|contains?|consists?
+        |follows?|focus(es)?|takes?\s+place|is|are)\b
+      | an?\s+(short\s+)?((video|clip|image|picture|photo|sequence)s?\s+){1,2}(of|that|which|shows?|showing)\b
+      | 在?[这该本此]?一?[段个组张幅些]?(视频|短片|片段|画面|图片|图像|镜头)
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Matches an opening that speaks of the video instead of what it shows: a model that is trained on such captions learns to say so."""
 _DONT = (
     r"(don['\u2019]?t|do\ not|can['\u2019]?t|cannot|(am|was)\ (unable|not\ able)\ to|did\ not|didn['\u2019]?t|haven['\u2019]?t|have\ not)"
 )
@@ -101,6 +113,11 @@ def is_thinking(text: str) -> bool:
 def is_preamble(text: str) -> bool:
     """True when a text opens with words about the answer ("Sure! Here is ...") instead of the answer."""
     return bool(_PREAMBLE.match(text))
+
+
+def has_stock_opening(text: str) -> bool:
+    """True when a text begins with words about the video ("The video shows ..."), which the built-in prompts forbid. It is no failure."""
+    return bool(_STOCK.match(text))
 
 
 def says_no_images(text: str) -> bool:

@@ -36,6 +36,8 @@ class Dialect:
     json_schema: bool
     video: bool = False
     """The frames are sent as one video."""
+    table: bool = True
+    """Keys that come from the table of known models are sent."""
     limit_key: str = "max_tokens"
     """OpenAI's newer models refuse `max_tokens` and name `max_completion_tokens` instead."""
 
@@ -73,10 +75,20 @@ class ChatRequester:
         client: the server.
         settings: the recipe's captions section.
         schema: the JSON schema of structured answers, or None.
+        of_table: keys of the request that come from the table of known models.
         first_backoff_s: wait after the first failed try, seconds.
     """
 
-    def __init__(self, client: ChatClient, settings: CaptionSettings, schema: dict[str, Any] | None, *, first_backoff_s: float) -> None:
+    def __init__(
+        self,
+        client: ChatClient,
+        settings: CaptionSettings,
+        schema: dict[str, Any] | None,
+        *,
+        of_table: frozenset[str] = frozenset(),
+        first_backoff_s: float,
+    ) -> None:
+        self._of_table = of_table
         self._client = client
         self._settings = settings
         self._schema = schema
@@ -181,6 +193,8 @@ class ChatRequester:
             return None
         if dialect.limit_key == "max_tokens" and "max_completion_tokens" in got.message:
             return replace(dialect, limit_key="max_completion_tokens")
+        if dialect.table and any(key in got.message for key in self._of_table):
+            return replace(dialect, table=False)
         fault = settings_fault(got)
         of_schema = fault is not None and fault.name == "response_format"
         if new_video and not of_schema:
@@ -189,7 +203,7 @@ class ChatRequester:
             return replace(dialect, json_schema=False)
         return None
 
-    def _body(self, dialect: Dialect, messages: list[dict[str, Any]], limit: int) -> dict[str, Any]:
+    def _body(self, dialect: Dialect, messages: list[dict[str, Any]], limit: int | None) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self._settings.model,
             "messages": messages,
@@ -200,7 +214,8 @@ class ChatRequester:
         if dialect.json_schema:
             form = {"name": "clip", "strict": True, "schema": self._schema}
             body["response_format"] = {"type": "json_schema", "json_schema": form}
-        return body | self._settings.extra_body
+        body |= self._settings.extra_body
+        return body if dialect.table else {key: value for key, value in body.items() if key not in self._of_table}
 
 
 def may_pass(failure: FailedTry) -> bool:

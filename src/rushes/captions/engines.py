@@ -9,14 +9,16 @@ import os
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from rushes.captions import facts, openai_engine
 from rushes.captions.chat_requests import OPTIONAL
+from rushes.captions.known_models import filled
 from rushes.captions.prompts import OF_THE_SPAN, Prompt, load_prompt
 from rushes.captions.request import Engine
 from rushes.captions.serving.launch import check_serve
+from rushes.captions.windows import merge_text
 from rushes.errors import RecipeError
 from rushes.recipe_captions import CaptionSettings
 
@@ -94,24 +96,37 @@ def _entry(settings: CaptionSettings) -> EngineEntry | None:
 
 
 def _make_openai(settings: CaptionSettings, concurrency: int) -> Engine:
-    _model(settings)
     key = os.environ.get("OPENAI_API_KEY") or "none"
+    return _asking(settings, _urls(settings), key, concurrency, direct=False)
+
+
+def _asking(settings: CaptionSettings, urls: tuple[str, ...], key: str, concurrency: int, *, direct: bool) -> Engine:
+    """What asks servers at these addresses, with the settings that the table of known models fills in."""
+    _model(settings)
+    prompt, trusted = _prompt(settings), _trusted(settings.verify)
+    full = filled(settings, structured=prompt.schema is not None)
     return openai_engine.OpenAIEngine(
-        settings, _prompt(settings), urls=_urls(settings), key=key, concurrency=concurrency, verify=_trusted(settings.verify)
+        full.settings, prompt, of_table=full.of_table, urls=urls, key=key, concurrency=concurrency, verify=trusted, direct=direct
     )
 
 
 def _make_serve(settings: CaptionSettings, concurrency: int) -> Engine:
     """Asks servers of our own, whose addresses and key it is told when they are up (`OpenAIEngine.move`)."""
-    _model(settings)
     check_serve(settings)
-    return openai_engine.OpenAIEngine(settings, _prompt(settings), urls=(), key="none", concurrency=concurrency, direct=True)
+    return _asking(settings, (), "none", concurrency, direct=True)
 
 
 def _identity_of_openai(settings: CaptionSettings) -> dict[str, object]:
     prompt = _prompt(settings)
-    optional = {"system": settings.system, **{key: getattr(settings, key) for key in OPTIONAL}, "extra_body": settings.extra_body or None}
-    optional["frames_as"] = None if settings.frames_as == "images" else settings.frames_as
+    settings = filled(settings, structured=prompt.schema is not None).settings
+    windows = {"window_s": settings.window_s, "merge": merge_text(prompt)} if settings.window_s else None
+    optional = {
+        "windows": windows,
+        "system": settings.system,
+        **{key: getattr(settings, key) for key in OPTIONAL},
+        "extra_body": settings.extra_body or None,
+        "frames_as": None if settings.frames_as == "images" else settings.frames_as,
+    }
     return {
         "engine": "openai",  # of servers that a run starts itself, too: who started a server changes no caption
         "code": openai_engine.CODE,
@@ -136,6 +151,24 @@ def prompt_columns(settings: CaptionSettings) -> tuple[str, ...]:
         RecipeError: the prompt cannot be read.
     """
     return _prompt(settings).columns if settings.engine in ASKING else ()
+
+
+def answer_schema(settings: CaptionSettings) -> dict[str, Any] | None:
+    """The JSON schema of the answers; None where they are plain text, or no model is asked.
+
+    Raises:
+        RecipeError: there is no such engine, or the prompt cannot be read.
+    """
+    return _prompt(settings).schema if "frames" in needs(settings) else None
+
+
+def filled_in(settings: CaptionSettings) -> str:
+    """Which settings are taken for the model from the table of known models, in words; empty where none are, or no model is asked.
+
+    Raises:
+        RecipeError: there is no such engine, or the prompt cannot be read.
+    """
+    return filled(settings, structured=answer_schema(settings) is not None).words if "frames" in needs(settings) else ""
 
 
 def _trusted(verify: bool | str) -> bool | ssl.SSLContext:

@@ -57,6 +57,7 @@ class FactsEngine:
         """The sentence of one clip."""
         text = sentence(request.facts, request.span_s)
         return Answer(
+            clip_id=request.clip_id,
             text=text,
             fields=None,
             model=MODEL,

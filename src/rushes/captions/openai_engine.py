@@ -30,6 +30,7 @@ from rushes.captions.request import Answer, Fault, Rejection, Request
 from rushes.captions.routing import Routed, Router
 from rushes.captions.sample import sample_clip
 from rushes.captions.settings_faults import settings_fault
+from rushes.captions.windows import merge_messages
 from rushes.errors import ServerError
 from rushes.recipe import FrameSettings
 from rushes.recipe_captions import CaptionSettings
@@ -42,13 +43,14 @@ class OpenAIEngine:
     """Asks chat servers about each clip.
 
     Args:
-        settings: the recipe's captions section; `model` is set.
+        settings: the recipe's captions section, filled in by `known_models.filled`; `model` is set.
         prompt: the text and, for structured captions, the schema of the answer.
         urls: the servers' addresses.
         key: the API key; "none" for servers without one.
         concurrency: requests under way at once, over all servers, in each event loop.
         verify: whose certificates are trusted; see `ChatClient`.
         direct: whether the servers are asked without the proxy that the environment may name.
+        of_table: keys of the request that a server may refuse, and is then asked without; see `known_models.Filled`.
         first_backoff_s: wait after the first failed try, seconds; it doubles after each.
     """
 
@@ -62,6 +64,7 @@ class OpenAIEngine:
         concurrency: int,
         verify: bool | ssl.SSLContext = True,
         direct: bool = False,
+        of_table: frozenset[str] = frozenset(),
         first_backoff_s: float = 0.5,
     ) -> None:
         self._settings = settings
@@ -72,6 +75,7 @@ class OpenAIEngine:
         self._concurrency = concurrency
         self._verify = verify
         self._direct = direct
+        self._of_table = of_table
         self._first_backoff_s = first_backoff_s
         self._routers: WeakKeyDictionary[asyncio.AbstractEventLoop, Router] = WeakKeyDictionary()
         """One for each event loop: asyncio's objects, and connections, cannot be used from another loop."""
@@ -131,11 +135,15 @@ class OpenAIEngine:
         Raises:
             ServerError: the fault is the servers'; the clip stays pending.
         """
-        if not request.frames:
-            return self._answer(None, error_type="no_frames", error="no stored frame lies inside the clip", mend="raise frames.per_s")
+        if not request.frames and not request.parts:
+            return self._answer(
+                request, None, error_type="no_frames", error="no stored frame lies inside the clip", mend="raise frames.per_s"
+            )
         if absent := [name for name in self._prompt.columns if name not in request.facts]:
             what = f"the prompt asks for {{{absent[0]}}}, and the clip has no such column"
-            return self._answer(None, error_type="no_column", error=what, mend="name a column that the clips have, or leave it out")
+            return self._answer(
+                request, None, error_type="no_column", error=what, mend="name a column that the clips have, or leave it out"
+            )
         routed = await self._asked().complete(self._messages(request))
         got, tries = routed.completion.got, routed.completion.tries
         if isinstance(got, FailedTry):
@@ -143,14 +151,14 @@ class OpenAIEngine:
                 raise self._error(got, routed.server.address, tries, images=len(request.frames), request=request)
             fault = settings_fault(got)
             mend = fault.mend.replace("{images}", str(len(request.frames))) if fault else None
-            failed = self._answer(routed, error_type=_fault_of(got), error=f"{got.message} (tries: {tries})", mend=mend)
+            failed = self._answer(request, routed, error_type=_fault_of(got), error=f"{got.message} (tries: {tries})", mend=mend)
             return replace(failed, of_settings=fault is not None)
         self._answered = True
         made = accept(got, self._prompt)
         if isinstance(made, Rejection):
-            return self._answer(routed, error_type=made.fault, error=made.message, mend=made.mend)
+            return self._answer(request, routed, error_type=made.fault, error=made.message, mend=made.mend)
         text = f"{made.text} {sentence(request.facts, request.span_s)}" if self._settings.facts_suffix else made.text
-        return self._answer(routed, text=text, fields=made.fields)
+        return self._answer(request, routed, text=text, fields=made.fields)
 
     async def close(self) -> None:
         """Close the connections of this event loop; only the loop that opened connections can close them."""
@@ -182,9 +190,12 @@ class OpenAIEngine:
 
     def _server(self, url: str) -> tuple[ChatClient, ChatRequester]:
         client = ChatClient(base_url=url, key=self._key, timeout_s=self._settings.timeout_s, verify=self._verify, direct=self._direct)
-        return client, ChatRequester(client, self._settings, self._prompt.schema, first_backoff_s=self._first_backoff_s)
+        schema, table = self._prompt.schema, self._of_table
+        return client, ChatRequester(client, self._settings, schema, of_table=table, first_backoff_s=self._first_backoff_s)
 
     def _messages(self, request: Request) -> Messages:
+        if request.parts:  # the captions of its windows: no frames are sent
+            return lambda _as_video: merge_messages(self._prompt, request, self._settings.system)
         return messages_for(self._prompt, request, self._settings.system)
 
     def _test(self) -> Messages:
@@ -199,6 +210,7 @@ class OpenAIEngine:
 
     def _answer(
         self,
+        request: Request,
         routed: Routed | None,
         *,
         text: str | None = None,
@@ -210,6 +222,7 @@ class OpenAIEngine:
         got = routed.completion.got if routed else None
         reply = got if isinstance(got, Reply) else None
         return Answer(
+            clip_id=request.clip_id,
             text=text,
             fields=fields,
             model=self._model,

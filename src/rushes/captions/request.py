@@ -30,8 +30,16 @@ answers the requests of other clips."""
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """The caption of one window of a clip. `span_s`: (start, end) in seconds from the clip's start."""
+
+    span_s: tuple[float, float]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """One clip to caption."""
+    """One clip to caption, or one window of a clip."""
 
     clip_id: str
     frames: tuple[bytes, ...]
@@ -43,6 +51,8 @@ class Request:
     uri: str
     span_s: tuple[float, float]
     """(start, end) of the clip in seconds from the video's first frame, half-open."""
+    parts: tuple[Part, ...] = ()
+    """Captions of the clip's windows, in order of time: the request asks to merge them, and has no frames."""
 
     def __post_init__(self) -> None:
         if len(self.frames) != len(self.times_s):
@@ -53,6 +63,8 @@ class Request:
 class Answer:
     """The answer to one request: a caption, or a failure with its reason (`text` and `fields` are None then)."""
 
+    clip_id: str
+    """Of the request: an answer is stored for no other clip."""
     text: str | None
     fields: dict[str, Any] | None
     """The fields of a structured answer; `text` is its summary then."""

@@ -8,34 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from rushes.errors import RecipeError
 
-_TEXT: dict[str, Any] = {"type": "string"}
-_TEXTS: dict[str, Any] = {"type": "array", "items": _TEXT}
-
-
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
-
-
-SCHEMA: dict[str, Any] = _object(
-    {
-        "environment": _TEXT,
-        "objects": {"type": "array", "items": _object({"name": _TEXT, "state": _TEXT, "position": _TEXT})},
-        "signs": _TEXTS,
-        "anomalies": _TEXTS,
-        "light": _TEXT,
-        "ground": _TEXT,
-        "changes": _TEXTS,
-        "risks": _TEXTS,
-        "camera": _TEXT,
-        "summary": _TEXT,
-    }
-)
-"""The schema of the prompt `structured`."""
+FOLDER = "prompts"
+"""Where the built-in prompts and their schemas lie, inside this package."""
+SCHEMA: dict[str, Any] = json.loads(files("rushes.captions").joinpath(FOLDER, "record.json").read_bytes())
+"""The schema of the built-in prompts that ask for a record: `structured`, `inspection` and `inspection_zh`."""
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,), "array": (list,), "string": (str,), "number": (int, float), "integer": (int,), "boolean": (bool,),
     "null": (type(None),),
@@ -64,11 +46,12 @@ CAPTION_FIELDS = ("summary", "caption", "description")
 """Fields that become the caption's text, the first that a schema has; else its first text."""
 
 
-def load_schema(path: str) -> dict[str, Any]:
+def load_schema(path: str, key: str = "captions.json_schema") -> dict[str, Any]:
     """A user's schema of answers.
 
     Args:
         path: a UTF-8 file with a JSON schema of an object that has a text among its fields.
+        key: what named it, for errors.
 
     Raises:
         RecipeError: it cannot be read, is no such schema, or has keywords that are not checked.
@@ -77,9 +60,9 @@ def load_schema(path: str) -> dict[str, Any]:
     try:
         schema = json.loads(Path(path).expanduser().read_bytes().decode("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise RecipeError(f"captions.json_schema = {path!r} cannot be read as JSON ({error})", step="recipe", mend=mend) from error
+        raise RecipeError(f"{key} = {path!r} cannot be read as JSON ({error})", step="recipe", mend=mend) from error
     if not isinstance(schema, dict) or schema.get("type") != "object" or not isinstance(schema.get("properties"), dict):
-        what = f'captions.json_schema = {path!r} is no schema of an object: it needs "type": "object" and "properties"'
+        what = f'{key} = {path!r} is no schema of an object: it needs "type": "object" and "properties"'
         raise RecipeError(what, step="recipe", mend=mend)
     for where, part in _parts(schema, "schema"):
         unknown = sorted(set(part) - CHECKED - _TELLING)
@@ -88,12 +71,10 @@ def load_schema(path: str) -> dict[str, Any]:
         if unknown or odd:
             said = f"has {', '.join(unknown)}" if unknown else f"has the type {odd[0]!r}"
             mend = f"write it with {', '.join(sorted(CHECKED))} and the types {', '.join(_TYPES)}"
-            raise RecipeError(
-                f"captions.json_schema = {path!r}: {where} {said}, which answers are not checked for", step="recipe", mend=mend
-            )
+            raise RecipeError(f"{key} = {path!r}: {where} {said}, which answers are not checked for", step="recipe", mend=mend)
     if not text_field(schema):
         mend = f"give it a field of type string, such as {CAPTION_FIELDS[0]!r}"
-        raise RecipeError(f"captions.json_schema = {path!r} has no text that could be the caption", step="recipe", mend=mend)
+        raise RecipeError(f"{key} = {path!r} has no text that could be the caption", step="recipe", mend=mend)
     return schema
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import queue
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from dataclasses import replace
 
@@ -65,6 +65,7 @@ class Loop:
         watch: called several times a second; it raises to end the run.
         stopping: whether the run has been asked to stop.
         identified: takes the outcome of each job that read identities.
+        late: stages of clips that do not follow from other jobs, but are planned when all others are done.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Loop:
         watch: Callable[[], None],
         stopping: Callable[[], bool],
         identified: Callable[[Outcome], None] = lambda _outcome: None,
+        late: Collection[str] = (),
     ) -> None:
         self._executor = executor
         self._tally = tally
@@ -86,6 +88,7 @@ class Loop:
         self._watch = watch
         self._stopping = stopping
         self._identified = identified
+        self._late = late
         self._pace = ScorePace()
         self._ready: dict[str, deque[Try]] = {}
         self._flying: dict[str, int] = {}
@@ -344,7 +347,7 @@ class Loop:
     def _after_scores(self, part: ScoreClips) -> None:
         """Submits what the stages of clips but scores are to do with clips of one video."""
         for stage in self._stages:
-            if stage.name != "scores":
+            if stage.name != "scores" and stage.name not in self._late:
                 settled = set(part.settled.done.get(stage.name, ()))
                 clips = tuple(clip for clip in part.clips if clip["clip_id"] not in settled)
                 for later in clip_jobs(stage, part.video, part.facts, clips, part.attempts.get(stage.name)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from rushes.counts.metrics import served
 from rushes.counts.tally import Tally
 from rushes.engine.executor import Executor
 from rushes.engine.fingerprints import fingerprints
-from rushes.engine.jobs import Caption, Setup
+from rushes.engine.jobs import Caption, Clips, Setup
 from rushes.engine.local import Local
 from rushes.engine.loop import Loop
 from rushes.engine.notices import announce_change, notes
@@ -32,7 +33,7 @@ from rushes.log import note
 from rushes.media.guard import Stopped
 from rushes.quarantine import detail_of
 from rushes.recipe import Recipe
-from rushes.rows.clip_columns import rule_columns
+from rushes.rows.clip_columns import judged_by, rule_columns
 from rushes.rows.scanned import Stamp, attempt_row, failed_video
 from rushes.store.buffer import Buffer
 from rushes.store.lease import OWNER_S, Lease
@@ -304,8 +305,9 @@ class _Run:
             self._watch(self.tally)
             row.write_if_due()
 
-        attempts = self.recipe.scan.attempts
-        loop = Loop(self.executor, self.tally, self.prints, attempts, self.failures, watch, self.stop.is_set)
+        attempts, judging = self.recipe.scan.attempts, judged_by(self.recipe)
+        late = [stage for stage in ("alignment", "files") if stage in self.prints and (stage == "alignment" or judging)]
+        loop = Loop(self.executor, self.tally, self.prints, attempts, self.failures, watch, self.stop.is_set, late=late)
         done = False
         try:
             self.tally.add(scores_pending=plan.scores_pending)
@@ -316,11 +318,22 @@ class _Run:
                 captions = _captions(request.plan(self.store, again=True), rounds)
                 self.tally.add(captions_pending=-pending)
                 pending = loop.run(captions)
+            for _ in late:  # each may be what the next one waits for
+                plan = request.plan(self.store, again=True)
+                loop.run(job for job in plan.clip_jobs() if isinstance(job, Clips))
+            if judging:
+                self._count_again(request.plan(self.store, again=True))
             done = True
         finally:
             if not done:
                 self.executor.stop()
                 loop.drain()
+
+    def _count_again(self, plan: Plan) -> None:
+        """Makes the counts of clips those of a new plan: jobs that cut shots do not know the captions that were there before."""
+        counts = {"clips_kept": plan.kept, "clips_dropped": plan.dropped, "clips_failed": plan.failed_clips}
+        self.tally.add(**{name: n - self.tally.counts[name] for name, n in counts.items()})
+        self.tally.reasons = Counter(plan.reasons)
 
     def _await_server(self, loop: Loop, watch: Callable[[], None], rounds: int) -> None:
         """Waits for a caption server that went away, until `captions.patience_s` after the first clip that it did not answer.

@@ -19,15 +19,17 @@ from rushes.captions import needs as caption_needs
 from rushes.errors import RecipeError
 from rushes.measures.clip import VERSION as MEASURES_VERSION
 from rushes.recipe import Recipe, StageResources
-from rushes.rows.clip_columns import score_columns
+from rushes.rows.clip_columns import later_columns
 from rushes.rows.scored import WantedScore
 from rushes.scan.one_pass import FRAMES_VERSION
 from rushes.scan.one_pass import VERSION as SCAN_VERSION
 from rushes.scores.listed import encoder_identity, identity_of, scorers_of
 from rushes.scores.scorer import EmbeddingScorer
 from rushes.shots.find import VERSION as SHOTS_VERSION
-from rushes.store.tables import CAPTIONS, CLIPS, FILES, FRAMES, MEASURES, SCORES, VIDEOS, Table
+from rushes.store.tables import ALIGNMENT, CAPTIONS, CLIPS, FILES, FRAMES, MEASURES, SCORES, VIDEOS, Table
 
+ALIGNMENT_VERSION = 1
+"""Raise when the same caption and vectors give another agreement."""
 FILES_VERSION = 1
 """Raise when the clip files of the same clips change."""
 
@@ -77,7 +79,7 @@ def _look(recipe: Recipe) -> dict[str, object]:
 def _frames(recipe: Recipe, of: Of) -> str | None:
     if recipe.frames.keep == "none":
         return None
-    later = {column.name for column in score_columns(recipe)}  # frames are chosen before scores are known
+    later = {column.name for column in later_columns(recipe)}  # frames are chosen before scores and captions are known
     rules = {name: rule.model_dump() for name, rule in recipe.rules.items() if (rule.column or name) not in later}
     keep = {"keep": recipe.frames.keep, "rules": rules, "of": of("measures")} if recipe.frames.keep == "kept" else {}
     return digest("frames", FRAMES_VERSION, _look(recipe), keep)
@@ -126,6 +128,12 @@ def _captions(recipe: Recipe, of: Of) -> str | None:
     return digest("captions", words, *([sampled] if "frames" in needs else []), of("measures") if "measures" in needs else "")
 
 
+def _alignment(recipe: Recipe, of: Of) -> str | None:
+    """Wanted where a model makes captions and an encoder looks at frames."""
+    vectors = embeddings_fingerprint(recipe) if "frames" in caption_needs(recipe.captions) else None
+    return None if vectors is None else digest("alignment", ALIGNMENT_VERSION, vectors, of("captions"))
+
+
 def _files(recipe: Recipe, of: Of) -> str | None:
     if recipe.clips.mode == "reference":
         return None
@@ -140,6 +148,15 @@ STAGES: list[Stage] = [
     Stage("measures", "video", "measures of each clip, from the signals", MEASURES, _measures),
     Stage("scores", "clip", "scores of kept clips by models, on sampled frames; the rules then look at them", SCORES, _scores, job="score"),
     Stage("captions", "clip", "words for kept clips", CAPTIONS, _captions, job="caption"),
+    Stage(
+        "alignment",
+        "clip",
+        "how well captions fit their frames, by the encoder",
+        ALIGNMENT,
+        _alignment,
+        job="align",
+        work="rushes.engine.work.alignment:align",
+    ),
     Stage("files", "clip", "kept clips as files", FILES, _files, job="cut", work="rushes.engine.work.files:cut"),
 ]
 

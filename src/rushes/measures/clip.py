@@ -7,28 +7,32 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from rushes.measures import camera, exposure, motion, noise, sharpness, texture
+from rushes.measures import camera, cuts, exposure, motion, noise, sharpness, texture
 from rushes.measures.clip_time import ClipTime
 from rushes.records import Column, Orientation
 
-VERSION = 2
+VERSION = 3
 """Raise when the measures of the same signals and span change."""
 
 COLUMNS: tuple[Column, ...] = (
     *sharpness.COLUMNS, *exposure.COLUMNS, *noise.COLUMNS, *texture.COLUMNS, *motion.COLUMNS, *camera.COLUMNS,
+    *cuts.COLUMNS,
 )  # fmt: skip
 """Every measure, with its unit, range and source."""
 
 
-def measure_clip(signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime, way: Orientation) -> dict[str, float | str | None]:
+def measure_clip(
+    signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime, way: Orientation, n_cuts: int | None = None
+) -> dict[str, float | str | None]:
     """The measures of a clip; None where a measure has no value to compute from.
 
     Args:
         signals: name -> (n,) float32 of the whole video, NaN where not measured.
         clip: the clip's times.
         way: how the decoded picture becomes upright.
+        n_cuts: hard cuts inside the clip; None where the signals do not tell.
     """
     found: dict[str, float | str | None] = {}
     for family in (sharpness, exposure, noise, texture):
         found |= family.measure(signals, clip)
-    return found | motion.measure(signals, clip) | camera.measure(signals, clip, way)
+    return found | motion.measure(signals, clip) | camera.measure(signals, clip, way) | cuts.measure(n_cuts)

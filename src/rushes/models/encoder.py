@@ -79,6 +79,19 @@ class Encoder:
         """Pictures in one pass, as it is now: it is halved where the memory of the device does not suffice."""
         return self._passes.batch
 
+    @property
+    def _siglip(self) -> bool:
+        return str(self._net.config.model_type).startswith("siglip")
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text that it takes."""
+        return SIGLIP_TOKENS if self._siglip else int(self._net.config.text_config.max_position_embeddings)
+
+    def tokens(self, text: str) -> int:
+        """Tokens of a text."""
+        return len(self._tokens(text)["input_ids"])
+
     def pictures(self, jpegs: Sequence[bytes]) -> Passed:
         """The vectors of pictures: a row of `dimensions` float32 each, of unit length; NaN for one that cannot be decoded."""
         return self._passes.run(jpegs)
@@ -91,13 +104,12 @@ class Encoder:
         """
         import torch
 
-        siglip = str(self._net.config.model_type).startswith("siglip")
-        longest = SIGLIP_TOKENS if siglip else int(self._net.config.text_config.max_position_embeddings)
+        longest = self.longest
         for text in texts:
-            if (n := len(self._tokens(text)["input_ids"])) > longest:
+            if (n := self.tokens(text)) > longest:
                 what = f"the text {text!r} has {n} tokens, and the encoder takes {longest}"
                 raise ModelError(what, step="scores", mend="shorten it; texts of the recipe are in scores.labels and scores.templates")
-        padding: dict[str, Any] = {"padding": "max_length", "max_length": longest} if siglip else {"padding": True}
+        padding: dict[str, Any] = {"padding": "max_length", "max_length": longest} if self._siglip else {"padding": True}
         batch = self._tokens(list(texts), return_tensors="pt", **padding).to(self.device.name)
         with torch.inference_mode():
             found = _pooled(self._net.get_text_features(**batch)).float()

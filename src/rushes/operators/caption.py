@@ -50,6 +50,9 @@ class Caption(Operator):
         if whole.captions.engine == "serve":
             mend = 'start a server, name it with captions.base_url, and set captions.engine = "openai"'
             raise RecipeError('captions.engine = "serve" is for runs, which start and end servers', step=self.adds, mend=mend)
+        if whole.captions.window_s:
+            what = f"captions.window_s = {whole.captions.window_s:g}: windows are made by runs, and operators ask about a clip at once"
+            raise RecipeError(what, step=self.adds, mend="set it to 0")
         self.settings = whole.captions
         self._asking = Asking(whole.captions, whole.resources["captions"].concurrency)
 

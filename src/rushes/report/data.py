@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rushes.report.said import Said
+
 if TYPE_CHECKING:
     from rushes.recipe import Rule
     from rushes.records import Column
@@ -26,6 +28,7 @@ class Totals:
         models, finishes: of the captions that were made, how many by model and by finish reason.
         made: captions that were made. `pending`: kept clips without one.
         prompt_tokens, completion_tokens: None where no caption tells.
+        said: what the captions say.
     """
 
     clips: Counts = field(default_factory=dict)
@@ -42,6 +45,7 @@ class Totals:
     pending: int = 0
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    said: Said = field(default_factory=Said)
 
     @property
     def n_clips(self) -> int:
@@ -71,6 +75,7 @@ class ReportData:
             null for a caption that was made.
         columns: what each measure and score means, by name.
         rules: the recipe's rules, by name.
+        prices: of a million tokens read and written; 0: none is stated.
         frame: (video_id, start_pts, end_pts) -> JPEG of an upright frame of that half-open span, best its middle; None if there is none.
     """
 
@@ -84,6 +89,7 @@ class ReportData:
     captions: Sequence[Row]
     columns: Mapping[str, Column]
     rules: Mapping[str, Rule]
+    prices: tuple[float, float]
     frame: Callable[[str, int, int], bytes | None]
 
 

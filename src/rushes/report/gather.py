@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from rushes.captions import answer_schema
+from rushes.captions.fields import label_names
 from rushes.measures.clip import COLUMNS
 from rushes.recipe_text import as_toml
 from rushes.report.data import ReportData, Row, Totals
 from rushes.report.ledger import FAILURES
+from rushes.report.said import Counting
 from rushes.report.sheets import rule_key
 from rushes.report.strips import STRIPS
 from rushes.results.columns import MEASURES_SEEN, OF_ERROR
@@ -65,7 +69,8 @@ class _Sample:
 class _Clips:
     """What is counted and kept of all clips."""
 
-    def __init__(self, rules: list[str]) -> None:
+    def __init__(self, rules: list[str], agreements: Sequence[str]) -> None:
+        self.said = Counting(agreements)
         self.clips: Counter[str] = Counter()
         self.clip_s: dict[str, float] = dict.fromkeys(KINDS, 0.0)
         self.broke: Counter[str] = Counter()
@@ -99,6 +104,7 @@ class _Clips:
         self.made += len(made)
         self.pending += clips["caption"].take(at["kept"]).null_count
         self.captions.add(clips, made)
+        self.said.add(clips.take(made))
         _count(self.models, clips["caption_model"].take(made))
         _count(self.finishes, clips["finish_reason"].take(made))
         _count(self.caption_errors, clips["error_type"].take(at["failed"]))
@@ -166,8 +172,10 @@ def _first(have: pa.Table | None, more: pa.Table, order: Order, n: int) -> pa.Ta
 def report_data(results: Results) -> ReportData:
     """What the report of a store under a recipe is made from. One range of clips and the samples are in memory."""
     recipe, reader = results.recipe, results.reader
-    clips, videos = _Clips(list(recipe.rules)), _Videos()
-    for table in results.clip_tables(names=(*SHOWN_COLUMNS, *(column.name for column in results.scores))):
+    labels = set(label_names(answer_schema(recipe.captions)))
+    charted = [c for c in results.later if c.name in labels or c not in results.fields]
+    clips, videos = _Clips(list(recipe.rules), [one.column.name for one in results.compared]), _Videos()
+    for table in results.clip_tables(names=(*SHOWN_COLUMNS, *(column.name for column in charted))):
         clips.add(table)
     for prefix in reader.ranges():
         videos.add(reader.videos(prefix))
@@ -181,6 +189,7 @@ def report_data(results: Results) -> ReportData:
     totals = Totals(
         clips.clips, clips.clip_s, clips.broke, clips.only, videos.status, videos.footage_s, videos.errors, clips.caption_errors,
         clips.models, clips.finishes, clips.made, clips.pending, clips.tokens["prompt_tokens"], clips.tokens["completion_tokens"],
+        clips.said.said(),
     )  # fmt: skip
     return ReportData(
         store=results.store.root,
@@ -191,8 +200,9 @@ def report_data(results: Results) -> ReportData:
         sheets=sheets,
         strips=strips,
         captions=[_caption(row) for row in (*clips.captions.rows(), *sheets["failed"])],
-        columns={c.name: c for c in (DURATION, ASPECT, *COLUMNS, *results.scores)},
+        columns={c.name: c for c in (DURATION, ASPECT, *COLUMNS, *charted)},
         rules=recipe.rules,
+        prices=(recipe.captions.price_per_million_prompt_tokens, recipe.captions.price_per_million_completion_tokens),
         frame=lambda video, start, end: _picture(results, video, start, end),
     )
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from rushes.report import numbers
 from rushes.report.data import ReportData, Row, base
+from rushes.report.said import Said
 from rushes.report.sheets import spread
 from rushes.results.shares import bottleneck, busy_shares
 
@@ -37,6 +38,10 @@ class Captions:
     prompt_tokens: str
     completion_tokens: str
     median_s: str
+    per_s: str
+    cost: str
+    loops: int
+    said: Said
     sample: Sequence[CaptionRow]
 
 
@@ -85,8 +90,28 @@ def captions(data: ReportData) -> Captions:
         prompt_tokens=numbers.count(totals.prompt_tokens),
         completion_tokens=numbers.count(totals.completion_tokens),
         median_s=numbers.seconds(median(took)) if took else numbers.NONE,
+        per_s=_rates(data.run),
+        cost=_cost(data),
+        loops=totals.caption_errors.get("loop", 0),
+        said=totals.said,
         sample=[_caption_row(row) for row in spread(good, CAPTIONS)],
     )
+
+
+def _rates(run: Row) -> str:
+    """Captions and written tokens a second of the newest run, over its wall time; blank where it made none."""
+    wall_s, made = float(run.get("wall_s") or 0.0), int(run.get("captions_made") or 0)
+    if not made or not wall_s:
+        return ""
+    tokens = int(run.get("completion_tokens") or 0)
+    return f"{numbers.short(made / wall_s)} captions/s" + (f", {numbers.short(tokens / wall_s)} tokens/s" if tokens else "")
+
+
+def _cost(data: ReportData) -> str:
+    """What the captions cost at the recipe's prices; blank where it states none."""
+    counts = (data.totals.prompt_tokens or 0, data.totals.completion_tokens or 0)
+    total = sum(price * n / 1e6 for price, n in zip(data.prices, counts, strict=True))
+    return numbers.short(total) if any(data.prices) else ""
 
 
 def failures(data: ReportData) -> list[Failures]:

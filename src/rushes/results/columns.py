@@ -38,7 +38,8 @@ JOINED: dict[str, tuple[Table, Names]] = {
     "files": (FILES, _same("clip_uri")),
     "errors": (ERRORS, _same("error_type", "error", "mend")),
 }  # fmt: skip
-"""The tables that a clip is joined from, and the columns that each gives; besides, `scores` gives the columns of the recipe's scorers.
+"""The tables that a clip is joined from, and the columns that each gives; besides, `scores` gives the columns of the recipe's scorers, and
+`captions` those of the fields of structured captions.
 `errors` are those of scores, captions and files that failed for good: a clip that failed shows that of its score or of its caption, another
 one that of its file.
 """
@@ -64,16 +65,16 @@ COUNTED = ("n_shots", "n_clips")
 ERRORS_SEEN = ("stage", "key", "video_id", "uri", "start_s", "end_s", "error_type", "error", "mend", "attempt", "permanent")
 
 
-def clips_seen(scores: Sequence[Column] = ()) -> tuple[str, ...]:
+def clips_seen(later: Sequence[Column] = ()) -> tuple[str, ...]:
     """The columns of `rushes.open(store).clips()`; `extra` is the manifest's other columns as a JSON object.
 
     Args:
-        scores: columns of the recipe's scorers.
+        later: the columns that hang on the recipe (`Reader.later`).
     """
-    return (*SEEN_FIRST, *(column.name for column in scores), *SEEN_LAST)
+    return (*SEEN_FIRST, *(column.name for column in later), *SEEN_LAST)
 
 
-def joined_schema(scores: Sequence[Column] = ()) -> pa.Schema:
+def joined_schema(later: Sequence[Column] = ()) -> pa.Schema:
     """Arrow schema of clips before they are judged."""
     import pyarrow as pa
 
@@ -81,7 +82,7 @@ def joined_schema(scores: Sequence[Column] = ()) -> pa.Schema:
     for name, (table, names) in JOINED.items():
         full = schema(table, MEASURE_COLUMNS if name == "measures" else ())
         fields += [pa.field(seen, full.field(own).type) for seen, own in names]
-    fields += [schema(SCORES, scores).field(column.name) for column in scores]
+    fields += [schema(SCORES, later).field(column.name) for column in later]
     return pa.schema([*fields, pa.field(ASPECT.name, pa.float64()), pa.field(CLIP_FAILED, pa.bool_())])
 
 

@@ -50,8 +50,8 @@ def of_failed(clips: pa.Table) -> pa.Table:
     return clips
 
 
-def judged_frame(clips: daft.DataFrame, checks: Sequence[Check], scores: Sequence[Column]) -> daft.DataFrame:
-    """The same of a data frame: the columns of `columns.clips_seen`. `scores`: columns of the recipe's scorers."""
+def judged_frame(clips: daft.DataFrame, checks: Sequence[Check], later: Sequence[Column]) -> daft.DataFrame:
+    """The same of a data frame: the columns of `columns.clips_seen`. `later`: those that hang on the recipe."""
     from daft import col, lit
     from daft import functions as F
 
@@ -59,7 +59,7 @@ def judged_frame(clips: daft.DataFrame, checks: Sequence[Check], scores: Sequenc
     verdict = expressions.verdict(reasons, col(CLIP_FAILED))
     dropped = verdict == lit("dropped")
     shown: list[Any] = []
-    for name in clips_seen(scores):
+    for name in clips_seen(later):
         if name in HIDDEN:
             shown.append(F.when(~dropped, col(name)).otherwise(lit(None)).alias(name))
         else:

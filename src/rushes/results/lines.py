@@ -52,8 +52,8 @@ def _strict(value: Any) -> Any:
     return [_strict(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def clip_line(clip: Row, scores: Sequence[str] = ()) -> Row:
-    """A judged clip as `clips --json` shows it. `scores`: names of the columns of the recipe's scorers."""
+def clip_line(clip: Row, scores: Sequence[str] = (), agreements: Sequence[str] = ()) -> Row:
+    """A judged clip as `clips --json` shows it. `scores`, `agreements`: names of the recipe's columns of both."""
     fields, extra = clip["caption_fields"], clip["extra"]
     return {name: clip[name] for name in CLIP_HEAD} | {
         "measures": {name: clip[name] for name in MEASURES_SEEN},
@@ -61,6 +61,7 @@ def clip_line(clip: Row, scores: Sequence[str] = ()) -> Row:
         "caption": clip["caption"],
         "caption_fields": json.loads(fields) if fields else None,
         "caption_model": clip["caption_model"],
+        "agreements": {name: clip[name] for name in agreements},
         "clip_uri": clip["clip_uri"],
         "error": clip["error"],
         "mend": clip["mend"],

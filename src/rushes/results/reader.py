@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from rushes.captions.agreement import Comparison
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.records import Column
 from rushes.results.columns import (
@@ -25,13 +26,14 @@ from rushes.results.columns import (
     videos_schema,
 )
 from rushes.results.errors_of_clips import of_errors
+from rushes.rows.agreed import agreed
 from rushes.rows.clip_columns import ASPECT, aspect_of
 from rushes.rows.scored import WantedScore, scores_of, shown_columns
 from rushes.store.fold import newest, of_spans
 from rushes.store.parts import Asked, Part, digits_for, prefixes
 from rushes.store.ranges import Ranges
 from rushes.store.store import Store, steadily
-from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, MEASURES, SCORES, VIDEOS, Table
+from rushes.store.tables import AGREEMENT, ALIGNMENT, CAPTIONS, CLIPS, ERRORS, MEASURES, SCORES, VIDEOS, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,13 +57,28 @@ class Reader:
         store: the store.
         prints: the fingerprints.
         scorers: the scorers whose scores clips have.
+        fields: the columns of the fields of captions.
+        compared: what labels of captions are compared with.
         digits: first digits of a video_id that make a range; default: so that a range fits `RANGE_BYTES`.
     """
 
-    def __init__(self, store: Store, prints: Mapping[str, str], scorers: Sequence[WantedScore] = (), digits: int | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        prints: Mapping[str, str],
+        scorers: Sequence[WantedScore] = (),
+        fields: Sequence[Column] = (),
+        compared: Sequence[Comparison] = (),
+        digits: int | None = None,
+    ) -> None:
         self.store = store
         self.prints = prints
         self.scorers = scorers
+        self.fields = fields
+        self.compared = compared
+        aligned = (AGREEMENT,) if "alignment" in prints else ()
+        self.later = (*shown_columns(scorers), *fields, *(one.column for one in compared), *aligned)
+        """The columns of clips that hang on the recipe: of scores, fields of captions, and agreements."""
         self._digits = digits
         self._ranges: dict[tuple[str, tuple[str, ...]], Ranges] = {}
 
@@ -165,13 +182,15 @@ class Reader:
         Raises:
             StorageError: the store cannot be read.
         """
-        return self._joined(lambda name: self._range(name, names).rows(prefix), self._sources_in(prefix), names)
+        needed = self._needed(names)
+        return self._joined(lambda name: self._range(name, needed).rows(prefix), self._sources_in(prefix), names)
 
     def clips_of(self, videos: Collection[str], names: Collection[str] | None = None) -> pa.Table:
         """The clips of a few videos, as `clips` gives them; only the row groups that may hold them are read."""
+        needed = self._needed(names)
 
         def read(name: str) -> pa.Table:
-            table, columns, prints, extra = self._asked(name, names)
+            table, columns, prints, extra = self._asked(name, needed)
             return self.store.read(table, columns=columns, fingerprints=prints, extra=extra, only={"video_id": videos})
 
         return self._joined(read, self._sources_of(videos), names)
@@ -200,6 +219,12 @@ class Reader:
         pairs: Any = (zip(rows["clip_id"].to_pylist(), rows["video_id"].to_pylist(), strict=True) for rows in some)
         return [pair for pairs_of_group in pairs for pair in pairs_of_group]
 
+    def _needed(self, names: Collection[str] | None) -> Collection[str] | None:
+        """The columns that have to be read to give `names`: an agreement is computed from others."""
+        if names is None:
+            return None
+        return {*names, *(need for one in self.compared if one.column.name in names for need in one.needs)}
+
     def _columns(self, name: str, names: Collection[str] | None) -> list[str]:
         """The columns of a joined table that are needed to give `names`."""
         wanted = {own for seen, own in JOINED[name][1] if names is None or seen in names}
@@ -216,9 +241,13 @@ class Reader:
         if name == "scores":
             shown = shown_columns(self.scorers)
             return SCORES, [column.name for column in shown if names is None or column.name in names], of_scorers, shown
-        extra = MEASURE_COLUMNS if name == "measures" else ()
+        if name == "alignment":
+            return ALIGNMENT, [AGREEMENT.name], self._print(name), ()
         prints = self._print(*STAGES[name]) + (of_scorers if name == "errors" else [])
-        return JOINED[name][0], self._columns(name, names), prints, extra
+        if name == "captions":
+            fields = [column.name for column in self.fields if names is None or column.name in names]
+            return JOINED[name][0], [*self._columns(name, names), *fields], prints, self.fields
+        return JOINED[name][0], self._columns(name, names), prints, MEASURE_COLUMNS if name == "measures" else ()
 
     def _range(self, name: str, names: Collection[str] | None) -> Ranges:
         return self._ranges_by(*self._asked(name, names))
@@ -237,6 +266,7 @@ class Reader:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        asked, names = names, self._needed(names)
         clips, measures, videos = read("clips"), read("measures"), _seen(read("videos"), sources)
         measured = pc.index_in(clips["clip_id"], value_set=measures["clip_id"])
         video = pc.index_in(clips["video_id"], value_set=videos["video_id"])
@@ -250,16 +280,22 @@ class Reader:
         clips, measured, video = clips.take(order), measured.take(order), video.take(order)
         rows: dict[str, Any] = {"clips": clips, "measures": measures.take(measured), "videos": videos.take(video)}
         errors_wanted = names is None or not {CLIP_FAILED, *OF_ERROR}.isdisjoint(names)
+        of_fields = [column.name for column in self.fields if names is None or column.name in names]
         for name in ("captions", "files"):
-            if names is None or errors_wanted or any(seen in names for seen, _ in JOINED[name][1]):
+            own = name == "captions" and of_fields
+            if names is None or errors_wanted or own or any(seen in names for seen, _ in JOINED[name][1]):
                 found = read(name)
                 rows[name] = found.take(pc.index_in(clips["clip_id"], value_set=found["clip_id"]))
         columns: dict[str, Any] = {
             seen: rows[name][own] for name in rows for seen, own in JOINED[name][1] if names is None or seen in names
         }
+        columns |= {name: rows["captions"][name] for name in of_fields}
         if self.scorers:
             rows["scores"] = read("scores")
             columns |= scores_of(rows["scores"], clips["clip_id"], self.scorers).columns
+        if AGREEMENT in self.later and (names is None or AGREEMENT.name in names):
+            aligned = read("alignment")
+            columns[AGREEMENT.name] = aligned[AGREEMENT.name].take(pc.index_in(clips["clip_id"], value_set=aligned["clip_id"]))
         if errors_wanted:
             columns |= of_errors(read("errors"), clips["clip_id"], rows)
         if "extra" in columns:  # a span of a list has columns of its own
@@ -267,7 +303,8 @@ class Reader:
         if names is None or ASPECT.name in names:
             sides = (pc.cast(rows["videos"][side], pa.float64()) for side in ("width", "height"))
             columns[ASPECT.name] = aspect_of(*sides)
-        wanted = [field for field in joined_schema(shown_columns(self.scorers)) if names is None or field.name in names]
+        columns |= {one.column.name: agreed(one, columns.__getitem__) for one in self.compared if names is None or one.column.name in names}
+        wanted = [field for field in joined_schema(self.later) if asked is None or field.name in asked]
         return pa.table([columns[field.name].cast(field.type) for field in wanted], schema=pa.schema(wanted))
 
     def videos(self, prefix: str) -> pa.Table:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from rushes.captions.agreement import Comparison
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.stages import wanted_scores
 from rushes.errors import StoreError
@@ -19,7 +20,7 @@ from rushes.results.judged import judged
 from rushes.results.lines import LINE_COLUMNS, caption_line, clip_line, error_line, rows_of, video_line
 from rushes.results.reader import Reader
 from rushes.results.runs import run_row
-from rushes.rows.clip_columns import rule_columns
+from rushes.rows.clip_columns import caption_columns, comparisons, rule_columns
 from rushes.rows.scored import WantedScore, shown_columns
 from rushes.store.lease import holder
 from rushes.store.store import Store
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 LEAST_DIGITS = 8
 """A clip is named by so many digits of its clip_id at least."""
+SEEN_WITHOUT = ("frames", "files", "scores", "alignment")
+"""Stages whose rows need not be there: clips show nothing of two, scorers have fingerprints of their own, and an agreement may be null."""
 NAMED = 3
 """Uris of one name that an error lists."""
 DIGITS = frozenset("0123456789abcdef")
@@ -60,8 +63,11 @@ class Results:
         self.checks: tuple[Check, ...] = checks_of(recipe.rules)
         self.prints, self.scorers = self._as_made(recipe)
         self.scores: tuple[Column, ...] = shown_columns(self.scorers)
+        self.fields: tuple[Column, ...] = caption_columns(recipe)
+        self.compared: tuple[Comparison, ...] = comparisons(recipe)
         self._demand_rows()
-        self.reader = Reader(store, self.prints, self.scorers)
+        self.reader = Reader(store, self.prints, self.scorers, self.fields, self.compared)
+        self.later: tuple[Column, ...] = self.reader.later
 
     def of_newest_run(self) -> Results | None:
         """The store under its newest run's recipe; None where this recipe gives the same verdicts, or no run has written here."""
@@ -92,14 +98,14 @@ class Results:
         counts = json.loads(self._run_rows[-1]["counts"])
         recorded: dict[str, str] = counts["fingerprints"]
         alike, same = fingerprints(newest), set(wanted_scores(newest)).intersection(scorers)
-        made = {stage: recorded[stage] if alike.get(stage) == value else value for stage, value in prints.items()}
+        made = {stage: recorded.get(stage, value) if alike.get(stage) == value else value for stage, value in prints.items()}
         by_scorer: dict[str, str] = counts.get("scorers", {})
         return made, tuple(replace(one, fingerprint=by_scorer[one.name]) if one in same else one for one in scorers)
 
     def _demand_rows(self) -> None:
         runs = [json.loads(row["counts"]) for row in self._run_rows]
         made = {f for counts in runs for f in (*counts["fingerprints"].values(), *counts.get("scorers", {}).values())}
-        wanted = {stage: f for stage, f in self.prints.items() if stage not in ("frames", "files", "scores")}  # clips show nothing of two
+        wanted = {stage: f for stage, f in self.prints.items() if stage not in SEEN_WITHOUT}
         wanted |= {f"the scorer {one.name}": one.fingerprint for one in self.scorers}
         for stage, fingerprint in wanted.items():
             if fingerprint not in made:
@@ -132,11 +138,16 @@ class Results:
     @property
     def line_columns(self) -> frozenset[str]:
         """The columns that `line` looks at."""
-        return LINE_COLUMNS.union(column.name for column in self.scores)
+        return LINE_COLUMNS.union(column.name for column in (*self.scores, *self.agreements))
+
+    @property
+    def agreements(self) -> tuple[Column, ...]:
+        """The columns that say how captions agree with what was measured, and with the frames."""
+        return tuple(column for column in self.later if column not in self.scores and column not in self.fields)
 
     def line(self, clip: Row) -> Row:
         """A judged clip as `clips --json` shows it."""
-        return clip_line(clip, [column.name for column in self.scores])
+        return clip_line(clip, [column.name for column in self.scores], [column.name for column in self.agreements])
 
     def captions(self) -> Iterator[Row]:
         """Captions of the clips that are not dropped, those that were made, and the clips that failed for good."""

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from daft.io.source import DataSource, DataSourceTask
 
+from rushes.captions.agreement import Comparison
 from rushes.media.storage import Options
+from rushes.records import Column
 from rushes.results.asked import values_asked
 from rushes.results.columns import errors_schema, joined_schema, videos_schema
 from rushes.results.reader import Reader
-from rushes.rows.scored import WantedScore, shown_columns
+from rushes.rows.scored import WantedScore
 from rushes.store.store import Store
 
 if TYPE_CHECKING:
@@ -34,21 +36,23 @@ FEW_VIDEOS = 64
 
 @dataclass(frozen=True)
 class Place:
-    """Which store is read, under which fingerprints, with the scores of which scorers. Two data frames never share a `key`, so that each
-    lists the store anew.
+    """Which store is read, under which fingerprints, with the scores of which scorers and what else `Reader` takes. Two data frames never
+    share a `key`, so that each lists the store anew.
     """
 
     root: str
     options: Options = field(hash=False, compare=False, repr=False)
     prints: Mapping[str, str] = field(hash=False, compare=False)
     scorers: tuple[WantedScore, ...] = field(hash=False, compare=False)
+    fields: tuple[Column, ...] = field(hash=False, compare=False)
+    compared: tuple[Comparison, ...] = field(hash=False, compare=False)
     key: str = field(default_factory=lambda: secrets.token_hex(8))
 
 
 @lru_cache(maxsize=8)
 def reader_at(place: Place) -> Reader:
     """The reader of this process: the tasks of a data frame that run in it share listings, open parts, and loose rows once sorted."""
-    return Reader(Store(place.root, place.options), place.prints, place.scorers)
+    return Reader(Store(place.root, place.options), place.prints, place.scorers, place.fields, place.compared)
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ def named_videos(reader: Reader, predicate: Any) -> list[str] | None:
 
 def _arrow_schema(place: Place, what: What) -> pa.Schema:
     if what == "clips":
-        return joined_schema(shown_columns(place.scorers))
+        return joined_schema(reader_at(place).later)
     return videos_schema() if what == "videos" else errors_schema()
 
 

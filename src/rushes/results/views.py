@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
+from rushes.results.agreed_sql import agreed_sql
 from rushes.results.columns import JOINED, OF_ERROR, clips_seen
 from rushes.results.judged import HIDDEN
 from rushes.results.results import Results
 from rushes.rows.scored import WantedScore, all_columns, shown_columns
 from rushes.scan.one_pass import signal_columns
-from rushes.store.views import Extra, duckdb_views
+from rushes.store.tables import AGREEMENT
+from rushes.store.views import TYPES, Extra, duckdb_views
 from rushes.verdict import sql
 
 NEWEST = "ORDER BY written_at DESC, run_id DESC) = 1"
@@ -21,7 +23,14 @@ def all_views(results: Results) -> str:
 
 def declared(results: Results) -> Extra:
     """The declared columns of open-ended tables under the recipe."""
-    return {"measures": MEASURE_COLUMNS, "scores": all_columns(results.scorers), "signals": signal_columns(results.recipe)}
+    of_scorers = all_columns(results.scorers)
+    return {
+        "measures": MEASURE_COLUMNS,
+        "scores": of_scorers,
+        "captions": results.fields,
+        "windows": results.fields,
+        "signals": signal_columns(results.recipe),
+    }
 
 
 def curated_view(results: Results, name: str, *, clips: str = "clips") -> str:
@@ -33,14 +42,13 @@ def curated_view(results: Results, name: str, *, clips: str = "clips") -> str:
         clips: name of the view of the table `clips`.
     """
     prints = results.prints
-    of = {stage: sql.text(prints.get(stage, "")) for stage in ("scan", "shots", "measures", "captions", "files")}
-    columns = [f"{short}.{sql.name(own)} AS {sql.name(seen)}" for table, short in SHORT.items() for seen, own in JOINED[table][1]]
-    columns = [column for column in columns if not column.endswith(' AS "extra"')] + ["coalesce(c.extra, v.extra) AS extra"]
-    columns += [f"{alias}.{sql.name(column.name)}" for alias, one in _by_alias(results) for column in shown_columns([one])]
+    of = {stage: sql.text(prints.get(stage, "")) for stage in ("scan", "shots", "measures", "captions", "alignment", "files")}
+    columns = _joined_columns(results)
+    agreements = "".join(f", {agreed_sql(one)} AS {sql.name(one.column.name)}" for one in results.compared)
     failed = f"(s.key IS NOT NULL OR {FAILED})"
     errors = "CASE WHEN s.key IS NOT NULL THEN s.{0} WHEN {1} THEN e.{0} WHEN f.clip_uri IS NULL THEN x.{0} END AS {0}"
     columns += [errors.format(name, FAILED) for name in OF_ERROR]
-    shown = [_shown(column) for column in clips_seen(results.scores)]
+    shown = [_shown(column) for column in clips_seen(results.later)]
     scorers = ", ".join(sql.text(one.fingerprint) for one in results.scorers) or "''"
     sides = ["CAST(v.width AS DOUBLE)", "CAST(v.height AS DOUBLE)"]
     return f"""CREATE OR REPLACE VIEW {sql.name(name)} AS
@@ -63,6 +71,7 @@ WITH current AS (
   JOIN measures m ON m.clip_id = c.clip_id AND m.fingerprint = {of["measures"]}
   JOIN source v ON v.video_id = c.video_id AND v.spans IS NOT DISTINCT FROM c.spans
   LEFT JOIN captions t ON t.clip_id = c.clip_id AND t.fingerprint = {of["captions"]}
+  LEFT JOIN alignment g ON g.clip_id = c.clip_id AND g.fingerprint = {of["alignment"]}
   LEFT JOIN files f ON f.clip_id = c.clip_id AND f.fingerprint = {of["files"]}
   {
         " ".join(
@@ -74,8 +83,10 @@ WITH current AS (
   LEFT JOIN failure e ON e.key = c.clip_id AND e.stage = 'captions'
   LEFT JOIN failure x ON x.key = c.clip_id AND x.stage = 'files'
   WHERE c.fingerprint = {of["shots"]}
+), compared AS (
+  SELECT *{agreements} FROM joined
 ), reasoned AS (
-  SELECT *, {sql.reasons(results.checks)} AS reasons FROM joined
+  SELECT *, {sql.reasons(results.checks)} AS reasons FROM compared
 ), judged AS (
   SELECT *, {sql.verdict("reasons", "clip_failed")} AS verdict FROM reasoned
 )
@@ -86,6 +97,15 @@ SHORT = {"clips": "c", "videos": "v", "measures": "m", "captions": "t", "files":
 """What a joined table is called inside the view; `s`, `e` and `x` are the errors of scores, of captions and of files."""
 FAILED = "(e.key IS NOT NULL AND t.clip_id IS NULL)"
 """Whether the caption of a clip failed for good."""
+
+
+def _joined_columns(results: Results) -> list[str]:
+    """The columns of joined tables, but for errors."""
+    columns = [f"{short}.{sql.name(own)} AS {sql.name(seen)}" for table, short in SHORT.items() for seen, own in JOINED[table][1]]
+    columns = [column for column in columns if not column.endswith(' AS "extra"')] + ["coalesce(c.extra, v.extra) AS extra"]
+    columns += [f"{alias}.{sql.name(column.name)}" for alias, one in _by_alias(results) for column in shown_columns([one])]
+    columns += [f"TRY_CAST(t.{sql.name(c.name)} AS {TYPES[c.kind]}) AS {sql.name(c.name)}" for c in results.fields]
+    return columns + ([f"g.{AGREEMENT.name} AS {AGREEMENT.name}"] if AGREEMENT in results.later else [])
 
 
 def _by_alias(results: Results) -> list[tuple[str, WantedScore]]:

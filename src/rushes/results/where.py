@@ -39,7 +39,7 @@ def clips_where(results: Results, expression: str, names: Collection[str], video
         predicate = daft.sql_expr(f"({expression}\n)")  # without the brackets Daft reads no further than the first expression
         looked_at = Pushdowns(filters=predicate).filter_required_column_names()
         named = named_videos(results.reader, predicate)
-    unknown = looked_at - set(clips_seen(results.scores))
+    unknown = looked_at - set(clips_seen(results.later))
     own = {name: kind for name, kind in results.manifest_names().items() if name in unknown} if unknown else {}
     with used:
         none = judged(results.reader.clips_of([]), results.checks)

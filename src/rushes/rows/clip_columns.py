@@ -1,4 +1,6 @@
-"""Which clips the costly stages want: one clip's columns, and the verdict on clips of a run, before their scores are known and after."""
+"""Which clips the costly stages want: one clip's columns, and the verdict on clips of a run, by their measures, then with their scores, and
+then with what their captions say.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +10,21 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from rushes.captions import answer_schema, needs
+from rushes.captions.agreement import Comparison, comparisons_of
+from rushes.captions.fields import field_columns
 from rushes.errors import RecipeError
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import Recipe
 from rushes.records import Column, evenly
-from rushes.scores.listed import columns_of
-from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, FACTS, MEASURES, SCORES, VIDEOS, schema
+from rushes.rows.agreed import agreed
+from rushes.scores.listed import columns_of, scorers_of
+from rushes.scores.scorer import EmbeddingScorer
+from rushes.store.tables import AGREEMENT, CAPTIONS, CLIPS, ERRORS, FACTS, MEASURES, SCORES, VIDEOS, schema
 from rushes.verdict.arrow import Column as ColumnOf
 from rushes.verdict.arrow import reasons
 from rushes.verdict.checks import checks_of
+from rushes.verdict.checks import columns_of as columns_looked_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,7 +45,7 @@ Row = Mapping[str, Any]
 
 TAKEN = PROMPT_COLUMNS.union(
     (c.name for table in (SCORES, CAPTIONS, ERRORS) for c in table.columns),
-    ("verdict", "reasons", "caption", "caption_fields", "caption_model", "clip_uri", "extra", "clip_failed", "time_pieces"),
+    ("verdict", "reasons", "caption", "caption_fields", "caption_model", "clip_uri", "extra", "clip_failed", "time_pieces", AGREEMENT.name),
 )
 """What no scorer may call a column: clips have one of that name."""
 
@@ -55,9 +63,53 @@ def score_columns(recipe: Recipe) -> tuple[Column, ...]:
     return tuple(column for column in found if column.kind != "floats")
 
 
+def caption_columns(recipe: Recipe) -> tuple[Column, ...]:
+    """The columns of the fields of the recipe's structured captions; none where captions are plain text.
+
+    Raises:
+        RecipeError: the prompt or its schema cannot be used; or a field has the name of a scorer's column.
+    """
+    found, scores = field_columns(answer_schema(recipe.captions)), {column.name for column in score_columns(recipe)}
+    if taken := next((column.name for column in found if column.name in scores), None):
+        what = f"the schema's fields give the column {taken!r}, and a scorer gives one of that name"
+        raise RecipeError(what, step="recipe", mend="rename the field in the schema, or the column of your scorer")
+    return found
+
+
+def comparisons(recipe: Recipe) -> tuple[Comparison, ...]:
+    """What labels of the recipe's captions are compared with: measures, and the scores that it wants."""
+    known = PROMPT_COLUMNS.union(column.name for column in score_columns(recipe))
+    return comparisons_of(answer_schema(recipe.captions), known)
+
+
+def later_columns(recipe: Recipe) -> tuple[Column, ...]:
+    """The columns that are not known when a clip is cut, but for lists: scores, fields of captions, and agreements with their labels."""
+    return (*score_columns(recipe), *of_captions(recipe))
+
+
+def of_captions(recipe: Recipe) -> tuple[Column, ...]:
+    """Of these, the ones that are not known before a clip has its caption."""
+    return (*caption_columns(recipe), *(one.column for one in comparisons(recipe)), *alignment_columns(recipe))
+
+
+def alignment_columns(recipe: Recipe) -> tuple[Column, ...]:
+    """The column that says how well captions fit their frames; none where no model makes captions or no encoder looks at frames."""
+    heads = any(isinstance(scorer, EmbeddingScorer) for scorer in scorers_of(recipe.scores))
+    return (AGREEMENT,) if heads and "frames" in needs(recipe.captions) else ()
+
+
+def judged_by(recipe: Recipe) -> dict[str, tuple[Column, ...]]:
+    """The stages after the scores at whose columns rules look, each with the columns that have to be known of it."""
+    names = {rule.column or name for name, rule in recipe.rules.items()}
+    fields = caption_columns(recipe)
+    by_captions = not names.isdisjoint(c.name for c in (*fields, *(one.column for one in comparisons(recipe))))
+    found = {"captions": fields} if by_captions else {}
+    return found | ({"alignment": (AGREEMENT,)} if AGREEMENT.name in names else {})
+
+
 def rule_columns(recipe: Recipe) -> frozenset[str]:
     """What a rule of the recipe may look at."""
-    return RULE_COLUMNS.union(column.name for column in score_columns(recipe) if column.kind != "text")
+    return RULE_COLUMNS.union(column.name for column in later_columns(recipe) if column.kind != "text")
 
 
 def prompt_columns(recipe: Recipe) -> frozenset[str]:
@@ -78,7 +130,9 @@ def clip_columns(clip: Row, measures: Row, video: Row) -> dict[str, Any]:
     return columns
 
 
-def rule_column(clips: pa.Table, measures: pa.Table, videos: pa.Table, at: Any, scores: Mapping[str, Any]) -> ColumnOf:
+def rule_column(
+    clips: pa.Table, measures: pa.Table, videos: pa.Table, at: Any, later: Mapping[str, Any], compared: Sequence[Comparison] = ()
+) -> ColumnOf:
     """The columns that a rule may look at, by name, one value a clip.
 
     Args:
@@ -86,12 +140,13 @@ def rule_column(clips: pa.Table, measures: pa.Table, videos: pa.Table, at: Any, 
         measures: rows of `measures`, in the same order.
         videos: rows of `videos`.
         at: for each clip the place of its video's row in `videos`, as an Arrow array of integers.
-        scores: score columns by name, in the order of the clips.
+        later: columns of scores and captions by name, in the order of the clips.
+        compared: what labels of captions are compared with.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    measured = {c.name for c in MEASURE_COLUMNS}
+    measured, comparison = {c.name for c in MEASURE_COLUMNS}, {one.column.name: one for one in compared}
 
     def column(name: str) -> Any:
         if name == ASPECT.name:
@@ -99,8 +154,10 @@ def rule_column(clips: pa.Table, measures: pa.Table, videos: pa.Table, at: Any, 
             return aspect_of(width, height)
         if name in measured:
             return measures[name]
-        if name in scores:
-            return scores[name]
+        if name in later:
+            return later[name]
+        if name in comparison:
+            return agreed(comparison[name], column)
         return clips[name] if name in CLIP_COLUMNS else videos[name].take(at)
 
     return column
@@ -136,20 +193,31 @@ def clip_reasons(recipe: Recipe, clips: Sequence[Row], measures: Sequence[Row], 
         pa.Table.from_pylist(list(rows), schema=schema(table, extra))
         for rows, table, extra in ((clips, CLIPS, ()), (measures, MEASURES, MEASURE_COLUMNS), ([video], VIDEOS, ()))
     ]
-    unknown = {column.name: pa.nulls(len(clips), pa.float32()) for column in score_columns(recipe)}
+    checks = checks_of(recipe.rules)
+    unknown = {name: pa.nulls(len(clips), pa.float32()) for name in columns_looked_at(checks) if name not in RULE_COLUMNS}
     column = rule_column(tables[0], tables[1], tables[2], pa.array([0] * len(clips), pa.int64()), unknown)
-    return [list(of_clip or ()) for of_clip in reasons(checks_of(recipe.rules), column, len(clips)).to_pylist()]
+    return [list(of_clip or ()) for of_clip in reasons(checks, column, len(clips)).to_pylist()]
 
 
-def reasons_with_scores(recipe: Recipe, clips: Sequence[Row]) -> list[list[dict[str, Any]]]:
-    """Why the rules drop each of some clips, given as `clip_columns` gives them with their scores added: as `clip_reasons`."""
+def reasons_of(recipe: Recipe, clips: Sequence[Row], compared: Sequence[Comparison] = ()) -> list[list[dict[str, Any]]]:
+    """Why the rules drop each of some clips: as `clip_reasons`.
+
+    Args:
+        recipe: the rules.
+        clips: as `clip_columns` gives them, with their scores and the fields of their captions added as far as they are known.
+        compared: what labels of captions are compared with, where these are known. The prompt's file, from which it follows, need not be
+            there for processes that know no captions.
+    """
     import pyarrow as pa
 
     full = [schema(VIDEOS), schema(MEASURES, MEASURE_COLUMNS), schema(SCORES, score_columns(recipe)), schema(CLIPS)]
     types = {field.name: field.type for one in full for field in one} | {ASPECT.name: pa.float64()}
+    comparison = {one.column.name: one for one in compared}
 
     def column(name: str) -> Any:
-        return pa.array([clip.get(name) for clip in clips], types[name])
+        if name in comparison:
+            return agreed(comparison[name], column)
+        return pa.array([clip.get(name) for clip in clips], types.get(name))
 
     return [list(of_clip or ()) for of_clip in reasons(checks_of(recipe.rules), column, len(clips)).to_pylist()]
 

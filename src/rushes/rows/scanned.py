@@ -20,7 +20,7 @@ from rushes.recipe import Recipe
 from rushes.records import Row, Video, clip_id, seconds, spans_id
 from rushes.rows.signals import Series
 from rushes.scan.one_pass import Scan
-from rushes.shots import find_shots
+from rushes.shots import cuts_inside, find_shots
 from rushes.shots.covered import Covered, spans_text
 from rushes.shots.listed import Unplaced, listed_shots
 
@@ -66,7 +66,7 @@ def clip_rows(series: Series, recipe: Recipe, prints: Mapping[str, str], stamp: 
         }  # fmt: skip
         clips.append(stamp.on(row, prints["shots"]))
         time = ClipTime(at, t[at], seconds(end - first, series.time_base), recipe.scan.grid_per_s)
-        values = measure_clip(series.signals, time, series.way)
+        values = measure_clip(series.signals, time, series.way, cuts_inside(series.signals, at, t))
         measures.append(stamp.on({"clip_id": name, "video_id": series.video_id, **values}, prints["measures"]))
     marks = [
         mark(series.video_id, "shots", len(clips), prints["shots"], stamp, of),

@@ -30,9 +30,14 @@ I64 = npt.NDArray[np.int64]
 GRADUAL_SIGNALS = (*(f"blend_{name}" for name in ("e", "r", "q", "a", "c", "s", "k", "start", "end")), "fade_y", "fade_std", "jump_c")
 
 
+COMBINED_SIGNALS = ("content", "jump_e", "jump_c")
+LEAST_S = 0.3
+"""Of cuts inside a clip that are closer than this, seconds, one counts: the default of `shots.min_s`."""
+
+
 def needed_signals(settings: ShotSettings) -> tuple[str, ...]:
     """Names of the signals that `find_shots` needs under these settings."""
-    own = {"content": ("content",), "adaptive": ("content",), "combined": ("content", "jump_e", "jump_c"), "stride": ()}
+    own = {"content": ("content",), "adaptive": ("content",), "combined": COMBINED_SIGNALS, "stride": ()}
     names = own.get(settings.detector, (f"psd_{settings.detector}",))
     return (*names, *(GRADUAL_SIGNALS if _gradual(settings) else ()))
 
@@ -69,7 +74,7 @@ def find_shots(
     for first, stop, end, start_edge, end_edge in _stretches(len(pts), end_pts, holes):
         part = {name: row[first:stop] for name, row in signals.items()}
         if first:
-            part |= {name: _without_first(row) for name, row in part.items() if name == "content" or name.startswith("psd_")}
+            part |= {name: _from_second(row) for name, row in part.items() if name == "content" or name.startswith("psd_")}
         shots = _find(part, pts[first:stop], time_base, end, settings)
         shots[0] = replace(shots[0], start=start_edge)
         shots[-1] = replace(shots[-1], end=end_edge)
@@ -77,7 +82,7 @@ def find_shots(
     return found
 
 
-def _without_first(changes: F32) -> F32:
+def _from_second(changes: F32) -> F32:
     """Changes since the frame before, less that of the first frame, which is a change since another stretch."""
     out = changes.copy()
     out[0] = np.nan
@@ -115,6 +120,23 @@ def cuts_of(signals: Mapping[str, F32], pts: I64, time_base: Fraction, settings:
         t = _seconds(pts, time_base)
         return combined_cuts(signals["content"], signals["jump_e"], signals["jump_c"], t, ratio=settings.threshold, min_s=settings.min_s)
     return scenedetect_cuts(detector, signals[f"psd_{detector}"], pts, time_base, min_s=settings.min_s)
+
+
+def cuts_inside(signals: Mapping[str, F32], at: slice, t: npt.NDArray[np.float64]) -> int | None:
+    """How many hard cuts lie between some frames of a video that follow each other, by the test of the detector `combined`.
+
+    Args:
+        signals: name -> (n,) float32 of the whole video.
+        at: the frames.
+        t: (n,) seconds.
+
+    Returns:
+        None where a signal that the test needs was never measured.
+    """
+    if any(name not in signals for name in COMBINED_SIGNALS):
+        return None
+    content, lasting, correlation = (signals[name][at] for name in COMBINED_SIGNALS)
+    return len(combined_cuts(_from_second(content), lasting, correlation, t[at], min_s=LEAST_S))
 
 
 def transitions_of(signals: Mapping[str, F32], pts: I64, time_base: Fraction) -> list[Transition]:

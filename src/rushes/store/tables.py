@@ -213,13 +213,44 @@ CAPTIONS = Table(
         _c("text", "text", "the caption"),
         _c("fields", "text", "structured fields, as a JSON object; null for plain text"),
         _c("model", "text", "the model that answered; rushes-facts for the facts engine"),
-        _c("prompt_id", "text", "name and hash of the prompt"),
+        _c("prompt_id", "text", "name, version and hash of the prompt"),
         _c("prompt_tokens", "int", "tokens read, as the server counts them"),
         _c("completion_tokens", "int", "tokens written"),
         _c("seconds", "double", "time to the answer, all tries", "s"),
         _c("tries", "int", "requests made"),
         _c("finish_reason", "text", "why the answer ended"),
         _c("server", "text", "address of the server that answered; null for the facts engine, and in rows of older versions"),
+        *STAMPS,
+    ),
+)
+WINDOWS = Table(
+    "windows",
+    ("clip_id", "window"),
+    "one row for each captioned window of a long clip, under the fingerprint of the captions",
+    (
+        _c("clip_id", "text", "the clip"),
+        _c("video_id", "text", "the video"),
+        _c("window", "int", "number of the window in the clip, from 0"),
+        _c("start_pts", "int", "first pts of the window, inclusive", "ticks"),
+        _c("end_pts", "int", "end of the window, exclusive", "ticks"),
+        _c("start_s", "double", "start, from the video's first pts", "s"),
+        _c("end_s", "double", "end, from the video's first pts", "s"),
+        *(column for column in CAPTIONS.columns if column.name not in ("clip_id", "video_id", *(stamp.name for stamp in STAMPS))),
+        *STAMPS,
+    ),
+)
+AGREEMENT = Column(
+    "agreement", "float", "cosine", "how well the caption fits the frames: cosine of their vectors, mean over sentences", -1.0, 1.0
+)
+ALIGNMENT = Table(
+    "alignment",
+    ("clip_id",),
+    "one row for each captioned clip whose frames an encoder has encoded",
+    (
+        _c("clip_id", "text", "the clip"),
+        _c("video_id", "text", "the video"),
+        AGREEMENT,
+        _c("model", "text", "the encoder: id on the hub, or path"),
         *STAMPS,
     ),
 )
@@ -316,7 +347,24 @@ SEGMENTS = Table(
 )
 TABLES = {
     t.name: t
-    for t in (VIDEOS, IDENTITIES, SIGNALS, SEGMENTS, FRAMES, CLIPS, MEASURES, SCORES, EMBEDDINGS, CAPTIONS, FILES, MARKS, ERRORS, RUNS)
+    for t in (
+        VIDEOS,
+        IDENTITIES,
+        SIGNALS,
+        SEGMENTS,
+        FRAMES,
+        CLIPS,
+        MEASURES,
+        SCORES,
+        EMBEDDINGS,
+        CAPTIONS,
+        WINDOWS,
+        ALIGNMENT,
+        FILES,
+        MARKS,
+        ERRORS,
+        RUNS,
+    )
 }
 
 

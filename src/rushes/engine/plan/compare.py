@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rushes.engine.plan.known import Batch
 from rushes.recipe import Recipe
 from rushes.records import Row
-from rushes.rows.clip_columns import clip_columns, rule_column
+from rushes.rows.clip_columns import clip_columns, comparisons, judged_by, rule_column
 from rushes.rows.scored import Scores
 from rushes.verdict.arrow import counts, dropped
 from rushes.verdict.checks import checks_of
@@ -35,7 +35,8 @@ class Lacking:
         wanted: stage -> kept clips that want its row: of captions and files those whose scores did not fail.
         present: stage -> of these, clips that have its row, or never will.
         missing_s: stage -> seconds of the clips that lack its row.
-        clips: stage -> video_id -> columns of the clips that lack it and for which it can be made now: captions and files wait for scores.
+        clips: stage -> video_id -> columns of the clips that lack it and for which it can be made now: captions and files wait for scores,
+            what compares captions with frames for captions, and files for both where rules look at these.
     """
 
     kept: int = 0
@@ -68,7 +69,10 @@ def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Colle
     clips, measures = batch.clips(videos)
     at = pc.index_in(clips["video_id"], value_set=batch.done["video_id"])
     scores = batch.scores.of(clips["clip_id"])
-    checks, column = checks_of(recipe.rules), rule_column(clips, measures, batch.done, at, scores.columns)
+    judging, later = judged_by(recipe), dict(scores.columns)
+    for stage, columns in judging.items():
+        later |= batch.late(stage, clips["clip_id"], columns)
+    checks, column = checks_of(recipe.rules), rule_column(clips, measures, batch.done, at, later, comparisons(recipe))
     gone = dropped(checks, column, clips.num_rows)
     out.reasons.update(counts(checks, column))
     keep = pa.array(~gone)
@@ -76,7 +80,8 @@ def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Colle
     out.kept, out.dropped = clips.num_rows, len(gone) - clips.num_rows
     healthy: Any = pc.invert(_among(clips, batch.failed_for_good("scores", videos)))
     scored: Any = functools.reduce(pc.and_, scores.there.values(), healthy)
-    failed: Any = pc.and_(scored, _among(clips, batch.failed_for_good("captions", videos)))
+    captionless: Any = _among(clips, batch.failed_for_good("captions", videos))
+    failed: Any = pc.and_(scored, captionless)
     out.failed = clips.num_rows - _count(healthy) + _count(failed)
     out.failed_files = _count(pc.and_(scored, _among(clips, batch.failed_for_good("files", videos))))
     for stage in stages:
@@ -86,10 +91,22 @@ def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Colle
         else:
             missing = pc.and_not(healthy, pc.is_in(clips["clip_id"], value_set=batch.clip_ids(stage, videos)["clip_id"]))
             wants, now = healthy, pc.and_(missing, scored)
+            if stage == "alignment":
+                wants, missing = pc.and_not(healthy, captionless), pc.and_not(missing, captionless)
+                now = pc.and_(pc.and_(missing, scored), _in(clips, batch.clip_ids("captions", videos)))
+            for other in judging if stage == "files" else ():
+                now = pc.and_(now, pc.or_(captionless, _in(clips, batch.clip_ids(other, videos))))
         out.wanted[stage], out.present[stage] = _count(wants), _count(wants) - _count(missing)
         out.missing_s[stage] = pc.sum(clips["duration_s"].filter(missing)).as_py() or 0.0
         out.clips[stage] = _by_video(clips.filter(now), measures.filter(now), scores.filter(now), batch, uris)
     return out
+
+
+def _in(clips: pa.Table, rows: pa.Table) -> Any:
+    """Which of the clips have a row."""
+    import pyarrow.compute as pc
+
+    return pc.is_in(clips["clip_id"], value_set=rows["clip_id"])
 
 
 def _among(clips: pa.Table, by_video: Mapping[str, list[str]]) -> Any:

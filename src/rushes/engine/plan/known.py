@@ -5,8 +5,7 @@ Nothing here grows with the store, only with the footage asked for; of the clips
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,10 +13,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rushes.engine.fingerprints import identity_fingerprint
+from rushes.engine.plan.grouped import grouped, most, pairs_of
 from rushes.engine.plan.known_scores import KnownScores
 from rushes.engine.stages import clip_stages
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
-from rushes.records import ListedSpan, Row, spans_id
+from rushes.records import Column, ListedSpan, Row, spans_id
 from rushes.rows.scanned import public_row
 from rushes.rows.scored import WantedScore, shown_columns
 from rushes.shots.covered import Covered
@@ -26,7 +26,7 @@ from rushes.store.buckets import Buckets
 from rushes.store.fold import newest, of_spans
 from rushes.store.parts import MAX_DIGITS, Asked
 from rushes.store.store import Store
-from rushes.store.tables import CLIPS, EMBEDDINGS, ERRORS, IDENTITIES, MARKS, MEASURES, SCORES, TABLES, VIDEOS, schema
+from rushes.store.tables import CAPTIONS, CLIPS, EMBEDDINGS, ERRORS, IDENTITIES, MARKS, MEASURES, SCORES, TABLES, VIDEOS, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,6 +72,7 @@ class Known:
         around: whether what lies around spans has to be decoded, too.
         scorers: the scorers wanted.
         embeddings: the fingerprint of the embeddings wanted; None: none are.
+        late: stage after the scores -> its columns that rules look at, or that are compared with others at which rules look.
     """
 
     def __init__(
@@ -84,7 +85,9 @@ class Known:
         around: bool = False,
         scorers: Sequence[WantedScore] = (),
         embeddings: str | None = None,
+        late: Mapping[str, Sequence[Column]] | None = None,
     ) -> None:
+        self._late = late or {}
         self._of_spans = of_spans
         self._around = around
         self._embeddings = embeddings
@@ -125,7 +128,7 @@ class Known:
         assert self._store is not None
         errors = self._store.read(ERRORS, columns=[], fingerprints=[self._prints["scan"]], only={"stage": ["identify"], "key": uris})
         rows = errors.select(["key", "attempt"]).to_pylist()
-        return _most((row["key"], row["attempt"]) for row in rows)
+        return most((row["key"], row["attempt"]) for row in rows)
 
     def batches(self, videos: Mapping[str, Sequence[ListedSpan]]) -> Iterator[Batch]:
         """The videos in batches, each with what the store knows of them. `videos`: video_id -> the spans that its list gives."""
@@ -151,8 +154,10 @@ class Known:
             "errors": (ERRORS, ["permanent"], [*wanted.values(), *of_scorers], ()),
             "clips": (CLIPS, None, [self._prints["shots"]], ()),
             "measures": (MEASURES, None, [self._prints["measures"]], MEASURE_COLUMNS),
-            **{s.name: (s.table, [], [wanted[s.name]], ()) for s in clip_stages() if s.name in wanted},
         }
+        for stage in (stage for stage in clip_stages() if stage.name in wanted):
+            late = self._late.get(stage.name, ())
+            asked[stage.name] = (stage.table, [c.name for c in late], [wanted[stage.name]], late if stage.table is CAPTIONS else ())
         if self._scorers:
             asked["scores"] = (SCORES, [column.name for column in shown], of_scorers, shown)
         if self._embeddings is not None:
@@ -321,11 +326,11 @@ class Batch:
         """video_id -> its clips of which a stage failed for good."""
         failed, some = self.failed_clips(stage), set(videos)
         pairs = {(r["video_id"], r["key"]) for r in self._errors if r["stage"] == stage and r["key"] in failed and r["video_id"] in some}
-        return _grouped(sorted(pairs))
+        return grouped(sorted(pairs))
 
     def settled(self, stage: str, videos: Sequence[str]) -> dict[str, list[str]]:
         """Clips by video that have the row of a stage, or of which it failed for good, under whatever shots they were cut."""
-        return _grouped(_pairs(self.clip_ids(stage, videos))) if stage in self._prints and videos else {}
+        return grouped(pairs_of(self.clip_ids(stage, videos))) if stage in self._prints and videos else {}
 
     def failed_for_good(self, stage: str, videos: Sequence[str]) -> dict[str, list[str]]:
         """Clips by video that have no row of a stage and of which it failed for good, under whatever shots they were cut."""
@@ -333,7 +338,7 @@ class Batch:
             return {}
         if stage == "scores":
             return self.scores.failed(videos)
-        have = {clip for _, clip in _pairs(self._read(stage, videos))}
+        have = {clip for _, clip in pairs_of(self._read(stage, videos))}
         return {v: [c for c in clips if c not in have] for v, clips in self._hopeless(stage, videos).items()}
 
     def embedded(self, videos: Sequence[str]) -> set[str]:
@@ -348,6 +353,14 @@ class Batch:
         hopeless = (failure for failure in failures if ("scores", *failure[1:]) in self.permanent)
         return KnownScores(self._scorers, self._read("scores", self.videos), hopeless)
 
+    def late(self, stage: str, clip_ids: Any, columns: Sequence[Column]) -> dict[str, Any]:
+        """Columns of a stage after the scores, in the order of some clips; null of those without its row."""
+        import pyarrow.compute as pc
+
+        rows = self._read(stage, self.videos)
+        at = pc.index_in(clip_ids, value_set=rows["clip_id"])
+        return {column.name: rows[column.name].take(at) for column in columns}
+
     def clips(self, videos: Sequence[str]) -> tuple[pa.Table, pa.Table]:
         """Rows of `clips` and of `measures` of some videos, in the same order, by video and clip: of the spans that lists give now."""
         import pyarrow as pa
@@ -359,26 +372,6 @@ class Batch:
         clips = clips.filter(of_spans(clips["spans"], wanted.take(place)))
         at = pc.index_in(clips["clip_id"], value_set=measures["clip_id"])
         return clips.filter(at.is_valid()), measures.take(at.drop_null())
-
-
-def _most(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """The greatest number of each key."""
-    found: dict[str, int] = {}
-    for key, n in counts:
-        found[key] = max(found.get(key, 0), n)
-    return found
-
-
-def _pairs(rows: pa.Table) -> list[tuple[str, str]]:
-    """(video_id, clip_id) of rows."""
-    return [(str(video), str(clip)) for video, clip in zip(rows["video_id"].to_pylist(), rows["clip_id"].to_pylist(), strict=True)]
-
-
-def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = defaultdict(list)
-    for video, clip in pairs:
-        found[video].append(clip)
-    return dict(found)
 
 
 def _with_status(videos: pa.Table, status: str) -> pa.Table:

@@ -18,6 +18,7 @@ from rushes.engine.stages import STAGES, embeddings_fingerprint, stages_of_spans
 from rushes.errors import Failure, FootageError, ProbeError
 from rushes.recipe import Recipe
 from rushes.records import ListedSpan
+from rushes.rows.clip_columns import judged_by
 from rushes.shots.covered import asked_s
 from rushes.sources.by_stream import by_stream
 from rushes.sources.footage import find_footage
@@ -161,6 +162,7 @@ def compared(
     known = Known(
         store, prints, retry_failed=retry_failed, of_spans=stages_of_spans(recipe), around=recipe.shots.within_spans,
         scorers=wanted_scores(recipe), embeddings=embeddings_fingerprint(recipe),
+        late=judged_by(recipe),
     )  # fmt: skip
     plan = Plan(recipe, prints, found, [Source(item) for item in items], known)
     _identify(plan, known, {error.uri or "": error for error in found.missing}, identifier or Identifier(recipe))

@@ -16,24 +16,28 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from functools import cached_property
 
-from rushes.captions import Answer, Request, make_engine, needs
+from rushes.captions import Answer, Request, answer_schema, make_engine, needs
+from rushes.captions.fields import field_values
 from rushes.captions.openai_engine import OpenAIEngine
 from rushes.captions.sample import sample_clip
+from rushes.captions.windows import caption_in_windows, windows_of
 from rushes.engine.jobs import Caption, Outcome, Setup
 from rushes.engine.stages import resources
+from rushes.engine.work.windows import WindowRows, answer_row, within
 from rushes.errors import Failure, ServerError
 from rushes.log import note
 from rushes.recipe import Recipe
 from rushes.records import Row
-from rushes.rows.clip_columns import even_pts, second
+from rushes.rows.clip_columns import caption_columns, comparisons, even_pts, judged_by, reasons_of, second
 from rushes.rows.scanned import Stamp, attempt_row
 from rushes.store.buffer import Buffer
 from rushes.store.frames import FrameReader
 from rushes.store.lease import OwnerCheck
 from rushes.store.store import Store, now
-from rushes.store.tables import CAPTIONS, ERRORS
+from rushes.store.tables import CAPTIONS, ERRORS, WINDOWS
 
 ASK_EVERY_S = 5.0
 """How often a server that went away is asked whether it is back."""
@@ -77,7 +81,12 @@ class Captioner:
         self._succeeded = False
         self._held: dict[str, Answer] = {}
         self._alike: tuple[tuple[str, str] | None, set[str]] = (None, set())
-        self._buffer = Buffer(self._store, [(CAPTIONS, ()), (ERRORS, ())])
+        self._schema = answer_schema(recipe.captions)
+        self._judges = "captions" in judged_by(recipe)
+        self._buffer = Buffer(self._store, [(CAPTIONS, fields := caption_columns(recipe)), (WINDOWS, fields), (ERRORS, ())])
+        self._window_s = recipe.captions.window_s if self._frames is not None else 0.0
+        self._window_places = asyncio.Semaphore(AHEAD * limit)
+        self._windows = WindowRows(self._store, self._buffer, self._schema, self._fingerprint, self._run_id)
 
     async def caption(self, job: Caption) -> Outcome:
         """Captions one clip; its row is durable when this returns.
@@ -92,9 +101,8 @@ class Captioner:
                 return await self._final(job.clip, held, {})
             if self.down is not None and not await self._back():
                 return self._pending()
-            request = await asyncio.to_thread(self._request, job.clip)
             try:
-                answer = await self._engine.caption(request)
+                answer, counts = await self._asked_for(job.clip)
                 if answer.of_settings:
                     await self._engine.check(self._sample)  # raises where test pictures are refused, too: then it is not this clip
             except ServerError as error:
@@ -103,7 +111,6 @@ class Captioner:
                     note("caption server gone", run_id=self._run_id, stage="captions", level="warning", error=str(error))
                 self.down, self._asked = error, time.monotonic()
                 return self._pending()
-            counts = {"caption_requests": 0.0 if self._recipe.captions.engine == "facts" else float(answer.tries)}
             undecided = self._undecided(job.clip, answer)
             if undecided is not None:
                 return replace(undecided, counts=counts, busy={"captions": answer.seconds})
@@ -119,8 +126,15 @@ class Captioner:
         """Writes an answer, whatever it is."""
         await asyncio.to_thread(self._keep, clip, answer)
         if answer.error_type is None:
-            return Outcome(counts=counts | {"captions_made": 1.0})
+            broken = self._reasons(clip, answer) if self._judges else []
+            dropped = {"clips_kept": -1.0, "clips_dropped": 1.0} if broken else {}
+            return Outcome(counts=counts | {"captions_made": 1.0} | dropped, reasons=dict.fromkeys(broken, 1))
         return Outcome(counts=counts | {"clips_failed": 1.0, "clips_kept": -1.0}, failure=_failure(clip, answer))
+
+    def _reasons(self, clip: Row, answer: Answer) -> list[str]:
+        """The rules that drop a clip, now that it has its caption."""
+        [why] = reasons_of(self._recipe, [clip | field_values(answer.fields, self._schema)], comparisons(self._recipe))
+        return [str(reason["rule"]) for reason in why]
 
     @cached_property
     def _sample(self) -> Request:
@@ -167,17 +181,32 @@ class Captioner:
             frames = self._frames.jpegs(clip["video_id"], chosen)
         return request_of(clip, frames)
 
+    async def _asked_for(self, clip: Row) -> tuple[Answer, dict[str, float]]:
+        """The answer about a clip, and what asking for it adds to the counts of the run.
+
+        Raises:
+            ServerError: the fault is the server's.
+        """
+        start, end = int(clip["start_pts"]), int(clip["end_pts"])
+        windows = windows_of(start, end, Fraction(str(clip["time_base"])), self._window_s)
+        if windows:
+            known = await asyncio.to_thread(self._windows.known, clip, windows)
+            asked = await caption_in_windows(
+                self._engine, request_of(clip, {}), windows, known, lambda window: asyncio.to_thread(self._request, within(clip, window)),
+                lambda window, answer: asyncio.to_thread(self._windows.keep, clip, window, answer), self._window_places,
+            )  # fmt: skip
+            answer, now = asked.answer, asked.now
+        else:
+            answer = await self._engine.caption(await asyncio.to_thread(self._request, clip))
+            now = (answer,)
+        requests = 0 if self._recipe.captions.engine == "facts" else sum(one.tries for one in now)
+        tokens = (sum(one.prompt_tokens or 0 for one in now), sum(one.completion_tokens or 0 for one in now))
+        return answer, {"caption_requests": float(requests), "prompt_tokens": float(tokens[0]), "completion_tokens": float(tokens[1])}
+
     def _keep(self, clip: Row, answer: Answer) -> None:
         stamp = Stamp(self._run_id, now())
         if answer.error_type is None:
-            row = {
-                "clip_id": clip["clip_id"], "video_id": clip["video_id"], "text": answer.text,
-                "fields": None if answer.fields is None else json.dumps(answer.fields, ensure_ascii=False),
-                "model": answer.model, "prompt_id": answer.prompt_id, "prompt_tokens": answer.prompt_tokens,
-                "completion_tokens": answer.completion_tokens, "seconds": answer.seconds, "tries": answer.tries,
-                "finish_reason": answer.finish_reason, "server": answer.server,
-            }  # fmt: skip
-            self._buffer.commit(self._buffer.add({"captions": [stamp.on(row, self._fingerprint)]}))
+            self._buffer.commit(self._buffer.add({"captions": [stamp.on(answer_row(clip, answer, self._schema), self._fingerprint)]}))
             return
         note(
             "caption failed", run_id=self._run_id, stage="captions", level="warning", key=clip["clip_id"], uri=clip["uri"],

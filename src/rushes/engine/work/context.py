@@ -45,7 +45,7 @@ class Context:
         self.run_id = setup.run_id
         self.store = Store(setup.store, self.recipe.storage)
         self.store.gate = OwnerCheck(self.store, setup.owner)
-        self.store.while_writing = self._writing
+        self.store.while_writing = self.alive
         self.tick: Callable[[], None] = lambda: None
         self._buffers: dict[str, Buffer] = {}
 
@@ -72,9 +72,9 @@ class Context:
         buffer.commit(buffer.add(rows))
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Shows the guard that the job is alive while the store is written: a storage that does not answer is no hang of the decoder. After
-        `WRITING_S` it is one all the same.
+    def alive(self) -> Iterator[None]:
+        """Shows the guard that the job is alive while the store is written or a model is loaded: a storage that does not answer is no hang
+        of the decoder. After `WRITING_S` it is one all the same.
         """
         over = threading.Event()
 

@@ -22,7 +22,7 @@ from rushes.errors import Failure, ScoreError
 from rushes.log import note
 from rushes.recipe import Recipe
 from rushes.records import Row
-from rushes.rows.clip_columns import reasons_with_scores
+from rushes.rows.clip_columns import reasons_of
 from rushes.rows.scanned import Rows, Stamp, attempt_row
 from rushes.rows.scored import all_columns, shown_columns
 from rushes.scores.batch import ScorePass, Vector
@@ -246,7 +246,7 @@ class Scoring:
     def _judged(self, job: Score, clips: Mapping[str, _Clip]) -> Outcome:
         """The verdict on the clips, now that their scores are known, and what it changes in the counts of the verdict before."""
         scored = [clip.columns | clip.values for clip in clips.values() if not clip.failed]
-        why = reasons_with_scores(self._recipe, scored)
+        why = reasons_of(self._recipe, scored)
         kept = {clip["clip_id"]: clip for clip, broken in zip(scored, why, strict=True) if not broken}
         counts = {"clips_kept": -float(len(clips)), "clips_failed": float(len(clips) - len(scored)), "files_failed": 0.0}
         counts["clips_dropped"] = float(len(scored) - len(kept))
