@@ -120,7 +120,10 @@ def _head(watch: Watch, chance: random.Random) -> bool:
 
 
 DRIVER, CHILD, WORKER, NODE = "driver, SIGKILL", "child, SIGKILL", "Ray worker, SIGKILL", "Ray node, SIGKILL"
-SCORER = "process with models, SIGKILL"
+SCORER, HEAD = "process with models, SIGKILL", "Ray head, SIGKILL"
+EARLY = {(HEAD, "plan"), (HEAD, "models are loaded")}
+"""Blows before the run holds its store, of which nobody tells a process that loads models on another node: it ends when Ray notices, or
+after `UNBEGUN_S`, and has written nothing."""
 ATTEMPTS = (CHILD, WORKER)
 """Blows that may count as an attempt at what they hit. The end of a node does not."""
 VICTIMS = {
@@ -137,7 +140,7 @@ VICTIMS = {
         Victim("quota", _quota, STOPPED),
         Victim(WORKER, _worker),
         Victim(NODE, _node),
-        Victim("Ray head, SIGKILL", _head, STOPPED),
+        Victim(HEAD, _head, STOPPED),
     )
 }
 SHARES = {
@@ -145,5 +148,5 @@ SHARES = {
     "disk full": 2, "quota": 1,
 }  # fmt: skip
 """How often each is struck, out of their sum."""
-RAY_SHARES = SHARES | {"quota": 0, WORKER: 6, NODE: 4, "Ray head, SIGKILL": 2}
+RAY_SHARES = SHARES | {"quota": 0, WORKER: 6, NODE: 4, HEAD: 2}
 """The same on Ray, whose own processes fall to a quota as well."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from rushes.engine.score_worker import VISIBLE, ScoreWorker
 from rushes.engine.work.captions import Captioner
 from rushes.engine.work.identify import identify
 from rushes.engine.worker import Failures, Worker
+from rushes.errors import StorageError, StoreBusy
 from rushes.log import collect
 from rushes.media.storage import Options
 from rushes.recipe import Recipe
@@ -23,6 +25,9 @@ from rushes.store.store import Store
 IDLE_S = 5.0
 """How long a worker process keeps its child without a job, and how often a job looks whether its run still holds the store: when the head
 of a cluster is gone, the processes of other nodes do not learn from Ray that the driver has ended."""
+
+UNBEGUN_S = 60.0
+"""How long models stay loaded for a run that does not hold its store yet, and may have ended without this process learning of it."""
 
 
 class _Held:
@@ -111,13 +116,36 @@ class ScoreActor:
         self._run_holds_the_store = OwnerCheck(store, setup.owner, IDLE_S)
         self._collector = collect()
         self._worker = ScoreWorker(setup, threading.Event())
+        self._working = threading.Lock()
+        self._idle_since = time.monotonic()
+        threading.Thread(target=self._watch, name="lease", daemon=True).start()
 
     def score(self, job: Score) -> Outcome:
         """See `ScoreWorker.do`."""
-        outcome = None
-        try:
-            outcome = self._worker.do(job, self._run_holds_the_store)
-        finally:
-            if outcome is None:  # the child died, or the run has lost the store
-                self._worker.kill()
+        with self._working:
+            outcome = None
+            try:
+                outcome = self._worker.do(job, self._run_holds_the_store)
+            finally:
+                self._idle_since = time.monotonic()
+                if outcome is None:  # the child died, or the run has lost the store
+                    self._worker.kill()
         return replace(outcome, events=(*outcome.events, *self._collector.take()))
+
+    def _watch(self) -> None:
+        """Ends a child without a job when the run has lost the store. Models are loaded before the run holds it: a child ends then that has
+        had no job for `UNBEGUN_S`. It is started again if there is a job after all.
+        """
+        held = False
+        while True:
+            time.sleep(IDLE_S)
+            try:
+                self._run_holds_the_store()
+                held = True
+            except StoreBusy:
+                if self._working.acquire(blocking=False):
+                    if held or time.monotonic() - self._idle_since > UNBEGUN_S:
+                        self._worker.kill()
+                    self._working.release()
+            except StorageError:  # it is asked again
+                continue
