@@ -17,9 +17,7 @@ from pathlib import Path
 
 from rushes.captions import make_engine
 from rushes.captions.server import CaptionServer
-from rushes.captions.serving.fleet import LOOPBACK
-from rushes.captions.serving.launch import PORTS, launch
-from rushes.engine.local import shares_here
+from rushes.engine.local import check_servers, shares_here
 from rushes.errors import CannotGoOn, RecipeError, ServerError
 from rushes.machine import cores, memory_bytes
 from rushes.recipe import Recipe
@@ -213,7 +211,7 @@ def _serve(recipe: Recipe) -> Finding:
     try:
         make_engine(recipe.captions, 1)
         shares = shares_here(recipe)
-        words = launch(recipe.captions, host=LOOPBACK, port=PORTS[0], key="", devices=None).words
+        words = check_servers(recipe).words
     except RecipeError as error:
         return Finding("captions", False, error.what, error.mend or "")
     on = f"GPUs {'; '.join(share for share in shares if share)}" if any(shares) else "no GPU"

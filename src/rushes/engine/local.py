@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rushes.captions.event_loop import EventLoop
-from rushes.captions.serving.fleet import Fleet, OwnServers
-from rushes.captions.serving.launch import gpu_shares
+from rushes.captions.serving.fleet import LOOPBACK, Fleet, OwnServers
+from rushes.captions.serving.launch import PORTS, Launch, gpu_shares, launch
 from rushes.counts.tally import Tally
 from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Score, Setup, VideoJob, key_of, log_stage
 from rushes.engine.score_worker import ScoreWorker, devices
@@ -33,6 +33,16 @@ SUBMITTED = 2
 def shares_here(recipe: Recipe) -> list[str | None]:
     """The GPUs of each caption server that is started on this machine; see `gpu_shares`."""
     return gpu_shares(cuda_devices(), resources(recipe, "captions").gpus, recipe.captions.servers)
+
+
+def check_servers(recipe: Recipe) -> Launch:
+    """Makes sure that caption servers can be started on this machine; gives the command of one.
+
+    Raises:
+        RecipeError: they cannot be started as the recipe says.
+    """
+    devices = shares_here(recipe)[0]
+    return launch(recipe.captions, host=LOOPBACK, port=PORTS[0], key="", devices=devices)
 
 
 class Local:

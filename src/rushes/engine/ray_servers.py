@@ -11,7 +11,7 @@ from rushes.captions.serving.fleet import Fleet, ServersState
 from rushes.engine.jobs import Setup
 from rushes.engine.ray_processes import IDLE_S
 from rushes.engine.stages import resources
-from rushes.errors import CannotGoOn, Failure, RushesError
+from rushes.errors import CannotGoOn, Failure, RushesError, StorageError, StoreBusy
 from rushes.log import Event, collect, replay
 from rushes.ray_cluster import NAMESPACE, check
 from rushes.recipe import Recipe, StageResources
@@ -35,7 +35,16 @@ class ServerActor:
         self._collector = collect()
         self._failure: Failure | None = None
         self._fleet: Fleet | None = None
-        holds = OwnerCheck(Store(setup.store, recipe.storage), setup.owner, IDLE_S)  # where the head is gone, nobody else tells it
+        check = OwnerCheck(Store(setup.store, recipe.storage), setup.owner, IDLE_S)  # where the head is gone, nobody else tells it
+
+        def holds() -> None:
+            try:
+                check()
+            except StoreBusy:
+                raise
+            except StorageError:  # it is asked again
+                return
+
         try:
             self._fleet = Fleet(recipe.captions, [None], key=key, host=host, holds=holds)
         except RushesError as error:

@@ -18,7 +18,7 @@ from rushes.counts.tally import Tally
 from rushes.engine.executor import Executor
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Caption, Clips, Setup
-from rushes.engine.local import Local
+from rushes.engine.local import Local, check_servers
 from rushes.engine.loop import Loop
 from rushes.engine.notices import announce_change, notes
 from rushes.engine.plan.identify import Identifier, Keeper
@@ -189,8 +189,8 @@ class _Run:
         return made
 
     def make_ready(self, plan: Plan, wait_server_s: float) -> None:
-        """Makes sure, before anything is decoded, that the caption server makes completions, or starts servers of the run's own; that there
-        is something to run jobs on, and that the models of scorers can be had.
+        """Makes sure, before anything is decoded, that the caption server makes completions, or that servers of the run's own can be
+        started; that there is something to run jobs on, and that the models of scorers can be had.
 
         Raises:
             RecipeError: the prompt names a column that is not there, or the command of caption servers cannot be used.
@@ -205,8 +205,8 @@ class _Run:
             self.server.await_ready(wait_server_s, self.announce)
         if plan.has_jobs:
             self.prepare()
-        if plan.may_caption and serves:
-            self.server.follow(self.executor.servers(), self.executor.move_captions, self.announce)
+        if plan.may_caption and serves and self.recipe.engine.runner == "native":
+            check_servers(self.recipe)
         if plan.may_score:
             load_models(self.executor, self.stop, self.announce)
 
@@ -305,6 +305,8 @@ class _Run:
             self._watch(self.tally)
             row.write_if_due()
 
+        if plan.may_caption and self.recipe.captions.engine == "serve":
+            self.server.follow(self.executor.servers(), self.executor.move_captions, self.announce)
         attempts, judging = self.recipe.scan.attempts, judged_by(self.recipe)
         late = [stage for stage in ("alignment", "files") if stage in self.prints and (stage == "alignment" or judging)]
         loop = Loop(self.executor, self.tally, self.prints, attempts, self.failures, watch, self.stop.is_set, late=late)
