@@ -1,5 +1,7 @@
 """The caption engines as one written table: how each is made, what its captions depend on, and what it needs. A new engine is added here,
-and its name to `captions.engine` in `recipe.py`.
+and its name to `captions.engine` in `recipe_captions.py`.
+
+What asks servers is imported where it is used: a guarded child, which needs to know the prompt alone, starts faster without it.
 """
 
 from __future__ import annotations
@@ -12,8 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from rushes.captions import facts, openai_engine
-from rushes.captions.chat_requests import OPTIONAL
+from rushes.captions import facts
 from rushes.captions.known_models import filled
 from rushes.captions.prompts import OF_THE_SPAN, Prompt, load_prompt
 from rushes.captions.request import Engine
@@ -102,10 +103,12 @@ def _make_openai(settings: CaptionSettings, concurrency: int) -> Engine:
 
 def _asking(settings: CaptionSettings, urls: tuple[str, ...], key: str, concurrency: int, *, direct: bool) -> Engine:
     """What asks servers at these addresses, with the settings that the table of known models fills in."""
+    from rushes.captions.openai_engine import OpenAIEngine
+
     _model(settings)
     prompt, trusted = _prompt(settings), _trusted(settings.verify)
     full = filled(settings, structured=prompt.schema is not None)
-    return openai_engine.OpenAIEngine(
+    return OpenAIEngine(
         full.settings, prompt, of_table=full.of_table, urls=urls, key=key, concurrency=concurrency, verify=trusted, direct=direct
     )
 
@@ -117,6 +120,9 @@ def _make_serve(settings: CaptionSettings, concurrency: int) -> Engine:
 
 
 def _identity_of_openai(settings: CaptionSettings) -> dict[str, object]:
+    from rushes.captions import openai_engine
+    from rushes.captions.chat_requests import OPTIONAL
+
     prompt = _prompt(settings)
     settings = filled(settings, structured=prompt.schema is not None).settings
     windows = {"window_s": settings.window_s, "merge": merge_text(prompt)} if settings.window_s else None
