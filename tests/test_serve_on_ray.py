@@ -22,7 +22,7 @@ def test_replicas_are_actors_with_gpus_and_end_with_the_run(nodes: RunningCluste
     settings = (
         "captions.engine=serve", "captions.model=tiny-vlm", "captions.prompt=short", "frames.per_clip=2", "shots.detector=stride",
         "shots.stride_s=0.6", "resources.captions.gpus=0.5", "resources.captions.concurrency=4", "captions.restarts=0",
-        f"captions.serve={sys.executable} {SERVER} --port {{port}} --model {{model}} --host {{host}} --service-s 0.3",
+        f"captions.serve={sys.executable} {SERVER} --port {{port}} --model {{model}} --host {{host}} --service-s 2",
     )  # fmt: skip
     done = command(*on_ray(nodes, tmp_path / "film.mp4", out, *settings))
     assert done.code == 0, done.err

@@ -97,6 +97,7 @@ def _entry(settings: CaptionSettings) -> EngineEntry | None:
 
 
 def _make_openai(settings: CaptionSettings, concurrency: int) -> Engine:
+    _model(settings)
     key = os.environ.get("OPENAI_API_KEY") or "none"
     return _asking(settings, _urls(settings), key, concurrency, direct=False)
 
@@ -105,7 +106,6 @@ def _asking(settings: CaptionSettings, urls: tuple[str, ...], key: str, concurre
     """What asks servers at these addresses, with the settings that the table of known models fills in."""
     from rushes.captions.openai_engine import OpenAIEngine
 
-    _model(settings)
     prompt, trusted = _prompt(settings), _trusted(settings.verify)
     full = filled(settings, structured=prompt.schema is not None)
     return OpenAIEngine(
@@ -115,6 +115,7 @@ def _asking(settings: CaptionSettings, urls: tuple[str, ...], key: str, concurre
 
 def _make_serve(settings: CaptionSettings, concurrency: int) -> Engine:
     """Asks servers of our own, whose addresses and key it is told when they are up (`OpenAIEngine.move`)."""
+    _model(settings)
     check_serve(settings)
     return _asking(settings, (), "none", concurrency, direct=True)
 
