@@ -120,6 +120,7 @@ def test_segments_are_tried_each_for_itself(footage: Path, tmp_path: Path) -> No
     assert len({int(e["key"].removeprefix(f"{e['video_id']}@")) for e in errors}) == 2
 
 
+@pytest.mark.slow
 def test_a_child_that_dies_once_is_no_failure(footage: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
     process = start("run", footage, "--out", out, *settings_of(*SLOW))

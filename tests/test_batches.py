@@ -15,6 +15,7 @@ from rushes.scan.blend import Blend
 from rushes.scan.content import Content
 from rushes.scan.exposure import Exposure
 from rushes.scan.motion import GlobalMotion
+from variants import variants
 
 Arrays = tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 SIZES = {"wide": (128, 72), "old": (128, 96), "upright": (72, 128), "odd": (128, 54)}
@@ -47,7 +48,7 @@ def signals(made: Arrays, bounds: list[int]) -> dict[str, npt.NDArray[np.float32
 
 
 @pytest.mark.parametrize("gap_s", [0.0, 4.0], ids=["even", "gap"])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", variants(SIZES, quick=[*SIZES][:2]))
 def test_signals_are_the_same_to_the_bit_however_frames_fall_into_batches(size: str, gap_s: float) -> None:
     made = views(*SIZES[size], fps=60, gap_s=gap_s)
     n = len(made[0])

@@ -182,6 +182,7 @@ def test_a_step_in_the_time_of_sound_stays_a_step(pictures: dict[str, Path], tmp
     assert abs(start_s + change_at(late, frames[0].sample_rate) - CHANGE_S) < 0.1
 
 
+@pytest.mark.slow
 def test_case_17_of_the_field(data_dir: Path, tmp_path: Path) -> None:
     folder = data_dir / "field" / "17_sound_no_container_takes"
     done = go(folder, tmp_path / "store", "clips.mode=encode", "rules.too_short.min=0")

@@ -19,6 +19,7 @@ from rushes.scan.ramp import fit_ramp
 from rushes.shots import find_shots
 from rushes.shots.find import transitions_of
 from shot_signals import signals_of
+from variants import variants
 
 MS = Fraction(1, 1000)
 SIZE = (160, 90)
@@ -153,7 +154,7 @@ def test_the_ramp_is_found_in_noise():
     assert np.isnan(fit_ramp(t, -t, 1.4)).all()
 
 
-@pytest.mark.parametrize("mode", ["exact", "fast"])
+@pytest.mark.parametrize("mode", variants(["exact", "fast"], quick=["exact"]))
 def test_known_transitions_of_real_footage(data_dir, mode):
     name = "gradual_h264_360p.mp4"
     known = [x for x in json.loads((data_dir / "cuts" / "truth.json").read_text())[name]["transitions"]]

@@ -225,7 +225,7 @@ def test_every_key_of_the_recipe_is_in_the_table() -> None:
 
 COSTLY = {name: case for name, case in (CHANGES | OTHERS).items() if case.anew or case.captions or case.files}
 QUICK = (
-    "scan.mode", "shots.min_s", "frames.quality", "captions.prompt", "clips.crf", "rule and prompt", "a rule, frames of kept clips",
+    "scan.mode", "shots.min_s", "captions.prompt", "clips.crf", "a rule, frames of kept clips",
 )  # fmt: skip
 """One of each sort."""
 FREE = {name: case for name, case in (CHANGES | OTHERS).items() if name not in COSTLY}

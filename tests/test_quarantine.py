@@ -21,6 +21,7 @@ from rushes import cli
 from rushes.engine.jobs import FAILURE
 from rushes.errors import _CLASSES, CannotGoOn, DecodeError, Failure, RushesError, StorageError, UnforeseenError, VideoError
 from rushes.quarantine import quarantined
+from variants import variants
 
 
 def family(kind: type[BaseException]) -> Iterator[type[BaseException]]:
@@ -105,7 +106,7 @@ class Left(BaseException):
     """The process would have ended with this exit code."""
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", variants(COMMANDS, quick=["run", "plan", "clips", "report", "export"]))
 def test_every_command_ends_in_words_whatever_is_raised_in_it(
     name: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

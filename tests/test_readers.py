@@ -33,6 +33,7 @@ from rushes.store.parts import part_name
 from rushes.store.store import Store
 from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, MEASURES, RUNS, TABLES, VIDEOS
 from stores import SRC, Reel, inline, recipe
+from variants import variants
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PRINTS = fingerprints(Recipe())
@@ -159,7 +160,7 @@ def test_a_store_whose_tables_lack_a_column_opens_and_shows_null(store: Store) -
 # The same rows however they are asked for
 
 
-@pytest.mark.parametrize("digits", [0, 1, 2])
+@pytest.mark.parametrize("digits", variants([0, 1, 2], quick=[1]))
 @pytest.mark.parametrize("merged", ["loose", "merged", "both"])
 def test_clips_are_the_same_by_range_by_daft_and_by_duckdb(store: Store, merged: str, digits: int) -> None:
     """Truth is a join in plain Python over the rows that `filled` wrote."""
