@@ -1,12 +1,12 @@
 """Does decoding go on while models work? Wall time of a run against the same run with only one of its stages to do.
 
-    python -m benchmarks.overlap [--rounds 3] [--videos 60] [--height 720] [--clips reference] [--scores] [--ray]
+    python -m benchmarks.overlap [--rounds 3] [--videos 60] [--height 720] [--clips reference] [--models captions] [--ray]
 
-A caption server of fixed service time runs in another process (tests/caption_server.py); its time is chosen so that captioning takes about
-as long as decoding. With `--scores` clips are scored before they are captioned, by a scorer that reads each frame and then sleeps as long
-as a device would work, which also takes as long as decoding. The run with only one stage missing has a store with the rows of all others.
-Wall is that of `rushes.run`, from the call to its return, so each includes its plan, the start of its children and the writing of its last
-row. The only rule is a length of 1.1 s.
+A caption server of fixed service time runs in another process (tests/caption_server.py); its time is chosen so that captioning takes
+about as long as decoding. With `--models scores` clips are scored instead, by a scorer that reads frames and then sleeps as long as a
+device would work, which also takes as long as decoding; with `--models scores captions` first the one and then the other is done. The run
+with only one stage missing has a store with the rows of all others. Wall is that of `rushes.run`, from the call to its return, so each
+includes its plan, the start of its children and the writing of its last row. The only rule is a length of 1.1 s.
 
 With `--clips encode` the kept clips are encoded too, by the same children: "decoding" then is all that is done with a CPU. With `--ray`
 the runs go to a cluster of two nodes with one CPU each on this machine (tests/ray_cluster.py). A run over two videos comes first and is not
@@ -59,7 +59,7 @@ class Walls:
         whole: of the whole run.
         alone: stage -> of the run in which only this stage is missing.
         n_clips: clips that are kept.
-        first_asked: of the whole run, until the caption server was first asked.
+        first_asked: of the whole run, until the caption server was first asked; empty without captions.
     """
 
     whole: list[float]
@@ -102,7 +102,9 @@ def lacks(stage: str) -> Callable[[str], bool]:
     return (lambda name: name not in later) if table == "scans" else (lambda name: name == table)
 
 
-def measure(videos: Sequence[Path], folder: Path, rounds: int, more: Mapping[str, Any] | None = None, *, scores: bool = False) -> Walls:
+def measure(
+    videos: Sequence[Path], folder: Path, rounds: int, more: Mapping[str, Any] | None = None, models: Sequence[str] = ("captions",)
+) -> Walls:
     """All runs, rounds alternating. Checks that each did just the work it was to do.
 
     Args:
@@ -110,12 +112,12 @@ def measure(videos: Sequence[Path], folder: Path, rounds: int, more: Mapping[str
         folder: where stores are made.
         rounds: how often each run is made.
         more: tables of the recipe, such as `engine` and `clips`.
-        scores: whether clips are scored, too; needs TIME_OF_A_CLIP among the variables of the environment.
+        models: what is done with clips: "captions", "scores", or both; scores need TIME_OF_A_CLIP among the variables of the environment.
     """
     more = more or {}
-    stages = [stage for stage in STAGES if scores or stage != "scores"]
+    stages, scores = ["decoding", *models], "scores" in models
     with start_server(parallel=PARALLEL) as server:
-        recipe = recipe_for(server.base_url, more, scores)
+        recipe = recipe_for(server.base_url if "captions" in models else None, more, scores)
         if scores:
             Path(os.environ[TIME_OF_A_CLIP]).write_text("0")
         wall(videos[:2], folder / "first", recipe)  # imports, and what is started once
@@ -123,7 +125,7 @@ def measure(videos: Sequence[Path], folder: Path, rounds: int, more: Mapping[str
         n = counts["clips_kept"]
         service_s = decode_s * PARALLEL / n
         print(f"{len(videos)} videos, {n} clips, {decode_s:.1f} s without captions", flush=True)
-        print(f"each caption takes {service_s:.2f} s, {PARALLEL} at once", flush=True)
+        print(f"a caption takes {service_s:.2f} s, {PARALLEL} at once", flush=True)
         if scores:
             Path(os.environ[TIME_OF_A_CLIP]).write_text(str(decode_s / n))
             print(f"the scores of a clip take {decode_s / n:.3f} s", flush=True)
@@ -133,13 +135,15 @@ def measure(videos: Sequence[Path], folder: Path, rounds: int, more: Mapping[str
             server.control(service_s=service_s)
             finished, began = folder / f"whole{i}", time.time()
             walls.whole.append(_checked(wall(videos, finished, recipe), {STAGES[stage][1]: made[STAGES[stage][1]] for stage in stages}))
-            walls.first_asked.append(min(seen["at"] for seen in server.stats()["requests"]) - began)
+            if "captions" in models:
+                walls.first_asked.append(min(seen["at"] for seen in server.stats()["requests"]) - began)
             for stage in stages:
                 store = without(finished, folder / f"{stage}{i}", lacks(stage))
                 only = {STAGES[other][1]: made[STAGES[other][1]] if other == stage else 0 for other in stages}
                 walls.alone[stage].append(_checked(wall(videos, store, recipe), only))
             alone = ", ".join(f"{stage} {seconds[-1]:.2f}" for stage, seconds in walls.alone.items())
-            print(f"round {i + 1}: whole {walls.whole[-1]:.2f}, {alone}, first asked {walls.first_asked[-1]:.2f} s", flush=True)
+            asked = f", first asked {walls.first_asked[-1]:.2f}" if walls.first_asked else ""
+            print(f"round {i + 1}: whole {walls.whole[-1]:.2f}, {alone}{asked} s", flush=True)
     return walls
 
 
@@ -157,7 +161,9 @@ def main() -> int:
     parser.add_argument("--videos", type=int, default=60, help="at least 40: none may be over 3 % of the total")
     parser.add_argument("--height", type=int, default=720, choices=sorted(render.WIDTHS))
     parser.add_argument("--clips", default="reference", choices=["reference", "encode"], help="clip files, as recipe's clips.mode")
-    parser.add_argument("--scores", action="store_true", help="with scores, by a scorer that takes as long as decoding")
+    parser.add_argument(
+        "--models", nargs="+", default=["captions"], choices=["scores", "captions"], help="what is done with clips, in order"
+    )
     parser.add_argument("--ray", action="store_true", help="on a cluster of two nodes")
     args = parser.parse_args()
     source = render.trimmed(render.ordinary(args.height), VIDEO_S)
@@ -172,7 +178,7 @@ def main() -> int:
         if args.ray:
             more["engine"] = {"runner": "ray", "ray_address": held.enter_context(cluster()).address}
             held.callback(leave)
-        walls = measure(render.copies(source, folder / "footage", args.videos), folder, args.rounds, more, scores=args.scores)
+        walls = measure(render.copies(source, folder / "footage", args.videos), folder, args.rounds, more, args.models)
     for label, seconds in {"whole": walls.whole, **walls.alone}.items():
         print(f"{label:9} {statistics.median(seconds):6.2f} s wall (of {', '.join(f'{s:.2f}' for s in seconds)})")
     targets.at_most("whole run / longest of its stages alone", walls.ratio, WITHIN, "x")

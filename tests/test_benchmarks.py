@@ -107,7 +107,8 @@ from pathlib import Path
 from benchmarks.overlap import measure
 os.environ.setdefault("OPENAI_API_KEY", "none")
 folder = Path({str(tmp_path)!r})
-walls = measure(sorted((folder / "footage").iterdir()), folder, rounds=1, more={{"clips": {{"mode": "encode"}}}}, scores=True)
+more = {{"clips": {{"mode": "encode"}}}}
+walls = measure(sorted((folder / "footage").iterdir()), folder, 1, more, models=["scores", "captions"])
 print("captions", walls.n_clips, "ratio", walls.ratio)
 """
     paths = {"RUSHES_TEST_TIME_OF_A_CLIP": str(tmp_path / "time"), "PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), *sys.path])}
