@@ -42,6 +42,11 @@ def test_a_plan_tells_rates_hours_and_costs_by_the_stores_own_runs(reel: Reel, t
     said = inline("plan", reel.cuts.path, reel.uneven.path, "--out", out, *settings_of(*settings)).out
     assert f"{pace['captions_per_s']:.4g} captions/s" in said and "to go: about" in said and "costs about" in said
 
+    of_other = go(reel.uneven.path, out, *settings).counts  # the clips of other videos say nothing of how many these have
+    other = rushes.plan([reel.cuts.path], out=out, recipe=recipe(*settings))
+    a_core = (7 + of_other["footage_s"]) / (core_s + of_other["busy_s"]["scan"])
+    assert other["cores_per_gpu"] == pytest.approx(other["captions_per_s"] / (a_core * 2 / 7), rel=0.01)
+
 
 def test_a_plan_says_which_settings_are_taken_for_the_model(reel: Reel, tmp_path: Path) -> None:
     settings = ["captions.engine=openai", "captions.base_url=http://127.0.0.1:1/v1", "captions.temperature=0.1"]

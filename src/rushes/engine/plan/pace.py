@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from rushes.captions.serving.launch import gpu_shares
 from rushes.engine.plan.plan import Plan
@@ -13,7 +12,7 @@ from rushes.machine import cores, cuda_devices
 from rushes.recipe import Recipe
 from rushes.records import Row
 from rushes.store.store import Store
-from rushes.store.tables import RUNS, VIDEOS
+from rushes.store.tables import RUNS
 
 DIGITS = 4
 """Significant digits of an estimate."""
@@ -53,10 +52,9 @@ def pace(store: Store | None, recipe: Recipe, plan: Plan) -> Pace:
     runs = [json.loads(row["counts"]) for row in store.read(RUNS).to_pylist()]
     captions = _Sum.of(runs, "captions", plan.prints.get("captions"), "captions_made")
     scans = _Sum.of(runs, "scan", plan.prints["scan"], "footage_s", capacity=1)
-    known_s = _known_s(store, plan.prints["scan"])
     counts = plan.counts.get("captions", {})
     wanted, missing = int(counts.get("wanted", 0)), int(counts.get("missing", 0))
-    clips_per_s = wanted / known_s if known_s and wanted else None
+    clips_per_s = wanted / plan.known_s if plan.known_s and wanted else None
     to_caption = missing + plan.decode_s * (clips_per_s or 0.0)
     waits = [plan.decode_s / (scans.per_s * _cores(recipe))] if scans.per_s else [0.0] if not plan.decode_s else []
     waits += [to_caption / captions.per_s] if captions.per_s else []
@@ -90,13 +88,6 @@ class _Sum:
     def per_s(self) -> float | None:
         """What the stage makes a second when all its places are taken."""
         return self.made / self.full_s if self.made and self.full_s else None
-
-
-def _known_s(store: Store, fingerprint: str) -> float:
-    """Seconds of footage that the store has scanned."""
-    rows: Any = store.read(VIDEOS, columns=["status", "footage_s"], fingerprints=[fingerprint]).to_pylist()
-    lengths: Mapping[str, float] = {row["video_id"]: row["footage_s"] or 0.0 for row in rows if row["status"] == "done"}
-    return sum(lengths.values())
 
 
 def _cores(recipe: Recipe) -> int:

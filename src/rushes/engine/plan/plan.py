@@ -55,6 +55,8 @@ class Plan:
     """Rule -> clips that it drops."""
     failed_clips: int = 0
     failed_files: int = 0
+    known_s: float = 0.0
+    """Seconds of footage of the videos whose clips are known."""
     unknown_videos: int = 0
     """Videos whose clips are not known before the run cuts them: what is counted of scores, captions and files leaves them out."""
     decode_s: float = 0.0
@@ -237,6 +239,7 @@ def _compare(plan: Plan, known: Known) -> None:
         plan.of_videos += [job.video.video_id for job in found.jobs]
         plan.of_clips += sorted({video for by_video in lacking.clips.values() for video in by_video})
         plan.unknown_videos -= len(found.cut)
+        plan.known_s += sum((batch.video(source.video_id or "") or {}).get("footage_s") or 0.0 for source in found.cut)
     plan.unknown_videos += counts["shots"][0]
     for stage, (wanted, present) in counts.items():
         if (fingerprint := plan.prints.get(stage)) is not None:
