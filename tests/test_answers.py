@@ -14,8 +14,10 @@ import pytest
 from rushes.captions.backoff import MAX_WAIT_S, backoff_s, retry_after_s
 from rushes.captions.prompts import BUILT_IN, load_prompt
 from rushes.captions.reply import MAX_MESSAGE, FailedTry, error_message, read_reply
-from rushes.captions.schema import SCHEMA, first_breach
+from rushes.captions.schema import first_breach, record_schema
 from rushes.captions.tidy import is_refusal, read_fields, tidy
+
+SCHEMA = record_schema()
 
 GOOD: dict[str, Any] = {
     "scene": "a corridor",

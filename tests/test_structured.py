@@ -13,7 +13,7 @@ from caption_server import Running, start_server
 from rushes.captions.agreement import COMPARISONS, comparisons_of
 from rushes.captions.fields import field_columns, field_values
 from rushes.captions.prompts import load_prompt
-from rushes.captions.schema import SCHEMA
+from rushes.captions.schema import record_schema
 from rushes.errors import RecipeError, ServerError
 from rushes.results.agreed_sql import agreed_sql
 from rushes.results.choose import chosen_clips
@@ -108,14 +108,14 @@ def test_the_rules_of_a_run_need_no_prompt_but_where_captions_are_made() -> None
     clip = {"duration_s": 3.0, "n_frames": 75, "camera_motion": "static", "camera_motion_confidence": 1.0}
     assert reasons_of(gone, [clip]) == [[]]
     told = clip | {"caption_camera_move": "pan_left"}
-    [[reason]] = reasons_of(gone, [told], comparisons_of(SCHEMA, clip))
+    [[reason]] = reasons_of(gone, [told], comparisons_of(record_schema(), clip))
     assert (reason["rule"], reason["value"], reason["bound"]) == ("x", 0.0, 1.0)
 
 
 def test_a_comparison_is_made_only_where_label_and_evidence_are_there() -> None:
     measured = {"camera_motion", "camera_motion_confidence", "cuts", "luma_mean", "clipped_share"}
-    assert [one.name for one in comparisons_of(SCHEMA, measured)] == ["camera_move", "several_scenes", "exposure"]
-    assert [one.name for one in comparisons_of(SCHEMA, {"nsfw"})] == ["nsfw"]
+    assert [one.name for one in comparisons_of(record_schema(), measured)] == ["camera_move", "several_scenes", "exposure"]
+    assert [one.name for one in comparisons_of(record_schema(), {"nsfw"})] == ["nsfw"]
     assert comparisons_of(OWN, measured) == comparisons_of(None, measured) == ()
 
 
@@ -166,7 +166,7 @@ def test_fields_and_agreements_are_columns_of_every_reader_and_rules_look_at_the
     )
     assert (counts["captions_made"], counts["files_made"]) == (2, 2 - len(dropped))
 
-    rows = rows_of(out, "captions", caption=field_columns(SCHEMA))["captions"]
+    rows = rows_of(out, "captions", caption=field_columns(record_schema()))["captions"]
     assert [(r["caption_camera_move"], r["caption_n_anomalies"], r["caption_watermark"]) for r in rows] == [("pan_left", 2, False)] * 2
     assert json.loads(rows[0]["fields"])["anomalies"] == ["a leak", "smoke"]
     assert rows[0]["prompt_id"].startswith("structured-v2-")

@@ -16,13 +16,19 @@ from caption_server import Running, start_server
 from footage import render
 from pictures import film
 from rushes.captions.fields import field_columns
-from rushes.captions.request import Part, Request
-from rushes.captions.schema import SCHEMA
+from rushes.captions.request import Answer, Part, Request
+from rushes.captions.schema import record_schema
 from rushes.captions.windows import Window, windows_of
+from rushes.engine.work.windows import WindowRows
 from rushes.errors import RecipeError
 from rushes.operators import Caption
 from rushes.recipe import Recipe
+from rushes.store.buffer import Buffer
+from rushes.store.store import Store
+from rushes.store.tables import ERRORS, WINDOWS
 from stores import go, rows_of, seen, settings_of, start
+
+SCHEMA = record_schema()
 
 SETTINGS = ("captions.engine=openai", "captions.model=tiny-vlm", "captions.window_s=1.5", "frames.per_clip=2", "captions.patience_s=0")
 
@@ -47,6 +53,23 @@ def test_windows_are_equal_tile_the_clip_and_are_no_longer_than_asked(length: in
     made = windows_of(7, 7 + length, Fraction(1, 90_000), window_s)
     pairs = pairwise(edges)
     assert made == tuple(Window(k, 7 + start, 7 + end) for k, (start, end) in enumerate(pairs))
+
+
+def test_the_rows_of_windows_are_read_once_for_each_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is made in this run is known without another reading, as for a clip that stays pending and is asked about again."""
+    store, reads = Store.create(str(tmp_path / "store"), {}), []
+    read = store.read
+    monkeypatch.setattr(store, "read", lambda *args, **kwargs: [reads.append(kwargs["only"]), read(*args, **kwargs)][1])
+    rows = WindowRows(store, Buffer(store, [(WINDOWS, ()), (ERRORS, ())]), None, "f", "r")
+    windows = windows_of(0, 480, Fraction(1, 100), 1.5)
+    one, other = ({"clip_id": name, "video_id": "v" * 64, "start_pts": 0, "start_s": 0.0, "time_base": "1/100"} for name in ("a", "b"))
+    assert rows.known(one, windows) == rows.known(other, windows) == {}
+    answer = Answer("a", "A door.", None, "m", "p", 1, 2, 0.5, "stop", 1)
+    rows.keep(one, windows[2], answer)
+    assert (rows.known(one, windows), rows.known(other, windows)) == ({2: answer}, {})
+    assert len(reads) == 1
+    again = WindowRows(store, Buffer(store, [(WINDOWS, ()), (ERRORS, ())]), None, "f", "r")
+    assert again.known(one, windows) == {2: answer}, "it is durable"
 
 
 def test_the_merging_call_has_the_task_and_each_text_after_its_span_and_no_frames(server: Running) -> None:

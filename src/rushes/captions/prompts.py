@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from rushes.captions.language import Language, language_of
-from rushes.captions.schema import FOLDER, SCHEMA, load_schema
+from rushes.captions.schema import FOLDER, load_schema, record_schema
 from rushes.errors import RecipeError
 
 BUILT_IN = ("inspection", "inspection_zh", "short", "dense", "structured")
@@ -122,7 +122,7 @@ def load_prompt(name: str, json_schema: str | None = None) -> Prompt:
 def _built_in(name: str) -> Prompt:
     text = files("rushes.captions").joinpath(FOLDER, f"{name}.txt").read_text(encoding="utf-8")
     head, ask = _parted(text, name)
-    return _made(name, head, ask, SCHEMA if "schema" in head else None)
+    return _made(name, head, ask, record_schema() if "schema" in head else None)
 
 
 def _own(name: str) -> Prompt:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,6 @@ from rushes.errors import RecipeError
 
 FOLDER = "prompts"
 """Where the built-in prompts and their schemas lie, inside this package."""
-SCHEMA: dict[str, Any] = json.loads(files("rushes.captions").joinpath(FOLDER, "record.json").read_bytes())
-"""The schema of the built-in prompts that ask for a record: `structured`, `inspection` and `inspection_zh`."""
 _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,), "array": (list,), "string": (str,), "number": (int, float), "integer": (int,), "boolean": (bool,),
     "null": (type(None),),
@@ -44,6 +43,13 @@ _TELLING = frozenset(["$schema", "$id", "$comment", "title", "description", "def
 """Keywords that say something and demand nothing."""
 CAPTION_FIELDS = ("summary", "caption", "description")
 """Fields that become the caption's text, the first that a schema has; else its first text."""
+
+
+@cache
+def record_schema() -> dict[str, Any]:
+    """The schema of the built-in prompts that ask for a record: `structured`, `inspection` and `inspection_zh`."""
+    schema: dict[str, Any] = json.loads(files("rushes.captions").joinpath(FOLDER, "record.json").read_bytes())
+    return schema
 
 
 def load_schema(path: str, key: str = "captions.json_schema") -> dict[str, Any]:

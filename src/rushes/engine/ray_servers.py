@@ -35,11 +35,13 @@ class ServerActor:
         self._collector = collect()
         self._failure: Failure | None = None
         self._fleet: Fleet | None = None
-        check = OwnerCheck(Store(setup.store, recipe.storage), setup.owner, IDLE_S)  # where the head is gone, nobody else tells it
+        run_holds_the_store = OwnerCheck(
+            Store(setup.store, recipe.storage), setup.owner, IDLE_S
+        )  # where the head is gone, nobody else tells it
 
         def holds() -> None:
             try:
-                check()
+                run_holds_the_store()
             except StoreBusy:
                 raise
             except StorageError:  # it is asked again

@@ -17,10 +17,11 @@ import numpy as np
 from rushes.engine.jobs import Clips, Outcome
 from rushes.engine.stages import embeddings_fingerprint, resources
 from rushes.engine.work.context import Context, Progress
+from rushes.engine.work.vectors import frame_vectors
 from rushes.errors import Failure, ScoreError
 from rushes.no_pandas import let_pandas_in
 from rushes.rows.scanned import Rows, attempt_row
-from rushes.store.tables import ALIGNMENT, CAPTIONS, EMBEDDINGS
+from rushes.store.tables import ALIGNMENT, CAPTIONS
 
 if TYPE_CHECKING:
     from rushes.models.encoder import Encoder
@@ -35,7 +36,8 @@ def align(context: Context, job: Clips, progress: Progress) -> Outcome:
     with context.alive():
         encoder = _encoder(settings.encoder, settings.encoder_revision, threads)
     fingerprint, video = context.prints[job.stage], job.video.video_id
-    texts, vectors = _texts(context, video), _vectors(context, video)
+    vectors = frame_vectors(context.store, embeddings_fingerprint(context.recipe) or "", [video]).get(video, {})
+    texts = _texts(context, video)
     rows: Rows = {ALIGNMENT.name: [], "errors": []}
     for clip in job.clips:
         name, inside = clip["clip_id"], [row for pts, row in vectors.items() if clip["start_pts"] <= pts < clip["end_pts"]]
@@ -92,10 +94,3 @@ def _encoder(model: str, revision: str | None, threads: int) -> Encoder:
 def _texts(context: Context, video: str) -> dict[str, str]:
     rows: Any = context.store.read(CAPTIONS, columns=["text"], fingerprints=[context.prints["captions"]], only={"video_id": [video]})
     return dict(zip(rows["clip_id"].to_pylist(), rows["text"].to_pylist(), strict=True))
-
-
-def _vectors(context: Context, video: str) -> dict[int, Any]:
-    """The vectors of a video's frames by pts."""
-    prints = [embeddings_fingerprint(context.recipe) or ""]
-    rows: Any = context.store.read(EMBEDDINGS, columns=["vector"], fingerprints=prints, only={"video_id": [video]})
-    return {pts: one.values.to_numpy(zero_copy_only=False) for pts, one in zip(rows["pts"].to_pylist(), rows["vector"], strict=True)}

@@ -18,6 +18,7 @@ import numpy as np
 
 from rushes.engine.jobs import Outcome, Score, Setup, kept_counts
 from rushes.engine.stages import embeddings_fingerprint, wanted_scores
+from rushes.engine.work.vectors import frame_vectors
 from rushes.errors import Failure, ScoreError
 from rushes.log import note
 from rushes.recipe import Recipe
@@ -137,24 +138,13 @@ class Scoring:
                 for clip in ids:
                     known.setdefault(clip, set()).add(scorer)
         stored = self._stored([part.video.video_id for part in job.parts if part.settled.scored], known)
-        vectors = self._vectors([part.video.video_id for part in job.parts if part.settled.embedded])
+        vectors = frame_vectors(self._store, self._of_vectors, [part.video.video_id for part in job.parts if part.settled.embedded])
         for part in job.parts:
             of_frames = vectors.get(part.video.video_id, {})
             for columns in part.clips:
                 have = known.get(columns["clip_id"], set())
                 lacks = tuple(name for name in self._wanted if name not in have)
                 yield _Clip(columns, lacks, stored.get(columns["clip_id"], {}), of_frames)
-
-    def _vectors(self, videos: Sequence[str]) -> dict[str, dict[int, Vector]]:
-        """video_id -> the embeddings of its frames by pts, of videos of which the plan knows that there are some."""
-        found: dict[str, dict[int, Vector]] = {}
-        if not videos:
-            return found
-        rows = self._store.read(EMBEDDINGS, columns=["vector"], fingerprints=[self._of_vectors], only={"video_id": videos})
-        each: Any = zip(rows["video_id"].to_pylist(), rows["pts"].to_pylist(), rows["vector"], strict=True)
-        for video, pts, vector in each:
-            found.setdefault(video, {})[pts] = vector.values.to_numpy(zero_copy_only=False)
-        return found
 
     def _stored(self, videos: Sequence[str], known: Mapping[str, set[str]]) -> dict[str, Row]:
         """clip_id -> its score columns in the store, of clips that the plan knows to have some."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ from rushes.store.tables import WINDOWS
 
 OF_ANSWER = ("text", "model", "prompt_id", "prompt_tokens", "completion_tokens", "seconds", "tries", "finish_reason", "server")
 """Columns of a caption that are those of an answer."""
+VIDEOS = 16
+"""Videos whose rows are in memory; more than have clips under way at once."""
 
 
 def answer_row(clip: Row, answer: Answer, schema: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -41,7 +44,9 @@ def within(clip: Row, window: Window) -> Row:
 
 
 class WindowRows:
-    """Rows of the table `windows` under the fingerprint of the captions."""
+    """Rows of the table `windows` under the fingerprint of the captions. The clips of a video come together, so the rows of the videos that
+    were asked for last stay in memory: the table is read once for each video, and not for each clip.
+    """
 
     def __init__(self, store: Store, buffer: Buffer, schema: Mapping[str, Any] | None, fingerprint: str, run_id: str) -> None:
         self._store = store
@@ -49,6 +54,9 @@ class WindowRows:
         self._schema = schema
         self._fingerprint = fingerprint
         self._run_id = run_id
+        self._lock = threading.Lock()
+        self._of_video: dict[str, dict[tuple[str, int], Answer]] = {}
+        """video_id -> clip and number of the window -> answer; in the order in which the videos were first asked for."""
 
     def known(self, clip: Row, windows: Sequence[Window]) -> dict[int, Answer]:
         """The answers that are in the store, by the number of the window.
@@ -56,9 +64,15 @@ class WindowRows:
         Raises:
             StorageError: they cannot be read.
         """
-        rows: list[Row] = self._store.read(WINDOWS, fingerprints=[self._fingerprint], only={"video_id": [clip["video_id"]]}).to_pylist()
-        found = {row["window"]: row for row in rows if row["clip_id"] == clip["clip_id"]}
-        return {window.index: _answer(found[window.index]) for window in windows if window.index in found}
+        video = clip["video_id"]
+        with self._lock:
+            if video not in self._of_video:
+                rows: list[Row] = self._store.read(WINDOWS, fingerprints=[self._fingerprint], only={"video_id": [video]}).to_pylist()
+                while len(self._of_video) >= VIDEOS:
+                    del self._of_video[next(iter(self._of_video))]
+                self._of_video[video] = {(row["clip_id"], row["window"]): _answer(row) for row in rows}
+            found = self._of_video[video]
+            return {one.index: found[clip["clip_id"], one.index] for one in windows if (clip["clip_id"], one.index) in found}
 
     def keep(self, clip: Row, window: Window, answer: Answer) -> None:
         """Writes the row of a window; it is durable when this returns.
@@ -72,6 +86,9 @@ class WindowRows:
             {**of_span, "window": window.index, **answer_row(clip, answer, self._schema)}, self._fingerprint
         )
         self._buffer.commit(self._buffer.add({WINDOWS.name: [row]}))
+        with self._lock:
+            if (mine := self._of_video.get(clip["video_id"])) is not None:
+                mine[clip["clip_id"], window.index] = answer
 
 
 def _answer(row: Row) -> Answer:
