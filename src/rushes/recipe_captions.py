@@ -34,7 +34,7 @@ class CaptionSettings(Section):
     serve: str = Field("vllm serve {model} --port {port}", description="serve: the command that starts a server; {model}, {port}, {host} and {python} are filled in")
     serve_python: str | None = Field(None, description="serve: the Python of the environment that the command is in, where that is another one than Rushes'")
     servers: int = Field(0, ge=0, description="serve: how many servers; 0: one for each share of the GPUs, or one where there is none")
-    restarts: int = Field(3, ge=0, description="serve: how often each server is started again when it dies or does not load; then the run goes on without it")
+    restarts: int = Field(3, ge=0, description="serve: how often each server is started again when it dies, one that was never up at most once; then the run goes on without it")
     load_s: float = Field(1800.0, gt=0, description="serve: how long a server may take to load, seconds")
     price_per_million_prompt_tokens: float = Field(0.0, ge=0, description="price of a million tokens that the model reads, in a currency of yours, for the costs that plan and report state; 0: none")
     price_per_million_completion_tokens: float = Field(0.0, ge=0, description="price of a million tokens that the model writes, likewise")

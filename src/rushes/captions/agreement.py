@@ -108,8 +108,9 @@ COMPARISONS = (
     _yes_no("nsfw_clip", "nsfw", "nsfw_clip", 0.3, 0.7, "the label nsfw is true where the score nsfw_clip is from 0.7 on, false up to 0.3"),
     _yes_no("nsfw_vit", "nsfw", "nsfw_vit", 0.3, 0.7, "the label nsfw is true where the score nsfw_vit is from 0.7 on, false up to 0.3"),
 )
-"""All comparisons. `text_overlay` is a share of the picture: a line of subtitles takes 1 % to 5 % of it, a clock in a corner 0.2 %. Yahoo's
-advice for its nsfw is in docs/scores.md; the other two are probabilities of two classes, of which the middle is left out."""
+"""All comparisons. `text_overlay` is a share of the picture: in the drawn pictures of the tests a line of subtitles takes 2 % to 3 % of
+it, a clock in a corner 0.8 %; from a quarter of that on it counts. Yahoo's advice for its nsfw is in docs/scores.md; the other two are
+probabilities of two classes, of which the middle is left out."""
 
 
 def comparisons_of(schema: Mapping[str, Any] | None, known: Collection[str]) -> tuple[Comparison, ...]:

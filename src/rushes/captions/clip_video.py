@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 TIME_BASE = Fraction(1, 1000)
 """Frames have their times to the millisecond; a second frame within the same one comes a millisecond later."""
 CRF = 20
-"""x264's constant rate factor: above 0.97 SSIM against JPEG of quality 85, and smaller than the same frames as JPEG."""
+"""x264's constant rate factor. Six frames each of 40 real videos: SSIM of luma against the JPEGs 0.99 in the middle and 0.89 at least; 0.92
+of the bytes of the JPEGs in the middle, and 1.47 of them at most."""
 
 
 def mp4_of(frames: Sequence[bytes], times_s: Sequence[float]) -> bytes:
