@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 
@@ -10,9 +11,30 @@ from pictures import film
 from processes import marked
 from ray_cluster import RunningCluster
 from ray_runs import on_ray, until
-from stores import command, rows_of
+from rushes.engine.fingerprints import fingerprints
+from rushes.engine.jobs import Setup
+from rushes.engine.ray_processes import CaptionActor
+from rushes.store.store import Store
+from stores import command, recipe, rows_of
 
 SERVER = Path(__file__).parent / "caption_server.py"
+
+
+def test_of_two_moves_the_later_one_counts_in_whichever_order_they_come(tmp_path: Path) -> None:
+    """Ray may run the second call of an asynchronous actor before the first: on a busy machine a server was then never asked."""
+    wanted = recipe("captions.engine=serve", "captions.model=tiny-vlm", f"captions.serve={sys.executable} {SERVER} --port {{port}}")
+    store = Store.create(str(tmp_path / "store"), {})
+    actor = CaptionActor(
+        Setup(run_id="r", store=store.root, owner="me", recipe=wanted.model_dump(mode="json"), prints=fingerprints(wanted))
+    )
+    one, both = ["http://127.0.0.1:1/v1"], ["http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1"]
+
+    async def moved() -> list[str]:
+        await actor.move(2, both, "key")
+        await actor.move(1, one, "key")
+        return [server.client.base_url for server in actor._captioner._engine._router.servers]
+
+    assert asyncio.run(moved()) == both
 
 
 def test_replicas_are_actors_with_gpus_and_end_with_the_run(nodes: RunningCluster, tmp_path: Path) -> None:

@@ -69,8 +69,8 @@ class OnRay:
         self._under_way: dict[Any, bool] = {}
         """Reference of what has not ended -> whether it is a call of an actor, which Ray cannot end by force; else it is a task."""
         self._captioner: Any = None
-        self._moved: tuple[Sequence[str], str] | None = None
-        """Addresses and key of the run's own caption servers, once one is up."""
+        self._moved: tuple[int, Sequence[str], str] = (0, (), "")
+        """How often the captioner was told where the run's own caption servers are; their addresses and key."""
         self._scorers: dict[Any, _Held] = {}
         self._counting = threading.Lock()
         """Held while `_scorers` and the jobs of these are counted: threads of Ray tell what has ended."""
@@ -134,8 +134,8 @@ class OnRay:
 
     def move_captions(self, urls: Sequence[str], key: str) -> None:
         """See `Executor`."""
-        self._moved = (urls, key)
-        self._captioner_actor().move.remote(urls, key)
+        self._moved = (self._moved[0] + 1, urls, key)
+        self._captioner_actor().move.remote(*self._moved)
 
     def stop(self) -> None:
         """See `Executor`. Tasks are asked to end; `close` ends those that do not."""
@@ -194,7 +194,7 @@ class OnRay:
                 needs = needs.model_copy(update={"cpus": 0.0, "gpus": 0.0, "memory_gib": 0.0})
             options = {**stated(needs), "max_concurrency": AHEAD * needs.concurrency + 1, "max_restarts": 0, "namespace": NAMESPACE}
             self._captioner = ray.remote(CaptionActor).options(**options).remote(self._setup)
-            if self._moved is not None:
+            if self._moved[0]:
                 self._captioner.move.remote(*self._moved)
         return self._captioner
 

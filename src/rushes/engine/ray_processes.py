@@ -98,14 +98,19 @@ class CaptionActor:
     def __init__(self, setup: Setup) -> None:
         self._collector = collect()
         self._captioner = Captioner(setup)
+        self._newest_move = 0
 
     async def caption(self, job: Caption) -> Outcome:
         """See `Captioner.caption`."""
         return replace(await self._captioner.caption(job), events=self._collector.take())
 
-    async def move(self, urls: Sequence[str], key: str) -> None:
-        """See `Captioner.move`."""
-        await self._captioner.move(urls, key)
+    async def move(self, number: int, urls: Sequence[str], key: str) -> None:
+        """See `Captioner.move`. Ray does not run the calls of an asynchronous actor in their order, so they are numbered from 1, and one
+        that comes after a later one says nothing.
+        """
+        if number > self._newest_move:
+            self._newest_move = number
+            await self._captioner.move(urls, key)
 
 
 class ScoreActor:
