@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import difflib
 import os
-import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from rushes.captions import facts
@@ -22,6 +21,9 @@ from rushes.captions.serving.launch import check_serve
 from rushes.captions.windows import merge_text
 from rushes.errors import RecipeError
 from rushes.recipe_captions import CaptionSettings
+
+if TYPE_CHECKING:
+    import ssl
 
 Need = Literal["frames", "measures"]
 """What captions are made from: the stored frames of the clip, or its measures."""
@@ -182,9 +184,11 @@ def _trusted(verify: bool | str) -> bool | ssl.SSLContext:
     """Whose certificates the client trusts."""
     if isinstance(verify, bool):
         return verify
+    import ssl
+
     try:
         return ssl.create_default_context(cafile=os.path.expanduser(verify))
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:
         what = f"captions.verify = {verify!r} cannot be read as certificates ({error})"
         raise RecipeError(what, step="recipe", mend="name a PEM file of certificates, or use true or false") from error
 

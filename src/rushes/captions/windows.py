@@ -5,18 +5,20 @@ A window that has its row is not asked about again, so a run that was killed goe
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rushes.captions.prompts import Prompt
 from rushes.captions.request import Answer, Engine, Part, Request
 from rushes.captions.schema import FOLDER
+
+if TYPE_CHECKING:
+    import asyncio
 
 TOLERANCE = 1e-6
 """Share of a window by which a clip may be longer than its windows: for the rounding of pts."""
@@ -96,6 +98,7 @@ async def caption_in_windows(
     Raises:
         ServerError: the fault is the server's. What was answered is kept.
     """
+    import asyncio
 
     async def ask(window: Window) -> Answer:
         async with places:
