@@ -22,6 +22,7 @@ import numpy.typing as npt
 from av.stream import Disposition
 
 from pictures import Edit, Picture, Transition, draw_frame_number, texture
+from rushes.media.encoding import Encoding
 
 QUIET = {
     "libx264": {"preset": "superfast", "crf": "20", "sc_threshold": "0"},
@@ -39,6 +40,11 @@ TRANSFERS = {"pq": 16, "hlg": 18}
 NO_PTS = (".avi", ".h264", ".hevc")
 TS_START_S = 1
 """The transport stream muxer shifts a stream that starts at 0 by its reordering delay; from 1 s on it leaves pts alone."""
+
+
+def encoding(mode: str, **how: Any) -> Encoding | None:
+    """How clips are encoded in a mode: with the settings `how`, or not at all where their streams are copied."""
+    return Encoding(**how) if mode == "encode" else None
 
 
 @dataclass(frozen=True, slots=True)

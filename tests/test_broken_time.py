@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 import rushes
-from footage import render
+from footage import encoding, render
 from pictures import Edit, edit, film, moving, read_frame_number
 from rushes import operators
 from rushes.engine.fingerprints import fingerprints
@@ -55,7 +55,10 @@ def numbers(path: Path, mode: Mode = "exact") -> list[int]:
 def files_of(path: Path, found: Scan, spans: Sequence[Span], mode: str, folder: Path) -> list[tuple[list[int], list[float], bool]]:
     """What the clip files hold: numbers of frames, seconds since the first one, and whether there is sound."""
     wanted = [ClipSpan(clip_id("v" * 64, s.start_pts, s.end_pts), s) for s in spans]
-    made = {r.clip_id: r for r in cut_clips(str(path), found.facts, wanted, str(folder), mode=mode, uri=str(path), pieces=found.pieces)}  # type: ignore[arg-type]
+    made = {
+        r.clip_id: r
+        for r in cut_clips(str(path), found.facts, wanted, str(folder), encoding=encoding(mode), uri=str(path), pieces=found.pieces)
+    }  # type: ignore[arg-type]
     out = []
     for clip in wanted:
         result = made[clip.clip_id]

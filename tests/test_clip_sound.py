@@ -11,9 +11,9 @@ import av
 import numpy as np
 import pytest
 
-from footage import render
+from footage import encoding, render
 from pictures import film
-from rushes.media.cut import ClipMode, ClipSpan, cut_clips
+from rushes.media.cut import ClipSpan, Encoding, cut_clips
 from rushes.media.decode import Decoder
 from rushes.records import Span
 from stores import command, go, rows_of, seen, settings_of
@@ -117,11 +117,11 @@ def spans_of(path: Path) -> tuple[Any, list[ClipSpan]]:
 
 @pytest.mark.parametrize("mode", ["encode", "copy"])
 @pytest.mark.parametrize("name", KINDS)
-def test_pictures_become_files_with_their_sound_in_time(name: str, mode: ClipMode, pictures: dict[str, Path], tmp_path: Path) -> None:
+def test_pictures_become_files_with_their_sound_in_time(name: str, mode: str, pictures: dict[str, Path], tmp_path: Path) -> None:
     path = tmp_path / name
     with_sound(pictures.get(path.suffix, pictures[""]), path, *KINDS[name], 3.0)
     facts, spans = spans_of(path)
-    first, second = cut_clips(str(path), facts, spans, str(tmp_path / "out"), mode=mode, uri=str(path))
+    first, second = cut_clips(str(path), facts, spans, str(tmp_path / "out"), encoding=encoding(mode), uri=str(path))
     for result, n, length_s in ((first, 25, 1.0), (second, 50, 2.0)):
         assert result.error is None and result.uri is not None and result.n_frames == n
         wave, rate, start_s = heard(result.uri)
@@ -152,7 +152,7 @@ def test_sound_that_nothing_can_decode_is_left_out_with_a_note(pictures: dict[st
                 copy.is_keyframe, copy.stream = packet.is_keyframe, streams[packet.stream_index]
                 out.mux(copy)
     facts, spans = spans_of(path)
-    for result in cut_clips(str(path), facts, spans, str(tmp_path / "out"), mode="encode", uri=str(path)):
+    for result in cut_clips(str(path), facts, spans, str(tmp_path / "out"), encoding=Encoding(), uri=str(path)):
         assert result.error is None and result.uri is not None and result.note is not None and "has no sound" in result.note
         with av.open(result.uri) as file:
             assert not file.streams.audio
@@ -171,7 +171,7 @@ def test_a_step_in_the_time_of_sound_stays_a_step(pictures: dict[str, Path], tmp
                 out.mux(packet)
     facts, (one, other) = spans_of(path)
     span = ClipSpan("c" * 32, Span(one.span.start_pts, other.span.end_pts))
-    (result,) = cut_clips(str(path), facts, [span], str(tmp_path / "out"), mode="encode", uri=str(path))
+    (result,) = cut_clips(str(path), facts, [span], str(tmp_path / "out"), encoding=Encoding(), uri=str(path))
     assert result.error is None and result.uri is not None
     with av.open(result.uri) as file:
         frames = [frame for packet in file.demux(audio=0) for frame in packet.decode()]

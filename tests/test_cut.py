@@ -18,12 +18,13 @@ import fsspec
 import numpy as np
 import pytest
 
-from footage import Clip, jittered, render, ticks_of
+from footage import Clip, encoding, jittered, render, ticks_of
 from pictures import moving, read_frame_number
 from rushes.errors import CutError, StorageError
-from rushes.media import clip_file, cut_encode
-from rushes.media.cut import ClipSpan, CutResult, cut_clips
+from rushes.media import clip_file
+from rushes.media.cut import ClipSpan, CutResult, Encoding, cut_clips
 from rushes.media.decode import Decoder
+from rushes.media.encoding import ENCODERS, Encoder
 from rushes.media.random_access import entry_of
 from rushes.records import Span, VideoFacts
 from variants import variants
@@ -33,6 +34,7 @@ CLOCK = Fraction(1, 90000)
 X264_OPEN = {"x264-params": "open-gop=1:b-pyramid=none", "sc_threshold": "0"}
 X264_PYRAMID = {"x264-params": "open-gop=1:b-pyramid=normal", "bf": "7", "b_strategy": "0", "sc_threshold": "0"}
 X265_OPEN = {"x265-params": "log-level=none:pools=none:frame-threads=1:scenecut=0:open-gop=1:bframes=4:b-pyramid=1:b-adapt=0"}
+
 SOURCES: dict[str, Callable[[Path], Clip]] = {
     "h264.mp4": lambda p: render(p, (moving(192, 112, 1), N), gop=15, audio=True),
     "h264_open.mp4": lambda p: render(p, (moving(192, 112, 2), N), gop=15, options=X264_OPEN),
@@ -70,9 +72,11 @@ class Source:
         edges = [self.pts[0], self.pts[31], self.pts[58], self.end]
         return [ClipSpan(f"{k}c" * 16, Span(a, b)) for k, (a, b) in enumerate(pairwise(edges))]
 
-    def cut(self, folder: Path | str, clips: list[ClipSpan] | None = None, mode: str = "copy", **how: object) -> list[CutResult]:
+    def cut(
+        self, folder: Path | str, clips: list[ClipSpan] | None = None, mode: str = "copy", tick: Callable[[], None] = int, **how: object
+    ) -> list[CutResult]:
         spans = self.thirds() if clips is None else clips
-        results = list(cut_clips(self.uri, self.facts, spans, str(folder), mode=mode, uri=self.uri, **how))  # type: ignore[arg-type]
+        results = list(cut_clips(self.uri, self.facts, spans, str(folder), encoding=encoding(mode, **how), uri=self.uri, tick=tick))
         return sorted(results, key=lambda r: r.start_pts)
 
     def inside(self, start: int, end: int) -> list[int]:
@@ -137,6 +141,51 @@ def test_encoded_clips_hold_exactly_the_span(source, tmp_path, name):
         assert [n for _, n in frames] == [film.numbers[pts] for pts in kept]
         assert result.n_frames == len(kept)
         assert all(t == (pts - clip.span.start_pts) * film.facts.time_base for (t, _), pts in zip(frames, kept, strict=True))
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1"])
+def test_clips_are_encoded_by_a_codec_in_a_size_and_at_a_rate_of_their_own(source, tmp_path, codec):
+    """The source has 192 x 112 pixels and about 25 frames a second at uneven times; each file has 138 x 80 pixels and 10 a second."""
+    film = source("h264_vfr.mp4")
+    base, (clip, _, _) = film.facts.time_base, film.thirds()
+    how = {"codec": codec, "crf": 20, "short_side_px": 80, "fps": 10.0}
+    (result,) = film.cut(tmp_path, [clip], mode="encode", **how)
+    assert result.error is None, result.error
+    n = -(-(clip.span.end_pts - clip.span.start_pts) * base * 10 // 1)
+    at = [clip.span.start_pts + k * Fraction(1, 10) / base for k in range(int(n))]
+    meant = [film.numbers[max(pts for pts in film.pts if pts <= time)] for time in at]
+    assert seen(result.uri) == [(Fraction(k, 10), number) for k, number in enumerate(meant)]
+    with av.open(result.uri) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.codec.canonical_name == codec and stream.average_rate == 10
+        assert (stream.width, stream.height) == (result.width, result.height) == (138, 80)
+    assert result.n_frames == len(meant) and len(set(meant)) == len(meant)
+    assert film.cut(tmp_path, [clip], mode="encode", **how)[0].reused
+    assert not film.cut(tmp_path, [clip], mode="encode", **how | {"fps": 12.5})[0].reused
+
+
+def test_a_rate_above_the_sources_shows_frames_again_and_no_picture_is_enlarged(source, tmp_path):
+    film = source("h264.mp4")
+    (result,) = film.cut(tmp_path, film.thirds()[:1], mode="encode", short_side_px=1080, fps=50.0)
+    assert (result.width, result.height, result.n_frames) == (192, 112, 62)
+    assert [number for _, number in seen(result.uri)] == [film.numbers[pts] for pts in film.pts[:31] for _ in range(2)]
+    sounds(result.uri, Fraction(31, 25))
+
+
+def sounds(uri: str, length_s: Fraction) -> None:
+    """The sound of a file lasts as long as its pictures, but for a packet at each end."""
+    with av.open(uri) as container:
+        track = container.streams.audio[0]
+        packets = [p for p in container.demux(track) if p.size]
+        end = max((p.pts + p.duration) * p.time_base for p in packets)
+        assert length_s - Fraction(1, 20) <= end <= length_s
+
+
+@pytest.mark.parametrize(
+    ("fps", "rate"), [(29.97, "30000/1001"), (23.976, "24000/1001"), (24.0, "24"), (0.5, "1/2"), (12.5, "25/2"), (2.0, "2")]
+)
+def test_rates_of_television_are_meant_exactly(fps, rate):
+    assert Encoding(fps=fps).rate == Fraction(rate)
 
 
 def test_encoding_chooses_its_own_key_frames_and_shows_a_last_frame_of_one_tick(source, tmp_path):
@@ -283,7 +332,7 @@ def test_verify_sees_a_wrong_time(source):
 def test_clips_of_an_abandoned_pass_leave_no_file(source, tmp_path):
     film = source("h264.mp4")
     for mode in ("copy", "encode"):
-        going = cut_clips(film.uri, film.facts, film.thirds(), str(tmp_path / mode), mode=mode, uri=film.uri)
+        going = cut_clips(film.uri, film.facts, film.thirds(), str(tmp_path / mode), encoding=encoding(mode), uri=film.uri)
         done = next(going)
         going.close()
         assert [str(p) for p in (tmp_path / mode).rglob("*") if p.is_file()] == [done.uri]
@@ -340,7 +389,7 @@ def test_a_full_disk_stops_the_run_and_leaves_no_half_file(source, tmp_path, mon
 
 def test_an_encoder_that_does_not_open_is_an_error_of_its_clip(source, tmp_path, monkeypatch):
     film = source("h264.mp4")
-    monkeypatch.setattr(cut_encode, "PRESET", "nosuch")
+    monkeypatch.setitem(ENCODERS, "h264", Encoder("libx264", {"preset": "nosuch"}))
     results = film.cut(tmp_path, mode="encode")
     assert [r.uri for r in results] == [None] * 3 and all("x264" in r.error.what for r in results)
     assert {(r.error.uri, r.error.step) for r in results} == {(film.uri, "clips")} and all(r.error.mend for r in results)
@@ -393,7 +442,7 @@ def test_real_files_show_the_same_pictures(data_dir, tmp_path, file, mode):
         shape = container.streams[facts.stream_index].sample_aspect_ratio or 1
     pts = sorted(frames)
     spans = [ClipSpan("a0", Span(pts[0], pts[30])), ClipSpan("b1", Span(pts[30], pts[-1] + 1))]
-    results = [r for r in cut_clips(str(path), facts, spans, str(tmp_path), mode=mode, uri=str(path), crf=0) if not r.error]  # type: ignore[arg-type]
+    results = [r for r in cut_clips(str(path), facts, spans, str(tmp_path), encoding=encoding(mode, crf=0), uri=str(path)) if not r.error]  # type: ignore[arg-type]
     assert results
     for result in results:
         kept = [p for p in pts if result.start_pts <= p < result.end_pts]

@@ -153,6 +153,19 @@ def test_metadata_is_what_hugging_face_reads(reel_store: Path, tmp_path: Path) -
     assert not list((tmp_path / "clips").glob("*.txt"))
 
 
+def test_a_codec_a_size_and_a_rate_may_be_asked_for(reel_store: Path, tmp_path: Path) -> None:
+    how = ["--codec", "vp9", "--short-side-px", "64", "--fps", "5", "--crf", "40", "--sample", "1", "--captions", "jsonl"]
+    done = inline("export", reel_store, "--to", tmp_path / "clips", *how)
+    assert done.code == 0, done.err
+    [row] = [json.loads(line) for line in (tmp_path / "clips" / "metadata.jsonl").read_text().splitlines()]
+    with av.open(str(tmp_path / "clips" / row["file_name"])) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.codec.canonical_name, stream.average_rate) == ("vp9", 5)
+        assert min(stream.width, stream.height) == min(row["width"], row["height"]) == 64 and row["fps"] == 5
+    wrong = inline("export", reel_store, "--to", tmp_path / "clips", "--codec", "h265")
+    assert wrong.code == 2 and "clips.codec = 'h265'" in wrong.err
+
+
 def test_pixels_are_square_and_the_size_is_that_of_the_table(tmp_path: Path) -> None:
     render(tmp_path / "wide.mov", film(192, 112, [60], seed=3), rotation=90, options={"x264-params": "sar=4/3"})
     go(tmp_path / "wide.mov", tmp_path / "store")

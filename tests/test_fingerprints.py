@@ -62,6 +62,12 @@ def test_a_raised_code_version_makes_its_stage_anew_and_those_made_from_it(step:
     assert {s.name for s in STAGES if before.get(s.name) != after.get(s.name)} == set(stages[words].split())
 
 
+def test_clip_files_of_stores_made_before_a_setting_existed_are_still_right() -> None:
+    """The fingerprints of recipes without those settings."""
+    names = {"encode": "803d6a43b84e785940a867cf36caf947", "copy": "5b94e0b7b43cb18a1aed26b39c74c564"}
+    assert {mode: fingerprints(Recipe.parse({"clips": {"mode": mode}}))["files"] for mode in names} == names
+
+
 OF_SCORES = {
     "encoder": "aesthetic nsfw_clip subject embedding", "aesthetic": "aesthetic", "nsfw_clip": "nsfw_clip", "subject": "subject",
     "embedding": "embedding", "nsfw": "nsfw", "text_overlay": "text_overlay", "faces": "faces", "image_class": "nsfw_vit watermark",

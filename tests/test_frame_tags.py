@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from footage import Clip, render, truncated
+from footage import Clip, encoding, render, truncated
 from pictures import film, moving, still, texture
 from rushes.captions.facts import sentence
 from rushes.errors import ProbeError, RecipeError
@@ -57,7 +57,7 @@ def measures(found: Scan) -> dict[str, float | str | None]:
 def cut(path: Path, found: Scan, folder: Path, mode: str) -> Path:
     """The whole video as a clip file."""
     spans = [ClipSpan("aa" * 16, Span(int(found.pts[0]), found.end_pts))]
-    (made,) = cut_clips(str(path), found.facts, spans, str(folder / mode), mode=mode, uri=str(path), crf=4)  # type: ignore[arg-type]
+    (made,) = cut_clips(str(path), found.facts, spans, str(folder / mode), encoding=encoding(mode, crf=4), uri=str(path))  # type: ignore[arg-type]
     assert made.error is None and made.uri is not None, made.error
     again, _ = swept(Path(made.uri))
     assert (made.width, made.height) == (again.facts.width, again.facts.height)

@@ -24,7 +24,7 @@ from pyarrow import parquet
 from s3fs import S3FileSystem
 from typer.testing import CliRunner
 
-from footage import render
+from footage import encoding, render
 from pictures import film
 from rushes.cli import app
 from rushes.errors import Failure, FootageError, ProbeError, StorageError, StoreError, VideoError
@@ -263,7 +263,7 @@ def test_clips_of_a_source_that_breaks_off_are_not_taken_for_whole(s3, hasty, fi
     s3.behave()
     s3.misbehave("reset_middle", key="films", after=n - 4)
     with storage.open_seekable(uri, hasty) as source, pytest.raises(VideoError, match="cannot be read"):
-        list(cut_clips(source, facts, clips, str(tmp_path), mode=mode, uri=uri))
+        list(cut_clips(source, facts, clips, str(tmp_path), encoding=encoding(mode), uri=uri))
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
@@ -392,7 +392,9 @@ def test_an_end_that_libav_made_of_an_error_is_seen(s3, hasty, films, monkeypatc
     monkeypatch.setattr(faults, "TRIES", 1)
     for work in (
         lambda source: scan(source, Recipe(), uri=uri, size_bytes=size),
-        lambda source: list(cut_clips(source, facts, [ClipSpan("b" * 32, Span(pts[0], pts[-1] + 1))], str(tmp_path), mode="copy", uri=uri)),
+        lambda source: list(
+            cut_clips(source, facts, [ClipSpan("b" * 32, Span(pts[0], pts[-1] + 1))], str(tmp_path), encoding=None, uri=uri)
+        ),
     ):
         s3.behave()
         s3.misbehave("reset_middle", key="films", after=2)

@@ -23,15 +23,18 @@ SHOWN_FAILURES = 20
 def export(
     store: StoreArg, to: Annotated[str, typer.Option("--to", help="the folder that gets the files; made if absent", metavar="DIR")],
     captions: Annotated[str, typer.Option(help="txt: a text file beside each clip; jsonl: metadata.jsonl for Hugging Face; none")] = "txt",
-    mode: Annotated[str, typer.Option(help="encode: exact, as H.264 with square pixels; copy: the stream, between key frames")] = "encode",
+    mode: Annotated[str, typer.Option(help="encode: exact, with square pixels; copy: the stream, between key frames")] = "encode",
+    codec: Annotated[str | None, typer.Option(help="of encoded clips: h264, hevc, vp9 or av1; default: clips.codec")] = None,
     crf: Annotated[int | None, typer.Option(help="quality of encoded clips, 0 (best) to 51; default: clips.crf", min=0, max=51)] = None,
+    short_side_px: Annotated[int | None, typer.Option(help="never enlarged; 0: the source's; default: clips.short_side_px")] = None,
+    fps: Annotated[float | None, typer.Option(help="frames a second of encoded clips; 0: the source's frames; default: clips.fps")] = None,
     verdict: Annotated[str, typer.Option(help="kept, dropped, failed or all")] = "kept",
     where: Annotated[str | None, typer.Option(help="SQL over the columns, such as \"sharpness > 0.3\"", metavar="EXPR")] = None,
     sample: Annotated[int | None, typer.Option(help="only N clips, the same each time", min=1)] = None,
     as_json: Json = False, recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None,
 ) -> None:  # fmt: skip
     """Write the kept clips as files with readable names, their captions beside them. Run it again to go on."""
-    from rushes.export_clips import export_clips
+    from rushes.export_clips import clip_settings, export_clips
     from rushes.progress import interruptible, say
 
     for name, value, choices in (
@@ -41,10 +44,11 @@ def export(
         if value not in choices:
             raise UsageError(f"{name} {value!r}", step="export", mend=f"use {', '.join(choices[:-1])} or {choices[-1]}")
     found = opened(store, recipe, set_, profile)
+    settings = clip_settings(found.recipe, mode, codec=codec, crf=crf, short_side_px=short_side_px, fps=fps)  # type: ignore[arg-type]
     shown = _Progress(as_json)
     say(f"writing clips into {to} ...")
     done = export_clips(
-        found, to, captions=captions, mode=mode, crf=crf, verdict=None if verdict == "all" else verdict, where=where, sample=sample,  # type: ignore[arg-type]
+        found, to, captions=captions, settings=settings, verdict=None if verdict == "all" else verdict, where=where, sample=sample,  # type: ignore[arg-type]
         options=found.store.options, interrupted=interruptible(), watch=shown,
     )  # fmt: skip
     if shown.failed > SHOWN_FAILURES:

@@ -77,7 +77,10 @@ def export(
     to: str | Path,
     captions: Captions = "txt",
     mode: Mode = "encode",
+    codec: str | None = None,
     crf: int | None = None,
+    short_side_px: int | None = None,
+    fps: float | None = None,
     verdict: str | None = "kept",
     where: str | None = None,
     sample: int | None = None,
@@ -94,9 +97,12 @@ def export(
         store: folder or URL of the store.
         to: folder or URL that gets the files; made if absent.
         captions: "txt": a text file beside each clip; "jsonl": one `metadata.jsonl`, as Hugging Face reads it; or "none".
-        mode: "encode": exactly the clip's frames, upright, with square pixels, as H.264; "copy": the stream as it is, from the first to the
-            last key frame inside the clip.
-        crf: quality of encoded clips, 0 (best) to 51, x264's constant rate factor; default: the recipe's `clips.crf`.
+        mode: "encode": exactly the clip, upright, with square pixels; "copy": the stream as it is, from the first to the last key frame
+            inside the clip.
+        codec: of encoded clips: "h264", "hevc", "vp9" or "av1". As for the next three, the default is the recipe's `clips`.
+        crf: quality of encoded clips, 0 (best) to 51.
+        short_side_px: short side of encoded clips, pixels; a smaller picture is not enlarged; 0: the source's.
+        fps: frames a second of encoded clips; 0: the source's own frames.
         verdict: only clips of this verdict; None: all.
         where: only clips for which a SQL expression holds, as `rushes clips --where`.
         sample: so many at most, the same each time.
@@ -107,15 +113,27 @@ def export(
             `n_frames`, `bytes`, `note` (such as that the sound was encoded anew), `error`, `mend`.
 
     Raises:
-        UsageError: a wrong expression, or a folder that is a file; nothing was written. StoreError: there is not a store.
+        RecipeError: a wrong codec, quality, size or rate. UsageError: a wrong expression, or a folder that is a file; nothing was written.
+        StoreError: there is not a store.
         CannotGoOn: the folder cannot be written, such as on a full disk; the same call goes on.
     """
     found = results(store, recipe=recipe, storage=storage)
     options = storage if storage is not None else found.store.options
+    settings = clip_settings(found.recipe, mode, codec=codec, crf=crf, short_side_px=short_side_px, fps=fps)
     return export_clips(
-        found, str(to), captions=captions, mode=mode, crf=crf, verdict=verdict, where=where, sample=sample, options=options,
+        found, str(to), captions=captions, settings=settings, verdict=verdict, where=where, sample=sample, options=options,
         interrupted=interrupted, watch=watch,
     )  # fmt: skip
+
+
+def clip_settings(recipe: Recipe, mode: Mode, **changed: str | float | None) -> ClipSettings:
+    """How clips are made: a recipe's `clips` in another mode, with those of the settings `changed` that are not None.
+
+    Raises:
+        RecipeError: a value that there is not.
+    """
+    over = {"mode": mode} | {name: value for name, value in changed.items() if value is not None}
+    return Recipe.parse({"clips": recipe.clips.model_dump() | over}).clips
 
 
 def export_clips(
@@ -123,8 +141,7 @@ def export_clips(
     to: str,
     *,
     captions: Captions,
-    mode: Mode,
-    crf: int | None,
+    settings: ClipSettings,
     verdict: str | None,
     where: str | None,
     sample: int | None,
@@ -139,7 +156,6 @@ def export_clips(
     if local_path(to) is not None and Path(folder).exists() and not Path(folder).is_dir():
         raise UsageError(f"{to} is a file", step="export", mend="name a folder with --to")
     recipe = results.recipe
-    settings = ClipSettings(mode=mode, crf=recipe.clips.crf if crf is None else crf)
     cutting = Recipe(scan=recipe.scan, clips=settings, storage=options)
     tables = chosen_clips(results, verdict=verdict, where=where, sample=sample, names={*results.line_columns, "time_pieces"})
     clips = (row for table in tables for row in rows_of(table, dict))
@@ -243,7 +259,7 @@ class _Export:
         """Puts the caption beside the file, or a line aside for `metadata.jsonl`."""
         text = clip["caption"]
         if self._captions == "jsonl":
-            self._lines.write(json_line(metadata_line(clip, cut, name, self._scores)).encode() + b"\n")
+            self._lines.write(json_line(metadata_line(clip, cut, name, self._scores, self._recipe.clips)).encode() + b"\n")
         elif self._captions == "txt":
             uri = f"{self._folder}/{name.rpartition('.')[0]}.txt"
             if text is None:
@@ -277,9 +293,10 @@ def _clock(seconds: float) -> str:
     return f"{whole // 3600:02d}h{whole // 60 % 60:02d}m{whole % 60:02d}s{rest:02d}"
 
 
-def metadata_line(clip: Row, cut: Row, name: str, scores: Sequence[str]) -> Row:
+def metadata_line(clip: Row, cut: Row, name: str, scores: Sequence[str], settings: ClipSettings) -> Row:
     """A line of `metadata.jsonl`: the file, its caption as `text`, where it comes from, its size, all measures, and scores by name."""
-    head = {name: clip[name] for name in ("clip_id", "video_id", "uri", "start_s", "end_s", "duration_s", "fps")}
+    head = {name: clip[name] for name in ("clip_id", "video_id", "uri", "start_s", "end_s", "duration_s")}
+    head["fps"] = (settings.mode == "encode" and settings.fps) or clip["fps"]
     measures = {name: clip[name] for name in (*MEASURES_SEEN, *scores)}
     return {"file_name": name, "text": clip["caption"], **head} | {name: cut[name] for name in ("n_frames", "width", "height")} | measures
 

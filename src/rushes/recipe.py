@@ -83,8 +83,11 @@ class Rule(_Section):
 class ClipSettings(_Section):
     """Clip files."""
 
-    mode: Literal["reference", "copy", "encode"] = Field("reference", description="reference: uri and pts, no bytes; copy: stream copy snapped to key frames; encode: exact, H.264")
-    crf: int = Field(18, ge=0, le=51, description="quality of encoded clips, x264's constant rate factor")
+    mode: Literal["reference", "copy", "encode"] = Field("reference", description="reference: uri and pts, no bytes; copy: stream copy snapped to key frames; encode: exact")
+    codec: Literal["h264", "hevc", "vp9", "av1"] = Field("h264", description="codec of encoded clips")
+    crf: int = Field(18, ge=0, le=51, description="quality of encoded clips, 0 (best) to 51, on the encoder's own scale")
+    short_side_px: int = Field(0, ge=0, description="short side of encoded clips, pixels; never upscaled; 0: as in the source")
+    fps: float = Field(0.0, ge=0, le=240, description="frames a second of encoded clips, evenly spaced; 0: the source's own frames at their own times")
 
 
 class EngineSettings(_Section):

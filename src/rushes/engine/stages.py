@@ -18,6 +18,7 @@ from rushes.captions import identity as caption_identity
 from rushes.captions import needs as caption_needs
 from rushes.errors import RecipeError
 from rushes.measures.clip import VERSION as MEASURES_VERSION
+from rushes.media.encoding import encoding_of
 from rushes.recipe import Recipe, StageResources
 from rushes.rows.clip_columns import later_columns
 from rushes.rows.scored import WantedScore
@@ -137,7 +138,8 @@ def _alignment(recipe: Recipe, of: Of) -> str | None:
 def _files(recipe: Recipe, of: Of) -> str | None:
     if recipe.clips.mode == "reference":
         return None
-    settings = recipe.clips.model_dump(include={"mode", "crf"} if recipe.clips.mode == "encode" else {"mode"})
+    encoding = encoding_of(recipe.clips)
+    settings = {"mode": recipe.clips.mode} | ({"crf": encoding.crf, **encoding.changed} if encoding else {})
     return digest("files", FILES_VERSION, settings)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rushes.errors import CutError, StorageError, VideoError
 from rushes.media import storage
 from rushes.media.address import public_uri
+from rushes.media.encoding import Encoding
 from rushes.media.error_translation import store_error, write_error
 from rushes.media.frame_tags import orientation, pixel_aspect
 from rushes.media.probe import displayed
@@ -33,6 +34,8 @@ MOV_ONLY_AUDIO = "pcm_"
 """Beginning of the names of uncompressed audio codecs, which mov holds and mp4 does not."""
 MAX_CLOCK = 1 << 30
 """Most ticks a second that a mov or mp4 file is given for its clock, which has 32 bits."""
+MIN_CLOCK = 48_000
+"""Least ticks a second of that clock, for a frame rate of the file's own: the end of sound is rounded to a tick."""
 ENCODE = 'set clips.mode = "encode" for such footage'
 """How to mend what keeps a clip from being copied."""
 FORMATS = {"mp4": "mp4", "mov": "mov", "mkv": "matroska"}
@@ -69,8 +72,7 @@ class Place:
     Attributes:
         folder: path or URL of the folder.
         suffix: of the container: mp4, mov or mkv.
-        mode: "copy" or "encode".
-        crf: x264's quality, 0 to 51; None for copies.
+        encoding: how clips are encoded; None: their streams are copied.
         options: storage options of the folder.
         source_uri: the video's name, for errors.
         time_base: of the source, seconds a tick.
@@ -81,8 +83,7 @@ class Place:
 
     folder: str
     suffix: str
-    mode: str
-    crf: int | None
+    encoding: Encoding | None
     options: storage.Options
     source_uri: str
     time_base: Fraction
@@ -90,17 +91,25 @@ class Place:
     tick: Callable[[], None]
     names: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def clock(self) -> Fraction:
+        """The time base of the pictures in the files, seconds a tick: the source's, or one frame of those that have a rate of their own."""
+        rate = self.encoding.rate if self.encoding else None
+        return 1 / rate if rate else self.time_base
+
     def uri(self, clip_id: str) -> str:
         """Address of a clip's file."""
         return f"{self.folder.rstrip('/')}/{self.names.get(clip_id) or f'{clip_id[:2]}/{clip_id}'}.{self.suffix}"
 
     def comment(self, clip_id: str, start_pts: int, end_pts: int) -> str:
         """The text stored in the file's metadata: how the file was made, and of which clip. A later run recognises the file by it."""
-        return json.dumps({"rushes": self.mode, "crf": self.crf, "clip": clip_id, "span": [start_pts, end_pts]})
+        how = {"rushes": "encode" if self.encoding else "copy", "crf": self.encoding.crf if self.encoding else None}
+        changed = self.encoding.changed if self.encoding else {}
+        return json.dumps({**how, **changed, "clip": clip_id, "span": [start_pts, end_pts]})
 
     def located(self, error: CutError) -> CutError:
         """The error of one clip with what it lacks: the video's uri, the step, and how to mend it."""
-        mend = ENCODE if self.mode == "copy" else "check that the source is complete; the clip can still be used by its uri and span"
+        mend = ENCODE if self.encoding is None else "check that the source is complete; the clip can still be used by its uri and span"
         return CutError(error.what, uri=error.uri or self.source_uri, span_s=error.span_s, step="clips", mend=error.mend or mend)
 
     def existing(self, clip_id: str, start_pts: int, end_pts: int) -> Held | None:
@@ -170,8 +179,10 @@ class ClipFile:
             self._path = self._stack.enter_context(storage.scratch_for(self._uri))
         except OSError as error:
             raise write_error(error, self._uri) from error
-        clock = str(min(place.time_base.denominator, MAX_CLOCK))  # so that edit lists, which are written in it, are exact
-        mov = {"movflags": "+faststart", "movie_timescale": clock}
+        clock = place.clock.denominator
+        if place.clock != place.time_base:
+            clock *= max(1, MIN_CLOCK // clock)
+        mov = {"movflags": "+faststart", "movie_timescale": str(min(clock, MAX_CLOCK))}  # edit lists are written in it, and so are exact
         options = {"avoid_negative_ts": "disabled"} if place.suffix == "mkv" else mov
         try:
             self._out: OutputContainer = av.open(self._path, "w", format=FORMATS[place.suffix], options=options)

@@ -3,7 +3,7 @@
 Mode "copy" writes the packets as they are. A clip begins at the first key frame inside its span from which a decoder can start, and ends at
 the last packet inside the span such that no packet before it is shown outside the span or after a packet that is left out. No frame from
 outside the span is in the file, not even for a reader that ignores edit lists. Mode "encode" writes exactly the frames of the span, upright
-and with square pixels, as H.264.
+and with square pixels, as H.264 or another codec, in the source's size or a smaller one, at the source's times or at a rate of their own.
 
 A file is named by its clip. It is written under a hidden name, read back and compared, and only then renamed. Its audio is the first audio
 track of the source: the packets that lie wholly inside the clip are copied, so up to one audio packet, about 20 ms, is missing at each end.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO
 
 from rushes.errors import CutError
 from rushes.media.clip_file import Place
@@ -22,15 +22,14 @@ from rushes.media.clip_sound import sound_of
 from rushes.media.clip_span import ClipSpan, CutResult
 from rushes.media.cut_copy import copy_clips
 from rushes.media.cut_encode import encode_clips
+from rushes.media.encoding import Encoding
 from rushes.media.time_line import Piece
 from rushes.records import VideoFacts
 
 if TYPE_CHECKING:
     from rushes.media.storage import Options
 
-__all__ = ["ClipMode", "ClipSpan", "CutResult", "cut_clips"]
-
-ClipMode = Literal["copy", "encode"]
+__all__ = ["ClipSpan", "CutResult", "Encoding", "cut_clips"]
 
 
 def cut_clips(
@@ -39,10 +38,9 @@ def cut_clips(
     clips: Sequence[ClipSpan],
     folder: str,
     *,
-    mode: ClipMode,
+    encoding: Encoding | None,
     uri: str,
     pieces: Sequence[Piece] = (),
-    crf: int = 18,
     options: Options | None = None,
     tick: Callable[[], None] = lambda: None,
     names: Mapping[str, str] | None = None,
@@ -57,10 +55,9 @@ def cut_clips(
         facts: its facts; spans are in ticks of `facts.time_base`.
         clips: what to cut, in any order.
         folder: path or URL.
-        mode: "copy" or "encode".
+        encoding: how clips are encoded; None: their streams are copied.
         uri: the video's name, for errors.
         pieces: how the pts of spans came of the file's stamps, as the scan found it; none: they are equal.
-        crf: quality of encoded clips, 0 to 51, x264's constant rate factor.
         options: storage options of `folder`.
         tick: called often while it works, so that a guard sees progress.
         names: clip_id -> another name of the clip's file in `folder`, without suffix.
@@ -77,11 +74,10 @@ def cut_clips(
     ordered = sorted(clips, key=lambda clip: (clip.span.start_pts, clip.span.end_pts))
     if len({clip.clip_id for clip in ordered}) < len(ordered):
         raise CutError("two clips have one id", uri=uri, step="clips", mend="give each span once")
-    codec = facts.codec if mode == "copy" else "h264"
+    codec = facts.codec if encoding is None else encoding.codec
     sound = sound_of(source, uri, facts, codec, only_mp4=only_mp4)
-    quality = crf if mode == "encode" else None
-    place = Place(folder, sound.suffix, mode, quality, options or {}, uri, facts.time_base, sound.how, tick, names or {})
+    place = Place(folder, sound.suffix, encoding, options or {}, uri, facts.time_base, sound.how, tick, names or {})
     if not isinstance(source, str):
         source.seek(0)
-    for result in (copy_clips if mode == "copy" else encode_clips)(source, facts, ordered, place, pieces):
+    for result in (copy_clips if encoding is None else encode_clips)(source, facts, ordered, place, pieces):
         yield result if result.error else replace(result, note=sound.note)

@@ -1,4 +1,6 @@
-"""Clips by encoding: exactly the frames of each span, upright, with square pixels, as H.264 with the source's own time stamps."""
+"""Clips by encoding: exactly the frames of each span at the source's own times, or the span at a frame rate of the file's own; upright and
+with square pixels.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from math import ceil
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rushes.errors import CutError
@@ -15,6 +18,7 @@ from rushes.media.clip_file import ClipFile, Held, Place
 from rushes.media.clip_sound import Track, track_of
 from rushes.media.clip_span import ClipSpan, CutResult
 from rushes.media.decode import MAX_CORRUPT_RUN, Decoder
+from rushes.media.encoding import ENCODERS, Encoding
 from rushes.media.file_clock import FileClock
 from rushes.media.pixels import Upright
 from rushes.media.time_line import Piece
@@ -22,9 +26,6 @@ from rushes.records import VideoFacts
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame
-
-PRESET = "veryfast"
-"""x264's; PySceneDetect's split_video_ffmpeg uses the same."""
 
 
 class _Source(Decoder):
@@ -76,10 +77,16 @@ class _Source(Decoder):
 
 
 class _Encode:
-    """One clip being encoded."""
+    """One clip being encoded.
+
+    Times of the file are counted from the clip's start, in ticks of `Place.clock`.
+    """
 
     def __init__(self, clip: ClipSpan, source: _Source, place: Place, facts: VideoFacts) -> None:
+        assert place.encoding is not None
         self.clip = clip
+        self._encoding: Encoding = place.encoding
+        self._shown: tuple[VideoFrame, Upright] | None = None
         self._source = source
         self._place = place
         self._facts = facts
@@ -95,15 +102,35 @@ class _Encode:
         if self.error:
             return
         try:
-            frame = upright(frame, self._facts)
-            if self._file is None:
-                self._open(frame)
-            self._pts.append(pts - self.clip.span.start_pts)
-            frame.pts, frame.time_base = self._pts[-1], self._facts.time_base
-            frame.pict_type = 0  # else x264 would use the source's choice of I, P and B
-            self._mux(self._encoded(frame))
+            since = pts - self.clip.span.start_pts
+            if self._encoding.rate is None:
+                self._put(upright(frame, self._facts), since)
+            else:
+                self._show_until(since)
+                self._shown = (frame, upright)
         except CutError as error:
             self.error = self._place.located(error)
+
+    def _show_until(self, since: int) -> None:
+        """Puts the frame that is shown at each time of the file before `since`, which is in ticks of the source from the clip's start. The
+        first frame is also shown before its own time.
+        """
+        clock, base = self._place.clock, self._facts.time_base
+        n = ceil(since * base / clock)
+        if self._shown is None or n <= len(self._pts):
+            return
+        frame, upright = self._shown
+        ready = upright(frame, self._facts)
+        while len(self._pts) < n:
+            self._put(ready, len(self._pts))
+
+    def _put(self, frame: VideoFrame, pts: int) -> None:
+        if self._file is None:
+            self._open(frame)
+        self._pts.append(pts)
+        frame.pts, frame.time_base = pts, self._place.clock
+        frame.pict_type = 0  # else x264 would use the source's choice of I, P and B
+        self._mux(self._encoded(frame))
 
     def _encoded(self, frame: VideoFrame | None) -> Sequence[Packet[Any]]:
         import av
@@ -111,17 +138,22 @@ class _Encode:
         try:
             return list(self._video.encode(frame))
         except (av.error.FFmpegError, ValueError) as error:
-            raise CutError(f"x264 does not take this picture: {getattr(error, 'strerror', None) or error}", step="clips") from error
+            raise CutError(
+                f"{ENCODERS[self._encoding.codec].name} does not take this picture: {getattr(error, 'strerror', None) or error}",
+                step="clips",
+            ) from error
 
     def _open(self, frame: VideoFrame) -> None:
         span, base = self.clip.span, self._facts.time_base
+        encoder = ENCODERS[self._encoding.codec]
         self._file = ClipFile(self._place, self.clip.clip_id, (span.start_pts, span.end_pts))
-        rate = Fraction(self._facts.fps or 25).limit_denominator(1001)
-        options = {"crf": str(self._place.crf), "preset": PRESET}
-        video = self._file.encoded("libx264", rate, options)
+        rate = self._encoding.rate or Fraction(self._facts.fps or 25).limit_denominator(1001)
+        video = self._file.encoded(encoder.name, rate, {"crf": str(self._encoding.crf), **encoder.options})
         context = video.codec_context
+        if encoder.tag is not None:
+            context.codec_tag = encoder.tag
         context.width, context.height, context.pix_fmt = frame.width, frame.height, "yuv420p"
-        context.time_base = base
+        context.time_base = self._place.clock
         context.thread_count = 1
         context.color_range, context.colorspace = frame.color_range, frame.colorspace
         context.color_primaries, context.color_trc = frame.color_primaries, frame.color_trc
@@ -135,13 +167,15 @@ class _Encode:
         for packet in packets:
             self._n_packets += 1
             packet.duration = self._duration(packet.pts or 0)
-            written_s = (self.clip.span.start_pts + (packet.dts or 0)) * self._facts.time_base
+            written_s = self.clip.span.start_pts * self._facts.time_base + (packet.dts or 0) * self._place.clock
             self._file.mux(packet)  # mux_one changes the packet's times to the file's clock
             if self.audio is not None:
                 self.audio.write_until(written_s)
 
     def _duration(self, pts: int) -> int:
-        """Ticks to the next frame, or to the end of the span."""
+        """Ticks to the next frame, or to the end of the span; one where the file has a rate of its own."""
+        if self._encoding.rate is not None:
+            return 1
         following = bisect_right(self._pts, pts)
         end = self.clip.span.end_pts - self.clip.span.start_pts
         return (self._pts[following] if following < len(self._pts) else end) - pts
@@ -156,14 +190,16 @@ class _Encode:
     def finish(self) -> CutResult:
         """The clip's result. Its file is verified and has its final name, or there is none."""
         span, clip_id = self.clip.span, self.clip.clip_id
-        if self._file is None and not self.error:
-            self.error = self._place.located(CutError("no frame could be decoded inside the span"))
         try:
+            if not self.error:
+                self._show_until(span.end_pts - span.start_pts)
+            if self._file is None and not self.error:
+                raise CutError("no frame could be decoded inside the span")
             if self._file is not None and not self.error:
                 self._mux(self._encoded(None))
                 if self.audio is not None:
                     self.audio.write_until(span.end_pts * self._facts.time_base)
-                held = self._file.close(self._pts, self._n_packets, self._facts.time_base)
+                held = self._file.close(self._pts, self._n_packets, self._place.clock)
                 return _result(self.clip, self._place, len(self._pts), held)
         except CutError as error:
             self.error = self._place.located(error)
@@ -175,7 +211,7 @@ class _Encode:
         """Removes what was written of the file."""
         if self._file is not None:
             self._file.drop()
-        self._file = self.audio = None
+        self._file = self.audio = self._shown = None
 
 
 def _result(clip: ClipSpan, place: Place, n_frames: int, held: Held, *, reused: bool = False) -> CutResult:
@@ -208,7 +244,8 @@ def encode_clips(
 
 def _encode_pass(decoder: _Source, coming: list[ClipSpan], facts: VideoFacts, place: Place) -> Iterator[CutResult]:
     active = decoder.active
-    upright = Upright()
+    assert place.encoding is not None
+    upright = Upright(place.encoding)
     for frame, pts in decoder:
         place.tick()
         while coming and coming[0].span.start_pts <= pts:

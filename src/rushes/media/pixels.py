@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rushes.errors import CutError
+from rushes.media.encoding import Encoding
 from rushes.media.frame_tags import BT709, full_range, is_grey, is_rgb
 from rushes.media.probe import displayed
 from rushes.records import Orientation, VideoFacts
@@ -26,9 +27,13 @@ class Upright:
 
     Pixels that are not square are scaled to be; a side with an odd number of pixels is scaled to one pixel less. 10-bit pictures become
     8-bit without tone mapping, and an HDR clip keeps its transfer tag.
+
+    Args:
+        encoding: says the size.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, encoding: Encoding) -> None:
+        self._encoding = encoding
         self._graph: Any = None
         self._key: tuple[int, int, Orientation] | None = None
 
@@ -54,8 +59,7 @@ class Upright:
         as_full = is_grey(frame) or (wide and not rgb)  # swscale takes grey for full range, and so leaves its codes as they are
         width, height = displayed(frame.width, frame.height, facts.sar, Orientation())
         out = frame.reformat(
-            max(2, width & ~1),
-            max(2, height & ~1),
+            *self._encoding.size(width, height),
             "yuv420p",
             interpolation=Interpolation.BICUBIC,
             dst_color_range=ColorRange.JPEG if as_full else ColorRange.MPEG,

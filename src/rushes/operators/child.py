@@ -21,6 +21,7 @@ from rushes.media import storage
 from rushes.media.address import public_uri, split_stream
 from rushes.media.cut import ClipSpan, cut_clips
 from rushes.media.decode import Decoder
+from rushes.media.encoding import encoding_of
 from rushes.media.error_translation import read_error
 from rushes.media.file_clock import pieces_of, pieces_text
 from rushes.media.guard import serve
@@ -145,7 +146,7 @@ def cut_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     spans = [ClipSpan(clip, Span(start, end)) for clip, start, end in job["spans"]]
     with opened(uri, recipe) as source:
         made = cut_clips(
-            source, facts, spans, job["folder"], mode=recipe.clips.mode, uri=shown, crf=recipe.clips.crf, options=recipe.storage,
+            source, facts, spans, job["folder"], encoding=encoding_of(recipe.clips), uri=shown, options=recipe.storage,
             tick=lambda: progress(0.0), pieces=pieces_of(job.get("time_pieces")), names=job.get("names"),
             only_mp4="names" in job and recipe.clips.mode == "encode",
         )  # fmt: skip
