@@ -8,9 +8,7 @@ Every frame carries its number (`pictures.read_frame_number`), so a test sees wh
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +21,7 @@ from av.stream import Disposition
 
 from pictures import Edit, Picture, Transition, draw_frame_number, texture
 from rushes.media.encoding import Encoding
+from rushes.media.usual_scheduling import usual_scheduling
 
 QUIET = {
     "libx264": {"preset": "superfast", "crf": "20", "sc_threshold": "0"},
@@ -100,22 +99,6 @@ def jittered(n: int, fps: Fraction, time_base: Fraction, seed: int = 0) -> tuple
     return tuple(int(v) for v in np.concatenate(([0], np.cumsum(steps.astype(int))[:-1])))
 
 
-@contextmanager
-def _usual_priority() -> Iterator[None]:
-    """Keeps the scheduling of this process as it is.
-
-    SVT-AV1, where root runs it, puts the thread that opens it into the real-time class (SCHED_FIFO, priority 99), which all threads and
-    processes inherit that are started later: one of them that spins then leaves nothing of its core to any other process of the machine.
-    """
-    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
-    try:
-        yield
-    finally:
-        for task in Path("/proc/self/task").iterdir():
-            with suppress(ProcessLookupError):
-                os.sched_setscheduler(int(task.name), policy, priority)
-
-
 def render(
     path: Path,
     film: Edit | tuple[Picture, int],
@@ -168,7 +151,7 @@ def render(
     settings = dict(QUIET.get(encoder, {})) | (options or {})
     if interlaced:
         settings["x264-params"] = "tff=1"
-    with _usual_priority(), av.open(str(path), "w", options=_container_options(path, clock)) as out:
+    with usual_scheduling(), av.open(str(path), "w", options=_container_options(path, clock)) as out:
         stream: Any = out.add_stream(encoder, rate=fps, options=settings)
         stream.width, stream.height = width, height
         stream.pix_fmt = pix_fmt or ("yuvj420p" if encoder == "mjpeg" or full_range else "yuv420p10le" if transfer else "yuv420p")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from fractions import Fraction
 from math import ceil
@@ -22,6 +23,7 @@ from rushes.media.encoding import ENCODERS, Encoding
 from rushes.media.file_clock import FileClock
 from rushes.media.pixels import Upright
 from rushes.media.time_line import Piece
+from rushes.media.usual_scheduling import usual_scheduling
 from rushes.records import VideoFacts
 
 if TYPE_CHECKING:
@@ -135,8 +137,10 @@ class _Encode:
     def _encoded(self, frame: VideoFrame | None) -> Sequence[Packet[Any]]:
         import av
 
+        opens = self._n_packets == 0 and len(self._pts) == 1
         try:
-            return list(self._video.encode(frame))
+            with usual_scheduling() if opens else nullcontext():
+                return list(self._video.encode(frame))
         except (av.error.FFmpegError, ValueError) as error:
             raise CutError(
                 f"{ENCODERS[self._encoding.codec].name} does not take this picture: {getattr(error, 'strerror', None) or error}",
