@@ -28,6 +28,8 @@ from rushes.shots.spans import absorb, ticks
 
 F64 = npt.NDArray[np.float64]
 MIN_S = 0.3
+PEERS = ("adaptive", "content", "hash", "histogram")
+"""PySceneDetect's detectors of hard cuts."""
 TARGETS = {
     "hard cuts": ("rushes combined", "hard_f1", 0.98),
     "gradual": ("rushes combined", "gradual_f1", 0.93),
@@ -135,7 +137,7 @@ def peer(path: Path, name: str) -> Found:
     """PySceneDetect's cuts, its own way: its decoder, its size, minimum length 0.3 s."""
     import scenedetect
 
-    kind = {"adaptive": scenedetect.AdaptiveDetector, "content": scenedetect.ContentDetector}[name]
+    kind = getattr(scenedetect, f"{name.capitalize()}Detector")
     video = scenedetect.open_video(str(path), backend="pyav")
     manager = scenedetect.SceneManager()
     manager.add_detector(kind(min_scene_len=MIN_S))
@@ -187,7 +189,7 @@ def detections(path: Path, exact: Scan) -> list[tuple[str, Found, F64]]:
     settings = {name: ShotSettings(detector=name, min_s=MIN_S) for name in ("combined", "adaptive", "content")}
     out = [(f"rushes {name}", ours(exact, s), times_of(exact)) for name, s in settings.items()]
     out.append(("rushes combined fast", ours(fast, settings["combined"]), times_of(exact)))
-    out += [(f"scenedetect {name}", peer(path, name), times_of(exact)) for name in ("adaptive", "content")]
+    out += [(f"scenedetect {name}", peer(path, name), times_of(exact)) for name in PEERS]
     return out
 
 
@@ -241,6 +243,18 @@ def report_single(paths: list[Path]) -> float:
         print(f"{mode}: {len(paths)} files, {minutes:.1f} min; a minute: false gradual {false_gradual / minutes:.3f}; false cuts {rates}")
         worst = max(worst, false_gradual / minutes)
     return worst
+
+
+def false_boundaries(paths: list[Path], detector: str) -> tuple[float, int]:
+    """Minutes of footage of one shot each, and the cuts and transitions found in it; prints those."""
+    minutes, false = 0.0, 0
+    for path in paths:
+        one = signals_of(path, "exact")
+        found = ours(one, ShotSettings(detector=detector, min_s=MIN_S))
+        minutes, false = minutes + one.footage_s / 60, false + len(found.cuts) + len(found.gradual)
+        if found.cuts or found.gradual:
+            print(f"  {path.name}: cuts {np.round(found.cuts, 2)}, gradual {np.round(found.gradual, 2).tolist()}")
+    return minutes, false
 
 
 def main() -> int:

@@ -72,6 +72,8 @@ def once(name: str, make: Callable[[Path], object]) -> Path:
             make(partial)
             partial.rename(path)
         finally:
+            if partial.is_dir():
+                shutil.rmtree(partial)
             partial.unlink(missing_ok=True)
     return path
 

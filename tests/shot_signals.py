@@ -17,13 +17,9 @@ from rushes.scan.content import Content
 
 
 def thumb_of(frame: U8) -> U8:
-    """(864,) thumbnail of a BGR frame (h, w, 3) of even size: 32 x 18 studio luma, 16 x 9 U and V."""
-    height, width = frame.shape[:2]
-    yuv = cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420)
-    parts = [cv2.resize(yuv[:height], (32, 18), interpolation=cv2.INTER_AREA).ravel()]
-    for plane in yuv[height:].reshape(2, height // 2, width // 2):
-        parts.append(cv2.resize(plane, (16, 9), interpolation=cv2.INTER_AREA).ravel())
-    return np.concatenate(parts)
+    """(576,) thumbnail of a BGR frame (h, w, 3) of even size: 32 x 18 studio luma."""
+    luma = cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420)[: frame.shape[0]]
+    return cv2.resize(luma, (32, 18), interpolation=cv2.INTER_AREA).ravel()
 
 
 def signals_of(frames: Sequence[U8], pts: npt.NDArray[np.int64], tick: Fraction, batch: int = 64) -> dict[str, npt.NDArray[np.float32]]:

@@ -6,8 +6,10 @@ import json
 from fractions import Fraction
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
+from benchmarks.moving_light import KINDS, Scene
 
 from pictures import Gradual, edit, moving, texture
 from rushes.recipe import Recipe, ShotSettings
@@ -17,7 +19,7 @@ from rushes.scan.meters import Meters
 from rushes.scan.one_pass import scan
 from rushes.scan.ramp import fit_ramp
 from rushes.shots import find_shots
-from rushes.shots.find import transitions_of
+from rushes.shots.find import cuts_of, transitions_of
 from shot_signals import signals_of
 from variants import variants
 
@@ -117,6 +119,27 @@ def test_what_is_no_gradual_transition(move):
         frames.append(np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8))
     pts = regular(n, 25)
     assert transitions_of(signals_of(frames, pts, MS), pts, MS) == []
+
+
+@pytest.mark.parametrize("kind", variants(KINDS, quick=["waves", "fire", "exposure", "strobe"]))
+def test_texture_and_light_that_move_are_no_boundary(kind):
+    """Single shots drawn with a seed that was not used to choose the bounds."""
+    picture = KINDS[kind](Scene(texture(192, 108, 3), 2002))
+    frames, pts = [picture(i) for i in range(100)], regular(100, 25)
+    signals = signals_of(frames, pts, MS)
+    assert transitions_of(signals, pts, MS) == []
+    assert len(cuts_of(signals, pts, MS, ShotSettings(detector="combined"))) == 0
+
+
+@pytest.mark.parametrize("light", ["gray", "half_contrast", "night"])
+def test_a_dissolve_is_found_in_every_light(light):
+    made = film([50, 50], [Gradual("dissolve", 20)], seed=9)
+    pts = regular(made.n_frames, 25)
+    gain, lift = {"gray": (1.0, 0), "half_contrast": (0.5, 64), "night": (0.4, 0)}[light]
+    grays = [np.rint(made.picture(i).mean(2) * gain + lift).astype(np.uint8) for i in range(made.n_frames)]
+    signals = signals_of([cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR) for gray in grays], pts, MS)
+    got = [(pts[x.start] / 1000, pts[x.end] / 1000, x.kind) for x in transitions_of(signals, pts, MS)]
+    check(got, truth(made, pts), 0.15)
 
 
 def test_clips_leave_transitions_out_and_tile_the_rest():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 import scenedetect
@@ -139,6 +140,35 @@ def test_combined_finds_cuts_exactly():
     assert clips_of(frames) == list(pairwise(edges))
 
 
+def gray(frame):
+    return cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+
+
+LIGHTS = {"gray": gray, "half_contrast": lambda f: gray(f) // 2 + 64, "night": lambda f: bright(gray(f), 0.4)}
+
+
+@pytest.mark.parametrize("light", LIGHTS)
+def test_combined_finds_the_same_cuts_in_every_light(light):
+    made, frames = bgr_film(n_shots=5, length=24)
+    seen = [LIGHTS[light](frame) for frame in frames]
+    assert clips_of(seen) == list(pairwise([0, *made.cuts, made.n_frames]))
+    assert len(clips_of(seen, detector="content")) < 5, "the content detector misses some: the test has a light to see"
+
+
+def test_a_cut_to_a_dark_shot_is_a_cut_and_no_fade():
+    """Dark pictures that slowly get a little brighter: as dark as the lowest point of a short fade."""
+    _, frames = bgr_film(n_shots=3, length=40)
+    low = [np.clip(f * (0.16 + 0.002 * i), 0, 255).astype(np.uint8) for i, f in enumerate(frames[40:80])]
+    assert clips_of([*frames[:40], *low, *frames[80:]], gradual=True) == [(0, 40), (40, 80), (80, 120)]
+
+
+def test_between_two_flashes_the_old_picture_is_seen_again():
+    _, frames = bgr_film(n_shots=1, length=60)
+    for i in (30, 31, 35, 36):
+        frames[i] = np.clip(frames[i] * 0.4 + 150, 0, 255).astype(np.uint8)
+    assert clips_of(frames) == [(0, 60)]
+
+
 @pytest.mark.parametrize("lasts", [1, 2, 4])
 def test_a_flash_is_no_cut(lasts):
     _, frames = bgr_film(n_shots=1, length=60)
@@ -233,7 +263,7 @@ def test_no_sliver_stays_beside_a_transition():
 
 def test_settings_say_which_signals_they_need():
     assert needed_signals(ShotSettings(detector="adaptive", gradual=False)) == ("content",)
-    assert {"content", "jump_e", "blend_e", "fade_y"} <= set(needed_signals(ShotSettings()))
+    assert {"jump_d", "jump_e", "blend_e", "fade_y"} <= set(needed_signals(ShotSettings()))
     assert needed_signals(ShotSettings(detector="stride")) == ()
 
 

@@ -22,7 +22,7 @@ class Batch:
     Attributes:
         t: (n,) seconds since the video's first frame, increasing.
         motion: (n, h, w) uint8, see `Views.motion`.
-        thumb: (n, 864) uint8: 32 x 18 luma, then 16 x 9 U, then 16 x 9 V, studio range, for the blend test.
+        thumb: (n, 576) uint8: 32 x 18 luma, studio range, for the tests of `scan/blend.py`.
         bgr: (n, h / 2, w / 2, 3) uint8, long side 64: what PySceneDetect's formula is applied to. PySceneDetect itself looks at a long
             side of 256; a mean over the picture says nearly the same at a quarter of that, for a tenth of the cost.
     """
@@ -40,9 +40,7 @@ def batch(t: npt.NDArray[np.float64], motion: U8, colour: U8) -> Batch:
     u, v = np.ascontiguousarray(colour[:, 0]), np.ascontiguousarray(colour[:, 1])
     tall = [cv2.LUT(plane.reshape(-1, width), table) for plane, table in ((luma, STUDIO_LUMA), (v, STUDIO_CHROMA), (u, STUDIO_CHROMA))]
     bgr = cv2.cvtColor(cv2.merge(tall), cv2.COLOR_YCrCb2BGR).reshape(n, height, width, 3)
-    quarter = (THUMB[0] // 2, THUMB[1] // 2)
-    thumb = [_resized(luma, THUMB), _resized(u, quarter), _resized(v, quarter)]
-    return Batch(t, motion, np.concatenate([part.reshape(n, -1) for part in thumb], axis=1), bgr)  # type: ignore[arg-type]
+    return Batch(t, motion, _resized(luma, THUMB).reshape(n, -1), bgr)  # type: ignore[arg-type]
 
 
 def _resized(pictures: U8, size: tuple[int, int]) -> U8:

@@ -28,8 +28,8 @@ LUMA_LONG_SIDE = 640
 """The grid's luma is the picture halved until its long side is at most this: OpenCV halves ten times faster than it scales by area."""
 THUMB = (32, 18)
 """Width and height of the blend test's thumbnail, whatever the video's shape."""
-THUMB_SIZE = THUMB[0] * THUMB[1] * 3 // 2
-"""Values of a thumbnail: luma, and both colour planes at half size."""
+THUMB_SIZE = THUMB[0] * THUMB[1]
+"""Values of a thumbnail: luma alone, so that what is found by it does not depend on colour."""
 
 
 def fit(width: int, height: int, long_side: int, *, step: int = 2) -> tuple[int, int]:

@@ -1,13 +1,21 @@
-"""The blend test, which finds dissolves: it asks whether a frame is the average of an earlier and a later one.
+"""What tells cuts and dissolves from motion and light, measured on thumbnails of luma.
 
-The middle frame of a dissolve is the weighted average of the frames at its two ends. Motion does not have that property. For each frame t
-and each half-width k, let A, M and B be the thumbnails at t - k, t and t + k:
+The blend test finds dissolves: it asks whether a frame is the average of an earlier and a later one. The middle frame of a dissolve is the
+weighted average of the frames at its two ends. Motion does not have that property. For each frame t and each half-width k, let A, M and B
+be the thumbnails at t - k, t and t + k:
 
-    end difference   e = mean |B - A|
-    middle residual  r = mean |M - blend(A, B)| / e      0 for a linear dissolve, 0.5 for a hard cut, near 1 for a pan
+    contrast           = root mean square of the deviations of A and B, at least 4 levels
+    end difference   e = mean |B - A| / contrast
+    middle residual  r = mean |M - blend(A, B)| / mean |B - A|    0 for a linear dissolve, 0.5 for a hard cut, near 1 for a pan;
+                         or the same of thumbnails less their means, where that is larger: a camera's exposure changes means alone
     quarter residual q = the larger of the same half-way to A and half-way to B
-    area             a = share of luma cells that changed by more than 9 levels
-    structure        c = correlation of A and B in luma       a light that is dimmed keeps its structure, a new shot does not
+    area             a = share of cells, but for those black in both, that changed by more than 0.18 of the contrast
+    structure        c = correlation of A and B               a light that is dimmed keeps its structure, a new shot does not
+    moved            m = largest correlation of the middle of one end with a part of the other: one scene that a camera pans over
+
+Hard cuts are judged by the change since the frame before (`jump_d`), by how much of it lasts (`jump_e`), both shares of the contrast, and
+by the correlation with the frame before (`jump_c`). All are the same for a picture in colour or grey, in half the light or half the
+contrast, but for rounding to 8 bits.
 
 The blend weighs A and B by the times of the three frames, so that variable frame rate and skipped frames do not matter. To save work, about
 15 frames a second are tested. All half-widths are tried on a third of the cells; the best one is then computed on all of them.
@@ -30,15 +38,21 @@ RATE = 15.0
 """Frames a second that are tested; a 0.3 s dissolve still gets four."""
 COARSE = 3
 """All half-widths are tried on every third cell of the thumbnails only."""
-MIN_END_DIFFERENCE = 6.0
-"""r is computed where e is above this, 8-bit levels: about half of the bound in `shots/gradual.py`."""
+LEAST_CONTRAST = 4.0
+"""Of two pictures, 8-bit levels: what differs by less is noise and rounding."""
+MIN_END_DIFFERENCE = 0.1
+"""r is computed where e is above this: less than half of the bound in `shots/gradual.py`."""
 MAX_MIDDLE = 0.55
 """q is computed where r is below this: a little above the loosest bound in `shots/gradual.py`."""
-CANDIDATE_E, CANDIDATE_A, CANDIDATE_R, CANDIDATE_Q = 9.0, 0.45, 0.5, 0.45
+CANDIDATE_E, CANDIDATE_A, CANDIDATE_R, CANDIDATE_Q = 0.15, 0.4, 0.5, 0.45
 """Start and end of a transition are fitted where e and a are above these, r and q below, and c + r below 1. All bounds are looser than
 those in `shots/gradual.py`, so that these can be changed without a new scan."""
-AREA_LEVELS = 9
-"""A luma cell has changed when it differs by more than this, 8-bit levels."""
+AREA = 0.18
+"""A cell has changed when it differs by more than this share of the contrast."""
+BLACK = 24
+"""A cell below this in both pictures is black, studio range: the bars above and below a wide picture are no part of it."""
+MARGINS = 3, 4
+"""The middle of a picture is moved over the other one by so many cells at most, down and across: a tenth to a sixth of the picture."""
 REACH = 1.5
 MARGIN_S = 0.25
 """Start and end of a transition are searched within REACH times the half-width plus MARGIN_S, seconds, on both sides of the frame."""
@@ -46,13 +60,15 @@ LOOK_S = REACH * HALF_WIDTHS_S[-1] + MARGIN_S
 """How far before and after a frame the test reads other frames, seconds."""
 LASTING_S = 0.2
 """A change that is undone within this time is a flash, not a cut, seconds."""
+RETURN_S = 0.3
+"""What was seen before a cut is not seen again within this time after it, and the other way round, seconds: between two flashes it is."""
 LAST_FRAME_S = 2.5 * LASTING_S
 """How far before a frame's predecessor the lasting change reads frames, seconds. It reads the frame nearest to LASTING_S before the
 predecessor, which lies within twice that."""
-MIN_STEP = 3.0
-"""The correlation with the frame before is computed where the difference to it is above this, 8-bit levels."""
-CELLS_Y = THUMB[0] * THUMB[1]
-"""Luma cells of a thumbnail."""
+MIN_STEP = 0.06
+"""The correlation with the frame before is computed where the change since then is above this share of the contrast."""
+STEP = 0.15
+"""Whether the picture returns is looked at where the change is above this share of the contrast: below the bounds of cuts."""
 
 Index = npt.NDArray[np.intp]
 _SOURCE = "own; measured on footage joined with known transitions"
@@ -62,16 +78,18 @@ class Blend:
     """The meter of the blend test. It holds the thumbnails of about 3.5 s of frames, whatever the video's length."""
 
     columns: tuple[Column, ...] = (
-        Column("blend_e", "float", "8-bit levels", "difference of the two ends at the best half-width", 0.0, 255.0, _SOURCE),
+        Column("blend_e", "float", "of the contrast", "difference of the two ends at the best half-width", 0.0, 64.0, _SOURCE),
         Column("blend_r", "float", "", "middle residual at the best half-width; null where blend_e is low", 0.0, None, _SOURCE),
         Column("blend_q", "float", "", "quarter residual; null where blend_r is high", 0.0, None, _SOURCE),
-        Column("blend_a", "float", "", "share of luma cells that changed; null where blend_r is high", 0.0, 1.0, _SOURCE),
+        Column("blend_a", "float", "", "share of cells that changed, but for black ones; null where blend_r is high", 0.0, 1.0, _SOURCE),
         Column("blend_c", "float", "", "correlation of the two ends' luma; null where blend_r is high", -1.0, 1.0, _SOURCE),
         Column("blend_s", "float", "8-bit levels", "lower luma deviation of the two ends; null where blend_r is high", 0.0, 128.0, _SOURCE),
+        Column("blend_m", "float", "", "largest correlation of the ends' parts; null where no transition is fitted", -1.0, 1.0, _SOURCE),
         Column("blend_k", "float", "s", "best half-width; null where none fits in the video", 0.0, 1.0, _SOURCE),
         Column("blend_start", "float", "s", "from the frame back to the fitted start of the transition (negative)", None, 0.0, _SOURCE),
         Column("blend_end", "float", "s", "from the frame on to the fitted end of the transition", 0.0, None, _SOURCE),
-        Column("jump_e", "float", "8-bit levels", "change that lasts over 0.2 s; a flash has little", 0.0, 255.0, _SOURCE),
+        Column("jump_d", "float", "of the contrast", "change since the frame before; null at the first frame", 0.0, 64.0, _SOURCE),
+        Column("jump_e", "float", "of the contrast", "change that lasts over 0.2 s; a flash has little", 0.0, 64.0, _SOURCE),
         Column("jump_c", "float", "", "luma correlation with the frame before; null where little changed", -1.0, 1.0, _SOURCE),
         Column("fade_y", "float", "8-bit levels", "mean luma of the thumbnail, 16 black, 235 white", 0.0, 255.0, ""),
         Column("fade_std", "float", "8-bit levels", "standard deviation of the thumbnail's luma", 0.0, 128.0, ""),
@@ -81,6 +99,8 @@ class Blend:
         self._t: F64 = np.empty(0)
         self._thumb: U8 = np.empty((0, THUMB_SIZE), np.uint8)
         self._coarse: U8 = np.empty((0, THUMB_SIZE // COARSE), np.uint8)
+        self._y: F32 = np.empty(0, np.float32)
+        self._std: F32 = np.empty(0, np.float32)
         self._next = 0
         self._step = -1
         self._done: list[dict[str, F32]] = []
@@ -90,6 +110,8 @@ class Blend:
         self._t = np.concatenate((self._t, batch.t))
         self._thumb = np.concatenate((self._thumb, batch.thumb))
         self._coarse = np.concatenate((self._coarse, batch.thumb[:, ::COARSE]))
+        luma = batch.thumb.astype(np.float32)
+        self._y, self._std = np.concatenate((self._y, luma.mean(1))), np.concatenate((self._std, luma.std(1)))
         self._advance(unsettled_from(self._t))
 
     def finish(self) -> dict[str, npt.NDArray[np.float32]]:
@@ -103,14 +125,13 @@ class Blend:
             return
         window = slice(self._next, stop)
         out = {c.name: np.full(stop - self._next, np.nan, np.float32) for c in self.columns}
-        luma = self._thumb[window, :CELLS_Y].astype(np.float32)
-        out["fade_y"], out["fade_std"] = luma.mean(1), luma.std(1)
-        out["jump_e"], out["jump_c"] = _jumps(self._t, self._thumb, np.arange(self._next, stop))
+        out["fade_y"], out["fade_std"] = self._y[window], self._std[window]
+        out["jump_d"], out["jump_e"], out["jump_c"] = _jumps(self._t, self._thumb, self._std, np.arange(self._next, stop))
         steps = np.floor(self._t[window] * RATE + 1e-6).astype(np.int64)
         picked = np.flatnonzero(np.diff(steps, prepend=self._step))
         self._step = int(steps[-1])
         if len(picked):
-            for name, values in _Test(self._t, self._thumb, self._coarse, picked + self._next).signals().items():
+            for name, values in _Test(self._t, self._thumb, self._coarse, self._std, picked + self._next).signals().items():
                 out[name][picked] = values
         self._done.append(out)
         self._next = stop
@@ -118,6 +139,7 @@ class Blend:
             drop = needed_from(self._t, stop)
             self._t, self._next = self._t[drop:], stop - drop
             self._thumb, self._coarse = self._thumb[drop:], self._coarse[drop:]
+            self._y, self._std = self._y[drop:], self._std[drop:]
 
 
 def needed_from(t: F64, row: int) -> int:
@@ -154,8 +176,8 @@ def read_for(t: F64, first: int, stop: int) -> tuple[int, int]:
 class _Test:
     """The blend test of the frames `rows` of a window of frames."""
 
-    def __init__(self, t: F64, thumb: U8, coarse: U8, rows: Index) -> None:
-        self.t, self.thumb, self.coarse, self.rows = t, thumb, coarse, rows
+    def __init__(self, t: F64, thumb: U8, coarse: U8, std: F32, rows: Index) -> None:
+        self.t, self.thumb, self.coarse, self.std, self.rows = t, thumb, coarse, std, rows
         self.ends = np.zeros((2, len(rows)), np.intp)
         self.out = {c.name: np.full(len(rows), np.nan, np.float32) for c in Blend.columns if c.name.startswith("blend_")}
 
@@ -166,13 +188,14 @@ class _Test:
         centre = np.tile(t[self.rows], len(HALF_WIDTHS_S))
         a, b = _nearest(t, centre - k), _nearest(t, centre + k)
         fits = (np.abs(centre - k - t[a]) <= 0.5 * k) & (np.abs(centre + k - t[b]) <= 0.5 * k)
-        e = _mean_abs(self.coarse[a], self.coarse[b])
+        apart = _mean_abs(self.coarse[a], self.coarse[b])
+        e = apart / _contrast(self.std, a, b)
         r, q = (np.full(len(k), np.nan, np.float32) for _ in range(2))
         on = np.flatnonzero(fits & (e > MIN_END_DIFFERENCE))
         if len(on):
-            r[on] = _off_line(t, self.coarse, np.tile(self.rows, len(HALF_WIDTHS_S))[on], a[on], b[on]) / e[on]
+            r[on] = self._residual(self.coarse, np.tile(self.rows, len(HALF_WIDTHS_S))[on], a[on], b[on]) / apart[on]
             on = on[r[on] < MAX_MIDDLE]
-            q[on] = self._quarters(self.coarse, centre[on], a[on], b[on]) / e[on]
+            q[on] = self._quarters(self.coarse, centre[on], a[on], b[on]) / apart[on]
         score = e * (1.0 - np.fmin(r, 1.0)) * (1.0 - np.fmin(q, 0.9))
         score = np.where(fits, np.where(np.isnan(score), 0.0, score), -1.0).reshape(-1, n)
         on = np.flatnonzero(score.max(0) >= 0.0)
@@ -190,16 +213,29 @@ class _Test:
         on = np.flatnonzero(np.isfinite(out["blend_q"]))
         if len(on):
             rows, a, b = self.rows[on], self.ends[0, on], self.ends[1, on]
-            e = np.maximum(_mean_abs(self.thumb[a], self.thumb[b]), 1e-3)
-            out["blend_e"][on] = e
-            out["blend_r"][on] = _off_line(t, self.thumb, rows, a, b) / e
-            out["blend_q"][on] = self._quarters(self.thumb, t[rows], a, b) / e
+            apart = np.maximum(_mean_abs(self.thumb[a], self.thumb[b]), 1e-3)
+            out["blend_e"][on] = apart / _contrast(self.std, a, b)
+            middle, first, last = (self.thumb[k].astype(np.float32) for k in (rows, a, b))
+            weight = self._weight(rows, a, b)
+            plain = _off_line(middle, first, last, weight) / apart
+            middle, first, last = _less_mean(middle), _less_mean(first), _less_mean(last)
+            structure = _off_line(middle, first, last, weight) / np.maximum(_mean_abs(first, last), 1e-3)
+            out["blend_r"][on] = np.maximum(plain, structure)
+            out["blend_q"][on] = self._quarters(self.thumb, t[rows], a, b) / apart
 
     def _quarters(self, cells: U8, centre: F64, a: Index, b: Index) -> F32:
         """The larger residual of the frames half-way from `centre` to the ends."""
-        t = self.t
-        before, after = (_off_line(t, cells, _nearest(t, (centre + t[end]) / 2), a, b) for end in (a, b))
+        before, after = (self._residual(cells, _nearest(self.t, (centre + self.t[end]) / 2), a, b) for end in (a, b))
         return np.maximum(before, after)
+
+    def _residual(self, cells: U8, m: Index, a: Index, b: Index) -> F32:
+        """Mean absolute difference between the frames `m` and the blends of the frames `a` and `b`, 8-bit levels."""
+        middle, first, last = (cells[k].astype(np.float32) for k in (m, a, b))
+        return _off_line(middle, first, last, self._weight(m, a, b))
+
+    def _weight(self, m: Index, a: Index, b: Index) -> F32:
+        """The weight of the frames `b` in the blends, by the times of all three."""
+        return np.asarray((self.t[m] - self.t[a]) / (self.t[b] - self.t[a]), np.float32)
 
     def _compare_ends(self) -> None:
         """Compute area, structure and the lower deviation of the two ends, for the frames that have a q."""
@@ -207,7 +243,9 @@ class _Test:
         if not len(on):
             return
         a, b = (self.thumb[self.ends[i, on]] for i in (0, 1))
-        self.out["blend_a"][on] = (cv2.absdiff(a[:, :CELLS_Y], b[:, :CELLS_Y]) > AREA_LEVELS).mean(1)
+        shown = np.maximum(a, b) >= BLACK
+        changed = cv2.absdiff(a, b) > AREA * _contrast(self.std, *self.ends[:, on])[:, None]
+        self.out["blend_a"][on] = (changed & shown).sum(1) / np.maximum(shown.sum(1), THUMB_SIZE // 4)
         self.out["blend_c"][on], self.out["blend_s"][on] = _structure(a, b)
 
     def _fit_extents(self) -> None:
@@ -222,27 +260,54 @@ class _Test:
             near = lo + thinned(int(hi - lo))
             start, end = fit_ramp(t[near], progress(self.thumb[near].astype(np.float32), first, last), centre)
             out["blend_start"][i], out["blend_end"][i] = start - centre, end - centre
+            out["blend_m"][i] = _moved(first, last)
 
 
-def _structure(a: U8, b: U8) -> tuple[F32, F32]:
-    """Correlation of the luma of thumbnails (n, cells) row by row, and the lower of the two standard deviations."""
-    x, y = (thumb[:, :CELLS_Y].astype(np.float32) for thumb in (a, b))
+def _structure(a: U8 | F32, b: U8 | F32) -> tuple[F32, F32]:
+    """Correlation of thumbnails (n, cells) row by row, and the lower of the two standard deviations."""
+    x, y = a.astype(np.float32), b.astype(np.float32)
     x -= x.mean(1, keepdims=True)
     y -= y.mean(1, keepdims=True)
     std_x, std_y = (np.sqrt((z * z).mean(1)) for z in (x, y))
     return (x * y).mean(1) / np.maximum(std_x * std_y, 1e-3), np.minimum(std_x, std_y)
 
 
-def _jumps(t: F64, thumb: U8, rows: Index) -> tuple[F32, F32]:
-    """The lasting change at each frame, and the luma correlation with the frame before; (0, NaN) at the window's first frame."""
+def _contrast(std: F32, a: Index, b: Index) -> F32:
+    """Contrast of the frames `a` and `b`, pair by pair, 8-bit levels. `std`: deviations of all frames."""
+    return np.asarray(np.maximum(np.sqrt((std[a] ** 2 + std[b] ** 2) / 2), LEAST_CONTRAST))
+
+
+def _moved(first: F32, last: F32) -> float:
+    """The largest correlation of the middle of one picture with a part of the other, shifted by up to MARGINS; 0 where one is plain."""
+    (down, across), pictures = MARGINS, [end.reshape(THUMB[1], THUMB[0]) for end in (first, last)]
+    found = [0.0]
+    for one, other in (pictures, pictures[::-1]):
+        middle = np.ascontiguousarray(one[down:-down, across:-across])
+        if middle.std() >= 1.0:
+            found.append(float(cv2.matchTemplate(other, middle, cv2.TM_CCOEFF_NORMED).max()))
+    return max(found)
+
+
+def _jumps(t: F64, thumb: U8, std: F32, rows: Index) -> tuple[F32, F32, F32]:
+    """The change since the frame before, the change that lasts, and the correlation with the frame before; (NaN, 0, NaN) at the window's
+    first frame.
+    """
     back = np.maximum(rows - 1, 0)
+    contrast, step = _contrast(std, back, rows), _mean_abs(thumb[back], thumb[rows])
     later = _mean_abs(thumb[back], thumb[_nearest(t, t[rows] + LASTING_S)])
     earlier = _mean_abs(thumb[_nearest(t, t[back] - LASTING_S)], thumb[rows])
-    corr = np.full(len(rows), np.nan, np.float32)
-    on = np.flatnonzero(_mean_abs(thumb[back], thumb[rows]) > MIN_STEP)
+    lasting, corr = np.minimum(later, earlier), np.full(len(rows), np.nan, np.float32)
+    for i in np.flatnonzero(step > STEP * contrast):
+        row, before = int(rows[i]), int(back[i])
+        after = slice(row, int(np.searchsorted(t, t[row] + RETURN_S, "right")))
+        ahead = slice(int(np.searchsorted(t, t[before] - RETURN_S)), row)
+        lasting[i] = min(lasting[i], _nearest_to(thumb[before], thumb[after]), _nearest_to(thumb[row], thumb[ahead]))
+    on = np.flatnonzero(step > MIN_STEP * contrast)
     if len(on):
         corr[on] = _structure(thumb[back[on]], thumb[rows[on]])[0]
-    return np.minimum(later, earlier), corr
+    changed = step / contrast
+    changed[rows == 0] = np.nan
+    return np.asarray(changed), np.asarray(lasting / contrast), corr
 
 
 def _nearest(t: F64, wanted: F64) -> Index:
@@ -250,18 +315,25 @@ def _nearest(t: F64, wanted: F64) -> Index:
     return np.searchsorted((t[1:] + t[:-1]) / 2, wanted)
 
 
-def _mean_abs(a: U8, b: U8) -> F32:
-    """Mean absolute difference of each row of two (n, cells) arrays of bytes."""
+def _mean_abs(a: U8 | F32, b: U8 | F32) -> F32:
+    """Mean absolute difference of each row of two (n, cells) arrays of one type."""
     return np.asarray(cv2.reduce(cv2.absdiff(a, b), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32F)[:, 0] / a.shape[1], np.float32)
 
 
-def _off_line(t: F64, thumb: U8, m: Index, a: Index, b: Index) -> F32:
-    """Mean absolute difference between the frames `m` and the blends of the frames `a` and `b`, weighted by the times of all three."""
-    w = ((t[m] - t[a]) / (t[b] - t[a])).astype(np.float32)[:, None]
-    first = thumb[a].astype(np.float32)
-    blend = thumb[b].astype(np.float32)
-    blend -= first
-    blend *= w
+def _nearest_to(one: U8, others: U8) -> float:
+    """The least mean absolute difference of a thumbnail to one of some others."""
+    return float(_mean_abs(np.broadcast_to(one, others.shape), others).min())
+
+
+def _off_line(middle: F32, first: F32, last: F32, weight: F32) -> F32:
+    """Mean absolute difference between pictures and the blends of a first and a last one, of which the last has the weight `weight`."""
+    blend = last - first
+    blend *= weight[:, None]
     blend += first
-    blend -= thumb[m]
+    blend -= middle
     return np.asarray(np.abs(blend, out=blend).mean(1), np.float32)
+
+
+def _less_mean(pictures: F32) -> F32:
+    """Pictures (n, cells), each less its mean."""
+    return np.asarray(pictures - pictures.mean(1, keepdims=True))

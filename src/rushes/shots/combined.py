@@ -1,9 +1,9 @@
-"""Hard cuts by three tests: the content stands out in time, the change lasts, and the structure of the picture changes.
+"""Hard cuts by three tests: the change stands out in time, it lasts, and the structure of the picture changes.
 
-The ratio of the adaptive detector finds sudden changes. Some sudden changes are no cuts: a flash (undone within 0.2 s), a light that is
+The ratio of the adaptive detector finds sudden changes. Some sudden changes are no cuts: a flash (undone within 0.3 s), a light that is
 switched (the structure stays), and a stutter (frozen frames, then a jump, repeatedly). A change lasts when it is large compared with what
-motion changes within 0.2 s around it. The constants were chosen on footage joined with known cuts and on single shots (docs/shots.md). True
-cuts there have a ratio >= 2.8, a lasting change >= 13 and >= 2.4 times the usual one, and a correlation <= 0.64.
+motion changes within 0.2 s around it. Changes are those of luma, as shares of the contrast (`scan/blend.py`), so that colour, light and
+contrast do not matter. The constants were chosen on footage joined with known cuts and on single shots (docs/shots.md).
 """
 
 from __future__ import annotations
@@ -13,22 +13,27 @@ from bisect import bisect_left
 import numpy as np
 import numpy.typing as npt
 
-from rushes.shots.adaptive import MIN_CONTENT, RATIO, WINDOW
-from rushes.shots.content import THRESHOLD
+from rushes.shots.adaptive import RATIO, WINDOW
 
+MIN_CHANGE = 0.22
+"""Least change of a cut since the frame before. Two pictures that have nothing in common, and equal means, differ by 1.13 of the contrast:
+the mean absolute difference of two normal values, 2 / sqrt(pi)."""
+STRONG_CHANGE = 0.45
+"""A change that may be a cut although another one is near."""
 NEAR_S = 0.35
-"""A cut's content is compared with the content of the frames within this time on both sides, seconds."""
+"""A cut's change is compared with that of the frames within this time on both sides, seconds."""
 USUAL_S = 0.6
 """The usual lasting change is the median over the frames within this time on both sides, seconds."""
 MIN_STANDOUT = 1.2
-"""Least ratio of a cut's content to the largest other content within `NEAR_S`."""
+"""Least ratio of a cut's change to the largest other change within `NEAR_S`."""
 STRONG_STANDOUT = 0.7
-"""The same where the content is 27 or more: lower, since two cuts may follow each other closely."""
-MIN_LASTING, MIN_UNUSUAL, MAX_CORRELATION = 6.0, 1.9, 0.92
-"""Bounds of a cut: least lasting change, 8-bit levels; least ratio of it to the usual one; correlation of the pictures before and after
-below this."""
+"""The same where the change is STRONG_CHANGE or more: lower, since two cuts may follow each other closely."""
+MIN_LASTING, MIN_UNUSUAL, MAX_CORRELATION = 0.12, 1.9, 0.9
+"""Bounds of a cut: least lasting change; least ratio of it to the usual one; correlation of the pictures before and after below this."""
+LEAST_USUAL = 0.01
+"""The usual lasting change is taken for no less than this."""
 ROUGH_SHARE = 2.0 / 3.0
-ROUGH_LASTING, ROUGH_UNUSUAL, ROUGH_CORRELATION = 10.0, 3.0, 0.7
+ROUGH_LASTING, ROUGH_UNUSUAL, ROUGH_CORRELATION = 0.2, 3.0, 0.7
 """In rough motion the ratio of a cut is lower. From ROUGH_SHARE of the wanted ratio on a frame is a cut too, if it meets these stricter
 bounds of the other tests."""
 
@@ -36,7 +41,7 @@ F64 = npt.NDArray[np.float64]
 
 
 def combined_cuts(
-    content: npt.NDArray[np.float32],
+    change: npt.NDArray[np.float32],
     lasting: npt.NDArray[np.float32],
     correlation: npt.NDArray[np.float32],
     t: F64,
@@ -47,28 +52,28 @@ def combined_cuts(
     """Indices of the first frame of each new shot.
 
     Args:
-        content: (n,) the signal `content`, 8-bit levels.
-        lasting: (n,) the signal `jump_e`, 8-bit levels.
+        change: (n,) the signal `jump_d`.
+        lasting: (n,) the signal `jump_e`.
         correlation: (n,) the signal `jump_c`; null counts as 1 (nothing changed).
         t: (n,) seconds, increasing.
-        ratio: least ratio of a cut's content to the mean of its neighbours; None: 3.
-        min_s: of cuts closer than this, seconds, the one with the highest content is kept.
+        ratio: least ratio of a cut's change to the mean of its neighbours'; None: 3.
+        min_s: of cuts closer than this, seconds, the one with the largest change is kept.
     """
     wanted = RATIO if ratio is None else ratio
-    score = np.nan_to_num(content.astype(np.float64))
+    score = np.nan_to_num(change.astype(np.float64))
     stands = _ratios(score)
-    maybe = np.flatnonzero((score >= MIN_CONTENT) & (stands >= wanted * ROUGH_SHARE))
+    maybe = np.flatnonzero((score >= MIN_CHANGE) & (stands >= wanted * ROUGH_SHARE))
     stands, leads = stands[maybe], np.array([_standout(score, t, int(i)) for i in maybe])
     c, kept, differs = score[maybe], lasting[maybe], np.nan_to_num(correlation[maybe], nan=1.0)
     unusual = kept / np.array([_usual(lasting, t, int(i)) for i in maybe])
-    clear = (stands >= wanted) & ((leads >= MIN_STANDOUT) | ((c >= THRESHOLD) & (leads >= STRONG_STANDOUT)))
+    clear = (stands >= wanted) & ((leads >= MIN_STANDOUT) | ((c >= STRONG_CHANGE) & (leads >= STRONG_STANDOUT)))
     clear &= (kept >= MIN_LASTING) & (unusual >= MIN_UNUSUAL) & (differs < MAX_CORRELATION)
     rough = (leads >= MIN_STANDOUT) & (kept >= ROUGH_LASTING) & (unusual >= ROUGH_UNUSUAL) & (differs < ROUGH_CORRELATION)
     return _strongest(maybe[clear | rough], score, t, min_s)
 
 
 def _ratios(score: F64) -> F64:
-    """Content of each frame over the mean of its neighbours: two on each side, fewer at the video's ends; the first frame has none."""
+    """Change of each frame over the mean of its neighbours': two on each side, fewer at the video's ends; the first frame has none."""
     if len(score) < 3:
         return np.zeros(len(score))
     padded = np.concatenate(([np.nan, np.nan], score, [np.nan, np.nan]))
@@ -79,21 +84,21 @@ def _ratios(score: F64) -> F64:
 
 
 def _standout(score: F64, t: F64, i: int) -> float:
-    """Content of frame i over the largest other content within NEAR_S."""
+    """Change of frame i over the largest other change within NEAR_S."""
     lo, hi = np.searchsorted(t, (t[i] - NEAR_S, t[i] + NEAR_S))
     others = np.concatenate((score[lo:i], score[i + 1 : hi]))
     return float(score[i] / max(others.max(initial=0.0), 1e-5))
 
 
 def _usual(lasting: npt.NDArray[np.float32], t: F64, i: int) -> float:
-    """Median lasting change of the other frames within USUAL_S, at least half a level."""
+    """Median lasting change of the other frames within USUAL_S, at least LEAST_USUAL."""
     lo, hi = np.searchsorted(t, (t[i] - USUAL_S, t[i] + USUAL_S))
     others = np.concatenate((lasting[lo:i], lasting[i + 1 : hi]))
-    return max(float(np.median(others)), 0.5) if len(others) else 0.5
+    return max(float(np.median(others)), LEAST_USUAL) if len(others) else LEAST_USUAL
 
 
 def _strongest(cuts: npt.NDArray[np.intp], score: F64, t: F64, min_s: float) -> npt.NDArray[np.intp]:
-    """Of cuts closer than `min_s` the one with the highest content."""
+    """Of cuts closer than `min_s` the one with the largest change."""
     kept: list[float] = []
     chosen: list[int] = []
     for i in sorted((int(i) for i in cuts), key=lambda i: -score[i]):

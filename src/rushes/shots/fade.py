@@ -40,18 +40,22 @@ KNEE = 0.985
 """The side's last frame is the first one that has this share of the level reached there."""
 MIN_RAMP_S = 0.12
 """Least length of the longer side, seconds: a black frame between two cuts is no fade."""
+CUT_CORRELATION, CUT_LEVEL = 0.75, 0.5
+"""A frame that is less like the one before it than this, while either has more than this share of the lower side's level, begins a shot: a
+cut to a dark shot is no fade. In a fade the two shots meet where both are nearly gone."""
 HOLD_LEVEL = 8.0
 """Highest level of a flat picture, 8-bit levels."""
 HOLD_S = 1.0
 """A flat stretch of at least this time, seconds, is a shot of its own; what leads to it and out of it are two one-sided fades."""
 
 
-def fades(y: F32, std: F32, t: F64) -> list[Transition]:
+def fades(y: F32, std: F32, correlation: F32, t: F64) -> list[Transition]:
     """Fades in order of time.
 
     Args:
         y: (n,) the signal `fade_y`, 8-bit levels, studio range.
         std: (n,) the signal `fade_std`, 8-bit levels.
+        correlation: (n,) the signal `jump_c`; null counts as 1 (nothing changed).
         t: (n,) seconds, increasing.
     """
     found: list[Transition] = []
@@ -59,11 +63,11 @@ def fades(y: F32, std: F32, t: F64) -> list[Transition]:
         level = level.astype(np.float64)
         holds = _holds(level, t)
         found += _one_sided(level, t, holds)
-        found += [x for x in _troughs(level, t) if not any(x.start < b and x.end > a for a, b in holds)]
+        found += [x for x in _troughs(level, correlation, t) if not any(x.start < b and x.end > a for a, b in holds)]
     return merge([x for x in found if max(std[x.start], std[x.end]) >= MIN_DEVIATION])
 
 
-def _troughs(level: F64, t: F64) -> list[Transition]:
+def _troughs(level: F64, correlation: F32, t: F64) -> list[Transition]:
     """Two-sided fades around each deep local minimum of the level."""
     out: list[Transition] = []
     for i in np.flatnonzero(level <= TROUGH_LEVEL):
@@ -76,7 +80,9 @@ def _troughs(level: F64, t: F64) -> list[Transition]:
             continue
         start, end = _knee(level, t, int(i), -1), _knee(level, t, int(i), 1)
         if start is not None and end is not None and _gradual(level, t, start, end):
-            out.append(Transition(start, end, "fade"))
+            cut = correlation[start + 1 : end + 1] < CUT_CORRELATION
+            if not np.any(cut & (np.maximum(level[start:end], level[start + 1 : end + 1]) > CUT_LEVEL * side)):
+                out.append(Transition(start, end, "fade"))
     return out
 
 

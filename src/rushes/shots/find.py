@@ -21,16 +21,16 @@ from rushes.shots.scenedetect_cuts import scenedetect_cuts
 from rushes.shots.spans import Edge, Shot, absorb, guarded, pieces, shot, split, ticks
 from rushes.shots.stride import stride_joints
 
-VERSION = 2
+VERSION = 3
 """Raise when the clips of the same signals and settings change."""
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 
-GRADUAL_SIGNALS = (*(f"blend_{name}" for name in ("e", "r", "q", "a", "c", "s", "k", "start", "end")), "fade_y", "fade_std", "jump_c")
+GRADUAL_SIGNALS = (*(f"blend_{name}" for name in ("e", "r", "q", "a", "c", "s", "m", "k", "start", "end")), "fade_y", "fade_std", "jump_c")
 
 
-COMBINED_SIGNALS = ("content", "jump_e", "jump_c")
+COMBINED_SIGNALS = ("jump_d", "jump_e", "jump_c")
 LEAST_S = 0.3
 """Of cuts inside a clip that are closer than this, seconds, one counts: the default of `shots.min_s`."""
 
@@ -74,7 +74,7 @@ def find_shots(
     for first, stop, end, start_edge, end_edge in _stretches(len(pts), end_pts, holes):
         part = {name: row[first:stop] for name, row in signals.items()}
         if first:
-            part |= {name: _from_second(row) for name, row in part.items() if name == "content" or name.startswith("psd_")}
+            part |= {name: _from_second(row) for name, row in part.items() if name in ("content", "jump_d") or name.startswith("psd_")}
         shots = _find(part, pts[first:stop], time_base, end, settings)
         shots[0] = replace(shots[0], start=start_edge)
         shots[-1] = replace(shots[-1], end=end_edge)
@@ -117,8 +117,8 @@ def cuts_of(signals: Mapping[str, F32], pts: I64, time_base: Fraction, settings:
     if detector == "adaptive":
         return adaptive_cuts(signals["content"], pts, time_base, ratio=settings.threshold, min_s=settings.min_s)
     if detector == "combined":
-        t = _seconds(pts, time_base)
-        return combined_cuts(signals["content"], signals["jump_e"], signals["jump_c"], t, ratio=settings.threshold, min_s=settings.min_s)
+        t, (change, lasting, correlation) = _seconds(pts, time_base), (signals[name] for name in COMBINED_SIGNALS)
+        return combined_cuts(change, lasting, correlation, t, ratio=settings.threshold, min_s=settings.min_s)
     return scenedetect_cuts(detector, signals[f"psd_{detector}"], pts, time_base, min_s=settings.min_s)
 
 
@@ -135,14 +135,14 @@ def cuts_inside(signals: Mapping[str, F32], at: slice, t: npt.NDArray[np.float64
     """
     if any(name not in signals for name in COMBINED_SIGNALS):
         return None
-    content, lasting, correlation = (signals[name][at] for name in COMBINED_SIGNALS)
-    return len(combined_cuts(_from_second(content), lasting, correlation, t[at], min_s=LEAST_S))
+    change, lasting, correlation = (signals[name][at] for name in COMBINED_SIGNALS)
+    return len(combined_cuts(_from_second(change), lasting, correlation, t[at], min_s=LEAST_S))
 
 
 def transitions_of(signals: Mapping[str, F32], pts: I64, time_base: Fraction) -> list[Transition]:
     """Gradual transitions in order, none overlapping another; a fade wins over a dissolve seen in the same place."""
     t = _seconds(pts, time_base)
-    faded = fades(signals["fade_y"], signals["fade_std"], t)
+    faded = fades(signals["fade_y"], signals["fade_std"], signals["jump_c"], t)
     mixed = [x for x in dissolves(signals, t) if not any(x.start < y.end and x.end > y.start for y in faded)]
     return merge(faded + mixed)
 

@@ -11,24 +11,33 @@ import numpy.typing as npt
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
-MIN_END_DIFFERENCE = 12.0
+MIN_END_DIFFERENCE = 0.25
 MAX_MIDDLE = 0.32
 MAX_QUARTER = 0.35
-MIN_AREA = 0.5
-MIN_DEVIATION = 5.0
-"""Bounds of the blend test's e, r, q, a and s. True dissolves of our footage: e 29 to 60, r 0.02 to 0.27, q to 0.27, a 0.83 to 0.95;
-the nearest single-shot frame (a walking crowd) has e 8, r 0.28, a 0.3."""
+MIN_AREA = 0.78
+MIN_DEVIATION = 2.0
+"""Bounds of the blend test's e, r, q, a and s. True dissolves of the footage on which they were chosen: e 0.6 to 3, r 0.02 to 0.3, q to
+0.3, a 0.8 to 0.99; waves: e to 1.1, r from 0.15, a mostly below 0.7."""
+CLEAN, CLEAN_AREA = 0.2, 0.66
+"""Where both residuals are at most CLEAN, so much of the picture is enough: the two shots may be alike in part."""
+MAX_MOVED = 1.0
+"""The sum of m and r is at most this: where the ends are one scene that has moved, the camera pans while its exposure changes. It was at
+most 0.9 in true dissolves, and 1.08 to 1.2 there."""
 TOP_CORRELATION = 0.9
 CORRELATION_SLOPE = 0.9
 """The correlation c of the two ends must be below TOP_CORRELATION - CORRELATION_SLOPE * r: the worse the blend fits, the more the two shots
 must differ."""
-MOVING_END_DIFFERENCE, MOVING_MIDDLE, MOVING_QUARTER, MOVING_AREA, MOVING_CORRELATION = 14.0, 0.5, 0.45, 0.6, 0.45
-"""Looser bounds, for shots that move fast. They hold only where the contrast dips as in a blend (MAX_DIP) and no frame between the two ends
-looks like one after a hard cut (MIN_STEP_CORRELATION)."""
-MAX_DIP, DIP_SLACK = 0.68, 0.2
+MOVING_END_DIFFERENCE, MOVING_MIDDLE, MOVING_QUARTER, MOVING_AREA, MOVING_CORRELATION = 0.3, 0.5, 0.45, 0.78, 0.45
+"""Looser bounds, for shots that move fast. They hold only where the contrast dips well below that of the ends (MAX_DIP) and no frame
+between the two ends looks like one after a hard cut (MIN_STEP_CORRELATION)."""
+MOST_END_DIFFERENCE = 4.0
+"""With looser bounds e is at most this: where the means differ by so much more than the pictures, the exposure has changed."""
+MAX_DIP, DIP_SLACK, DIP_OVER = 0.68, 0.22, 0.12
 """The luma variance of an even blend is (1 + c g) / 2 of the mean variance of its two ends, with g = 2 s_a s_b / (s_a^2 + s_b^2): a blend
-of two different pictures has less contrast than they have. Motion does not lower the contrast. The measured share must be below MAX_DIP,
-and within DIP_SLACK of the expected one."""
+of two different pictures has less contrast than they have. Neither motion nor a change of exposure or fire does that: the measured share is
+within DIP_SLACK of the expected one, and where the blend fits less well (r above NOT_CLEAR) at most DIP_OVER above it, as waves are not."""
+NOT_CLEAR = 0.15
+"""See DIP_OVER."""
 MIN_STEP_CORRELATION = 0.75
 STEP_MARGIN_S = 0.1
 """No frame between the two ends, or within STEP_MARGIN_S of them, may have a lower correlation with the frame before; after hard cuts it is
@@ -37,6 +46,9 @@ MIN_LENGTH_S, MAX_LENGTH_S = 0.12, 3.5
 """Shortest and longest dissolve, seconds."""
 AGREE_S = 0.15
 """A candidate within this time of the span of the best one belongs to the same transition, seconds."""
+MIN_SUPPORT, LEAST_SUPPORT, STRANGERS = 3, 2, 1.0
+"""Candidates that belong to a transition, at least; of LEAST_SUPPORT the best one must be clean (CLEAN), or its ends differ as pictures do
+that have nothing in common (e; 1.13 on average)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +70,17 @@ def dissolves(signals: Mapping[str, F32], t: F64) -> list[Transition]:
     """
     e, r, q, a, c, s = (signals[f"blend_{name}"] for name in "erqacs")
     with np.errstate(invalid="ignore"):
-        found = (e >= MIN_END_DIFFERENCE) & (r <= MAX_MIDDLE) & (q <= MAX_QUARTER) & (a >= MIN_AREA) & (s >= MIN_DEVIATION)
+        clean = (r <= CLEAN) & (q <= CLEAN)
+        found = (e >= MIN_END_DIFFERENCE) & (r <= MAX_MIDDLE) & (q <= MAX_QUARTER) & ((a >= MIN_AREA) | clean & (a >= CLEAN_AREA))
         found &= c < TOP_CORRELATION - CORRELATION_SLOPE * r
-        moving = (e >= MOVING_END_DIFFERENCE) & (r <= MOVING_MIDDLE) & (q <= MOVING_QUARTER) & (a >= MOVING_AREA)
-        moving &= (s >= MIN_DEVIATION) & (c < MOVING_CORRELATION)
-        found |= moving & _dips(signals, t) & _no_step(signals, t)
+        moving = (
+            (e >= MOVING_END_DIFFERENCE) & (e <= MOST_END_DIFFERENCE) & (r <= MOVING_MIDDLE) & (q <= MOVING_QUARTER) & (a >= MOVING_AREA)
+        )
+        moving &= c < MOVING_CORRELATION
+        share, expected = _dips(signals, t)
+        found |= moving & (share < MAX_DIP) & _no_step(signals, t)
+        over = share - expected
+        found &= (s >= MIN_DEVIATION) & (np.abs(over) < DIP_SLACK) & ((r <= NOT_CLEAR) | (over < DIP_OVER))
     rows = np.flatnonzero(found & np.isfinite(signals["blend_start"]))
     score = (e * (1 - r) * (1 - q))[rows]
     start = t[rows] + signals["blend_start"][rows]
@@ -75,6 +93,10 @@ def dissolves(signals: Mapping[str, F32], t: F64) -> list[Transition]:
         lo, hi = start[best] - AGREE_S, end[best] + AGREE_S
         same = open_ & (t[rows] >= lo) & (t[rows] <= hi)
         open_ &= ~(same | ((start < end[best]) & (end > start[best])))
+        row, support = rows[best], int(same.sum())
+        weak = support < MIN_SUPPORT and r[row] > CLEAN and e[row] < STRANGERS
+        if support < LEAST_SUPPORT or weak or signals["blend_m"][row] + r[row] > MAX_MOVED:
+            continue
         strong = same & (score >= 0.7 * score[best])
         made = _transition(t, float(np.median(start[strong])), float(np.median(end[strong])), "dissolve")
         if made and MIN_LENGTH_S <= t[made.end] - t[made.start] <= MAX_LENGTH_S:
@@ -82,16 +104,16 @@ def dissolves(signals: Mapping[str, F32], t: F64) -> list[Transition]:
     return merge(out)
 
 
-def _dips(signals: Mapping[str, F32], t: F64) -> npt.NDArray[np.bool_]:
-    """(n,) whether the contrast at each frame is that of a blend of its two ends, at the frame's best half-width."""
+def _dips(signals: Mapping[str, F32], t: F64) -> tuple[F64, F64]:
+    """(n,) the luma variance at each frame as a share of the mean variance of its two ends, at the frame's best half-width; and the share
+    that a blend of them would have.
+    """
     variance = signals["fade_std"].astype(np.float64) ** 2
     middles = (t[1:] + t[:-1]) / 2
     k = np.nan_to_num(signals["blend_k"].astype(np.float64))
     before, after = (variance[np.searchsorted(middles, t + way * k)] for way in (-1, 1))
     ends = np.maximum((before + after) / 2, 1e-3)
-    expected = (1 + signals["blend_c"] * np.sqrt(before * after) / ends) / 2
-    share = variance / ends
-    return np.asarray((share < MAX_DIP) & (np.abs(share - expected) < DIP_SLACK))
+    return variance / ends, (1 + signals["blend_c"] * np.sqrt(before * after) / ends) / 2
 
 
 def _no_step(signals: Mapping[str, F32], t: F64) -> npt.NDArray[np.bool_]:

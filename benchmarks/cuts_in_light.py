@@ -1,0 +1,168 @@
+"""Are the same cuts and dissolves found in every light, and none where texture and light only move? Beside PySceneDetect on the same files.
+
+    python -m benchmarks.cuts_in_light
+
+It joins stretches of real single shots by cuts and dissolves at random places, so that every boundary is known, and renders the film four
+times: in colour, in grey, in grey at half the contrast (as a thermal camera), in grey at 0.4 of the light (as a night camera). The sources
+are not those on which the bounds of the detectors were chosen. Single shots are those sources whole, and drawn ones of each kind in
+`moving_light.py`, over stills and with numbers that were not used to choose the bounds. Exits with 1 when a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks import cuts, moving_light, render
+from benchmarks.targets import Targets
+
+U8 = npt.NDArray[np.uint8]
+SIZE = (320, 180)
+FPS = 25
+SHOTS = 40
+"""Shots of a film."""
+FILMS = 2
+SECONDS = 10
+"""Length of a drawn shot."""
+NUMBERS = (1001, 1002, 1003)
+"""Of the drawn shots; those on which the bounds were chosen have 1 to 6."""
+HELD_OUT = (
+    "lerobot__lerobot_aloha_sim_insertion_human_observation.images.top_episode_000000.mp4", "sam2__02_cups.mp4", "sam2__03_blocks.mp4",
+    "sam2__05_default_juggle.mp4", "mmaction2__test_video_structuralize.mp4", "intel__one-by-one-person-detection.mp4",
+    "moviepy__chaplin.mp4", "datajuicer__video4.mp4", "exo__sample_h265.mp4", "streamio__awesome_movie.mov",
+)  # fmt: skip
+"""Single shots that were not used to choose the bounds."""
+
+
+def gray(frame: U8) -> U8:
+    """Grey, as BGR."""
+    return cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
+
+
+LIGHTS: dict[str, Callable[[U8], U8]] = {
+    "colour": lambda frame: frame,
+    "gray": gray,
+    "thermal": lambda frame: gray(frame) // 2 + 64,
+    "night": lambda frame: (gray(frame) * 0.4).astype(np.uint8),
+}
+
+
+def frames_of(path: Path) -> list[U8]:
+    """All frames of a video, small."""
+    with av.open(str(path)) as container:
+        shown = (frame.to_ndarray(format="bgr24") for frame in container.decode(video=0))
+        return [cv2.resize(frame, SIZE, interpolation=cv2.INTER_AREA) for frame in shown]  # type: ignore[misc]
+
+
+def joined(sources: list[list[U8]], seed: int) -> tuple[list[U8], list[dict[str, Any]]]:
+    """A film of SHOTS shots and its transitions, as truth.json has them: three of five are cuts, the others dissolves of 0.3 to 2 s."""
+    rng = np.random.default_rng(seed)
+    film: list[U8] = []
+    known: list[dict[str, Any]] = []
+    last, free = -1, 0
+    for _ in range(SHOTS):
+        last = int(rng.choice([k for k in range(len(sources)) if k != last]))
+        source, n = sources[last], int(rng.integers(30, 100))
+        blended = int(rng.integers(8, 50)) if film and rng.random() < 0.4 else 0
+        blended = min(blended, len(film) - free - 8) if len(film) - free - 8 >= 8 else 0
+        begin = int(rng.integers(0, max(1, len(source) - n - blended)))
+        shot = [
+            source[min(begin + k, 2 * len(source) - 2 - begin - k) if begin + k >= len(source) else begin + k] for k in range(n + blended)
+        ]
+        at = len(film) - blended
+        if blended:
+            for k in range(blended):
+                film[at + k] = cv2.addWeighted(film[at + k], 1 - (k + 1) / (blended + 1), shot[k], (k + 1) / (blended + 1), 0)  # type: ignore[call-overload]
+            known.append({"kind": "dissolve", "start_s": at / FPS, "end_s": (at + blended) / FPS})
+        elif film:
+            known.append({"kind": "cut", "time_s": at / FPS})
+        free = len(film)
+        film += shot[blended:]
+    return film, known
+
+
+def write(path: Path, frames: Iterator[U8]) -> None:
+    """Renders a film as H.264."""
+    with av.open(str(path), "w", format="mp4") as out:
+        stream = out.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "20"})
+        stream.width, stream.height = SIZE
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="bgr24")))
+        out.mux(stream.encode(None))
+
+
+def films(folder: Path) -> None:
+    """Renders the films with known transitions, and truth.json."""
+    sources = [frames_of(render.DATA / "footage" / name) for name in HELD_OUT]
+    truth = {}
+    for number in range(FILMS):
+        film, known = joined(sources, 100 + number)
+        for light, change in LIGHTS.items():
+            name = f"{light}_{number}.mp4"
+            write(folder / name, map(change, film))
+            truth[name] = {"transitions": known}
+    (folder / "truth.json").write_text(json.dumps(truth))
+
+
+def singles(folder: Path) -> None:
+    """Renders the single shots: real ones, and drawn ones over stills of these."""
+    sources = [frames_of(render.DATA / "footage" / name) for name in HELD_OUT]
+    for name, source in zip(HELD_OUT, sources, strict=True):
+        write(folder / f"real_{Path(name).stem}.mp4", iter(source))
+    for k, (kind, make) in enumerate(moving_light.KINDS.items()):
+        for number in NUMBERS:
+            picture = make(moving_light.Scene(sources[(k + number) % len(sources)][0], number))
+            write(folder / f"drawn_{kind}_{number}.mp4", map(picture, range(SECONDS * FPS)))
+
+
+def made(name: str, make: Callable[[Path], None]) -> Path:
+    """A folder of rendered films in the cache of the benchmarks, made if absent."""
+
+    def into(folder: Path) -> None:
+        folder.mkdir()
+        make(folder)
+
+    return render.once(f"{name}-1", into)
+
+
+def main() -> int:
+    """Runs the benchmark; 1 when a target is missed."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    if not render.real():
+        print(f"no shared footage at {render.DATA}: set RUSHES_DATA")
+        return 1
+    targets = Targets()
+    results = cuts.report_truth(made("cuts-in-light", films))
+    for label, mean in results.items():
+        print(f"mean {label:22} " + "  ".join(f"{key} {value:.3f}" for key, value in mean.items()))
+    for mode, less in (("", 0.0), (" fast", 0.01)):
+        mean = results[f"rushes combined{mode}"]
+        hard = "hard_f1_one_frame" if mode else "hard_f1"
+        targets.at_least(f"hard cuts, F1 in four lights{mode}", mean[hard], 0.99 - less)
+        targets.at_least(f"gradual transitions, F1 in four lights{mode}", mean["gradual_f1"], 0.96 - less)
+        targets.at_most(f"error of their ends, median, s{mode}", mean["extent_median_s"], 0.1)
+    shots = sorted(made("single-shots", singles).glob("*.mp4"))
+    drawn, real = ([path for path in shots if path.name.startswith(part)] for part in ("drawn", "real"))
+    for name, paths in (("drawn", drawn), ("real", real)):
+        print(f"{name} single shots:")
+        minutes, false = cuts.false_boundaries(paths, "combined")
+        print(f"combined: {false} false boundaries in {minutes:.1f} min")
+        if name == "drawn":
+            targets.at_most("false boundaries in 10 min of moving texture and light", 10 * false / minutes, 1.0)
+        else:
+            targets.at_most("false boundaries in real single shots", float(false), 0.0)
+    return targets.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
