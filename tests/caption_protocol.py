@@ -12,6 +12,7 @@ from typing import Any
 PLAIN_MODES = (
     "ok",
     "digest",
+    "shuffled",
     "echo",
     "parts",
     "no_usage",

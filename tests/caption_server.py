@@ -29,6 +29,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -72,6 +73,7 @@ class State:
     requests: list[dict[str, Any]] = field(default_factory=list)
     tests: list[dict[str, Any]] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
+    held: tuple[str, str] | None = None
     listed: int = 0
     in_flight: int = 0
     max_in_flight: int = 0
@@ -141,6 +143,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.state.requests.clear()
                 self.state.tests.clear()
                 self.state.violations.clear()
+                self.state.held = None
                 self.state.listed = self.state.max_in_flight = 0
                 self.state.slots = threading.Semaphore(self.state.options["parallel"])
             self.send_json(200, {})
@@ -245,9 +248,16 @@ class Handler(BaseHTTPRequestHandler):
             words = f"A hall that was shown as {digest(seen)}."
         if mode == "by_schema" and seen["schema"]:
             words = json.dumps(value_for(seen["schema"], words))
+        name = self.headers.get("X-Request-Id") or uuid.uuid4().hex
+        if mode == "shuffled" and not seen["test"]:  # each request gets the answer to the one before
+            with self.state.lock:
+                held, self.state.held = self.state.held, (words, name)
+            words, name = held or (words, name)
         made = answer_of(mode, words, options.get("fields", {}))
+        own = uuid.uuid4().hex
+        made["id"] = f"chatcmpl-{name if options['names'] == 'id' else own}"
         made["model"] = f"{options['model']}@main" if mode == "echo" else options["model"]
-        self.send_json(200, made)
+        self.send_json(200, made, {"X-Request-Id": name if options["names"] == "header" else own})
         seen["answered"] = time.time()
 
     def fail(self, mode: str, options: dict[str, Any]) -> None:
@@ -325,6 +335,9 @@ def main() -> None:
     parser.add_argument("--model", default="tiny-vlm")
     parser.add_argument("--key", default="", help="the bearer token asked for; empty: none")
     parser.add_argument("--models", default="list", help="the model list: list, empty, other, or an HTTP status")
+    parser.add_argument(
+        "--names", choices=["id", "header", "own"], default="id", help="where the request's X-Request-Id comes back: own: nowhere"
+    )
     parser.add_argument("--service-s", type=float, default=0.0, help="seconds each answer takes")
     parser.add_argument("--parallel", type=int, default=64, help="answers made at once; the rest queue")
     parser.add_argument("--admit", type=int, default=None, help="more requests than these at once are refused with 429")

@@ -18,7 +18,7 @@ import pytest
 
 from caption_requests import KEY, ask, clip, engine_for, words_for
 from caption_server import Running, start_server
-from rushes.captions import Request
+from rushes.captions import Answer, Request
 from rushes.captions.prompts import load_prompt
 from rushes.captions.sample import sample_clip
 from rushes.errors import ServerError
@@ -112,6 +112,29 @@ def test_what_concerns_every_clip_is_the_servers_fault(server: Running, mode: st
     with pytest.raises(ServerError, match=words) as caught:
         ask(engine_for(server), clip(1))
     assert caught.value.permanent is permanent
+
+
+@pytest.mark.parametrize("names", ["id", "header"])
+def test_a_server_that_gives_answers_to_other_requests_is_noticed_where_it_says_whose_they_are(server: Running, names: str) -> None:
+    server.control(mode="shuffled", names=names)
+
+    async def go() -> list[Answer | BaseException]:
+        engine = engine_for(server)
+        found = [*await asyncio.gather(*(engine.caption(clip(k)) for k in range(6)), return_exceptions=True)]
+        await engine.close()
+        return found
+
+    found = asyncio.run(go())
+    wrong = [one for one in found if isinstance(one, ServerError)]
+    right = [(one.text, one.clip_id) for one in found if isinstance(one, Answer)]
+    assert (len(right), len(wrong)) == (1, 5), found  # the first answer was its own
+    assert right[0][0] == words_for(clip(int(right[0][1].removeprefix("clip"))))
+    assert all("mixes up its answers: the answer to the request rushes-clip" in str(one) and one.permanent for one in wrong), wrong
+
+
+def test_a_server_that_says_nothing_of_the_request_is_believed(server: Running) -> None:
+    server.control(names="own")
+    assert ask(engine_for(server), clip(1))[0].text == words_for(clip(1))
 
 
 def test_403_for_one_clip_among_others_is_moderation(server: Running) -> None:

@@ -21,6 +21,7 @@ from rushes.captions.serving.fleet import Fleet
 from rushes.captions.serving.launch import Launch, check_serve, gpu_shares, launch
 from rushes.captions.serving.process import ServerProcess
 from rushes.doctor import _captions
+from rushes.engine.worker import MODULE as CHILD
 from rushes.errors import RecipeError
 from rushes.recipe import Recipe
 from rushes.recipe_captions import CaptionSettings
@@ -237,6 +238,25 @@ def test_one_command_starts_a_server_scans_while_it_loads_and_ends_it(served: tu
     [server] = {row["server"] for row in rows_of(out, "captions")["captions"]}
     assert server.startswith("http://127.0.0.1:") and {row["server"] for row in captions} == {server}
     assert marked(mark) == {}
+
+
+def test_clips_found_before_the_server_is_up_are_captioned_as_soon_as_it_is_while_the_scan_goes_on(films: Path, tmp_path: Path) -> None:
+    """The server is loaded only when the child stands still in the middle of the scan; it goes on when there are captions."""
+    out, go, log = tmp_path / "store", tmp_path / "go", tmp_path / "log"
+    serve = f"sh -c 'until test -e {shlex.quote(str(go))}; do sleep 0.05; done; exec {SERVER}' {{port}}"
+    words = settings_of(*SETTINGS, f"captions.serve={serve}", "scan.workers=1")
+    with start("run", films, "--out", out, "--log", log, *words, RUSHES_TEST_RUN=tmp_path.name) as driver:
+        until(lambda: list(out.glob("marks/*.parquet")))
+        [child] = [pid for pid, line in descendants(driver.pid).items() if CHILD in line]
+        os.kill(child, signal.SIGSTOP)
+        scanned = len({row["video_id"] for row in rows_of(out, "marks")["marks"]})
+        go.touch()
+        until(lambda: len(rows_of(out, "captions")["captions"]) == 4 * scanned, within_s=30)
+        os.kill(child, signal.SIGCONT)
+        assert driver.communicate(timeout=60)[0] is not None and driver.returncode == 0
+    assert scanned == 1
+    assert len(seen(out, *SETTINGS).captions()) == 8
+    assert "caption server gone" not in log.read_text(), "no clip was asked about before a server was up"
 
 
 def test_a_server_that_cannot_load_ends_the_run_with_its_words(films: Path, tmp_path: Path) -> None:

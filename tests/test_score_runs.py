@@ -237,7 +237,7 @@ def test_without_scorers_nothing_is_another() -> None:
     assert (more["picky"], more["brightness"] == names["brightness"]) == (names["picky"], False)
 
 
-def test_jobs_of_scores_that_wait_become_one_by_the_pace_of_the_last() -> None:
+def test_jobs_of_scores_that_wait_become_one_which_is_a_small_share_of_the_run() -> None:
     def waiting(*sizes: int) -> Any:
         video = Video(uri="v", source="v", video_id="0" * 64, size=1, stamp=None)
         parts = [ScoreClips(video=video, facts={}, clips=tuple({"clip_id": str(k)} for k in range(n))) for n in sizes]
@@ -247,15 +247,20 @@ def test_jobs_of_scores_that_wait_become_one_by_the_pace_of_the_last() -> None:
         assert isinstance(tried.job, Score)
         return [len(part.clips) for part in tried.job.parts]
 
-    pace, jobs = ScorePace(), waiting(30, 30, 30, 500)
-    assert (sizes(pace.joined(jobs)), sizes(pace.joined(jobs)), sizes(pace.joined(jobs))) == ([30, 30], [30], [500])
-    pace.learn(FIRST_CLIPS, 1.0)
-    assert pace.clips == 10 * FIRST_CLIPS
+    now = 100.0
+    pace, jobs = ScorePace(lambda: now), waiting(FIRST_CLIPS - 2, 2, 1, 500)
+    assert [sizes(pace.joined(jobs)) for _ in range(3)] == [[FIRST_CLIPS - 2, 2], [1], [500]]
+    pace.learn(20, 2.0)
+    assert pace.clips == 5, "half a second at least"
+    for after_s, clips in ((40.0, 20), (100.0, 50), (1000.0, 100)):
+        now = 100.0 + after_s
+        assert pace.clips == clips, "a twentieth of the time that has gone by, and ten seconds at most"
+    pace.learn(1, 30.0)
+    assert pace.clips == 1
     jobs = waiting(30, 30, 30)
     jobs[1].losses = 1
+    pace.learn(100, 1.0)
     assert [sizes(pace.joined(jobs)) for _ in range(3)] == [[30], [30], [30]], "a job whose process died stays alone"
-    pace.learn(3, 100.0)
-    assert pace.clips == 10 * FIRST_CLIPS, "a few clips say little"
 
 
 SLOW = 'scores.use=["frame_scorers:Slow"]'

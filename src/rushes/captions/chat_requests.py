@@ -16,9 +16,6 @@ from rushes.captions.settings_faults import settings_fault
 from rushes.recipe_captions import CaptionSettings
 
 T = TypeVar("T")
-Messages = Callable[[bool], list[dict[str, Any]]]
-"""Gives the messages for a clip, whose frames are one video (True) or images (False)."""
-
 PROBE_TRIES = 2
 """Tries of the question whether the server answers at all. Some servers close the connection after a status 500 (transformers serve does),
 so that the first try after one may fail on a server that is well."""
@@ -27,6 +24,19 @@ LEAST_TRY_S = 1.0
 OPTIONAL = ("top_p", "seed", "repetition_penalty")
 """Keys of `[captions]` that are sent where they are set."""
 _QUESTION = [{"role": "user", "content": "Answer with the word yes."}]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a server is asked about a clip, or a window of one.
+
+    Attributes:
+        clip_id: the clip.
+        messages: gives the messages, in which the frames are one video (True) or images (False).
+    """
+
+    clip_id: str
+    messages: Callable[[bool], list[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,42 +107,43 @@ class ChatRequester:
         self._dialect = Dialect(json_schema=schema is not None, video=settings.frames_as == "video")
         self._accepted: set[str] = set()
 
-    async def complete(self, messages: Messages, turn: Turn, until: float, *, hasty: bool = False) -> Completion:
-        """The completion for a clip's messages. What the server refuses to take is left out or put in another way, in this request and in
+    async def complete(self, question: Question, turn: Turn, until: float, *, hasty: bool = False) -> Completion:
+        """The completion for a question. What the server refuses to take is left out or put in another way, in this request and in
         all later ones.
 
         Args:
-            messages: those of the clip.
+            question: about the clip.
             turn: the place of the request among those of the server.
             until: the deadline of the clip, seconds of the monotonic clock: no try but those that tell whose fault it is begins later.
             hasty: whether another server may take the request: then there is no further try after a failure that looks as if this one were
                 not there.
         """
         dialect = self._dialect
-        first = await self._complete_in(dialect, messages, turn, until, hasty=hasty)
+        first = await self._complete_in(dialect, question, turn, until, hasty=hasty)
         got, tries = first.got, first.tries
         while (other := self._other_dialect(got, dialect)) is not None:
-            again = await self._complete_in(other, messages, turn, until, hasty=hasty)
+            again = await self._complete_in(other, question, turn, until, hasty=hasty)
             got, dialect, tries = again.got, other, tries + again.tries
             if not isinstance(got, FailedTry) or got.status not in (400, 422):
                 self._dialect = other
                 return replace(again, tries=tries)
         return replace(first, tries=tries)
 
-    async def once(self, messages: Messages) -> Reply | FailedTry:
+    async def once(self, question: Question) -> Reply | FailedTry:
         """One try of a request, in the form that the server takes as far as is known."""
-        return await self._client.ask(self._body(self._dialect, messages(self._dialect.video), self._settings.max_tokens))
+        body = self._body(self._dialect, question.messages(self._dialect.video), self._settings.max_tokens)
+        return await self._client.ask(body, question.clip_id)
 
-    async def _complete_in(self, dialect: Dialect, messages: Messages, turn: Turn, until: float, *, hasty: bool) -> Completion:
+    async def _complete_in(self, dialect: Dialect, question: Question, turn: Turn, until: float, *, hasty: bool) -> Completion:
         """The result of a request with these parameters.
 
         When all tries failed, the request is at fault only if the server answers a probe, then fails the request once more, and answers a
         probe again. Otherwise a server that was away during the tries would make a good clip a failed one.
         """
-        body = self._body(dialect, messages(dialect.video), self._settings.max_tokens)
+        body = self._body(dialect, question.messages(dialect.video), self._settings.max_tokens)
 
         async def send() -> Reply | FailedTry:
-            return await self._tried(body, turn, until)
+            return await self._tried(body, question.clip_id, turn, until)
 
         most = self._settings.tries
         got, tries = await self._with_retries(send, most, turn, until, until_gone=hasty)
@@ -141,7 +152,7 @@ class ChatRequester:
         if _lasting(got):
             if not await self._alive(turn):
                 return Completion(got, tries, server_down=True)
-            got = await self._tried(body, turn)
+            got = await self._tried(body, question.clip_id, turn)
             tries += 1
             if _lasting(got) and not await self._alive(turn):
                 return Completion(got, tries, server_down=True)
@@ -168,16 +179,16 @@ class ChatRequester:
             await turn.rest(wait_s)
         return got, tries
 
-    async def _tried(self, body: dict[str, Any], turn: Turn, until: float = float("inf")) -> Reply | FailedTry:
+    async def _tried(self, body: dict[str, Any], clip_id: str, turn: Turn, until: float = float("inf")) -> Reply | FailedTry:
         sent = time.monotonic()
-        got = await self._client.ask(body, max(until - sent, LEAST_TRY_S))
+        got = await self._client.ask(body, clip_id, max(until - sent, LEAST_TRY_S))
         turn.tried(got, sent)
         return got
 
     async def _alive(self, turn: Turn) -> bool:
         """Whether the server makes completions at all: it is asked one tiny question without images."""
         question = self._body(replace(self._dialect, json_schema=False), _QUESTION, 4)
-        got, _ = await self._with_retries(lambda: self._client.ask(question), PROBE_TRIES, turn)
+        got, _ = await self._with_retries(lambda: self._client.ask(question, "probe"), PROBE_TRIES, turn)
         return not isinstance(got, FailedTry) or not got.transient
 
     def _other_dialect(self, got: Reply | FailedTry, dialect: Dialect) -> Dialect | None:

@@ -7,20 +7,33 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
+import secrets
 import ssl
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 from rushes.captions.backoff import retry_after_s
-from rushes.captions.reply import CERTIFICATE, FailedTry, Reply, error_message, read_reply
+from rushes.captions.reply import CERTIFICATE, MIXED_UP, FailedTry, Reply, error_message, read_reply
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
-    from openai import APIStatusError, AsyncOpenAI
+    from openai import APIStatusError, AsyncAPIResponse, AsyncOpenAI
 
 CONNECT_S = 10.0
 """Longest wait for a connection, seconds: far above any network's round trip, far below an answer's time limit."""
+REQUEST_ID = "X-Request-Id"
+"""The header by which a request is named. vLLM and transformers serve make it a part of the completion's `id`, transformers serve and many
+gateways send it back as a header; no server is known to refuse it, as some do with fields of the body that they do not know."""
+_OURS = re.compile(r"rushes-[\w.-]+-[0-9a-f]{8}")
+"""Matches the names that `ChatClient.ask` gives to requests."""
+
+
+class _Whole(NamedTuple):
+    """An answer with status 200: its body, and the name of a request that its header bears."""
+
+    body: bytes
+    request_id: str | None
 
 
 class ChatClient:
@@ -46,26 +59,39 @@ class ChatClient:
         """The address as it may be shown: without user, password and query."""
         self._secrets = tuple(secret for secret in (key if key != "none" else "", parts.password or "") if secret)
 
-    async def ask(self, body: dict[str, Any], within_s: float = math.inf) -> Reply | FailedTry:
-        """Send one chat completion request.
+    async def ask(self, body: dict[str, Any], key: str, within_s: float = math.inf) -> Reply | FailedTry:
+        """Send one chat completion request, under a name of its own. An answer that bears the name of another request is a failed try.
 
         It uses the client's plain `post`, since the typed `create` first walks the whole message, which takes as much CPU as all the rest.
 
         Args:
             body: the request as JSON will hold it.
+            key: the clip that it is about: the name consists of it and of letters by chance.
             within_s: time limit of this try where it is shorter than that of all, seconds.
         """
         limit_s = min(self._timeout_s, within_s)
-        got = await self._once(lambda client: client.post("/chat/completions", cast_to=bytes, body=body), limit_s)
-        return read_reply(got) if isinstance(got, bytes) else got
+        from openai import AsyncAPIResponse
+
+        name = f"rushes-{key}-{secrets.token_hex(4)}"
+
+        def post(client: AsyncOpenAI) -> Awaitable[AsyncAPIResponse[bytes]]:
+            return client.post("/chat/completions", cast_to=AsyncAPIResponse[bytes], body=body, options={"headers": {REQUEST_ID: name}})
+
+        got = await self._once(post, limit_s, name)
+        if isinstance(got, FailedTry):
+            return got
+        reply = read_reply(got.body)
+        return _mixed_up(name, got.request_id, reply.id if isinstance(reply, Reply) else None) or reply
 
     async def models(self) -> tuple[str, ...] | FailedTry:
         """The models the server lists; empty when its list has another form."""
-        got = await self._once(lambda client: client.get("/models", cast_to=bytes), min(self._timeout_s, CONNECT_S))
-        if not isinstance(got, bytes):
+        from openai import AsyncAPIResponse
+
+        got = await self._once(lambda client: client.get("/models", cast_to=AsyncAPIResponse[bytes]), min(self._timeout_s, CONNECT_S))
+        if isinstance(got, FailedTry):
             return got
         try:
-            value = json.loads(got)
+            value = json.loads(got.body)
         except (ValueError, RecursionError):
             return ()
         rows = value.get("data") if isinstance(value, dict) else None
@@ -88,18 +114,21 @@ class ChatClient:
             self._opened = AsyncOpenAI(base_url=self.base_url, api_key=self._key, max_retries=0, timeout=timeout, http_client=http)
         return self._opened
 
-    async def _once(self, call: _Call, limit_s: float) -> bytes | FailedTry:
-        """The body of an answer with status 200, or why the try failed."""
+    async def _once(
+        self, call: Callable[[AsyncOpenAI], Awaitable[AsyncAPIResponse[bytes]]], limit_s: float, name: str = ""
+    ) -> _Whole | FailedTry:
+        """The answer with status 200 to the request of this name, or why the try failed."""
         from openai import APIConnectionError, APIStatusError, APITimeoutError
 
         late = FailedTry(f"no answer within {limit_s:g} s", timed_out=True)
         try:
             async with asyncio.timeout(limit_s):
-                return await call(self._client())
+                answer = await call(self._client())
+                return _Whole(await answer.read(), answer.headers.get(REQUEST_ID))
         except (TimeoutError, APITimeoutError):
             return late
         except APIStatusError as error:
-            return self._refused(error)
+            return _mixed_up(name, error.response.headers.get(REQUEST_ID)) or self._refused(error)
         except APIConnectionError as error:
             cause = error.__cause__
             code = CERTIFICATE if "CERTIFICATE_VERIFY_FAILED" in str(cause) else None
@@ -118,7 +147,9 @@ class ChatClient:
         return message
 
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    _Call = Callable[[AsyncOpenAI], Awaitable[bytes]]
+def _mixed_up(name: str, *said: str | None) -> FailedTry | None:
+    """The failure of a request whose answer bears the name of another one of ours; None where it bears its own name, or none."""
+    others = [found[0] for word in said if word and name not in word and (found := _OURS.search(word))]
+    if not others:
+        return None
+    return FailedTry(f"the answer to the request {others[0]} came for {name}", status=200, unreadable=True, code=MIXED_UP)

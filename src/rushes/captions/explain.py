@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit, urlunsplit
 
-from rushes.captions.reply import PAGE, STREAM, FailedTry
+from rushes.captions.reply import MIXED_UP, PAGE, STREAM, FailedTry
 from rushes.captions.settings_faults import settings_fault
 from rushes.recipe_captions import CaptionSettings
 
@@ -80,7 +80,12 @@ def right_address(address: str) -> str | None:
 
 
 def _of_no_completion(failure: FailedTry, server: str, address: str) -> tuple[str, str]:
-    """About an answer with status 200 that is no chat completion."""
+    """About an answer with status 200 that is no chat completion, or not that of the request."""
+    if failure.code == MIXED_UP:
+        return (
+            f"{server} mixes up its answers: {failure.message}",
+            "ask it directly if a proxy or a gateway stands before it, or take another version of it; then run the same command again",
+        )
     if failure.code == STREAM:
         return (
             f"{server} answers only in pieces (streaming), and Rushes asks for whole answers: {failure.message}",

@@ -19,13 +19,13 @@ from functools import cached_property
 from weakref import WeakKeyDictionary
 
 from rushes.captions.accept import accept
-from rushes.captions.chat_requests import ChatRequester, Messages, may_pass
+from rushes.captions.chat_requests import ChatRequester, Question, may_pass
 from rushes.captions.client import ChatClient
 from rushes.captions.explain import explain, may_be_model
 from rushes.captions.facts import sentence
 from rushes.captions.messages import messages_for
 from rushes.captions.prompts import Prompt
-from rushes.captions.reply import FailedTry, Reply
+from rushes.captions.reply import MIXED_UP, FailedTry, Reply
 from rushes.captions.request import Answer, Fault, Rejection, Request
 from rushes.captions.routing import Routed, Router
 from rushes.captions.sample import sample_clip
@@ -144,7 +144,7 @@ class OpenAIEngine:
             return self._answer(
                 request, None, error_type="no_column", error=what, mend="name a column that the clips have, or leave it out"
             )
-        routed = await self._asked().complete(self._messages(request))
+        routed = await self._asked().complete(self._question(request))
         got, tries = routed.completion.got, routed.completion.tries
         if isinstance(got, FailedTry):
             if routed.completion.server_down or self._is_server_fault(got):
@@ -193,20 +193,21 @@ class OpenAIEngine:
         schema, table = self._prompt.schema, self._of_table
         return client, ChatRequester(client, self._settings, schema, of_table=table, first_backoff_s=self._first_backoff_s)
 
-    def _messages(self, request: Request) -> Messages:
+    def _question(self, request: Request) -> Question:
         if request.parts:  # the captions of its windows: no frames are sent
-            return lambda _as_video: merge_messages(self._prompt, request, self._settings.system)
-        return messages_for(self._prompt, request, self._settings.system)
+            return Question(request.clip_id, lambda _as_video: merge_messages(self._prompt, request, self._settings.system))
+        return Question(request.clip_id, messages_for(self._prompt, request, self._settings.system))
 
-    def _test(self) -> Messages:
-        return self._messages(self._sample)
+    def _test(self) -> Question:
+        return self._question(self._sample)
 
     def _is_server_fault(self, failure: FailedTry) -> bool:
-        """Whether a refusal concerns all clips: 401, 404, 429, an empty account and an untrusted certificate do, and 403 as long as no clip
-        was answered (some gateways answer 403 to a picture that they do not allow).
+        """Whether a failure concerns all clips: 401, 404, 429, an empty account, an untrusted certificate and answers to other requests do,
+        and 403 as long as no clip was answered (some gateways answer 403 to a picture that they do not allow).
         """
         untrusted = failure.status is None and settings_fault(failure) is not None
-        return failure.status in (401, 404, 429) or untrusted or failure.unpaid or (failure.status == 403 and not self._answered)
+        of_all = failure.status in (401, 404, 429) or untrusted or failure.unpaid or failure.code == MIXED_UP
+        return of_all or (failure.status == 403 and not self._answered)
 
     def _answer(
         self,

@@ -21,6 +21,8 @@ PAGE = "page"
 """Our code for an answer that is a web page, such as the login page of a gateway."""
 STREAM = "stream"
 """Our code for an answer that was sent in pieces, as server-sent events, although nobody asked for that."""
+MIXED_UP = "mixed up"
+"""Our code for an answer that bears the name of another request than the one that it came for."""
 _POOR = re.compile(
     r"insufficient.?(quota|balance|funds|credit)|credit balance is too low|free tier .{0,40}exhausted|FreeTierOnly|Arrearage|欠费|余额不足",
     re.IGNORECASE,
@@ -46,6 +48,8 @@ class Reply:
     completion_tokens: int | None
     reasoning: str | None = None
     """What the model thought, where the server sends that apart from the answer (vLLM and SGLang with a reasoning parser, Ollama)."""
+    id: str | None = None
+    """The completion's own name, of which that of the request may be a part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class FailedTry:
     """An answer came with status 200 but is no chat completion."""
     retry_after_s: float | None = None
     code: str | None = None
-    """The error code of OpenAI's envelope, such as "context_length_exceeded"; or CERTIFICATE, PAGE or STREAM."""
+    """The error code of OpenAI's envelope, such as "context_length_exceeded"; or CERTIFICATE, PAGE, STREAM or MIXED_UP."""
 
     @property
     def transient(self) -> bool:
@@ -101,6 +105,7 @@ def read_reply(body: bytes) -> Reply | FailedTry:
         prompt_tokens=_count(counts.get("prompt_tokens")),
         completion_tokens=_count(counts.get("completion_tokens")),
         reasoning=_text(message.get("reasoning_content")) or _text(message.get("reasoning")),
+        id=_text(value.get("id")),
     )
 
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from rushes.captions.chat_requests import ChatRequester, Completion, Messages, may_pass
+from rushes.captions.chat_requests import ChatRequester, Completion, Question, may_pass
 from rushes.captions.client import ChatClient
 from rushes.captions.concurrency import START, Limit
 from rushes.captions.reply import FailedTry, Reply
@@ -78,7 +78,7 @@ class Router:
         make: makes what talks to the server at an address.
         most: requests under way at once, to all servers together.
         deadline_s: time limit of one clip, from its first try, seconds.
-        test: messages about test pictures.
+        test: the question about test pictures.
         is_servers_fault: whether a refusal concerns all clips.
     """
 
@@ -87,7 +87,7 @@ class Router:
         make: Callable[[str], tuple[ChatClient, ChatRequester]],
         most: int,
         deadline_s: float,
-        test: Callable[[], Messages],
+        test: Callable[[], Question],
         is_servers_fault: Callable[[FailedTry], bool],
     ) -> None:
         self._make = make
@@ -109,8 +109,8 @@ class Router:
         self.servers = [there.get(url) or Server(*self._make(url), Limit(self._most, min(START, share))) for url in urls]
         self._give()
 
-    async def complete(self, messages: Messages) -> Routed:
-        """The completion for a clip's messages, by one of the servers, of which there must be one.
+    async def complete(self, question: Question) -> Routed:
+        """The completion for a question, by one of the servers, of which there must be one.
 
         Where one does not answer, another is asked. Where one refuses, another is asked, too: only what two servers refuse, the second at
         all its tries, is taken for the clip's own fault. A server that was the only one to refuse is left out until it has answered about
@@ -118,13 +118,13 @@ class Router:
         """
         refused: list[Routed] = []
         try:
-            return await self._by_one_of_them(messages, refused)
+            return await self._by_one_of_them(question, refused)
         finally:
             for routed in refused:
                 routed.server.doubted -= 1
             self._give()
 
-    async def _by_one_of_them(self, messages: Messages, refused: list[Routed]) -> Routed:
+    async def _by_one_of_them(self, question: Question, refused: list[Routed]) -> Routed:
         """See `complete`; `refused` takes what servers refused on the way."""
         silent: list[Routed] = []
         until: float | None = None
@@ -132,7 +132,7 @@ class Router:
             asked = [routed.server for routed in (*refused, *silent)]
             server = await self._place(lambda asked=asked: self._candidates(asked), first=bool(asked))  # type: ignore[misc]
             until = until or time.monotonic() + self._deadline_s
-            routed = await self._at(server, messages, until, hasty=not refused and bool(self._up([*asked, server])))
+            routed = await self._at(server, question, until, hasty=not refused and bool(self._up([*asked, server])))
             got = routed.completion.got
             if isinstance(got, Reply):
                 self._take_back(server)
@@ -150,11 +150,11 @@ class Router:
 
     async def ask_all(self) -> list[Routed]:
         """Asks all servers about test pictures at once, also those that are left out; they are left out, or taken back, by what comes."""
-        messages = self._test()
+        question = self._test()
 
         async def ask(server: Server) -> Routed:
             await self._place(lambda: [server])
-            return await self._at(server, messages, time.monotonic() + self._deadline_s, hasty=False)
+            return await self._at(server, question, time.monotonic() + self._deadline_s, hasty=False)
 
         found = await asyncio.gather(*map(ask, self.servers))
         for routed in found:
@@ -218,12 +218,12 @@ class Router:
             waiting.given.set_result(server)
         self._waiting.extendleft(reversed(still))
 
-    async def _at(self, server: Server, messages: Messages, until: float, *, hasty: bool) -> Routed:
+    async def _at(self, server: Server, question: Question, until: float, *, hasty: bool) -> Routed:
         """A request at a server at which it has a place, which it leaves."""
         turn = _Turn(self, server)
         began = time.monotonic()
         try:
-            completion = await server.requester.complete(messages, turn, until, hasty=hasty)
+            completion = await server.requester.complete(question, turn, until, hasty=hasty)
         finally:
             if turn.has_place:
                 self._leave_place(server)

@@ -61,6 +61,10 @@ class CaptionServer:
         """
         return self._own is not None and (not self._own.is_checked or self._own.servers.state().loading > 0)
 
+    def none_is_up(self) -> bool:
+        """Whether clips are to wait, since of the run's own servers none is up that has answered about test pictures."""
+        return self._own is not None and not (self._own.is_checked and self._own.up)
+
     def check(self) -> Rejection | None:
         """Asks for a completion about test pictures; gives why it would be no caption, or None.
 

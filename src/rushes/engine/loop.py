@@ -47,6 +47,8 @@ LOOK_EVERY_S = 0.2
 WAITING = 1024
 """Jobs of later stages that may wait while further videos are begun; the columns of a clip take about 2 kB. All clips of a video come at
 once, so with a much smaller number decoding and captioning would wait for each other."""
+HELD = WAITING // 2
+"""Clips that may wait for a caption server of the run's own while it loads; those beyond are left pending, so that scanning goes on."""
 LOSSES = 10
 """Times that a job may lose the machine it is on before it is failed: a job that takes whole machines with it must end, too."""
 DRAIN_S = 5.0
@@ -66,6 +68,7 @@ class Loop:
         stopping: whether the run has been asked to stop.
         identified: takes the outcome of each job that read identities.
         late: stages of clips that do not follow from other jobs, but are planned when all others are done.
+        no_server: whether captions are to wait, since all caption servers of the run's own are still loading.
     """
 
     def __init__(
@@ -79,6 +82,7 @@ class Loop:
         stopping: Callable[[], bool],
         identified: Callable[[Outcome], None] = lambda _outcome: None,
         late: Collection[str] = (),
+        no_server: Callable[[], bool] = lambda: False,
     ) -> None:
         self._executor = executor
         self._tally = tally
@@ -89,6 +93,7 @@ class Loop:
         self._stopping = stopping
         self._identified = identified
         self._late = late
+        self._no_server = no_server
         self._pace = ScorePace()
         self._ready: dict[str, deque[Try]] = {}
         self._flying: dict[str, int] = {}
@@ -165,12 +170,18 @@ class Loop:
     def _submit_waiting(self) -> None:
         """Submits jobs that follow from others, as far as there is room."""
         for stage, waiting in list(self._ready.items()):
-            while waiting and self._has_room(stage) and not (stage == "scores" and self._more_may_join(waiting)):
+            while waiting and self._has_room(stage) and not self._is_held(stage, waiting):
                 tried = self._pace.joined(waiting) if stage == "scores" else waiting.popleft()
                 if isinstance(tried.job, Segment) and tried.whole is not None and tried.whole.over:
                     self._segment_ended(tried.whole)
                 else:
                     self._submit(tried)
+
+    def _is_held(self, stage: str, waiting: deque[Try]) -> bool:
+        """Whether jobs that wait are not to be submitted yet."""
+        if stage == "captions":
+            return len(waiting) <= HELD and self._no_server()
+        return stage == "scores" and self._more_may_join(waiting)
 
     def _more_may_join(self, waiting: deque[Try]) -> bool:
         """Whether clips that wait for scores wait for others: no process is without a job, and they do not fill one yet."""
@@ -184,7 +195,8 @@ class Loop:
         if isinstance(job, Score):  # jobs of scores that wait become one
             return waiting[stage] < WAITING
         later = 0 if isinstance(job, Caption | Clips) else sum(waiting.values())
-        return later < WAITING and not self._ready.get(stage) and self._has_room(stage)
+        others_first = bool(self._ready.get(stage)) and not (isinstance(job, Caption) and self._no_server())
+        return later < WAITING and not others_first and self._has_room(stage)
 
     def _has_room(self, stage: str) -> bool:
         return self._flying.get(stage, 0) < self._executor.room(stage)

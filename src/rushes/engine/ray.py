@@ -84,7 +84,7 @@ class OnRay:
         """See `Executor`."""
         if isinstance(job, Caption):
             actor = self._captioner_actor()
-            return self._future(actor.caption.options(name="caption").remote(job), actor=actor)
+            return self._future(actor.caption.options(name="caption").remote(job, self._moved[0]), actor=actor)
         if isinstance(job, Score):
             actor = self._scorer()
             return self._future(actor.score.options(name="score").remote(job), actor=actor)

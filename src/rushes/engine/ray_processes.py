@@ -4,6 +4,7 @@ scores. Ray itself is not imported here.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
@@ -99,18 +100,23 @@ class CaptionActor:
         self._collector = collect()
         self._captioner = Captioner(setup)
         self._newest_move = 0
+        self._moving = asyncio.Condition()
 
-    async def caption(self, job: Caption) -> Outcome:
-        """See `Captioner.caption`."""
+    async def caption(self, job: Caption, move: int = 0) -> Outcome:
+        """See `Captioner.caption`. `move`: the number of the newest call of `move` that was made before this one."""
+        async with self._moving:
+            await self._moving.wait_for(lambda: self._newest_move >= move)
         return replace(await self._captioner.caption(job), events=self._collector.take())
 
     async def move(self, number: int, urls: Sequence[str], key: str) -> None:
         """See `Captioner.move`. Ray does not run the calls of an asynchronous actor in their order, so they are numbered from 1, and one
         that comes after a later one says nothing.
         """
-        if number > self._newest_move:
-            self._newest_move = number
-            await self._captioner.move(urls, key)
+        async with self._moving:
+            if number > self._newest_move:
+                self._newest_move = number
+                await self._captioner.move(urls, key)
+                self._moving.notify_all()
 
 
 class ScoreActor:

@@ -309,7 +309,10 @@ class _Run:
             self.server.follow(self.executor.servers(), self.executor.move_captions, self.announce)
         attempts, judging = self.recipe.scan.attempts, judged_by(self.recipe)
         late = [stage for stage in ("alignment", "files") if stage in self.prints and (stage == "alignment" or judging)]
-        loop = Loop(self.executor, self.tally, self.prints, attempts, self.failures, watch, self.stop.is_set, late=late)
+        loop = Loop(
+            self.executor, self.tally, self.prints, attempts, self.failures, watch, self.stop.is_set, late=late,
+            no_server=self.server.none_is_up,
+        )  # fmt: skip
         done = False
         try:
             self.tally.add(scores_pending=plan.scores_pending)

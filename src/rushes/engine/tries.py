@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rushes.engine.jobs import Attempt, Division, Job, Scan, Score, ScoreClips
 
 SCORE_S = 10.0
-"""How long a job of scores is meant to take: long enough that a device seldom waits for the next one, and short enough that little is lost
-with a process."""
-FIRST_CLIPS, MOST_CLIPS = 64, 1024
+"""How long a job of scores is meant to take at most: long enough that a device seldom waits for the next one, and short enough that little
+is lost with a process."""
+LEAST_S, SHARE = 0.5, 0.05
+"""How long it is meant to take at least, and, between the two, as a share of the time since the first was begun. Captions of a job's clips
+begin when the job ends, so at the start and at the end of a run they are late by the length of a job: this keeps that a small share of any
+run, however short. To begin a job takes some hundredths of a second."""
+FIRST_CLIPS, MOST_CLIPS = 8, 1024
 """Clips of a job of scores: at first, when nothing is known of their pace, and at most; the columns of a clip take about 2 kB."""
 
 
@@ -56,21 +61,37 @@ class Divided:
 
 @dataclass(slots=True)
 class ScorePace:
-    """How many clips one job of scores holds: as many as took `SCORE_S` in the job that ended last, so that slow models get few and fast
-    ones many.
+    """How many clips one job of scores holds: as many as take, at the pace of the job that ended last, the time that a job is meant to take
+    now. So slow models get few clips and fast ones many, and the jobs of a run grow while it goes on.
+
+    Args:
+        clock: seconds of a clock that does not go back.
     """
 
-    clips: int = FIRST_CLIPS
+    clock: Callable[[], float] = time.monotonic
+    _of_a_clip: float = 0.0
+    _began: float | None = None
+
+    @property
+    def clips(self) -> int:
+        """Clips of the next job, at most."""
+        if self._began is None or not self._of_a_clip:
+            return FIRST_CLIPS
+        seconds = min(SCORE_S, max(LEAST_S, SHARE * (self.clock() - self._began)))
+        return max(1, min(MOST_CLIPS, int(seconds / self._of_a_clip)))
 
     def learn(self, n_clips: int, seconds: float) -> None:
-        """Takes the clips of a job that has ended, and how long it took. A job of a few clips says little."""
-        if n_clips >= min(FIRST_CLIPS, self.clips) and seconds > 0:
-            self.clips = max(1, min(MOST_CLIPS, int(n_clips * SCORE_S / seconds)))
+        """Takes the clips of a job that has ended, and how long it took. What a job takes besides its clips makes those of a few clips seem
+        slow, so that the next is small, too, but larger.
+        """
+        if n_clips and seconds > 0:
+            self._of_a_clip = seconds / n_clips
 
     def joined(self, waiting: deque[Try]) -> Try:
         """Takes jobs of scores that wait, and gives one job of as many of their clips as it may hold; videos stay whole. A job whose
         process died stays alone.
         """
+        self._began = self.clock() if self._began is None else self._began
         first = waiting.popleft()
         parts, n = list(_parts(first)), _n_clips(first)
         while not first.losses and waiting and not waiting[0].losses and n + _n_clips(waiting[0]) <= self.clips:
