@@ -90,7 +90,9 @@ def test_partitions_are_folders_that_duckdb_reads(reel_store: Path, tmp_path: Pa
         go(tmp_path / "store", f"parquet:{out}", 'publish.partition_by=["colour"]')
 
 
-@pytest.mark.parametrize("where", ["commit", *(pytest.param(name, marks=pytest.mark.slow) for name in ("link_or_copy", "put", "record_published"))])
+@pytest.mark.parametrize(
+    "where", ["commit", *(pytest.param(name, marks=pytest.mark.slow) for name in ("link_or_copy", "put", "record_published"))]
+)
 def test_killed_anywhere_the_target_is_old_or_new_and_publishing_again_completes_it(reel_store: Path, tmp_path: Path, where: str) -> None:
     store, out = copied(reel_store, tmp_path / "store"), tmp_path / "out"
     go(store, f"parquet:{out}")
