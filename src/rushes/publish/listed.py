@@ -8,6 +8,7 @@ from rushes.errors import UsageError
 from rushes.publish.target import Context, Target
 
 TARGETS = {
+    "lance": "rushes.publish.targets.lance:LanceTarget",
     "parquet": "rushes.publish.targets.parquet:ParquetTarget",
 }
 """Kind -> the class of the target, which is imported when it is used."""

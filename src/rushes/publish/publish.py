@@ -180,6 +180,7 @@ class _Publish:
         publish_id = held.record.publish_id
         if is_recorded(self._results.store, publish_id):
             return Published(self.shown, "unchanged", held.version, publish_id, counts, 0, self.seconds)
+        self._target.settle(held.record)
         checked = self._check(changes, Written(held.version, 0))
         record_published(self._results, self.shown, held.record, Written(held.version, 0), checked, self._begun)
         return Published(self.shown, "checked", held.version, publish_id, counts, 0, self.seconds, {}, checked)
@@ -189,6 +190,7 @@ class _Publish:
         record = self._record(counts)
         note("publish started", run_id=record.publish_id, stage="publish", target=self.shown, counts=dict(counts))
         written = self._target.write(changes, record)
+        self._target.settle(record)
         counts = {**counts, "failed": len(written.failed), "rows": counts["rows"] - len(written.failed)}
         checked = self._check(changes, written)
         record_published(self._results, self.shown, record, written, checked, self._begun)

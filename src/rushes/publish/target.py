@@ -196,6 +196,11 @@ class Target(ABC):
             CannotGoOn: it cannot be written; publishing again completes it. Stopped: the publish was interrupted.
         """
 
+    def settle(self, record: Record) -> None:  # noqa: B027 - folders need no such thing
+        """Brings in order what readers can do without for a while, such as indexes and old versions. Called after `write`, and after a
+        publish that was killed before it had done so; changes no row. `record`: what `held` gives now.
+        """
+
     @abstractmethod
     def read_back(self, clip_ids: Sequence[str], schema: pa.Schema) -> ReadBack:
         """What the consumer's own reader finds; some clips in full."""
