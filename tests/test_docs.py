@@ -205,6 +205,7 @@ def other(key: str, value: Any, annotation: Any) -> Any:
         "where": "n_frames > 0",
         "order": "clip_id",
         "sample": 5,
+        "paimon_python": "/opt/paimon/bin/python",
         "use": ["aesthetic"],
         "encoder": "another/encoder",
         "encoder_revision": "0123abc",

@@ -20,4 +20,5 @@ class PublishSettings(Section):
     partition_by: tuple[str, ...] = Field((), description="columns by whose values parquet files lie in folders, such as codec=h264")
     bytes: bool = Field(False, description="lance and paimon hold the bytes of clip files; false: where each clip lies in its source")
     frames: int = Field(0, ge=0, le=64, description="sampled frames of each clip that lance holds as JPEG, evenly spread")
+    paimon_python: str | None = Field(None, description="Python that has pypaimon; omit: this one, or ~/.rushes-paimon/bin/python")
     versions: int = Field(2, ge=1, description="versions that stay readable in a target, the newest among them; 1: what is taken out is gone at once")

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, MutableMapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rushes.errors import UsageError
-from rushes.media import storage
-from rushes.media.address import local_path, protocol_of, split_stream
-from rushes.media.guard import Stopped
-from rushes.publish.clip_files import ClipFile, ClipFiles
+from rushes.media.address import protocol_of
+from rushes.publish.media_rows import FRAMES, VIDEO, VIDEO_FRAMES, VIDEO_URI, with_media
 from rushes.publish.target import Context
-from rushes.records import Row, evenly
-from rushes.results.lines import rows_of
-from rushes.store.frames import FrameReader
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VIDEO = "video"
-VIDEO_URI = "video_uri"
-VIDEO_FRAMES = "video_frames"
-FRAMES = ("frame_pts", "frames")
-BATCH_BYTES = 64 << 20
-BATCH_ROWS = 1024
-"""What is in memory at once of rows with bytes: so many bytes, or rows, and one clip more."""
-REFERRED = {"s3", "s3a", "gs", "az", "abfs", "abfss", "oss", "tos", "hf"}
+REFERRED = {"file", "s3", "s3a", "gs", "az", "abfs", "abfss", "oss", "tos", "hf"}
 """Protocols that Lance opens references of."""
 
 
@@ -54,15 +40,6 @@ def lance_schema(published: pa.Schema, context: Context, vectors: dict[str, int]
     return pa.schema(fields)
 
 
-def reference_of(row: Row) -> str | None:
-    """Where a clip's video lies: its file where the stage `files` has made one, else its source; None where Lance cannot open that."""
-    uri = str(row["clip_uri"] or split_stream(row["uri"])[0])
-    path = local_path(uri)
-    if path is not None:
-        return Path(path).as_uri()
-    return uri if protocol_of(uri) in REFERRED else None
-
-
 def shaped(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """The columns of a schema that rows have, in its types.
 
@@ -71,7 +48,7 @@ def shaped(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """
     import pyarrow as pa
 
-    fields = [field for field in schema if field.name in rows.column_names]
+    fields = [field for field in schema if field.name in rows.column_names and field.name != VIDEO]
     try:
         return pa.table([rows[field.name].cast(field.type) for field in fields], schema=pa.schema(fields))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -80,99 +57,21 @@ def shaped(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def new_rows(context: Context, tables: Iterable[pa.Table], schema: pa.Schema, failed: MutableMapping[str, str]) -> Iterator[pa.RecordBatch]:
     """Rows with their blobs and frames, as batches of `schema`; clips of which no file can be made are left out and noted in `failed`."""
-    frames = _Frames(context)
-    if not context.settings.bytes:
-        for table in tables:
-            for start in range(0, table.num_rows, BATCH_ROWS):
-                some = table.slice(start, BATCH_ROWS)
-                yield from _batches(context, some, [reference_of(row) for row in rows_of(some, dict)], frames, schema)
-        return
-    import pyarrow as pa
-
-    with tempfile.TemporaryDirectory(prefix="rushes-publish-") as folder, ClipFiles(context, folder) as files:
-        waiting: list[ClipFile] = []
-        held: list[bytes] = []
-        form: pa.Schema | None = None
-
-        def flush() -> Iterator[pa.RecordBatch]:
-            table = pa.Table.from_pylist([one.row for one in waiting], form)
-            yield from _batches(context, table, list(held), frames, schema, [one.n_frames for one in waiting])
-            waiting.clear()
-            held.clear()
-
-        def seen() -> Iterator[pa.Table]:
-            nonlocal form
-            for table in tables:
-                form = table.schema
-                yield table
-
-        for of_video in files.of(seen()):
-            for one in of_video:
-                if one.error is not None:
-                    failed[one.row["clip_id"]] = one.error.what
-                    context.tell(1)
-                    continue
-                held.append(content_of(one.uri, context.options))
-                waiting.append(one)
-                if local_path(one.uri) is not None and str(local_path(one.uri)).startswith(folder):
-                    Path(one.uri).unlink()
-                if len(waiting) >= BATCH_ROWS or sum(map(len, held)) >= BATCH_BYTES:
-                    yield from flush()
-        if waiting:
-            yield from flush()
-
-
-def content_of(uri: str, options: storage.Options) -> bytes:
-    """The bytes of a file.
-
-    Raises:
-        StorageError: it cannot be read.
-    """
-    from rushes.media.error_translation import store_error
-
-    try:
-        with storage.ranges(uri, options) as read:
-            return read(0, storage.stat(uri, options).size or 0)
-    except OSError as error:
-        raise store_error(error, uri) from error
-
-
-def _batches(
-    context: Context, rows: pa.Table, videos: list[Any], frames: _Frames, schema: pa.Schema, n_frames: list[int | None] | None = None
-) -> Iterator[pa.RecordBatch]:
-    """One table of rows as batches of the dataset's schema."""
     import lance
     import pyarrow as pa
 
-    if context.stop():
-        raise Stopped
-    table = shaped(rows, schema)
-    uris = [video if isinstance(video, str) else None for video in videos]
-    columns: dict[str, Any] = {name: table[name] for name in table.column_names}
-    columns[VIDEO_URI] = pa.array(uris, pa.string())
-    columns[VIDEO_FRAMES] = pa.array(n_frames or [None] * rows.num_rows, pa.int64())
-    columns[VIDEO] = lance.blob_array([lance.Blob.from_uri(video) if isinstance(video, str) else video for video in videos])
-    if context.settings.frames:
-        found = [frames.of(row) for row in rows.select(["video_id", "start_pts", "end_pts"]).to_pylist()]
-        columns[FRAMES[0]] = pa.array([list(some) for some in found], pa.list_(pa.int64()))
-        columns[FRAMES[1]] = pa.array([list(some.values()) for some in found], pa.list_(pa.binary()))
-    full = [columns[field.name] if field.name in columns else pa.nulls(rows.num_rows, field.type) for field in schema]
-    yield from pa.table(full, schema=schema).to_batches()
-    context.tell(rows.num_rows)
+    for table in with_media(context, tables, failed):
+        own = shaped(table, schema)
+        columns: dict[str, Any] = {name: own[name] for name in own.column_names}
+        if VIDEO in table.column_names:
+            blobs: list[Any] = table[VIDEO].to_pylist()
+        else:
+            blobs = [lance.Blob.from_uri(uri) if is_referred(uri) else None for uri in table[VIDEO_URI].to_pylist()]
+        columns[VIDEO] = lance.blob_array(blobs)
+        full = [columns[field.name] if field.name in columns else pa.nulls(table.num_rows, field.type) for field in schema]
+        yield from pa.table(full, schema=schema).to_batches()
 
 
-class _Frames:
-    """The sampled frames of clips."""
-
-    def __init__(self, context: Context) -> None:
-        fingerprint = context.results.prints.get("frames")
-        self._n = context.settings.frames
-        self._reader = FrameReader(context.results.store, fingerprint) if fingerprint is not None else None
-
-    def of(self, row: Row) -> dict[int, bytes]:
-        """JPEGs by pts, of so many frames of a clip as are wanted, evenly spread; fewer where it has fewer."""
-        if self._reader is None:
-            return {}
-        inside = [pts for pts in self._reader.pts(row["video_id"]) if row["start_pts"] <= pts < row["end_pts"]]
-        found = self._reader.jpegs(row["video_id"], evenly(inside, self._n))
-        return {pts: found[pts] for pts in sorted(found)}
+def is_referred(uri: Any) -> bool:
+    """Whether Lance opens references to such an address."""
+    return protocol_of(str(uri)) in REFERRED

@@ -9,6 +9,7 @@ from rushes.publish.target import Context, Target
 
 TARGETS = {
     "lance": "rushes.publish.targets.lance:LanceTarget",
+    "paimon": "rushes.publish.targets.paimon:PaimonTarget",
     "parquet": "rushes.publish.targets.parquet:ParquetTarget",
 }
 """Kind -> the class of the target, which is imported when it is used."""

@@ -17,7 +17,8 @@ from rushes.media.guard import Stopped
 from rushes.publish.changes import Changes
 from rushes.publish.chosen import KEYS
 from rushes.publish.lance_care import PROPERTY, settle
-from rushes.publish.lance_rows import VIDEO, VIDEO_FRAMES, VIDEO_URI, lance_schema, new_rows, reference_of, shaped
+from rushes.publish.lance_rows import lance_schema, new_rows, shaped
+from rushes.publish.media_rows import FRAMES, VIDEO, VIDEO_FRAMES, VIDEO_URI, place_of
 from rushes.publish.row_hash import ROW_HASH
 from rushes.publish.target import Context, Film, Held, ReadBack, Record, Target, Written
 
@@ -141,7 +142,7 @@ class LanceTarget(Target):
     def settle(self, record: Record) -> None:
         """Indexes, compaction, old versions."""
         with self._asking():
-            columns = {*record.columns, VIDEO, VIDEO_URI, VIDEO_FRAMES, *(("frame_pts", "frames") if self.context.settings.frames else ())}
+            columns = {*record.columns, VIDEO, VIDEO_URI, VIDEO_FRAMES, *(FRAMES if self.context.settings.frames else ())}
             settle(self._data, record, columns, self.context.settings.versions, removed=record.counts["removed"] > 0)
             self._data = self._opened()
 
@@ -275,7 +276,7 @@ def _by_reference(rows: pa.Table, there: pa.Table, *, by_bytes: bool) -> tuple[p
 
     if by_bytes:
         return rows, rows.slice(0, 0)
-    now: Any = pa.array([reference_of(row) for row in rows.select(["uri", "clip_uri"]).to_pylist()], pa.string())
+    now: Any = pa.array([place_of(row) for row in rows.select(["uri", "clip_uri"]).to_pylist()], pa.string())
     before: Any = there[VIDEO_URI].take(pc.index_in(rows["clip_id"], value_set=there["clip_id"].combine_chunks())).combine_chunks()
     now, before = pc.fill_null(now, ""), pc.fill_null(before, "")
     same: Any = pc.equal(now, before)
