@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test testall lint fix bench clean
+.PHONY: help demo test testall test-targets lint fix bench clean
 
 # Python keeps compiled modules, also where the environment says it should not: tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE :=
@@ -11,10 +11,11 @@ export PYTHONDONTWRITEBYTECODE :=
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PAIMON := .venv-paimon
 DEMO_STORE ?= demo-store
 
 help:            ## what there is
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 $(READY): pyproject.toml
 	@python=""; \
@@ -38,6 +39,14 @@ test: $(READY)   ## the tests; real footage is used where RUSHES_DATA or ../shar
 testall: $(READY) ## the same and the slow tests: variants of others, and what takes minutes
 	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
+$(PAIMON)/.ready: $(READY)
+	$(BIN)/python -m venv $(PAIMON)
+	$(PAIMON)/bin/pip install --quiet --disable-pip-version-check 'pypaimon[daft]==2.1.*'
+	@touch $@
+
+test-targets: $(READY) $(PAIMON)/.ready ## the tests of published targets whose loaders need a Python of their own (pypaimon)
+	RUSHES_PAIMON_PYTHON=$(CURDIR)/$(PAIMON)/bin/python $(BIN)/python -m pytest tests/test_publish_paimon.py
+
 lint: $(READY)   ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -52,4 +61,4 @@ bench: $(READY)  ## the figures of benchmarks/README.md, measured anew
 	$(BIN)/python -m benchmarks
 
 clean:           ## remove what make made
-	rm -rf $(VENV) $(DEMO_STORE) $(DEMO_STORE)-footage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PAIMON) $(DEMO_STORE) $(DEMO_STORE)-footage .pytest_cache .mypy_cache .ruff_cache

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rushes.counts.tally import Tally
     from rushes.engine.run import RunResult
     from rushes.media.storage import Options
+    from rushes.publish.publish import Published, Watch
     from rushes.results import Results
     from rushes.results.source import What
 
@@ -171,6 +172,26 @@ class Opened:
 
         named = None if like is None else str(like)
         return search(self._results, text, like=named, n=n, verdict=verdict, where=where, exact=exact).rows
+
+    def publish(
+        self, to: str, *, dry_run: bool = False, interrupted: threading.Event | None = None, watch: Watch | None = None
+    ) -> Published:  # fmt: skip
+        """Makes a target hold the clips that the recipe's `[publish]` asks for, by writing what has changed since the last publish there.
+
+        Args:
+            to: the target: its kind and its place, such as "parquet:clips" (docs/publish.md).
+            dry_run: only say what would change.
+            interrupted: set it from another thread to stop; the target is then as it was.
+            watch: called as it goes on, with "compare", "write" or "check", how many clips of it are done, and of how many.
+
+        Raises:
+            UsageError: the target or a setting is wrong; nothing was written.
+            CannotGoOn: the target cannot be read or written, or a package is missing; the same call completes it.
+        """
+        from rushes.publish.publish import publish
+
+        options = self._results.store.options
+        return publish(self._results, to, options=options, dry_run=dry_run, interrupted=interrupted, watch=watch)
 
     def report(self) -> str:
         """The run as one self-contained HTML page."""

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from rushes.cli_files import export, report
 from rushes.cli_options import Json, ProfileName, RecipeFile, Settings, StoreArg, leave, make_recipe, opened, print_lines, tell_kept
+from rushes.cli_publish import publish
 from rushes.cli_search import index, search
 from rushes.errors import Failure, UsageError
 from rushes.no_pandas import keep_pandas_out
@@ -274,6 +275,7 @@ def explain(
 app.command()(search)
 app.command()(index)
 app.command()(export)
+app.command()(publish)
 app.command()(report)
 
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from rushes.errors import RecipeError
 from rushes.recipe_captions import CaptionSettings
+from rushes.recipe_publish import PublishSettings
 from rushes.recipe_scores import ClassifierSettings, ScoreSettings
 from rushes.recipe_scores import Section as _Section
 
@@ -118,6 +119,7 @@ class Recipe(_Section):
     scores: ScoreSettings = ScoreSettings()
     captions: CaptionSettings = CaptionSettings()
     clips: ClipSettings = ClipSettings()
+    publish: PublishSettings = PublishSettings()
     resources: dict[str, StageResources] = Field(default_factory=lambda: _resources({}), description="what one job of each stage takes, by stage")
     engine: EngineSettings = EngineSettings()
     storage: dict[str, dict[str, Any]] = Field(default_factory=dict, description="options handed to fsspec, by protocol")

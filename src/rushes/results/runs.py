@@ -9,7 +9,8 @@ from typing import Any
 
 from rushes.records import Row
 from rushes.store.lease import EXPIRY_S
-from rushes.store.store import now
+from rushes.store.store import Store, now
+from rushes.store.tables import PUBLISHED
 
 CRASHED_AFTER_S = EXPIRY_S
 """A running run whose heartbeat is older than this has crashed; one whose process is gone has at once."""
@@ -51,3 +52,9 @@ def alive(row: Mapping[str, Any], lease: Mapping[str, Any] | None) -> bool:
         return False
     age_s = (now() - datetime.fromisoformat(lease["at"])).total_seconds()
     return age_s < CRASHED_AFTER_S
+
+
+def published_rows(store: Store) -> list[Row]:
+    """The rows of `published`, oldest first."""
+    rows: list[Row] = store.read(PUBLISHED).to_pylist()
+    return sorted(rows, key=lambda row: (row["ended_at"], row["publish_id"]))

@@ -22,7 +22,7 @@ from rushes.store.opened import Opened
 from rushes.store.partition import Partition
 from rushes.store.parts import MAX_DIGITS, Part, digits_for, is_settled, merged_part
 from rushes.store.store import FEW_ROWS, ROWS_A_GROUP, Store, parquet_options
-from rushes.store.tables import FRAMES, RUNS, SEGMENTS, SIGNALS, TABLES, Table
+from rushes.store.tables import FRAMES, PUBLISHED, RUNS, SEGMENTS, SIGNALS, TABLES, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,7 +56,8 @@ class Compacted:
 
 
 def compact(store: Store, *, keep: Collection[str] | None = None) -> list[Compacted]:
-    """Merges the parts of every table but `runs`, whose parts are one a run, and `segments`, whose rows go when their video is complete.
+    """Merges the parts of every table but `runs` and `published`, whose parts are one a run or a publish, and `segments`, whose rows go
+    when their video is complete.
 
     Args:
         store: a store that nobody writes to.
@@ -67,7 +68,7 @@ def compact(store: Store, *, keep: Collection[str] | None = None) -> list[Compac
     """
     found = []
     for table in TABLES.values():
-        if table in (RUNS, SEGMENTS):
+        if table in (RUNS, PUBLISHED, SEGMENTS):
             continue
         before = store.parts(table)
         done = Compacted(table.name, len(before), 0, sum(p.size for p in before))

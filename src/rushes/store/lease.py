@@ -54,6 +54,7 @@ class Lease:
         beat_s: seconds between heartbeats.
         expiry_s: seconds without a change after which the lease of another is taken; more than two heartbeats, the same for all.
         announce: called with a line for people when the lease is waited for.
+        file: its name in the store; another one than `lease.json` is the right to do something else than write to the tables.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Lease:
         beat_s: float = BEAT_S,
         expiry_s: float = EXPIRY_S,
         announce: Callable[[str], None] | None = None,
+        file: str = FILE,
     ) -> None:
         assert expiry_s > 2 * beat_s
         self._root = store.root
@@ -71,7 +73,7 @@ class Lease:
         self._beat_s = beat_s
         self._expiry_s = expiry_s
         self._announce = announce or (lambda _line: None)
-        self._file = conditional(store.path(FILE), store.options)
+        self._file = conditional(store.path(file), store.options)
         self.owner = secrets.token_hex(8)
         """Names the holder in `lease.json`; see `OwnerCheck`."""
         self._owner = {"owner": self.owner, "run_id": run_id, **myself()}

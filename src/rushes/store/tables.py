@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rushes.records import Column
+from rushes.store.table import STAMPS as STAMPS
+from rushes.store.table import Table as Table
+from rushes.store.table import column as _c
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """One table of the store.
-
-    `signals`, `measures` and `scores` hold more columns than those listed here: one for each signal, measure or score, which their steps
-    declare.
-    """
-
-    name: str
-    keys: tuple[str, ...]
-    doc: str
-    columns: tuple[Column, ...]
-
-
-def _c(name: str, kind: str, doc: str, unit: str = "") -> Column:
-    return Column(name, kind, unit, doc)
-
-
-STAMPS = (
-    _c("fingerprint", "text", "identity of the step and its settings that made the row"),
-    _c("run_id", "text", "the run that wrote the row"),
-    _c("written_at", "time", "when the row was made; of several rows of one key and fingerprint the newest counts"),
-)
-"""The last columns of every table."""
 
 FACTS = (
     _c("size_bytes", "int", "size of the file", "bytes"),
@@ -327,6 +304,30 @@ RUNS = Table(
         *STAMPS,
     ),
 )
+PUBLISHED = Table(
+    "published",
+    ("publish_id",),
+    "one row for each publish that changed a target, written after the target was checked",
+    (
+        _c("publish_id", "text", "names the publish; the target has it, too"),
+        _c("target", "text", "where to: the kind of target and its address"),
+        _c("version", "text", "the target's version that the publish made"),
+        _c("by", "text", "user and machine"),
+        _c("started_at", "time", "start"),
+        _c("ended_at", "time", "end"),
+        _c("settings", "text", "the recipe's `[publish]`, as JSON"),
+        _c("counts", "text", "clips added, changed, removed, unchanged, and rows wanted in the target, as a JSON object"),
+        _c("failed", "int", "clips of which no file could be made: they are not in the target, and the next publish tries them again"),
+        _c("bytes", "int", "bytes written to the target", "bytes"),
+        _c("reader", "text", "the reader that looked at the target afterwards"),
+        _c("rows", "int", "clips that it found"),
+        _c("clips_checked", "int", "clips whose columns it compared"),
+        _c("frames_checked", "int", "frames that were decoded from files in the target"),
+        _c("verdict", "text", "of the check: right or wrong"),
+        _c("problems", "text", "what the check found wrong, as a JSON list of sentences"),
+        *STAMPS,
+    ),
+)
 SEGMENTS = Table(
     "segments",
     ("video_id", "segment"),
@@ -364,6 +365,7 @@ TABLES = {
         MARKS,
         ERRORS,
         RUNS,
+        PUBLISHED,
     )
 }
 

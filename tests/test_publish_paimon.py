@@ -1,0 +1,154 @@
+"""The target `paimon:`, read back by pypaimon in its own Python: `to_arrow(splits)`, Blob streams, `pypaimon.daft`.
+
+`make test-targets` makes that Python and names it in RUSHES_PAIMON_PYTHON; without it these tests are skipped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from pictures import read_frame_number
+from publishing import changes_a_caption_and_a_threshold, copied, go, killed, recaption, same, wanted
+from rushes.errors import MissingExtra, UsageError
+from stores import Reel
+
+PYTHON = os.environ.get("RUSHES_PAIMON_PYTHON")
+needs_paimon = pytest.mark.skipif(PYTHON is None, reason="RUSHES_PAIMON_PYTHON names no Python with pypaimon: make test-targets does")
+SETTING = f"publish.paimon_python={PYTHON}"
+NAMES = ["clip_id", "caption", "start_pts", "end_pts", "sharpness", "row_hash", "uri"]
+TO_ARROW = """
+builder = table.new_read_builder().with_projection(NAMES)
+show(builder.new_read().to_arrow(builder.new_scan().plan().splits()).to_pylist())
+"""
+DAFT = """
+import daft
+from pypaimon.daft import read_paimon
+daft.set_runner_native()
+show(read_paimon("videos.clips", {"warehouse": WAREHOUSE}).select("clip_id", "caption").to_pylist())
+"""
+STREAMS = """
+from pypaimon.common.uri_reader import UriReader
+from pypaimon.table.row.blob import Blob, BlobDescriptor
+described = table.copy({"blob-as-descriptor": "true"})
+builder = described.new_read_builder().with_projection(["clip_id", "video"])
+found = builder.new_read().to_arrow(builder.new_scan().plan().splits())
+files = {}
+for clip, raw in zip(found["clip_id"].to_pylist(), found["video"].to_pylist()):
+    blob = Blob.from_descriptor(UriReader.from_file(table.file_io), BlobDescriptor.deserialize(raw))
+    files[clip] = os.path.join(INTO, clip + ".mp4")
+    with blob.new_input_stream() as stream, open(files[clip], "wb") as file:
+        stream.seek(0)
+        file.write(stream.read(-1))
+show(files)
+"""
+
+
+def in_paimon(warehouse: Path, text: str, into: Path | None = None) -> Any:
+    """What a program prints as JSON in the Python of pypaimon."""
+    head = f"""
+import json, os, sys
+from pypaimon import CatalogFactory
+WAREHOUSE, NAMES, INTO = {warehouse.as_uri()!r}, {NAMES!r}, {str(into)!r}
+table = CatalogFactory.create({{"warehouse": WAREHOUSE}}).get_table("videos.clips")
+def show(found):
+    print("FOUND" + json.dumps(found))
+"""
+    assert PYTHON is not None
+    done = subprocess.run([PYTHON, "-W", "ignore", "-c", head + text], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.rpartition("FOUND")[2])
+
+
+def loaded(warehouse: Path) -> list[dict[str, Any]]:
+    return sorted(in_paimon(warehouse, TO_ARROW), key=lambda row: str(row["clip_id"]))
+
+
+def numbers(path: str, row: dict[str, Any] | None = None) -> list[int]:
+    """The numbers drawn in the frames of a file, of those in a clip's span where a row is given."""
+    with av.open(path) as container:
+        frames = list(container.decode(video=0))
+    inside = [f for f in frames if row is None or (f.pts is not None and row["start_pts"] <= f.pts < row["end_pts"])]
+    return [read_frame_number(frame.to_ndarray(format="gray")) for frame in inside]
+
+
+def drawn(reel: Reel, clip: dict[str, Any]) -> list[int]:
+    """The numbers of the frames of a clip, by the truth of the footage."""
+    source = reel.clips[clip["uri"]]
+    assert source.pts is not None
+    return [n for n, pts in zip(source.numbers, source.pts, strict=True) if clip["start_pts"] <= pts < clip["end_pts"]]
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+@needs_paimon
+def test_descriptors_lead_to_the_footage_and_no_byte_of_it_is_copied(reel: Reel, reel_store: Path, tmp_path: Path) -> None:
+    store, lake = copied(reel_store, tmp_path / "store"), tmp_path / "lake"
+    done = changes_a_caption_and_a_threshold(store, f"paimon:{lake}#videos.clips", lambda: loaded(lake), SETTING)
+    footage = sum(Path(uri).stat().st_size for uri in reel.clips)
+    assert done.bytes < 80_000 and size(lake) < 200_000 < footage, "no video was copied"
+    truth = {row["clip_id"]: row for row in loaded(lake)}
+    files = in_paimon(lake, STREAMS, tmp_path)
+    assert files.keys() == truth.keys()
+    for clip, path in files.items():
+        assert Path(path).read_bytes() == Path(truth[clip]["uri"]).read_bytes()
+        assert numbers(path, truth[clip]) == drawn(reel, truth[clip])
+    found = {row["clip_id"]: row["caption"] for row in in_paimon(lake, DAFT)}
+    assert found == {clip: row["caption"] for clip, row in truth.items()}
+
+
+@needs_paimon
+def test_bytes_are_those_of_clip_files_and_a_late_caption_leaves_them(reel: Reel, reel_store: Path, tmp_path: Path) -> None:
+    store, lake = copied(reel_store, tmp_path / "store"), tmp_path / "lake"
+    to, by_bytes = f"paimon:{lake}#videos.clips", (SETTING, "publish.bytes=true")
+    columns = 'publish.columns=["caption", "uri", "start_pts", "end_pts"'
+    assert go(store, to, *by_bytes, f"{columns}]").right
+    whole = size(lake)
+    blobs = {path: path.stat().st_mtime_ns for path in lake.rglob("*.blob")}
+    recaption(store, wanted(store)[0]["clip_id"], "late")
+    done = go(store, to, *by_bytes, f'{columns}, "sharpness"]')
+    assert done.right and done.checked is not None and done.checked.frames > 50, done
+    assert done.bytes < whole / 3 and blobs and blobs.items() <= {path: path.stat().st_mtime_ns for path in lake.rglob("*.blob")}.items()
+    rows = {row["clip_id"]: row for row in loaded(lake)}
+    assert same([rows[clip] for clip in sorted(rows)], wanted(store))
+    files = in_paimon(lake, STREAMS, tmp_path)
+    assert {clip: numbers(path) for clip, path in files.items()} == {clip: drawn(reel, row) for clip, row in rows.items()}
+    with pytest.raises(UsageError, match="holds bytes"):
+        go(store, to, SETTING)
+
+
+@needs_paimon
+@pytest.mark.parametrize("where", ["prepare", "commit", "record_published"])
+def test_killed_anywhere_it_is_old_or_new_and_publishing_again_completes_it(reel_store: Path, tmp_path: Path, where: str) -> None:
+    store, lake = copied(reel_store, tmp_path / "store"), tmp_path / "lake"
+    to = f"paimon:{lake}#videos.clips"
+    go(store, to, SETTING)
+    old = loaded(lake)
+    recaption(store, old[0]["clip_id"], "a new caption")
+    ask = "import rushes.publish.paimon_client as c; ask = c.PaimonProcess.ask"
+    patches = {
+        "prepare": f"{ask}\nc.PaimonProcess.ask = lambda self, do, **more: (die() if do == 'prepare' else ask(self, do, **more))",
+        "commit": f"{ask}\nc.PaimonProcess.ask = lambda self, do, **more: (die() if do == 'commit' else ask(self, do, **more))",
+        "record_published": "import rushes.publish.publish as p; p.record_published = die",
+    }
+    killed(store, to, patches[where], SETTING)
+    now = loaded(lake)
+    done = go(store, to, SETTING)
+    assert (now == old, done.status) == ((False, "checked") if where == "record_published" else (True, "published"))
+    assert done.right and same(loaded(lake), wanted(store)) and len(loaded(lake)) == len(old)
+    assert go(store, to, SETTING).status == "unchanged"
+
+
+def test_it_says_how_to_get_its_python(reel_store: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingExtra, match=r"pip install 'pypaimon==2\.1\.\*'"):
+        go(reel_store, f"paimon:{tmp_path}#videos.clips", f"publish.paimon_python={tmp_path / 'python'}")
+    with pytest.raises(UsageError, match="names no table"):
+        go(reel_store, f"paimon:{tmp_path}", SETTING)
