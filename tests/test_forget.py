@@ -15,6 +15,7 @@ from rushes.errors import UsageError
 from rushes.store import forget as taking_out
 from rushes.store.forgotten import FINGERPRINT
 from rushes.store.store import Store
+from rushes.store.tables import PUBLISHED
 from stores import Reel, command, go, inline, rows_of, seen
 
 FILES = "clips.mode=encode"
@@ -159,8 +160,11 @@ def test_what_runs_said_of_it_and_the_index_go_too(store: Path, reel: Reel) -> N
     [part, *_] = opened.parts(taking_out.RUNS)
     row = pq.read_table(part.uri).to_pylist()[0] | {"message": f"{uri} cannot be read"}
     opened.write_rows(taking_out.RUNS, [row], name=Path(part.uri).stem)
+    problems = {"publish_id": "p", "problems": f'["the source {uri} is gone"]', "fingerprint": "f" * 16, "run_id": "r"}
+    opened.write_rows(PUBLISHED, [problems], name="p")
     (store / "index").mkdir()
     (store / "index" / "embedding-00.parquet").write_bytes(b"x")
     forget(store, [uri])
     assert pq.read_table(part.uri)["message"].to_pylist() == ["(forgotten) cannot be read"]
-    assert not list((store / "index").iterdir())
+    assert pq.read_table(store / "published" / "p.parquet")["problems"].to_pylist() == ['["the source (forgotten) is gone"]']
+    assert left(store, "cuts.mp4") == [] and not list((store / "index").iterdir())

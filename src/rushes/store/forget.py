@@ -22,7 +22,7 @@ from rushes.store.forgotten import FINGERPRINT, Forgotten
 from rushes.store.opened import Opened
 from rushes.store.parts import Asked, Part, digits_of, merged_part
 from rushes.store.store import CLIP_FILES, Store, now, parquet_options
-from rushes.store.tables import CLIPS, ERRORS, FILES, FORGOTTEN, IDENTITIES, RUNS, TABLES, VIDEOS, Table
+from rushes.store.tables import CLIPS, ERRORS, FILES, FORGOTTEN, IDENTITIES, PUBLISHED, RUNS, TABLES, VIDEOS, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 VIDEO_ID = re.compile(r"[0-9a-f]{64}")
 NAMING = (ERRORS, IDENTITIES, VIDEOS)
 """The tables that know uris, in the order in which their rows go."""
+MESSAGES = ((RUNS, "message"), (PUBLISHED, "problems"))
+"""Texts for people in tables that are about no video."""
 LEFT_BEHIND_S = 60.0
 """Temporary files of this age are removed: nobody else writes tables while the lease is held, and a part is written in seconds."""
 TAKEN_OUT = "(forgotten)"
@@ -195,13 +197,14 @@ def _remove_clip_files(store: Store, gone: _Gone, done: TakenOut) -> None:
 
 
 def _clean_messages(store: Store, gone: _Gone) -> None:
-    """Takes uris and ids out of what runs said when they could not go on."""
+    """Takes uris and ids out of what runs said when they could not go on, and of what checks of targets found."""
     words = sorted(gone.uris | gone.ids, key=len, reverse=True)
-    for part in store.parts(RUNS):
-        rows = [row for table in store.rows(part, None) for row in table.to_pylist()]
-        clean = [row | {"message": _replaced(row["message"], words)} for row in rows]
-        if clean != rows:
-            store.write_rows(RUNS, clean, name=part.uri.rpartition("/")[2].removesuffix(".parquet"))
+    for table, column in MESSAGES:
+        for part in store.parts(table):
+            rows = [row for some in store.rows(part, None) for row in some.to_pylist()]
+            clean = [row | {column: _replaced(row[column], words)} for row in rows]
+            if clean != rows:
+                store.write_rows(table, clean, name=part.uri[len(store.path(table.name)) + 1 :].removesuffix(".parquet"))
 
 
 def _replaced(text: str | None, words: Sequence[str]) -> str | None:
