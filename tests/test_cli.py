@@ -76,6 +76,7 @@ RUN_KEYS = [
     "videos_reused",
     "videos_failed",
     "videos_duplicate",
+    "videos_forgotten",
     "clips_kept",
     "clips_dropped",
     "clips_failed",

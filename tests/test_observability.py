@@ -247,7 +247,7 @@ def watched(reel: Reel, tmp_path_factory: pytest.TempPathFactory) -> Watched:
 
 def test_metrics_are_the_counts_of_the_run(reel: Reel, watched: Watched) -> None:
     last = watched.scrapes[-1]
-    assert last["rushes_videos"] == {"scanned": 2, "reused": 0, "failed": 1, "duplicate": 1}
+    assert last["rushes_videos"] == {"scanned": 2, "reused": 0, "failed": 1, "duplicate": 1, "forgotten": 0}
     assert last["rushes_clips"] == {"kept": 4, "dropped": 2, "failed": 0}
     assert last["rushes_captions_total"] == {"": 4}
     assert last["rushes_errors_total"] == {"ProbeError": 1}

@@ -239,12 +239,13 @@ def compact(
     from rushes.engine.stages import embeddings_fingerprint
     from rushes.search.index import remove_others
     from rushes.store import compact as merging
+    from rushes.store.forgotten import FINGERPRINT
     from rushes.store.lease import Lease
     from rushes.store.store import now
 
     found = results(store, recipe=recipe, storage=storage)
     of_scores = {embeddings_fingerprint(found.recipe) or "", *(one.fingerprint for one in found.scorers)}
-    keep = {*found.prints.values(), *of_scores, identity_fingerprint()} if drop_other_fingerprints else None
+    keep = {*found.prints.values(), *of_scores, identity_fingerprint(), FINGERPRINT} if drop_other_fingerprints else None
     lease = Lease(found.store, f"compact-{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}")
     with lease.held(wait=False, interrupted=threading.Event()):
         found.store.gate = lease.check
@@ -253,3 +254,35 @@ def compact(
         if keep is not None:
             remove_others(found.store, keep)
     return rows
+
+
+def forget(store: str | Path, names: Sequence[str | Path], *, storage: Options | None = None) -> Row:
+    """Takes videos out of a store for good, with all that came of them; no later run scans them again.
+
+    Args:
+        store: the store; reading it meanwhile is safe.
+        names: uris or paths, or `video_id`s, which the store need not know.
+        storage: options of the store's filesystem, as in `open`.
+
+    Returns:
+        `videos` (contents that were not forgotten before), `uris`, `rows` (table -> rows that went), `clip_files` and `bytes`.
+
+    Raises:
+        StoreError: there is not a store. UsageError: the store knows nothing of a uri; nothing was changed.
+        StoreBusy: a run, or a `compact`, is writing to it. StorageError: it cannot be written; the same call goes on.
+    """
+    from rushes.search.index import remove_others
+    from rushes.store import forget as taking_out
+    from rushes.store.compact import sweep
+    from rushes.store.lease import Lease
+    from rushes.store.store import Store, now
+
+    found = Store.open(str(store), storage or {})
+    run_id = f"forget-{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    lease = Lease(found, run_id)
+    with lease.held(wait=False, interrupted=threading.Event()):
+        found.gate = lease.check
+        done = taking_out.forget(found, [str(name) for name in names], run_id)
+        remove_others(found, ())
+        sweep(found, taking_out.LEFT_BEHIND_S)
+    return asdict(done)

@@ -326,6 +326,23 @@ def compact(
 
 
 @app.command()
+def forget(
+    store: StoreArg, names: Annotated[list[str], typer.Argument(help="uris, paths or video_ids", metavar="URI|VIDEO_ID...")],
+    as_json: Json = False, recipe: RecipeFile = None, set_: Settings = None,
+) -> None:  # fmt: skip
+    """Take videos out of a store for good, with all that came of them; no run scans them again."""
+    from rushes import api
+    from rushes.progress import say
+
+    done = api.forget(store, names, storage=make_recipe(recipe, None, set_).storage)
+    if as_json:
+        print_lines([done])
+    rows = sum(done["rows"].values())
+    say(f"forgotten: {done['videos']} videos under {done['uris']} uris; {rows} rows and {done['clip_files']} clip files were removed")
+    say("targets of `rushes publish` drop them when they are published again")
+
+
+@app.command()
 def recipe(
     profile: ProfileName = None,
     check: Annotated[str | None, typer.Option(help="check this recipe file instead", metavar="FILE")] = None,

@@ -185,11 +185,12 @@ def _overlap(c: Mapping[str, Any]) -> bool:
 
 
 def _left(c: Mapping[str, Any]) -> int:
-    return int(c["videos_found"] - c["videos_scanned"] - c["videos_reused"] - c["videos_failed"] - c["videos_duplicate"])
+    ended = sum(c.get(f"videos_{way}", 0) for way in ("scanned", "reused", "failed", "duplicate", "forgotten"))
+    return int(c["videos_found"] - ended)
 
 
 def _videos(c: Mapping[str, Any]) -> str:
-    parts = ("scanned", "reused", "failed", "duplicate")
+    parts = ("scanned", "reused", "failed", "duplicate", *(["forgotten"] if c.get("videos_forgotten") else []))
     return " + ".join(f"{c[f'videos_{part}']} {part}" for part in parts)
 
 

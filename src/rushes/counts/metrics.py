@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rushes.counts.tally import Tally
 
-VIDEOS = ("scanned", "reused", "failed", "duplicate")
+VIDEOS = ("scanned", "reused", "failed", "duplicate", "forgotten")
 CLIPS = ("kept", "dropped", "failed")
 
 

@@ -13,11 +13,11 @@ class Tally:
     """The counts of one run.
 
     Attributes:
-        counts: videos_found, videos_scanned, videos_reused, videos_failed, videos_duplicate, clips_kept, clips_dropped, clips_failed,
-            spans_failed, scores_made, scores_pending (kept clips that wait for a score), captions_made, files_made, files_failed,
-            caption_requests, prompt_tokens, completion_tokens (of its captions, failed ones too), captions_pending,
-            frames_encoded, footage_s, decoded_s, bytes_read; videos_with_other_streams (scanned in
-            this run, whose files hold further films); and NAME_made of any other stage of clips.
+        counts: videos_found, videos_scanned, videos_reused, videos_failed, videos_duplicate, videos_forgotten, clips_kept, clips_dropped,
+            clips_failed, spans_failed, scores_made, scores_pending (kept clips that wait for a score), captions_made, files_made,
+            files_failed, caption_requests, prompt_tokens, completion_tokens (of its captions, failed ones too), captions_pending,
+            frames_encoded, footage_s, decoded_s, bytes_read; videos_with_other_streams (scanned in this run, whose files hold further
+            films); and NAME_made of any other stage of clips.
         busy_s: stage -> busy seconds: CPU time of scan, shots and files, time of the jobs of scores, time in flight of captions.
         under_way: job -> seconds decoded so far, of the videos and segments that are being decoded, where that is known.
         scans_submitted: videos and segments that the cluster may be decoding, where `under_way` is not known.
@@ -74,9 +74,9 @@ class Tally:
     def as_dict(self) -> dict[str, Any]:
         """Counts as the contract's `runs --json` has them."""
         names = (
-            "videos_found", "videos_scanned", "videos_reused", "videos_failed", "videos_duplicate", "clips_kept", "clips_dropped",
-            "clips_failed", "spans_failed", "scores_made", "scores_pending", "frames_encoded", "files_made", "files_failed",
-            "captions_made", "captions_pending", "caption_requests", "prompt_tokens", "completion_tokens",
+            "videos_found", "videos_scanned", "videos_reused", "videos_failed", "videos_duplicate", "videos_forgotten",
+            "clips_kept", "clips_dropped", "clips_failed", "spans_failed", "scores_made", "scores_pending", "frames_encoded",
+            "files_made", "files_failed", "captions_made", "captions_pending", "caption_requests", "prompt_tokens", "completion_tokens",
             "bytes_read", "videos_with_other_streams",
         )  # fmt: skip
         with self._lock:

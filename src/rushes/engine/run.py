@@ -265,10 +265,11 @@ class _Run:
             self.announce(line)
         tally.passed_over = dict(plan.found.passed_over)
         tally.videos_todo, tally.footage_todo_s, tally.bytes_todo = plan.n_scans, plan.decode_s, plan.bytes_to_scan
-        reused, failed, duplicate = (plan.count(s) for s in ("reused", "failed", "duplicate"))
+        reused, failed, duplicate, forgotten = (plan.count(s) for s in ("reused", "failed", "duplicate", "forgotten"))
         tally.add(
             videos_found=len(plan.sources), videos_reused=reused, videos_failed=failed, videos_duplicate=duplicate,
-            clips_kept=plan.kept, clips_dropped=plan.dropped, clips_failed=plan.failed_clips, files_failed=plan.failed_files,
+            videos_forgotten=forgotten, clips_kept=plan.kept, clips_dropped=plan.dropped, clips_failed=plan.failed_clips,
+            files_failed=plan.failed_files,
         )  # fmt: skip
         tally.enter({}, {}, {}, plan.reasons)
 
@@ -277,6 +278,8 @@ class _Run:
         forget(self.store, {source.video_id for source in plan.sources if source.status == "reused" and source.video_id})
         rows, scan, stamp = Buffer(self.store, [(VIDEOS, ()), (ERRORS, ())]), self.prints["scan"], Stamp(self.run_id, now())
         for source in plan.sources:
+            if source.status == "forgotten":
+                continue
             who = source.identity()
             if source.status == "failed" and not source.known:
                 assert source.failure is not None

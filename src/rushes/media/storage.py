@@ -28,6 +28,7 @@ __all__ = [
     "Options",
     "exists",
     "filesystem",
+    "folders",
     "listing",
     "matching",
     "open_seekable",
@@ -271,6 +272,26 @@ def listing(prefix: str, options: Options, suffix: str = "", beginning: str = ""
     for entry in files_under(fs, base, beginning):
         if entry["name"].endswith(suffix):
             yield _remote_stat(directory_of(prefix) + entry["name"][len(base) :].lstrip("/"), entry)
+
+
+def folders(prefix: str, options: Options) -> list[str]:
+    """The folders directly in a folder, by address, without hidden ones; none where there is no such folder.
+
+    Raises:
+        StorageError: it cannot be listed.
+    """
+    path = local_path(prefix)
+    try:
+        if path is not None:
+            return sorted(entry.path for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
+        fs, inner = filesystem(prefix, options)
+        found = with_retries(lambda: fs.ls(inner, detail=True))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise store_error(error, prefix) from error
+    names = (entry["name"].rstrip("/").rpartition("/")[2] for entry in found if entry["type"] == "directory")
+    return sorted(directory_of(prefix) + name for name in names)
 
 
 def matching(pattern: str, options: Options) -> Iterator[FileStat]:

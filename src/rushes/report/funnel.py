@@ -83,6 +83,7 @@ def funnel(data: ReportData) -> list[Bar]:
     """Videos, seconds and clips, each as one bar whose parts must add up to its whole."""
     found = float(data.run.get("videos_found") or 0)
     ways = [("done", "videos_scanned"), ("reused", "videos_reused"), ("duplicate", "videos_duplicate"), ("failed", "videos_failed")]
+    ways += [("forgotten", "videos_forgotten")] if data.run.get("videos_forgotten") else []
     videos = [_part(name, float(data.run.get(key) or 0)) for name, key in ways]
     totals = data.totals
     clips = [_part(name, float(totals.clips.get(name, 0))) for name in VERDICTS]

@@ -83,11 +83,11 @@ def compact(store: Store, *, keep: Collection[str] | None = None) -> list[Compac
     return found
 
 
-def sweep(store: Store) -> int:
+def sweep(store: Store, older_than_s: float = LEFT_BEHIND_S) -> int:
     """Removes temporary files that killed writers left in a local store; gives their number. Object stores keep no half-written files."""
     root, removed = local_path(store.root), 0
     for path in Path(root).rglob(".*.tmp") if root is not None else ():
-        if path.is_file() and time.time() - path.stat().st_mtime > LEFT_BEHIND_S:
+        if path.is_file() and time.time() - path.stat().st_mtime > older_than_s:
             path.unlink(missing_ok=True)
             removed += 1
     return removed

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MARKER = "rushes.json"
+CLIP_FILES = "clip_files"
+"""Folder of the store's clip files, which are in no table but named by `files`: clip_files/MODE/<first two characters>/<clip_id>.mp4."""
 FOOTAGE_ONLY = {"http", "https", "hf"}
 """Protocols that offer no atomic writes or no listing."""
 FORMAT = 1

@@ -286,6 +286,15 @@ ERRORS = Table(
         *STAMPS,
     ),
 )
+FORGOTTEN = Table(
+    "forgotten",
+    ("video_id",),
+    "one row for each content, and each name of one, that `rushes forget` took out",
+    (
+        _c("video_id", "text", "the content; or the SHA-256 of a uri, which is not scanned where its content cannot be read"),
+        *STAMPS,
+    ),
+)
 RUNS = Table(
     "runs",
     ("run_id",),
@@ -364,6 +373,7 @@ TABLES = {
         FILES,
         MARKS,
         ERRORS,
+        FORGOTTEN,
         RUNS,
         PUBLISHED,
     )

@@ -23,6 +23,7 @@ from rushes.recipe import Recipe
 from rushes.records import Row
 from rushes.rows.scanned import Stamp
 from rushes.sources.found import Footage
+from rushes.store.forgotten import Forgotten
 from rushes.store.store import Store, now
 from rushes.store.tables import IDENTITIES
 
@@ -53,14 +54,18 @@ class Keeper:
         self._rows: list[Row] = []
         self._since = time.monotonic()
         self._begun = False
+        self._forgotten = Forgotten()
 
     def begin(self) -> None:
         """Counts the time from now on."""
         self._since, self._begun = time.monotonic(), False
+        self._forgotten = Forgotten.of(self._store).with_streams() if self._store.marked() else Forgotten()
 
     def take(self, item: Footage, video: str) -> None:
-        """Takes a file's identity for the next write. A file without a stamp is left out: no run could see whether it has changed."""
-        if item.stamp:
+        """Takes a file's identity for the next write. A file without a stamp is left out: no run could see whether it has changed;
+        and one that was taken out of the store for good.
+        """
+        if item.stamp and not self._forgotten.holds(video, item.uri):
             row = {"uri": item.uri, "video_id": video, "size_bytes": item.size, "stamp": item.stamp}
             self._rows.append(Stamp(self._run_id, now()).on(row, identity_fingerprint()))
 

@@ -23,6 +23,7 @@ from rushes.shots.covered import asked_s
 from rushes.sources.by_stream import by_stream
 from rushes.sources.footage import find_footage
 from rushes.sources.found import Footage, Found
+from rushes.store.forgotten import Forgotten
 from rushes.store.store import Store
 
 ASSUMED_BYTES_PER_S = 500_000
@@ -167,7 +168,9 @@ def compared(
         late=judged_by(recipe),
     )  # fmt: skip
     plan = Plan(recipe, prints, found, [Source(item) for item in items], known)
+    gone = Forgotten.of(store)
     _identify(plan, known, {error.uri or "": error for error in found.missing}, identifier or Identifier(recipe))
+    _leave_out(plan, gone)
     _same_content(plan)
     _compare(plan, known)
     return plan
@@ -196,11 +199,25 @@ def _identify(plan: Plan, known: Known, missing: Mapping[str, ProbeError], ident
     identifier.read([source.footage for source in unread], take)
 
 
+def _leave_out(plan: Plan, gone: Forgotten) -> None:
+    """Marks the sources that were taken out of the store for good: nothing of them is read or written."""
+    if not gone.ids:
+        return
+    of_files, of_all = gone, gone.with_streams() if any(source.footage.stream is not None for source in plan.sources) else gone
+    for source in plan.sources:
+        if (of_files if source.footage.stream is None else of_all).holds(source.video_id, source.footage.uri):
+            source.status, source.failure = "forgotten", None
+
+
 def _same_content(plan: Plan) -> None:
     """The first uri of a content, in sorted order, is its source; the rest are duplicates. Spans of these are spans of the source, too."""
     first: dict[str, Source] = {}
     for source in plan.sources:
-        if source.video_id is not None and (own := first.setdefault(source.video_id, source)) is not source:
+        if (
+            source.video_id is not None
+            and source.status != "forgotten"
+            and (own := first.setdefault(source.video_id, source)) is not source
+        ):
             source.status = "duplicate"
             known = {span.key for span in own.footage.spans}
             if more := [span for span in source.footage.spans if span.key not in known]:

@@ -14,8 +14,8 @@ from rushes.sources.found import Footage
 class Source:
     """One uri of a run: its file, its `video_id`, and what there is to do about it.
 
-    `status` is "todo" (some stage lacks rows), "reused", "duplicate" or "failed"; `failure` is why it failed, and `known` that an earlier
-    run found so.
+    `status` is "todo" (some stage lacks rows), "reused", "duplicate", "failed" or "forgotten" (`rushes forget` took it out of the store);
+    `failure` is why it failed, and `known` that an earlier run found so.
     """
 
     footage: Footage

@@ -14,17 +14,14 @@ from rushes.media.file_clock import pieces_of
 from rushes.recipe import Recipe
 from rushes.records import Span, VideoFacts
 from rushes.rows.scanned import Rows, attempt_row
-from rushes.store.store import Store
+from rushes.store.store import CLIP_FILES, Store
 from rushes.store.tables import FILES
-
-FOLDER = "clip_files"
-"""Where clip files lie in the store, by mode."""
 
 
 def folder_of(store: Store, recipe: Recipe) -> str:
     """Where a recipe's clip files lie in a store."""
     encoding = encoding_of(recipe.clips)
-    return store.path(FOLDER, f"encode-{encoding.name}" if encoding else "copy")
+    return store.path(CLIP_FILES, f"encode-{encoding.name}" if encoding else "copy")
 
 
 def cut(context: Context, job: Clips, progress: Progress) -> Outcome:
