@@ -15,6 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+import rushes
 from publishing import as_rows, changes_a_caption_and_a_threshold, copied, go, killed, recaption, results, same, wanted
 from rushes.errors import RecipeError, StoreBusy, UsageError
 from rushes.publish import sorted_rows as sorting
@@ -48,6 +49,9 @@ def test_a_publish_writes_what_changed_and_nothing_else(reel_store: Path, tmp_pa
         ("v001", "right", False),
         ("v002", "right", True),
     ]
+    page = rushes.open(store).report()
+    shown = page[page.index('<section id="published">') :].split("</section>")[0]
+    assert f"parquet:{out}" in shown and "v002" in shown and "v001" not in shown and "1 changed, 1 removed" in shown
     recaption(store, loaded(out)[0]["clip_id"], "a third caption")
     go(store, f"parquet:{out}")
     assert sorted(os.listdir(out)) == ["LATEST", "v002", "v003"], "publish.versions = 2"

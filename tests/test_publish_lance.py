@@ -131,7 +131,8 @@ def test_late_columns_come_and_go_beside_the_blobs(reel_store: Path, tmp_path: P
     assert sum(after.values()) - sum(before.values()) < 4_000 < 40_000 < sum(before.values())
 
 
-@pytest.mark.parametrize("where", ["settle", *(pytest.param(name, marks=pytest.mark.slow) for name in ("commit", "record_published"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["settle", "commit", "record_published"])
 def test_killed_anywhere_it_is_old_or_new_and_publishing_again_completes_it(reel_store: Path, tmp_path: Path, where: str) -> None:
     store, place = copied(reel_store, tmp_path / "store"), tmp_path / "clips.lance"
     go(store, f"lance:{place}")

@@ -8,6 +8,7 @@ from rushes.errors import UsageError
 from rushes.publish.target import Context, Target
 
 TARGETS = {
+    "iceberg": "rushes.publish.targets.iceberg:IcebergTarget",
     "lance": "rushes.publish.targets.lance:LanceTarget",
     "paimon": "rushes.publish.targets.paimon:PaimonTarget",
     "parquet": "rushes.publish.targets.parquet:ParquetTarget",

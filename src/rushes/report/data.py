@@ -77,6 +77,7 @@ class ReportData:
         rules: the recipe's rules, by name.
         prices: of a million tokens read and written; 0: none is stated.
         frame: (video_id, start_pts, end_pts) -> JPEG of an upright frame of that half-open span, best its middle; None if there is none.
+        published: rows of the table `published`: of each target that of its newest publish, the newest first.
     """
 
     store: str
@@ -91,6 +92,7 @@ class ReportData:
     rules: Mapping[str, Rule]
     prices: tuple[float, float]
     frame: Callable[[str, int, int], bytes | None]
+    published: Sequence[Row] = ()
 
 
 def cell(clip: Row, column: str) -> Any:

@@ -19,6 +19,7 @@ from rushes.results.columns import MEASURES_SEEN, OF_ERROR
 from rushes.results.judged import of_failed
 from rushes.results.lines import rows_of, video_line
 from rushes.results.results import Results
+from rushes.results.runs import published_rows
 from rushes.rows.clip_columns import ASPECT, DURATION
 from rushes.verdict.checks import KINDS
 
@@ -204,6 +205,7 @@ def report_data(results: Results) -> ReportData:
         rules=recipe.rules,
         prices=(recipe.captions.price_per_million_prompt_tokens, recipe.captions.price_per_million_completion_tokens),
         frame=lambda video, start, end: _picture(results, video, start, end),
+        published=list({row["target"]: row for row in published_rows(results.store)}.values())[::-1],
     )
 
 

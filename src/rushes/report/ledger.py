@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -112,6 +113,19 @@ def _cost(data: ReportData) -> str:
     counts = (data.totals.prompt_tokens or 0, data.totals.completion_tokens or 0)
     total = sum(price * n / 1e6 for price, n in zip(data.prices, counts, strict=True))
     return numbers.short(total) if any(data.prices) else ""
+
+
+def published(data: ReportData) -> list[Row]:
+    """The newest publish of each target: where to, its version, what it changed, and what the check found."""
+    found: list[Row] = []
+    for row in data.published:
+        counts, problems = json.loads(row["counts"]), json.loads(row["problems"])
+        changed = ", ".join(f"{numbers.count(counts[name])} {name}" for name in ("added", "changed", "removed") if counts[name])
+        right = row["verdict"] == "right" and not row["failed"]
+        failed = [f"{numbers.count(row['failed'])} clips could not be published"] if row["failed"] else []
+        told = {"changed": changed, "verdict": "right" if right else "wrong", "problems": [*failed, *problems]}
+        found.append({name: row[name] for name in ("target", "version", "by", "rows")} | {"at": row["ended_at"]} | told)
+    return found
 
 
 def failures(data: ReportData) -> list[Failures]:

@@ -10,7 +10,7 @@ from rushes.report import numbers
 from rushes.report.data import ReportData, base
 from rushes.report.funnel import decode_ratio, figures, funnel, headline
 from rushes.report.histogram import charts
-from rushes.report.ledger import captions, failures, slowest, stages
+from rushes.report.ledger import captions, failures, published, slowest, stages
 from rushes.report.reasons import count_rules
 from rushes.report.sheets import Frames, sheets
 from rushes.report.strips import CELLS, strips
@@ -68,6 +68,7 @@ def _context(data: ReportData, films: str | None) -> dict[str, Any]:
         "images_left_out": frames.skipped,
         "captions": captions(data),
         "failures": failures(data),
+        "published": published(data),
         "stages": stages(data),
         "bottleneck": slowest(data),
         "busy_total": sum(float(value or 0) for value in (data.run.get("busy_s") or {}).values()),
