@@ -65,7 +65,7 @@ class Server:
     def die(self, away_s: float) -> None:
         """Ends its process at once; `tick` brings it back after `away_s` seconds."""
         if self._back_at is None:
-            self._past = self.asked
+            self._past = [*self._past, *self._now()]
             self._life.close()
             self._back_at = time.monotonic() + away_s
 
