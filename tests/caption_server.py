@@ -195,6 +195,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(400, str(breach))
         with self.state.lock:
             (self.state.tests if content.test else self.state.requests).append(seen)
+            self.record(seen)
             everything = [*self.state.requests, *self.state.tests] if options["probe_too"] else self.state.requests
             counted = [request for request in everything if request["images"] or options["probe_too"]]
             over = options["fail_first"] is not None and len(counted) > options["fail_first"]
@@ -259,6 +260,14 @@ class Handler(BaseHTTPRequestHandler):
         made["model"] = f"{options['model']}@main" if mode == "echo" else options["model"]
         self.send_json(200, made, {"X-Request-Id": name if options["names"] == "header" else own})
         seen["answered"] = time.time()
+        self.record(seen)
+
+    def record(self, seen: dict[str, Any]) -> None:
+        """Writes down a request about a clip, where the server is to: when it comes, and again when it is answered."""
+        if self.state.options["account"] and seen["images"] and not seen["test"]:
+            told = {name: seen[name] for name in ("at", "answered", "images", "texts")} | {"key": f"{os.getpid()}.{id(seen)}"}
+            with open(self.state.options["account"], "ab", buffering=0) as account:
+                account.write(json.dumps(told).encode() + b"\n")
 
     def fail(self, mode: str, options: dict[str, Any]) -> None:
         if mode == "slow":
@@ -338,6 +347,7 @@ def main() -> None:
     parser.add_argument(
         "--names", choices=["id", "header", "own"], default="id", help="where the request's X-Request-Id comes back: own: nowhere"
     )
+    parser.add_argument("--account", default="", help="a file to which each request about a clip is added as a line of JSON")
     parser.add_argument("--service-s", type=float, default=0.0, help="seconds each answer takes")
     parser.add_argument("--parallel", type=int, default=64, help="answers made at once; the rest queue")
     parser.add_argument("--admit", type=int, default=None, help="more requests than these at once are refused with 429")

@@ -15,8 +15,8 @@ from benchmarks.survival import readers
 from benchmarks.survival.campaign import Blow, Campaign
 from benchmarks.survival.places import Machine
 from benchmarks.survival.scenes import SCENES, make_footage
-from benchmarks.survival.server import Server
-from benchmarks.survival.victims import CHILD, DRIVER, SCORER
+from benchmarks.survival.server import Own, Server
+from benchmarks.survival.victims import CHILD, DRIVER, KEEPER, SCORER, SERVER
 
 from variants import variants
 
@@ -29,6 +29,10 @@ BLOWS = {
     ],
     "scores, captions, copies": [
         Blow(SCORER, "models are loaded"), Blow(DRIVER, "scores written"), Blow("driver, SIGTERM", "models are loaded"),
+    ],
+    "own servers, captions, copies": [
+        Blow(KEEPER, "servers are loaded"), Blow(DRIVER, "captions under way"), Blow(SERVER, "captions under way"),
+        Blow("driver, SIGTERM", "captions written"),
     ],
 }  # fmt: skip
 
@@ -48,7 +52,8 @@ def server() -> Iterator[Server]:
 
 def campaign(name: str, footage: Path, folder: Path, server: Server) -> Campaign:
     scene = next(s for s in SCENES if s.name == name)
-    made = Campaign(scene, footage, folder, server, Machine(folder), random.Random(4))
+    asked = Own(0.05, 3, folder / "account") if scene.servers == "own" else server
+    made = Campaign(scene, footage, folder, asked, Machine(folder), random.Random(4))
     made.prepare()
     return made
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from caption_requests import ask, clip, engine_for
@@ -20,13 +22,13 @@ from rushes.captions.request import Answer, Part, Request
 from rushes.captions.schema import record_schema
 from rushes.captions.windows import Window, windows_of
 from rushes.engine.work.windows import WindowRows
-from rushes.errors import RecipeError
-from rushes.operators import Caption
+from rushes.operators import Caption, Scan
 from rushes.recipe import Recipe
 from rushes.store.buffer import Buffer
 from rushes.store.store import Store
 from rushes.store.tables import ERRORS, WINDOWS
-from stores import go, rows_of, seen, settings_of, start
+from rushes.trial import as_text, tried
+from stores import BASE, go, rows_of, seen, settings_of, start
 
 SCHEMA = record_schema()
 
@@ -142,7 +144,40 @@ def test_a_window_that_fails_fails_its_clip_and_says_which_it_was(long: Path, tm
     assert row["error"].startswith("window 3 of 4: the model refused")
 
 
-def test_operators_ask_about_a_clip_at_once_and_say_so() -> None:
-    recipe = Recipe().with_overrides([*SETTINGS, "captions.base_url=http://127.0.0.1:1/v1"])
-    with pytest.raises(RecipeError, match="windows are made by runs"):
-        Caption(recipe)
+def test_trial_and_operators_make_windows_and_the_columns_of_fields_as_a_run_does(long: Path, tmp_path: Path, server: Running) -> None:
+    """All three send the same pictures and words, and get the same columns."""
+    server.control(mode="structured", fields={"anomalies": ["a leak"]})
+    out, settings = tmp_path / "store", (*SETTINGS, f"captions.base_url={server.base_url}", "captions.prompt=structured")
+    recipe = Recipe().with_overrides([*BASE, *settings])
+
+    def sent() -> list[tuple[list[str], list[str]]]:
+        seen_there = sorted((request["images"], request["texts"]) for request in server.stats()["requests"])
+        server.control(mode="structured", fields={"anomalies": ["a leak"]})
+        return seen_there
+
+    go(long, out, *settings)
+    of_run = sent()
+    rows = rows_of(out, "windows", "captions", caption=field_columns(SCHEMA))
+    [made], windows = rows["captions"], sorted(rows["windows"], key=lambda row: row["window"])
+    assert len(of_run) == 5
+
+    [row] = tried(str(out), 1, recipe)
+    assert sent() == of_run
+    assert (row["caption"], row["fields"]) == (made["text"], json.loads(made["fields"]))
+    assert [(w["window"], w["start_s"], w["end_s"], w["caption"]) for w in row["windows"]] == [
+        (w["window"], pytest.approx(w["start_s"]), pytest.approx(w["end_s"]), w["text"]) for w in windows
+    ]
+    assert [len([part for part in w["messages"][0]["parts"] if "pts" in part]) for w in row["windows"]] == [2] * 4
+    assert row["messages"][0]["parts"] == [{"text": next(words for images, [words, *_] in of_run if not images)}]
+    assert "-- window 4 [3.60 s, 4.80 s):" in as_text(row) and "-- merging:" in as_text(row)
+
+    with Scan(recipe) as scan, Caption(recipe) as caption:
+        found = scan(pa.table({"uri": [str(long)]}))["scan"].to_pylist()[0]
+        kind = Scan.returns.field("clips").type.value_type
+        [answer] = caption.column(pa.array([str(long)]), pa.array(found["clips"], kind)).to_pylist()
+        names = caption.returns.names
+    assert sent() == of_run
+    columns = [column.name for column in field_columns(SCHEMA)]
+    assert answer["error"] is None and [name for name in names if name.startswith("caption_")] == columns
+    same = ("text", "fields", "prompt_tokens", "completion_tokens", "tries", "server", *columns)
+    assert {name: answer[name] for name in same} == {name: made[name] for name in same}

@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.survival.campaign import PARALLEL, Blow, Campaign, Struck
 from benchmarks.survival.places import Machine, Nodes, place
 from benchmarks.survival.scenes import SCENES, Scene, make_footage
-from benchmarks.survival.server import Server
+from benchmarks.survival.server import Own, Server, Several
 from benchmarks.survival.victims import ATTEMPTS, DRIVER, RAY_SHARES, SHARES
 
 IN_A_ROW = 5
@@ -103,7 +103,11 @@ def main() -> int:
     began = time.monotonic()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rushes-survival-")))
-        server = stack.enter_context(Server(SERVICE_S, PARALLEL).running())
+        servers = {
+            "one": stack.enter_context(Server(SERVICE_S, PARALLEL).running()),
+            "several": stack.enter_context(Several(SERVICE_S, PARALLEL).running()),
+            "own": Own(SERVICE_S, PARALLEL, folder / "account"),
+        }
         where = stack.enter_context(place(args.runner, folder))
         footage = folder / "footage"
         make_footage(footage)
@@ -111,7 +115,7 @@ def main() -> int:
         campaigns = {}
         for k, (scene, blows) in enumerate(drawn(scenes, chance, shares)):
             if scene.name not in campaigns:
-                campaigns[scene.name] = Campaign(scene, footage, folder / str(k), server, where, chance)
+                campaigns[scene.name] = Campaign(scene, footage, folder / str(k), servers[scene.servers], where, chance)
                 usual = campaigns[scene.name].prepare()
                 print(f"undisturbed  {scene.name}: {usual.usual_s:.1f} s, {usual.captions} captions", flush=True)
             for one in campaigns[scene.name].go(blows):

@@ -22,8 +22,8 @@ from benchmarks.survival import readers
 from benchmarks.survival.moments import MOMENTS, Watch
 from benchmarks.survival.places import COUNT, Machine, kill
 from benchmarks.survival.scenes import WORKERS, Scene
-from benchmarks.survival.server import Server, text_of
-from benchmarks.survival.victims import ATTEMPTS, EARLY, NODE, VICTIMS, WORKER, remount
+from benchmarks.survival.server import Own, Server, text_of
+from benchmarks.survival.victims import ATTEMPTS, EARLY, KEEPER, NODE, SERVER, VICTIMS, WORKER, remount
 from processes import command_of
 from rushes.engine.work.captions import AHEAD
 from rushes.recipe import Recipe
@@ -106,7 +106,7 @@ class Run:
         assert self.process.stdout
         os.set_blocking(self.process.stdout.fileno(), False)
 
-    def end(self, server: Server) -> int | None:
+    def end(self, server: Server | Own) -> int | None:
         """Waits for the end: the exit code, or None for a run that hangs, which is then ended and has written its stacks to the log."""
         deadline = time.monotonic() + HANG_S
         while self.process.poll() is None:
@@ -149,7 +149,7 @@ class Run:
 class Campaign:
     """A scene, in a folder of its own, with a server."""
 
-    def __init__(self, scene: Scene, footage: Path, folder: Path, server: Server, place: Machine, chance: random.Random) -> None:
+    def __init__(self, scene: Scene, footage: Path, folder: Path, server: Server | Own, place: Machine, chance: random.Random) -> None:
         self.scene = scene
         self.footage = footage / scene.footage
         self.folder = folder
@@ -160,7 +160,7 @@ class Campaign:
         self.reference: Reference | None = None
 
     def _settings(self, settings: Iterable[str]) -> list[str]:
-        return [*settings, f"captions.base_url={self.server.url}"]
+        return [*settings, *self.server.settings]
 
     def _undisturbed(self, out: Path, settings: Iterable[str], place: Machine, stop: str = "") -> float:
         began = time.monotonic()
@@ -253,7 +253,8 @@ class Campaign:
                 if len(struck) > 0:
                     struck[-1].problems += self._asked_in_vain(run, had, struck[n:])
                 expected = VICTIMS[struck[-1].blow.victim].codes if len(struck) > n else frozenset()
-                if code == 0 or (code not in expected and not (code == 3 and self._stopped_by_server(struck[n:]))):
+                by_server = self.server.may_stop_a_run and self._stopped_by_server(struck[n:])
+                if code == 0 or (code not in expected and not (code == 3 and by_server)):
                     self._finished(run, code, out, struck)
                     return struck
                 self._after(run, out, struck[n:])
@@ -272,8 +273,8 @@ class Campaign:
         return f"{who} {self.chance.randint(1, self.reference.files[who])} {self.chance.choice(['before', 'after'])}"
 
     @staticmethod
-    def _stopped_by_server(struck: list[Struck]) -> bool:
-        return any(s.blow.victim == "caption server away" for s in struck)
+    def _stopped_by_server(struck: list[Struck]) -> int:
+        return sum(s.blow.victim in (SERVER, KEEPER) for s in struck)
 
     def _strike(self, run: Run, out: Path, left: deque[Blow], struck: list[Struck]) -> None:
         """Strikes as many blows as the run lives through, and one more."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.render import ROOT
 from benchmarks.survival.places import Machine
-from benchmarks.survival.server import Server
+from benchmarks.survival.server import Own, Server
 
 sys.path.insert(0, str(ROOT / "tests"))
 from processes import state_of
@@ -29,7 +29,7 @@ class Watch:
     out: Path
     pid: int
     place: Machine
-    server: Server
+    server: Server | Own
     usual_s: float
     captions: int
     began: float = field(default_factory=time.monotonic)
@@ -105,6 +105,7 @@ MOMENTS = {
         Moment("flush, after videos", came("videos"), 0.002),
         Moment("marks written", came("marks"), 0.5),
         Moment("models are loaded", lambda watch, _: bool(watch.place.scorers(watch.pid)), 2.0),
+        Moment("servers are loaded", lambda watch, _: bool(watch.place.servers(watch.pid)), 1.5),
         Moment("scores written", came("scores"), 0.1),
         Moment("files being cut", came("clip_files", TMP), 0.02),
         Moment("file cut", came("clip_files", ".mp4"), 0.3),

@@ -7,7 +7,7 @@ import random
 import signal
 import sys
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -90,6 +90,10 @@ class Machine:
         """Children that hold models."""
         return [pid for pid, command in descendants(driver).items() if score_worker.MODULE in command]
 
+    def servers(self, driver: int, *, keepers: bool = False) -> list[int]:
+        """Caption servers that the run has started, or the processes that keep them."""
+        return _servers(descendants(driver), keepers)
+
     def working(self, mark: str) -> list[int]:
         """Processes of a run that are alive, by the mark in their environment; the driver is one of them."""
         return [*marked(mark)]
@@ -132,22 +136,29 @@ class Nodes(Machine):
         """See `Machine`."""
         return [pid for pid, words in self._nodes().items() if score_worker.MODULE in words]
 
+    def servers(self, driver: int, *, keepers: bool = False) -> list[int]:
+        """See `Machine`."""
+        return _servers(self._nodes(), keepers)
+
     def _nodes(self) -> dict[int, str]:
         return descendants(self._cluster.process.pid) | marked(self._mark)
 
     def working(self, mark: str) -> list[int]:
         """See `Machine`; also what works for it on the nodes, of which there is one run at a time."""
-        return [*super().working(mark), *self._children(), *self._at_work()]
+        return [*super().working(mark), *self._children(), *self._all_servers(), *self._at_work()]
 
     def _at_work(self) -> list[int]:
         return [pid for pid, words in self._nodes().items() if words.startswith("ray::") and not words.startswith(OF_RAY)]
+
+    def _all_servers(self) -> list[int]:
+        return [pid for keepers in (False, True) for pid in self.servers(0, keepers=keepers)]
 
     def _children(self) -> list[int]:
         return [pid for pid, words in self._nodes().items() if MODULE in words or score_worker.MODULE in words]
 
     def left(self, mark: str) -> list[int]:
         """See `Machine`. Without a head nobody tells Ray's own processes that the driver has gone; children end all the same."""
-        return self.working(mark) if self._is_whole else [*super().working(mark), *self._children()]
+        return self.working(mark) if self._is_whole else [*super().working(mark), *self._children(), *self._all_servers()]
 
     def kill_node(self, chance: random.Random) -> None:
         """Ends a node as a power cut would; another one comes in its place, as on preemptible machines."""
@@ -169,6 +180,11 @@ class Nodes(Machine):
     def close(self) -> None:
         """Ends the cluster."""
         self._life.close()
+
+
+def _servers(commands: Mapping[int, str], keepers: bool) -> list[int]:
+    """Of processes with their command lines: those that keep a caption server, or the servers themselves."""
+    return [pid for pid, words in commands.items() if "caption_server.py" in words and ("group_with_parent" in words) == keepers]
 
 
 @contextmanager

@@ -24,8 +24,8 @@ from rushes.store.tables import TABLES
 sys.path.insert(0, str(ROOT / "tests"))
 from stores import UNLIKE
 
-APART = {*UNLIKE, "tries", "attempt"}
-"""Columns in which two runs of the same work may differ: seconds, attempts, run ids and times."""
+APART = {*UNLIKE, "tries", "attempt", "server"}
+"""Columns in which two runs of the same work may differ: seconds, attempts, run ids, times, and which of several servers answered."""
 COMPARED = tuple(name for name in TABLES if name not in ("runs", "errors", "segments", "identities"))
 """`runs` tells of each run and `errors` of each failed attempt: both truly differ after a kill. `identities` has what a run read of its
 footage every 10 s, and how far it came by then differs, too."""

@@ -24,6 +24,7 @@ CAPTIONS = (
 PLAIN = (*BASE, f"scan.workers={WORKERS}", "frames.per_s=10", "shots.gradual=true", "rules.too_short.min=0.5")
 SCORES = ('scores.use=["frame_scorers:Brightness"]', "rules.brightness.min=105")
 """A scorer of the tests, which needs no model."""
+OWN = ("captions.engine=serve", "captions.servers=2", "captions.restarts=30")
 SEVERAL = (*PLAIN, "frames.per_s=25", "frames.short_side_px=720", "frames.quality=98")
 """Frames so many and so large that those of one video take more than one part."""
 
@@ -36,6 +37,7 @@ class Scene:
         footage: name of the folder of footage.
         settings: of the run.
         before: settings of a run that went before, undisturbed; None for an empty store.
+        servers: who makes captions: "one" server of others, "several" of others, or the run's "own".
         stages: names of the moments (`moments.MOMENTS`) that such a run has.
     """
 
@@ -44,6 +46,7 @@ class Scene:
     stages: tuple[str, ...]
     before: tuple[str, ...] | None = None
     footage: str = "films"
+    servers: str = "one"
 
 
 BETWEEN = ("between two files, driver", "between two files, child")
@@ -52,6 +55,7 @@ SCAN = (
     "flush, after videos", "marks written", *BETWEEN, *BETWEEN,
 )  # fmt: skip
 CAPTIONING = ("captions under way", "captions written", "last captions", "closing", BETWEEN[0], "any")
+SERVING = ("servers are loaded", "servers are loaded", "servers are loaded", "captions under way", "captions under way")
 SCORING = ("models are loaded", "models are loaded", "scores written", "scores written")
 FILES = ("files being cut", "file cut", BETWEEN[1])
 SCENES = (
@@ -73,6 +77,11 @@ SCENES = (
         "scores, captions, copies", (*PLAIN, *CAPTIONS, *SCORES, "clips.mode=copy"),
         ("plan", "mid scan", "marks written", *SCORING, *FILES, *CAPTIONING),
     ),
+    Scene(
+        "own servers, captions, copies", (*PLAIN, *CAPTIONS, *OWN, "clips.mode=copy"),
+        ("plan", "mid scan", "marks written", *SERVING, *FILES[:2], *CAPTIONING), servers="own",
+    ),
+    Scene("several servers, captions", (*PLAIN, *CAPTIONS), ("mid scan", *CAPTIONING, *CAPTIONING), servers="several"),
     Scene(
         "a scorer is added", (*PLAIN, *SCORES), ("plan", "run row written", *SCORING, "any"), before=PLAIN,
     ),

@@ -1,11 +1,15 @@
-"""The caption server of the tests, at one address through several lives, with an account of all it was asked."""
+"""The caption servers of a campaign, with an account of all that they were asked: one of others, at one address through several lives;
+several of others, of which one dies; and those that a run starts itself. All give the same captions.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from benchmarks.render import ROOT
@@ -35,6 +39,16 @@ class Server:
         """Its address, as a recipe has it."""
         return f"http://127.0.0.1:{self.port}/v1"
 
+    @property
+    def settings(self) -> list[str]:
+        """What a recipe says of it."""
+        return [f"captions.base_url={self.url}"]
+
+    @property
+    def may_stop_a_run(self) -> bool:
+        """Whether a run cannot go on without what `die` ends."""
+        return True
+
     def _now(self) -> list[dict[str, Any]]:
         return [r for r in self._running.stats()["requests"] if r["images"]] if self._back_at is None else []
 
@@ -51,7 +65,7 @@ class Server:
     def die(self, away_s: float) -> None:
         """Ends its process at once; `tick` brings it back after `away_s` seconds."""
         if self._back_at is None:
-            self._past = self.asked
+            self._past = [*self._past, *self._now()]
             self._life.close()
             self._back_at = time.monotonic() + away_s
 
@@ -73,6 +87,81 @@ class Server:
             yield self
         finally:
             self._life.close()
+
+
+class Several(Server):
+    """Several servers, one of which dies at a time: the run goes on with the others."""
+
+    def __init__(self, service_s: float, parallel: int, n: int = 3) -> None:
+        super().__init__(service_s, parallel)
+        self._others = [Server(service_s, parallel) for _ in range(n - 1)]
+
+    @property
+    def settings(self) -> list[str]:
+        """See `Server`."""
+        return [f"captions.base_url={json.dumps([self.url, *(other.url for other in self._others)])}"]
+
+    @property
+    def may_stop_a_run(self) -> bool:
+        """See `Server`."""
+        return False
+
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        return [*super().asked, *(request for other in self._others for request in other.asked)]
+
+    def forget(self) -> None:
+        """See `Server`."""
+        super().forget()
+        for other in self._others:
+            other.forget()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Server]:
+        """See `Server`."""
+        with contextlib.ExitStack() as stack:
+            for other in self._others:
+                stack.enter_context(other.running())
+            yield stack.enter_context(super().running())
+
+
+class Own:
+    """Servers that a run starts itself. They write down what they are asked, each request as it comes and again when it is answered."""
+
+    may_stop_a_run = False
+
+    def __init__(self, service_s: float, parallel: int, account: Path) -> None:
+        account.touch()
+        self._account = account
+        self._read = 0
+        self._seen: dict[str, dict[str, Any]] = {}
+        command = f"{{python}} {ROOT / 'tests' / 'caption_server.py'} --host {{host}} --port {{port}} --model {{model}} --mode digest"
+        more = f"--service-s {service_s} --parallel {parallel} --account {account}"
+        self.settings = [f"captions.serve={command} {more}"]
+
+    @property
+    def asked(self) -> list[dict[str, Any]]:
+        """See `Server`."""
+        with self._account.open("rb") as account:
+            account.seek(self._read)
+            new = account.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read += len(whole)
+        for line in whole.splitlines():
+            request = json.loads(line)
+            self._seen[request["key"]] = request
+        return [*self._seen.values()]
+
+    def forget(self) -> None:
+        """See `Server`."""
+        _ = self.asked
+        self._seen.clear()
+
+    def tick(self) -> None:
+        """See `Server`: the run starts its servers again."""
+
+    def back(self) -> None:
+        """See `Server`."""
 
 
 def text_of(request: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.survival.moments import Watch
 from benchmarks.survival.places import Nodes, kill
+from benchmarks.survival.server import Own
 
 GIVEN_BYTES = (0, 4096, 16_384)
 """A file may grow to one of these under "quota": in some cases small parts are still written, and large ones not."""
@@ -50,21 +51,27 @@ def _send(*numbers: signal.Signals) -> Callable[[Watch, random.Random], bool]:
     return strike
 
 
+def _kill_one(pids: list[int], chance: random.Random) -> bool:
+    if pids:
+        kill([chance.choice(pids)])
+    return bool(pids)
+
+
+def _keeper(watch: Watch, chance: random.Random) -> bool:
+    return isinstance(watch.server, Own) and _kill_one(watch.place.servers(watch.pid, keepers=True), chance)
+
+
 def _child(watch: Watch, chance: random.Random) -> bool:
-    if not (children := watch.children()):
-        return False
-    kill([chance.choice(children)])
-    return True
+    return _kill_one(watch.children(), chance)
 
 
 def _scorer(watch: Watch, chance: random.Random) -> bool:
-    if not (scorers := watch.place.scorers(watch.pid)):
-        return False
-    kill([chance.choice(scorers)])
-    return True
+    return _kill_one(watch.place.scorers(watch.pid), chance)
 
 
 def _server(watch: Watch, chance: random.Random) -> bool:
+    if isinstance(watch.server, Own):
+        return _kill_one(watch.place.servers(watch.pid), chance)
     if not watch.captions:
         return False
     watch.server.die(chance.uniform(*AWAY_S))
@@ -101,10 +108,7 @@ STOPPED = frozenset({3})
 
 
 def _worker(watch: Watch, chance: random.Random) -> bool:
-    if not (holders := watch.place.holders(watch.pid)):
-        return False
-    kill([chance.choice(holders)])
-    return True
+    return _kill_one(watch.place.holders(watch.pid), chance)
 
 
 def _node(watch: Watch, chance: random.Random) -> bool:
@@ -121,6 +125,7 @@ def _head(watch: Watch, chance: random.Random) -> bool:
 
 DRIVER, CHILD, WORKER, NODE = "driver, SIGKILL", "child, SIGKILL", "Ray worker, SIGKILL", "Ray node, SIGKILL"
 SCORER, HEAD = "process with models, SIGKILL", "Ray head, SIGKILL"
+SERVER, KEEPER = "caption server away", "keeper of a server, SIGKILL"
 EARLY = {(HEAD, "plan"), (HEAD, "models are loaded")}
 """Blows before the run holds its store, of which nobody tells a process that loads models on another node: it ends when Ray notices, or
 after `UNBEGUN_S`, and has written nothing."""
@@ -135,7 +140,8 @@ VICTIMS = {
         Victim("driver, SIGINT twice", _send(signal.SIGINT, signal.SIGINT), ASKED),
         Victim(CHILD, _child),
         Victim(SCORER, _scorer),
-        Victim("caption server away", _server),
+        Victim(SERVER, _server),
+        Victim(KEEPER, _keeper),
         Victim("disk full", _disk, STOPPED),
         Victim("quota", _quota, STOPPED),
         Victim(WORKER, _worker),
@@ -144,7 +150,7 @@ VICTIMS = {
     )
 }
 SHARES = {
-    DRIVER: 10, "driver, SIGTERM": 2, "driver, SIGINT": 2, "driver, SIGINT twice": 1, CHILD: 3, SCORER: 2, "caption server away": 2,
+    DRIVER: 10, "driver, SIGTERM": 2, "driver, SIGINT": 2, "driver, SIGINT twice": 1, CHILD: 3, SCORER: 2, SERVER: 3, KEEPER: 2,
     "disk full": 2, "quota": 1,
 }  # fmt: skip
 """How often each is struck, out of their sum."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 
-from rushes.captions import Answer, Engine, Request, make_engine
+from rushes.captions import Answer, Engine, Request, make_engine, needs
 from rushes.captions.engines import ASKING
 from rushes.captions.messages import shown_messages
 from rushes.captions.openai_engine import OpenAIEngine
 from rushes.captions.serving.fleet import OwnServers, loaded
+from rushes.captions.windows import Asked, Window, caption_at_hand
 from rushes.engine.local import shares_here
 from rushes.engine.stages import resources
 from rushes.engine.work.captions import request_of
@@ -19,8 +21,25 @@ from rushes.recipe import Recipe
 from rushes.records import Row
 from rushes.results import Results
 from rushes.results.choose import chosen_clips
-from rushes.rows.clip_columns import even_pts
+from rushes.rows.clip_columns import clip_windows, even_pts, within
 from rushes.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What is asked about a clip.
+
+    Attributes:
+        request: about the whole clip.
+        pts: of its frames, in order.
+        pieces: about each of its windows, where it has some.
+        pts_of: of the frames of each window.
+    """
+
+    request: Request
+    pts: Sequence[int]
+    pieces: Mapping[Window, Request]
+    pts_of: Mapping[Window, Sequence[int]]
 
 
 def tried(store: str, n: int, recipe: Recipe | None = None, settings: Sequence[str] = ()) -> list[Row]:
@@ -35,7 +54,8 @@ def tried(store: str, n: int, recipe: Recipe | None = None, settings: Sequence[s
     Returns:
         For each clip `clip_id`, `uri`, `start_s`, `end_s`; `messages` (as sent: role and parts, a frame as its pts, second, size in pixels
         and bytes); `answer` (as it came), `caption` and `fields` (as they would be stored), `error_type`, `error`, `mend`, `finish_reason`,
-        `prompt_tokens`, `completion_tokens`, `seconds`.
+        `prompt_tokens`, `completion_tokens`, `seconds`; and `windows`, of a clip that has some: the same of each window, with its number
+        and its span, while `messages` and `answer` of the clip are those of the merging.
 
     Raises:
         StoreError: there is no store, or no clip is kept, or the rows of the recipe's shots and measures are missing.
@@ -52,12 +72,11 @@ def tried(store: str, n: int, recipe: Recipe | None = None, settings: Sequence[s
     clips = [clip for table in chosen_clips(found, verdict="kept", sample=n) for clip in table.to_pylist()]
     if not clips:
         raise StoreError(f"{store} holds no kept clip", step="caption", mend="run first, or widen the rules")
-    pts_of = {clip["clip_id"]: _frames(found, wanted, clip) for clip in clips}
-    requests = [request_of(clip, pts_of[clip["clip_id"]]) for clip in clips]
+    trials = [_trial(found, wanted, clip) for clip in clips]
     with ExitStack() as held:
         own = held.enter_context(loaded(wanted.captions, shares_here(wanted))) if wanted.captions.engine == "serve" else None
-        answers = asyncio.run(_ask(engine, requests, own))
-    return [_row(wanted, *one) for one in zip(requests, (sorted(pts_of[c["clip_id"]]) for c in clips), answers, strict=True)]
+        answers = asyncio.run(_ask(engine, trials, own))
+    return [_row(wanted, *one) for one in zip(trials, answers, strict=True)]
 
 
 def _newest(store: str, settings: Sequence[str]) -> Recipe:
@@ -74,19 +93,39 @@ def _frames(found: Results, recipe: Recipe, clip: Row) -> dict[int, bytes]:
     return found.store.frames(clip["video_id"], fingerprint, even_pts(there, clip["start_pts"], clip["end_pts"], recipe.frames.per_clip))
 
 
-async def _ask(engine: Engine, requests: Sequence[Request], own: OwnServers | None) -> list[Answer]:
+def _trial(found: Results, recipe: Recipe, clip: Row) -> _Trial:
+    """The requests about a clip that a run would send, and the pts of their frames."""
+    window_s = recipe.captions.window_s if "frames" in needs(recipe.captions) else 0.0
+    of_windows = {window: within(clip, window) for window in clip_windows(clip, window_s)}
+    frames = {window: _frames(found, recipe, piece) for window, piece in of_windows.items()}
+    whole = {} if of_windows else _frames(found, recipe, clip)
+    pieces = {window: request_of(piece, frames[window]) for window, piece in of_windows.items()}
+    return _Trial(request_of(clip, whole), sorted(whole), pieces, {window: sorted(some) for window, some in frames.items()})
+
+
+async def _ask(engine: Engine, trials: Sequence[_Trial], own: OwnServers | None) -> list[Asked]:
     try:
         if own is not None and isinstance(engine, OpenAIEngine):
             await engine.move(own.state().up, own.key)
-        return await asyncio.gather(*map(engine.caption, requests))
+        return await asyncio.gather(*(caption_at_hand(engine, one.request, one.pieces, {}) for one in trials))
     finally:
         await engine.close()
 
 
-def _row(recipe: Recipe, request: Request, pts: Sequence[int], answer: Answer) -> Row:
+def _row(recipe: Recipe, trial: _Trial, asked: Asked) -> Row:
+    of_windows = [
+        {"window": window.index, **_of_answer(recipe, request, trial.pts_of[window], asked.of_windows[window.index])}
+        for window, request in trial.pieces.items()
+    ]
+    who = {"clip_id": trial.request.clip_id, "uri": trial.request.uri}
+    return who | _of_answer(recipe, asked.merging or trial.request, trial.pts, asked.answer) | {"windows": of_windows}
+
+
+def _of_answer(recipe: Recipe, request: Request, pts: Sequence[int], answer: Answer) -> Row:
+    is_sent = answer.tries and recipe.captions.engine in ASKING and (request.frames or request.parts)
     return {
-        "clip_id": request.clip_id, "uri": request.uri, "start_s": request.span_s[0], "end_s": request.span_s[1],
-        "messages": shown_messages(recipe.captions, request, pts) if answer.tries and recipe.captions.engine in ASKING else [],
+        "start_s": request.span_s[0], "end_s": request.span_s[1],
+        "messages": shown_messages(recipe.captions, request, pts) if is_sent else [],
         "answer": answer.raw, "caption": answer.text, "fields": answer.fields, "error_type": answer.error_type, "error": answer.error,
         "mend": answer.mend, "finish_reason": answer.finish_reason, "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens, "seconds": answer.seconds,
@@ -100,6 +139,16 @@ def as_text(row: Row) -> str:
 
 def _text_lines(row: Row) -> Iterator[str]:
     yield f"== {row['uri']} [{row['start_s']:.2f} s, {row['end_s']:.2f} s), clip {row['clip_id'][:8]}"
+    for window in row["windows"]:
+        yield f"-- window {window['window'] + 1} [{window['start_s']:.2f} s, {window['end_s']:.2f} s):"
+        yield from _words_of(window)
+    if row["windows"] and row["messages"]:
+        yield "-- merging:"
+    yield from _words_of(row)
+
+
+def _words_of(row: Row) -> Iterator[str]:
+    """What was sent and answered, of a clip or a window of it."""
     for message in row["messages"]:
         yield f"-- {message['role']}:"
         for part in message["parts"]:

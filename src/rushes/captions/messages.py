@@ -9,6 +9,7 @@ from typing import Any
 from rushes.captions.clip_video import mp4_of
 from rushes.captions.prompts import Prompt, load_prompt
 from rushes.captions.request import Request
+from rushes.captions.windows import merge_messages
 from rushes.recipe_captions import CaptionSettings
 
 
@@ -31,7 +32,11 @@ def clip_messages(prompt: Prompt, request: Request, system: str | None = None, *
 
 
 def messages_for(prompt: Prompt, request: Request, system: str | None) -> Callable[[bool], list[dict[str, Any]]]:
-    """`clip_messages` of a clip as a function of `as_video`: what the server takes may turn out on the way."""
+    """The messages for a clip as a function of `as_video`: what the server takes may turn out on the way. Those that merge the captions of
+    its windows have no frames.
+    """
+    if request.parts:
+        return lambda _as_video: merge_messages(prompt, request, system)
     return lambda as_video: clip_messages(prompt, request, system, as_video=as_video)
 
 
@@ -61,7 +66,7 @@ def shown_messages(settings: CaptionSettings, request: Request, pts: Sequence[in
         pts: of its frames, in order.
     """
     prompt = load_prompt(settings.prompt, settings.json_schema)
-    sent = clip_messages(prompt, request, settings.system, as_video=settings.frames_as == "video")
+    sent = messages_for(prompt, request, settings.system)(settings.frames_as == "video")
     frames = iter(zip(pts, request.frames, strict=True))
     return [{"role": message["role"], "parts": [_shown(part, frames) for part in _parts(message["content"])]} for message in sent]
 

@@ -30,7 +30,6 @@ from rushes.captions.request import Answer, Fault, Rejection, Request
 from rushes.captions.routing import Routed, Router
 from rushes.captions.sample import sample_clip
 from rushes.captions.settings_faults import settings_fault
-from rushes.captions.windows import merge_messages
 from rushes.errors import ServerError
 from rushes.recipe import FrameSettings
 from rushes.recipe_captions import CaptionSettings
@@ -194,8 +193,6 @@ class OpenAIEngine:
         return client, ChatRequester(client, self._settings, schema, of_table=table, first_backoff_s=self._first_backoff_s)
 
     def _question(self, request: Request) -> Question:
-        if request.parts:  # the captions of its windows: no frames are sent
-            return Question(request.clip_id, lambda _as_video: merge_messages(self._prompt, request, self._settings.system))
         return Question(request.clip_id, messages_for(self._prompt, request, self._settings.system))
 
     def _test(self) -> Question:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -69,10 +69,14 @@ class Asked:
         answer: for the clip: its text and fields are the merged ones; its tokens, seconds and tries are those of all its windows and of the
             merging together, whichever run made them.
         now: the answers that were asked for now.
+        of_windows: the answer for each window, by its number.
+        merging: the request that merged them; None where there was none.
     """
 
     answer: Answer
     now: tuple[Answer, ...]
+    of_windows: Mapping[int, Answer] = field(default_factory=dict)
+    merging: Request | None = None
 
 
 async def caption_in_windows(
@@ -117,11 +121,40 @@ async def caption_in_windows(
         answer = answers[window.index]
         if answer.error_type is not None:
             what = f"window {window.index + 1} of {len(windows)}: {answer.error}"
-            return Asked(_total(replace(answer, error=what), answers.values()), tuple(now))
-    merged = await engine.caption(replace(clip, parts=_parts(windows, answers, Fraction(str(clip.facts["time_base"])))))
+            return Asked(_total(replace(answer, error=what), answers.values()), tuple(now), answers)
+    merging = replace(clip, parts=_parts(windows, answers, Fraction(str(clip.facts["time_base"]))))
+    merged = await engine.caption(merging)
     if merged.error_type is not None:
         merged = replace(merged, error=f"merging the captions of {len(windows)} windows: {merged.error}")
-    return Asked(_total(merged, [*answers.values(), merged]), (*now, merged))
+    return Asked(_total(merged, [*answers.values(), merged]), (*now, merged), answers, merging)
+
+
+async def caption_at_hand(engine: Engine, clip: Request, pieces: Mapping[Window, Request], known: dict[int, Answer]) -> Asked:
+    """Captions a clip all of whose frames are in memory.
+
+    Args:
+        engine: whom to ask.
+        clip: the clip, with its frames.
+        pieces: the request for each of its windows; none: it is asked about as a whole.
+        known: answers for windows by their number; those that are made are added.
+
+    Raises:
+        ServerError: the fault is the server's. What was answered is in `known`.
+    """
+    import asyncio
+
+    if not pieces:
+        answer = await engine.caption(clip)
+        return Asked(answer, (answer,))
+
+    async def request_for(window: Window) -> Request:
+        return pieces[window]
+
+    async def keep(window: Window, answer: Answer) -> None:
+        known[window.index] = answer
+
+    whole, places = replace(clip, frames=(), times_s=()), asyncio.Semaphore(len(pieces))
+    return await caption_in_windows(engine, whole, [*pieces], dict(known), request_for, keep, places)
 
 
 def _parts(windows: Sequence[Window], answers: Mapping[int, Answer], tick: Fraction) -> tuple[Part, ...]:

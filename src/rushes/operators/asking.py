@@ -7,16 +7,26 @@ import contextlib
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 from rushes.captions import Answer, Engine, Request, make_engine
+from rushes.captions.windows import Window, caption_at_hand
 from rushes.errors import RecipeError, ServerError
 from rushes.operators.problem import closed
 from rushes.recipe_captions import CaptionSettings
 
 AGAIN_S = 5.0
 """How long a request waits before it is sent again to a server that went away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked about a clip: `request` is about the whole, `pieces` about each of its windows, where it has some."""
+
+    request: Request
+    pieces: Mapping[Window, Request]
 
 
 class Asking:
@@ -37,8 +47,8 @@ class Asking:
     def __reduce__(self) -> tuple[type[Asking], tuple[CaptionSettings, int]]:
         return Asking, (self._settings, self._concurrency)
 
-    def submit(self, requests: Sequence[Request]) -> Future[list[Answer]]:
-        """The answers to the requests, in their order. At most `concurrency` requests are under way, over all threads.
+    def submit(self, requests: Sequence[Asked]) -> Future[list[Answer]]:
+        """The answers about the clips, in their order. At most `concurrency` requests are under way, over all threads.
 
         The future raises ServerError when the server has no key or model for us, or was away for longer than `captions.patience_s`.
 
@@ -82,7 +92,7 @@ class _Working:
         finally:
             self.loop.close()
 
-    async def answers(self, requests: Sequence[Request]) -> list[Answer]:
+    async def answers(self, requests: Sequence[Asked]) -> list[Answer]:
         """The answers in order; the first error of the server's gives up the rest."""
         try:
             async with asyncio.TaskGroup() as group:
@@ -91,11 +101,12 @@ class _Working:
             raise errors.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _answer(self, asked: Asked) -> Answer:
         since: float | None = None
+        known: dict[int, Answer] = {}
         while True:
             try:
-                answer = await self._engine.caption(request)
+                answer = (await caption_at_hand(self._engine, asked.request, asked.pieces, known)).answer
                 if answer.of_settings:
                     await self._engine.check()  # raises where test pictures are refused, too: then it is not this clip
                 return answer

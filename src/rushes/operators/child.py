@@ -33,10 +33,10 @@ from rushes.operators.from_engine import (
     Series,
     Stamp,
     Video,
+    captioned_pts,
     clip_columns,
     clip_reasons,
     clip_rows,
-    even_pts,
     fingerprints,
     quarantined,
 )
@@ -59,10 +59,10 @@ class Frames:
         self._places[frame.pts] = (self._file.tell(), len(frame.jpeg))
         self._file.write(frame.jpeg)
 
-    def chosen(self, start_pts: int, end_pts: int, most: int) -> list[dict[str, Any]]:
-        """At most so many of the frames in [start_pts, end_pts), evenly spread, as `columns.FRAME`."""
+    def chosen(self, clip: Mapping[str, Any], most: int, window_s: float) -> list[dict[str, Any]]:
+        """At most so many of the frames of a clip, or of each of its windows, evenly spread, as `columns.FRAME`."""
         found = []
-        for pts in even_pts(list(self._places), start_pts, end_pts, most):
+        for pts in captioned_pts(list(self._places), dict(clip), window_s, most):
             at, size = self._places[pts]
             self._file.seek(at)
             found.append({"pts": pts, "jpeg": self._file.read(size)})
@@ -77,7 +77,7 @@ def scan_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
     """One pass over a video; its clips are written to the file `into` as an Arrow stream of `columns.CLIP`, one clip a batch.
 
     Args:
-        job: `uri`, `recipe`, `into`.
+        job: `uri`, `recipe`, `into`; `window_s`: that of the captions that the frames are for.
         progress: called with the seconds decoded so far.
     """
     with taken_over(job["into"]) as file:
@@ -92,7 +92,7 @@ def scan_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
             same.check()
             form = pa.schema(list(CLIP))
             with pa.ipc.new_stream(file, form) as out:
-                for row in clips(found, name, shown, recipe, frames):
+                for row in clips(found, name, shown, recipe, frames, job["window_s"]):
                     out.write_batch(pa.RecordBatch.from_pylist([row], form))
         finally:
             if frames:
@@ -100,7 +100,7 @@ def scan_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
         return {"video_id": name, "footage_s": found.footage_s, "n_corrupt": found.n_corrupt}
 
 
-def clips(found: Scan, name: str, shown: str, recipe: Recipe, frames: Frames | None) -> Iterator[dict[str, Any]]:
+def clips(found: Scan, name: str, shown: str, recipe: Recipe, frames: Frames | None, window_s: float) -> Iterator[dict[str, Any]]:
     """The clips of a pass as rows of `columns.CLIP`, one after the other, so that the frames of one at a time are in memory.
 
     Args:
@@ -109,6 +109,7 @@ def clips(found: Scan, name: str, shown: str, recipe: Recipe, frames: Frames | N
         shown: the uri as it may be shown.
         recipe: `shots`, `rules` and `frames` are looked at.
         frames: the frames sampled in the pass; None where none are wanted.
+        window_s: `captions.window_s`.
     """
     rows = clip_rows(Series.of(name, found), recipe, fingerprints(recipe), Stamp("", datetime.now(UTC)))
     video = {**found.facts.as_row(), "uri": shown, "first_pts": int(found.pts[0])}
@@ -116,7 +117,7 @@ def clips(found: Scan, name: str, shown: str, recipe: Recipe, frames: Frames | N
     for clip, measured, broken in zip(rows["clips"], rows["measures"], reasons, strict=True):
         columns = clip_columns(clip, measured, video)
         wanted = frames is not None and (recipe.frames.keep == "all" or not broken)
-        chosen = frames.chosen(clip["start_pts"], clip["end_pts"], recipe.frames.per_clip) if frames and wanted else []
+        chosen = frames.chosen(clip, recipe.frames.per_clip, window_s) if frames and wanted else []
         judged = {"verdict": "dropped" if broken else "kept", "reasons": broken}
         yield {**columns, **judged, "frames": chosen, "time_pieces": pieces_text(found.pieces)}
 

@@ -66,6 +66,11 @@ FILE = pa.struct([*_of_table(FILES, without=("clip_id", "video_id")), pa.field("
 """One clip file: as in the table `files`; or the error."""
 
 
+def caption_type(columns: Sequence[Column]) -> pa.StructType:
+    """The Arrow type of a caption of a recipe whose captions have these fields as columns."""
+    return pa.struct([*_of_table(CAPTIONS, extra=columns, without=("clip_id", "video_id")), pa.field("error", ERROR)])
+
+
 def score_type(columns: Sequence[Column]) -> pa.StructType:
     """The Arrow type of the scores of a clip: the columns of the recipe's scorers, and the error."""
     return pa.struct([*_of_table(Table("", (), "", ()), extra=columns), pa.field("error", ERROR)])

@@ -5,7 +5,18 @@ from rushes.engine.jobs import FAILURE
 from rushes.media.same_file import SameFile
 from rushes.quarantine import quarantined
 from rushes.records import Video
-from rushes.rows.clip_columns import ASPECT, clip_columns, clip_reasons, even_pts, rule_columns, second
+from rushes.rows.clip_columns import (
+    ASPECT,
+    caption_columns,
+    captioned_pts,
+    clip_columns,
+    clip_reasons,
+    clip_windows,
+    even_pts,
+    rule_columns,
+    second,
+    within,
+)
 from rushes.rows.scanned import Stamp, clip_rows
 from rushes.rows.signals import Series
 
@@ -16,12 +27,16 @@ __all__ = [
     "Series",
     "Stamp",
     "Video",
+    "caption_columns",
+    "captioned_pts",
     "clip_columns",
     "clip_reasons",
     "clip_rows",
+    "clip_windows",
     "even_pts",
     "fingerprints",
     "quarantined",
     "rule_columns",
     "second",
+    "within",
 ]

@@ -42,7 +42,7 @@ class Scan(Operator):
 
     Args:
         recipe: the sections `scan`, `shots`, `frames`, `rules` and `storage` are looked at. Each clip has at most `frames.per_clip` of the
-            frames that `frames.keep` names, evenly spread.
+            frames that `frames.keep` names, evenly spread; with `captions.window_s` so many for each of its windows.
 
     Raises:
         RecipeError: a rule looks at a column that is not there, or `scan.stream` is "all", which makes several videos of a file.
@@ -61,6 +61,7 @@ class Scan(Operator):
         self.recipe = Recipe(
             scan=whole.scan, shots=whole.shots, frames=whole.frames, rules=whole.rules, scores=whole.scores, storage=whole.storage
         )
+        self._window_s = whole.captions.window_s
         self._children = Children(whole.scan)
 
     def column(self, *columns: Values) -> pa.StructArray:
@@ -70,7 +71,7 @@ class Scan(Operator):
 
     def _video(self, uri: str) -> Video:
         with _handover() as (file, path):
-            job = {"kind": "scan", "uri": uri, "recipe": self.recipe.model_dump(mode="json"), "into": path}
+            job = {"kind": "scan", "uri": uri, "recipe": self.recipe.model_dump(mode="json"), "window_s": self._window_s, "into": path}
             try:
                 done = self._children.do(job, uri=uri, step=self.adds)
             except Failed as failed:

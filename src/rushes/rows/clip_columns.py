@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rushes.captions import answer_schema, needs
 from rushes.captions.agreement import Comparison, comparisons_of
 from rushes.captions.fields import field_columns
+from rushes.captions.windows import Window, windows_of
 from rushes.errors import RecipeError
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.recipe import Recipe
@@ -238,3 +239,21 @@ def even_pts(pts: Sequence[int], start_pts: int, end_pts: int, n: int) -> list[i
 def second(pts: int, columns: Row) -> float:
     """A pts as seconds from the clip's start."""
     return float((pts - int(columns["start_pts"])) * Fraction(str(columns["time_base"])))
+
+
+def within(clip: Row, window: Window) -> dict[str, Any]:
+    """The columns of a clip, of which those of its span are those of a window."""
+    start_s, end_s = (clip["start_s"] + second(pts, clip) for pts in (window.start_pts, window.end_pts))
+    span = {"start_pts": window.start_pts, "end_pts": window.end_pts, "start_s": start_s, "end_s": end_s, "duration_s": end_s - start_s}
+    return {**clip, **span}
+
+
+def clip_windows(clip: Row, window_s: float) -> tuple[Window, ...]:
+    """The windows of a clip, from its columns; see `windows_of`."""
+    return windows_of(int(clip["start_pts"]), int(clip["end_pts"]), Fraction(str(clip["time_base"])), window_s)
+
+
+def captioned_pts(pts: Sequence[int], clip: Row, window_s: float, n: int) -> list[int]:
+    """Which of the pts of a video's frames are sent about a clip: n at most, of each of its windows where it has some."""
+    pieces: list[Row] = [within(clip, window) for window in clip_windows(clip, window_s)]
+    return [one for piece in pieces or [clip] for one in even_pts(pts, int(piece["start_pts"]), int(piece["end_pts"]), n)]

@@ -16,22 +16,21 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from functools import cached_property
 
 from rushes.captions import Answer, Request, answer_schema, make_engine, needs
 from rushes.captions.fields import field_values
 from rushes.captions.openai_engine import OpenAIEngine
 from rushes.captions.sample import sample_clip
-from rushes.captions.windows import caption_in_windows, windows_of
+from rushes.captions.windows import caption_in_windows
 from rushes.engine.jobs import Caption, Outcome, Setup
 from rushes.engine.stages import resources
-from rushes.engine.work.windows import WindowRows, answer_row, within
+from rushes.engine.work.windows import WindowRows, answer_row
 from rushes.errors import Failure, ServerError
 from rushes.log import note
 from rushes.recipe import Recipe
 from rushes.records import Row
-from rushes.rows.clip_columns import caption_columns, comparisons, even_pts, judged_by, reasons_of, second
+from rushes.rows.clip_columns import caption_columns, clip_windows, comparisons, even_pts, judged_by, reasons_of, second, within
 from rushes.rows.scanned import Stamp, attempt_row
 from rushes.store.buffer import Buffer
 from rushes.store.frames import FrameReader
@@ -187,9 +186,7 @@ class Captioner:
         Raises:
             ServerError: the fault is the server's.
         """
-        start, end = int(clip["start_pts"]), int(clip["end_pts"])
-        windows = windows_of(start, end, Fraction(str(clip["time_base"])), self._window_s)
-        if windows:
+        if windows := clip_windows(clip, self._window_s):
             known = await asyncio.to_thread(self._windows.known, clip, windows)
             asked = await caption_in_windows(
                 self._engine, request_of(clip, {}), windows, known, lambda window: asyncio.to_thread(self._request, within(clip, window)),

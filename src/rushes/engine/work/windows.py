@@ -11,7 +11,7 @@ from rushes.captions import Answer
 from rushes.captions.fields import field_values
 from rushes.captions.windows import Window
 from rushes.records import Row
-from rushes.rows.clip_columns import second
+from rushes.rows.clip_columns import within
 from rushes.rows.scanned import Stamp
 from rushes.store.buffer import Buffer
 from rushes.store.store import Store, now
@@ -34,13 +34,6 @@ def answer_row(clip: Row, answer: Answer, schema: Mapping[str, Any] | None) -> d
     fields = None if answer.fields is None else json.dumps(answer.fields, ensure_ascii=False)
     who = {"clip_id": clip["clip_id"], "video_id": clip["video_id"]}
     return who | {name: getattr(answer, name) for name in OF_ANSWER} | {"fields": fields, **field_values(answer.fields, schema)}
-
-
-def within(clip: Row, window: Window) -> Row:
-    """The columns of a clip, of which those of its span are those of a window."""
-    start_s, end_s = (clip["start_s"] + second(pts, clip) for pts in (window.start_pts, window.end_pts))
-    span = {"start_pts": window.start_pts, "end_pts": window.end_pts, "start_s": start_s, "end_s": end_s, "duration_s": end_s - start_s}
-    return {**clip, **span}
 
 
 class WindowRows:
