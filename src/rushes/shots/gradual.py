@@ -81,6 +81,7 @@ def dissolves(signals: Mapping[str, F32], t: F64) -> list[Transition]:
         found |= moving & (share < MAX_DIP) & _no_step(signals, t)
         over = share - expected
         found &= (s >= MIN_DEVIATION) & (np.abs(over) < DIP_SLACK) & ((r <= NOT_CLEAR) | (over < DIP_OVER))
+        found &= signals["blend_m"] + r <= MAX_MOVED
     rows = np.flatnonzero(found & np.isfinite(signals["blend_start"]))
     score = (e * (1 - r) * (1 - q))[rows]
     start = t[rows] + signals["blend_start"][rows]
@@ -95,7 +96,7 @@ def dissolves(signals: Mapping[str, F32], t: F64) -> list[Transition]:
         open_ &= ~(same | ((start < end[best]) & (end > start[best])))
         row, support = rows[best], int(same.sum())
         weak = support < MIN_SUPPORT and r[row] > CLEAN and e[row] < STRANGERS
-        if support < LEAST_SUPPORT or weak or signals["blend_m"][row] + r[row] > MAX_MOVED:
+        if support < LEAST_SUPPORT or weak:
             continue
         strong = same & (score >= 0.7 * score[best])
         made = _transition(t, float(np.median(start[strong])), float(np.median(end[strong])), "dissolve")
