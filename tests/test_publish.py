@@ -18,7 +18,18 @@ import pytest
 
 import rushes
 import rushes.api
-from publishing import as_rows, changes_a_caption_and_a_threshold, copied, go, killed, recaption, results, same, wanted
+from publishing import (
+    as_rows,
+    changes_a_caption_and_a_threshold,
+    copied,
+    go,
+    killed,
+    recaption,
+    results,
+    same,
+    takes_all_out_and_brings_it_back,
+    wanted,
+)
 from rushes.errors import RecipeError, StoreBusy, UsageError
 from rushes.publish import sorted_rows as sorting
 from rushes.publish.publish import lease_file
@@ -70,6 +81,15 @@ def test_files_of_ranges_without_a_change_are_links_to_the_same_bytes(reel_store
     assert len(before) == 2 and {name for name in before if before[name] != after[name]} == {own}
     assert 0 < done.bytes < sum(path.stat().st_size for path in (out / "LATEST").glob("*.parquet")) + 4000
     assert {row["caption"] for row in loaded(out) if row["clip_id"] == clip["clip_id"]} == {"another caption"}
+
+
+def test_a_target_may_be_emptied_and_filled_again(reel_store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def read() -> list[dict[str, Any]]:
+        return loaded(out) if list((out / "LATEST").glob("*.parquet")) else []
+
+    takes_all_out_and_brings_it_back(copied(reel_store, tmp_path / "store"), f"parquet:{out}", read)
 
 
 def test_a_second_publish_writes_no_byte_anywhere(reel_store: Path, tmp_path: Path) -> None:
