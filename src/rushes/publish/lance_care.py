@@ -30,10 +30,10 @@ def settle(data: Any, record: Record, columns: set[str], keep: int, *, removed: 
     """
     if others := [name for name in data.schema.names if name not in columns]:
         data.drop_columns(others)
+    make_indexes(data)
     gone = removed and keep == 1
     if gone or data.stats.dataset_stats()["num_small_files"] >= SMALL_FILES:
         data.optimize.compact_files(**({"materialize_deletions_threshold": 0.0} if gone else {}))
-    make_indexes(data)
     if data.metadata.get(PROPERTY) != record.as_json():
         data.update_metadata({PROPERTY: record.as_json()})
     _remove_old(data, record, keep)

@@ -126,8 +126,7 @@ class _Publish:
         self.shown = f"{kind}:{public_uri(place)}"
         self._chosen = Chosen(results, self._settings, vectors=target_class(kind).vectors)
         self._target = self._made(place)
-        self._schema = self._chosen.empty().select(list(self._chosen.columns)).schema
-        self._layout = self._target.layout(self._schema)
+        self._layout = ""
         self._media = media_print(results, self._settings)
 
     @property
@@ -160,6 +159,7 @@ class _Publish:
 
     def go(self, *, dry_run: bool) -> Published:
         """Compares, writes, checks."""
+        self._layout = self._target.layout(self._chosen.empty().select(list(self._chosen.columns)).schema)
         held = self._target.held()
         if held is not None:
             self._demand_own(held)

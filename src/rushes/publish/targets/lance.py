@@ -253,7 +253,8 @@ class LanceTarget(Target):
         with self._asking():
             names = [name for name in schema.names if name in self._data.schema.names]
             ids = ", ".join(f"'{clip}'" for clip in clip_ids)
-            found = self._data.to_table(columns=[*names, VIDEO_FRAMES], filter=f"clip_id IN ({ids})", with_row_id=True)
+            which = f"clip_id IN ({ids})" if ids else "false"
+            found = self._data.to_table(columns=[*names, VIDEO_FRAMES], filter=which, with_row_id=True)
             columns = [found[one.name].cast(one.type) if one.name in names else pa.nulls(found.num_rows, one.type) for one in schema]
             films: dict[str, Film] = {}
             if self.context.settings.bytes:

@@ -121,7 +121,7 @@ class ParquetTarget(Target):
             fs, inner = storage.filesystem(latest.uri, self.context.options)
             where = {"source": inner, "filesystem": fs}
         found = ds.dataset(**where, schema=schema, format="parquet", partitioning=hive)
-        sample = found.to_table(filter=ds.field("clip_id").isin(list(clip_ids)))
+        sample = found.to_table(filter=ds.field("clip_id").isin(pa.array(clip_ids, pa.string())))
         return ReadBack(f"pyarrow {pa.__version__}", found.count_rows(), sum(file.size or 0 for file in files), sample)
 
 
