@@ -252,9 +252,9 @@ def test_jobs_of_scores_that_wait_become_one_which_is_a_small_share_of_the_run()
     assert [sizes(pace.joined(jobs)) for _ in range(3)] == [[FIRST_CLIPS - 2, 2], [1], [500]]
     pace.learn(20, 2.0)
     assert pace.clips == 5, "half a second at least"
-    for after_s, clips in ((40.0, 20), (100.0, 50), (1000.0, 100)):
+    for after_s, clips in ((50.0, 15), (100.0, 30), (1000.0, 100)):
         now = 100.0 + after_s
-        assert pace.clips == clips, "a twentieth of the time that has gone by, and ten seconds at most"
+        assert pace.clips == clips, "three hundredths of the time that has gone by, and ten seconds at most"
     pace.learn(1, 30.0)
     assert pace.clips == 1
     jobs = waiting(30, 30, 30)

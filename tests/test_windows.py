@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from caption_requests import ask, clip, engine_for
-from caption_server import Running, start_server
+from caption_server import Running, digest, start_server
 from footage import render
 from pictures import film
 from rushes.captions.fields import field_columns
@@ -133,6 +133,42 @@ def test_a_killed_run_does_not_ask_again_for_windows_that_have_an_answer(long: P
         rows = rows_of(out, "windows")["windows"]
         assert len(rows) == 4 and all(row in rows for row in done)
         assert seen(out, *settings).clips()[0]["caption"] == "A hall with 0 frames, first none."
+
+
+@pytest.mark.slow
+def test_a_clip_of_ten_minutes_is_captioned_minute_by_minute_and_resumed_by_window(tmp_path: Path) -> None:
+    """The run is killed when three of ten minutes have their captions; the next one asks about seven, and merges all."""
+    footage, out = tmp_path / "round.mp4", tmp_path / "store"
+    render(footage, film(96, 54, [1200], seed=11), fps=2, gop=20, options={"preset": "ultrafast"})
+    with start_server(mode="slow", slow_s=60, good_first=3, names="header") as server:
+        settings = (
+            *SETTINGS, "captions.window_s=60", "frames.per_clip=4", "frames.per_s=0.2", "shots.detector=stride", "shots.stride_s=600",
+            "captions.timeout_s=120", f"captions.base_url={server.base_url}",
+        )  # fmt: skip
+        done: list[dict[str, Any]] = []
+        with start("run", footage, "--out", out, *settings_of(*settings)) as run:
+            until = time.monotonic() + 90
+            while len(done) < 3 and time.monotonic() < until:
+                time.sleep(0.05)
+                done = rows_of(out, "windows")["windows"] if (out / "windows").is_dir() else []
+            run.kill()
+            run.communicate()
+        assert len(done) == 3
+        server.control(mode="digest")
+        assert go(footage, out, *settings).counts["caption_requests"] == 8, "seven minutes, and the merging"
+        asked = server.stats()["requests"]
+    rows = rows_of(out, "windows", "captions", "clips")
+    [cut], [made], windows = rows["clips"], rows["captions"], sorted(rows["windows"], key=lambda row: row["window"])
+    assert (cut["start_s"], cut["end_s"]) == (0.0, 600.0)
+    assert [(w["window"], w["start_s"], w["end_s"]) for w in windows] == [(k, 60.0 * k, 60.0 * k + 60.0) for k in range(10)]
+    assert all(row in windows for row in done)
+    with_frames, [merging] = [r for r in asked if r["images"]], [r for r in asked if not r["images"]]
+    assert [len(r["images"]) for r in with_frames] == [4] * 7
+    assert all("The clip lasts 60.0 s; 4 frames of it follow." in r["texts"] for r in with_frames)
+    parts = [f"{60.0 * k:.1f} s to {60.0 * k + 60.0:.1f} s: {windows[k]['text']}" for k in range(10)]
+    assert merging["texts"][0].split("\n\n")[-10:] == parts
+    assert (made["text"], made["tries"]) == (f"A hall that was shown as {digest(merging)}.", 11)
+    assert seen(out, *settings).clips()[0]["caption"] == made["text"]
 
 
 def test_a_window_that_fails_fails_its_clip_and_says_which_it_was(long: Path, tmp_path: Path, server: Running) -> None:

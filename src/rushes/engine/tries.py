@@ -12,7 +12,7 @@ from rushes.engine.jobs import Attempt, Division, Job, Scan, Score, ScoreClips
 SCORE_S = 10.0
 """How long a job of scores is meant to take at most: long enough that a device seldom waits for the next one, and short enough that little
 is lost with a process."""
-LEAST_S, SHARE = 0.5, 0.05
+LEAST_S, SHARE = 0.5, 0.03
 """How long it is meant to take at least, and, between the two, as a share of the time since the first was begun. Captions of a job's clips
 begin when the job ends, so at the start and at the end of a run they are late by the length of a job: this keeps that a small share of any
 run, however short. To begin a job takes some hundredths of a second."""
