@@ -141,6 +141,7 @@ def main() -> int:
     if not render.real():
         print(f"no shared footage at {render.DATA}: set RUSHES_DATA")
         return 1
+    av.logging.set_level(av.logging.PANIC)  # x264 tells of each film
     targets = Targets()
     results = cuts.report_truth(made("cuts-in-light", films))
     for label, mean in results.items():

@@ -85,6 +85,7 @@ class Blend:
         Column("blend_c", "float", "", "correlation of the two ends' luma; null where blend_r is high", -1.0, 1.0, _SOURCE),
         Column("blend_s", "float", "8-bit levels", "lower luma deviation of the two ends; null where blend_r is high", 0.0, 128.0, _SOURCE),
         Column("blend_m", "float", "", "largest correlation of the ends' parts; null where no transition is fitted", -1.0, 1.0, _SOURCE),
+        Column("blend_f", "float", "", "share of the frames' way from one end to the other that a ramp explains", 0.0, 1.0, _SOURCE),
         Column("blend_k", "float", "s", "best half-width; null where none fits in the video", 0.0, 1.0, _SOURCE),
         Column("blend_start", "float", "s", "from the frame back to the fitted start of the transition (negative)", None, 0.0, _SOURCE),
         Column("blend_end", "float", "s", "from the frame on to the fitted end of the transition", 0.0, None, _SOURCE),
@@ -258,7 +259,7 @@ class _Test:
             lo, hi = np.searchsorted(t, (centre - reach, centre + reach))
             first, last = (self.thumb[self.ends[j, i]].astype(np.float32) for j in (0, 1))
             near = lo + thinned(int(hi - lo))
-            start, end = fit_ramp(t[near], progress(self.thumb[near].astype(np.float32), first, last), centre)
+            start, end, out["blend_f"][i] = fit_ramp(t[near], progress(self.thumb[near].astype(np.float32), first, last), centre)
             out["blend_start"][i], out["blend_end"][i] = start - centre, end - centre
             out["blend_m"][i] = _moved(first, last)
 

@@ -29,8 +29,8 @@ def progress(thumbs: F32, first: F32, last: F32) -> F64:
     return np.asarray((thumbs - first) @ line / max(float(line @ line), 1e-6), np.float64)
 
 
-def fit_ramp(t: F64, alpha: F64, centre: float) -> tuple[float, float]:
-    """(start, end) of the least-squares ramp: flat, then linear from `start` to `end`, then flat.
+def fit_ramp(t: F64, alpha: F64, centre: float) -> tuple[float, float, float]:
+    """(start, end, fit) of the least-squares ramp: flat, then linear from `start` to `end`, then flat.
 
     Args:
         t: (n,) increasing times in seconds; the work grows with n cubed.
@@ -38,11 +38,12 @@ def fit_ramp(t: F64, alpha: F64, centre: float) -> tuple[float, float]:
         centre: a time inside the ramp; the start lies at or before it, the end after it.
 
     Returns:
-        Times in the unit of `t`; (nan, nan) where a side has no frame or nothing rises.
+        Times in the unit of `t`, and the share of the variance of `alpha` that the ramp explains, 0 to 1; all nan where a side has no frame
+        or nothing rises.
     """
     starts, ends = t[t <= centre], t[t > centre]
     if not len(starts) or not len(ends):
-        return np.nan, np.nan
+        return np.nan, np.nan, np.nan
     s, e = (grid.ravel()[:, None] for grid in np.meshgrid(starts, ends, indexing="ij"))
     x = np.clip((t - s) / (e - s), 0.0, 1.0)
     x_mean = x.mean(1)
@@ -53,5 +54,5 @@ def fit_ramp(t: F64, alpha: F64, centre: float) -> tuple[float, float]:
     error[height <= 0] = np.inf
     best = int(np.argmin(error))
     if not np.isfinite(error[best]):
-        return np.nan, np.nan
-    return float(s[best, 0]), float(e[best, 0])
+        return np.nan, np.nan, np.nan
+    return float(s[best, 0]), float(e[best, 0]), 1.0 - float(error[best]) / max(float(y @ y) / len(t), 1e-12)

@@ -27,7 +27,8 @@ VERSION = 3
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 
-GRADUAL_SIGNALS = (*(f"blend_{name}" for name in ("e", "r", "q", "a", "c", "s", "m", "k", "start", "end")), "fade_y", "fade_std", "jump_c")
+BLEND_SIGNALS = tuple(f"blend_{name}" for name in ("e", "r", "q", "a", "c", "s", "m", "f", "k", "start", "end"))
+GRADUAL_SIGNALS = (*BLEND_SIGNALS, "fade_y", "fade_std", "jump_c")
 
 
 COMBINED_SIGNALS = ("jump_d", "jump_e", "jump_c")

@@ -30,6 +30,8 @@ must differ."""
 MOVING_END_DIFFERENCE, MOVING_MIDDLE, MOVING_QUARTER, MOVING_AREA, MOVING_CORRELATION = 0.3, 0.5, 0.45, 0.78, 0.45
 """Looser bounds, for shots that move fast. They hold only where the contrast dips well below that of the ends (MAX_DIP) and no frame
 between the two ends looks like one after a hard cut (MIN_STEP_CORRELATION)."""
+MOVING_FIT = 0.8
+"""With looser bounds a ramp explains at least this share of the frames' way from one end to the other: waves go to and fro."""
 MOST_END_DIFFERENCE = 4.0
 """With looser bounds e is at most this: where the means differ by so much more than the pictures, the exposure has changed."""
 MAX_DIP, DIP_SLACK, DIP_OVER = 0.68, 0.22, 0.12
@@ -73,10 +75,8 @@ def dissolves(signals: Mapping[str, F32], t: F64) -> list[Transition]:
         clean = (r <= CLEAN) & (q <= CLEAN)
         found = (e >= MIN_END_DIFFERENCE) & (r <= MAX_MIDDLE) & (q <= MAX_QUARTER) & ((a >= MIN_AREA) | clean & (a >= CLEAN_AREA))
         found &= c < TOP_CORRELATION - CORRELATION_SLOPE * r
-        moving = (
-            (e >= MOVING_END_DIFFERENCE) & (e <= MOST_END_DIFFERENCE) & (r <= MOVING_MIDDLE) & (q <= MOVING_QUARTER) & (a >= MOVING_AREA)
-        )
-        moving &= c < MOVING_CORRELATION
+        moving = (e >= MOVING_END_DIFFERENCE) & (e <= MOST_END_DIFFERENCE) & (r <= MOVING_MIDDLE) & (q <= MOVING_QUARTER)
+        moving &= (a >= MOVING_AREA) & (c < MOVING_CORRELATION) & (signals["blend_f"] >= MOVING_FIT)
         share, expected = _dips(signals, t)
         found |= moving & (share < MAX_DIP) & _no_step(signals, t)
         over = share - expected
