@@ -45,7 +45,7 @@ $(PAIMON)/.ready: $(READY)
 	@touch $@
 
 test-targets: $(READY) $(PAIMON)/.ready ## the tests of published targets whose loaders need a Python of their own (pypaimon)
-	RUSHES_PAIMON_PYTHON=$(CURDIR)/$(PAIMON)/bin/python $(BIN)/python -m pytest tests/test_publish_paimon.py
+	RUSHES_PAIMON_PYTHON=$(CURDIR)/$(PAIMON)/bin/python $(BIN)/python -m pytest tests/test_publish_paimon.py tests/test_publish_kills.py -k paimon
 
 lint: $(READY)   ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
