@@ -31,10 +31,11 @@ BENCHMARKS: dict[str, list[str | Path]] = {
     "scale": [],
     "search": [],
     "cuts": [DATA / "cuts"],
+    "agreement_sparse": [],
     "survival": [],
 }
 """Name -> arguments. A new benchmark is written here."""
-NEEDS_DATA = {"cuts"}
+NEEDS_DATA = {"cuts", "agreement_sparse"}
 """Benchmarks of truth; the others draw their footage where there is no shared one, and say so."""
 
 

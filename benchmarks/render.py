@@ -78,12 +78,18 @@ def once(name: str, make: Callable[[Path], object]) -> Path:
     return path
 
 
-def ordinary(height: int, codec: str = "h264") -> Path:
-    """24.5 s of ordinary footage, 16:9, of a height in `WIDTHS`, in a codec of `ENCODERS`. 4K has 7 s, quickly encoded."""
+def ordinary(height: int, codec: str = "h264", gop: int | None = None) -> Path:
+    """24.5 s of ordinary footage, 16:9, of a height in `WIDTHS`, in a codec of `ENCODERS`. 4K has 7 s, quickly encoded. `gop`: a key frame
+    each so many frames, as recorders write them; None: where the encoder likes.
+    """
     encoder, suffix, options = ENCODERS[codec]
     each = PIECE_FRAMES if height < 2160 else 30
     how = options if height < 2160 else QUICK
-    return once(f"{codec}_{height}.{suffix}", lambda path: encode(path, pieces(WIDTHS[height], height, each), encoder, how))
+    name = f"{codec}_{height}" if gop is None else f"{codec}_{height}_gop{gop}"
+    if gop is not None:
+        own = "x265-params" if codec == "hevc" else "x264-params"
+        how = how | {own: ":".join([*([how[own]] if own in how else []), f"keyint={gop}:min-keyint={gop}:scenecut=0"])}
+    return once(f"{name}.{suffix}", lambda path: encode(path, pieces(WIDTHS[height], height, each), encoder, how))
 
 
 def pieces(width: int, height: int, each: int) -> Iterator[Picture]:

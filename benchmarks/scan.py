@@ -1,6 +1,6 @@
 """What the one pass costs beside an empty decode of the same file, where the CPU goes, and what a run adds for each further video.
 
-    python -m benchmarks.scan [--rounds 5]
+    python -m benchmarks.scan [--rounds 5] [--sparse]
 
 The floor is `for frame in container.decode(video=0): pass` with PyAV, one thread, no option set. The pass has everything on: signals, grid
 measures, frames as JPEG (thrown away). Rounds alternate between floor, exact and fast; figures are medians of CPU-seconds.
@@ -13,7 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -25,14 +25,18 @@ from benchmarks.clock import Cost, cost, medians
 from benchmarks.targets import Targets
 from benchmarks.threads import as_at_the_prompt, as_in_a_child
 from rushes.media.batch import Batch
+from rushes.media.bursts import Bursts
 from rushes.recipe import Recipe
 from rushes.records import Column, Mode, VideoFacts
 from rushes.scan.dense import DenseMotion
 from rushes.scan.grid import Grid
 from rushes.scan.meters import Meters, make_meters
 from rushes.scan.one_pass import scan
+from rushes.scan.sparse import Dense, scan_sparse
 
 RUSHES = Path(sys.executable).with_name("rushes")
+SPARSE: dict[tuple[int, str, int], float] = {(720, "h264", 30): 0.32, (720, "h264", 60): 0.20, (1080, "hevc", 60): 0.15}
+"""Height, codec and frames from key frame to key frame -> CPU-seconds of a sparse pass per CPU-second of the floor, at most."""
 BOUNDS: dict[int, dict[Mode, float]] = {720: {"exact": 1.20, "fast": 0.75}, 1080: {"exact": 1.15, "fast": 0.70}}
 """Height of ordinary x264 footage -> mode -> CPU-seconds of the pass per CPU-second of the floor, at most."""
 ADDED = 0.15
@@ -54,8 +58,12 @@ def floor(path: Path, options: dict[str, str] | None = None) -> int:
 
 
 def whole(path: Path, mode: Mode) -> None:
-    """The one pass with everything on."""
-    scan(str(path), Recipe.parse({"scan": {"mode": mode}}), on_frame=lambda _frame: None)
+    """The pass with everything on."""
+    recipe = Recipe.parse({"scan": {"mode": mode}})
+    if mode != "sparse":
+        scan(str(path), recipe, on_frame=lambda _frame: None)
+    elif isinstance(found := scan_sparse(str(path), recipe, uri=path.name, on_frame=lambda _frame: None), Dense):
+        raise RuntimeError(f"{path} was not scanned in sparse mode: {found.why}")
 
 
 class Unmeasured:
@@ -102,9 +110,9 @@ def shares(path: Path, rounds: int) -> dict[str, float]:
     return out
 
 
-def compare(path: Path, rounds: int) -> dict[str, Cost]:
-    """Medians of floor, exact and fast on one file."""
-    return medians({"floor": partial(floor, path), "exact": partial(whole, path, "exact"), "fast": partial(whole, path, "fast")}, rounds)
+def compare(path: Path, rounds: int, modes: Iterable[Mode] = ("exact", "fast")) -> dict[str, Cost]:
+    """Medians of the floor and of passes in some modes on one file."""
+    return medians({"floor": partial(floor, path), **{mode: partial(whole, path, mode) for mode in modes}}, rounds)
 
 
 def added(source: Path, n: int, rounds: int) -> tuple[float, dict[str, float]]:
@@ -139,9 +147,32 @@ def run(footage: Path, store: Path) -> None:
     subprocess.run(command, check=True, env=as_at_the_prompt(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def report(path: Path, rounds: int, targets: Targets, bounds: dict[Mode, float]) -> None:
+def sparse_shares(path: Path, rounds: int) -> dict[str, float]:
+    """Where the CPU of a sparse pass goes, in floors: packets read, bursts decoded, and the rest."""
+
+    def bursts(*, decode: bool) -> None:
+        with Bursts(str(path), uri="", size_bytes=0, stream=None, n=3, longest_s=4.0, keep=False, progress=None) as reader:
+            for group in reader.groups():
+                if decode:
+                    reader.decode_burst(group)
+
+    ladder: dict[str, Callable[[], object]] = {
+        "packets": partial(bursts, decode=False),
+        "bursts": partial(bursts, decode=True),
+        "signals and JPEG": partial(whole, path, "sparse"),
+        "floor": partial(floor, path),
+    }
+    seen, before, out = medians(ladder, rounds), 0.0, {}
+    base = seen.pop("floor").cpu_s
+    for name, step in seen.items():
+        out[name] = (step.cpu_s - before) / base
+        before = step.cpu_s
+    return out
+
+
+def report(path: Path, rounds: int, targets: Targets, bounds: dict[Mode, float], modes: Iterable[Mode] = ("exact", "fast")) -> None:
     """Compares one file and prints it."""
-    found = compare(path, rounds)
+    found = compare(path, rounds, modes)
     base, frames = found["floor"], floor(path)
     for name, one in found.items():
         line = f"{path.name:18} {name:6} {one.cpu_s:7.3f} CPU-s {one.wall_s:7.3f} s wall {1000 * one.cpu_s / frames:6.2f} ms a frame"
@@ -150,13 +181,28 @@ def report(path: Path, rounds: int, targets: Targets, bounds: dict[Mode, float])
         targets.at_most(f"{path.name} {mode} / floor", found[mode].cpu_s / base.cpu_s, bound, "x")
 
 
+def report_sparse(rounds: int, targets: Targets) -> None:
+    """Compares sparse passes with the floor."""
+    for (height, codec, gop), bound in SPARSE.items():
+        path = render.ordinary(height, codec, gop)
+        report(path, rounds, targets, {"sparse": bound}, ("exact", "sparse"))
+        words = ", ".join(f"{name} {share:.3f}" for name, share in sparse_shares(path, max(1, rounds - 2)).items())
+        print(f"sparse pass, in floors: {words}", flush=True)
+
+
 def main() -> int:
     """Run the benchmark; 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--sparse", action="store_true", help="the figures of sparse mode alone")
+    options = parser.parse_args()
+    rounds = options.rounds
     as_in_a_child("benchmarks.scan")
     cv2.setNumThreads(1)
+    if options.sparse:
+        targets = Targets()
+        report_sparse(rounds, targets)
+        return targets.close()
     videos = [(render.ordinary(height), BOUNDS.get(height, {})) for height in (360, 720, 1080)]
     others = [render.ordinary(720, codec) for codec in ("hevc", "vp9", "av1")]
     print(f"footage: {render.origin()}")
@@ -165,6 +211,7 @@ def main() -> int:
         report(path, rounds, targets, bounds)
     for path in others:
         report(path, max(1, rounds - 2), targets, {})
+    report_sparse(rounds, targets)
     for height in (720, 1080):
         parts = shares(render.ordinary(height), max(1, rounds - 2))
         words = ", ".join(f"{name} {share:.1%}" for name, share in parts.items())

@@ -23,7 +23,7 @@ OPENAI = ("captions.engine=openai", "captions.model=m", "captions.base_url=http:
         ("shot.min_s=1", "no key shot (value {'min_s': 1}); did you mean shots?"),
         ("frames.zzzzzz=1", "no key frames.zzzzzz (value 1); the keys there are at, keep, per_clip, per_s, quality, short_side_px"),
         ("rules.dark.minn=1", "no key rules.dark.minn (value 1); did you mean rules.dark.min?"),
-        ("scan.mode=quick", "scan.mode = 'quick': must be 'exact' or 'fast'"),
+        ("scan.mode=quick", "scan.mode = 'quick': must be 'exact', 'fast' or 'sparse'"),
         ("shots.detector=adaptiv", "use 'adaptive'"),
         ("captions.engine=fact", "did you mean 'facts'?"),
         ("frames.per_s=0", "frames.per_s = 0: Input should be greater than 0"),

@@ -238,7 +238,7 @@ def test_stretches_hold_what_is_wanted_and_are_apart() -> None:
     for _ in range(500):
         n = rng.randint(5, 60)
         entries = np.array([0, *sorted(rng.sample(range(1, n), rng.randint(0, 4)))])
-        index = FrameIndex("exact", Fraction(1, 25), np.arange(n), entries, 1, n)
+        index = FrameIndex("exact", Fraction(1, 25), np.arange(n), entries, 1, n, entries, np.ones(n, np.int32))
         old: list[Stretch] = []
         for _ in range(3):
             wanted = [(a, rng.randint(a + 1, n)) for a in rng.sample(range(n), rng.randint(1, 3))]

@@ -22,12 +22,16 @@ from rushes.recipe_scores import Section as _Section
 Profile = Literal["web", "inspection"]
 DETECTORS = ("combined", "adaptive", "content", "stride")
 """Our own shot detectors; those of PySceneDetect that `scan.detectors` names may be chosen too."""
+SPARSE_DETECTORS = ("stride", "content")
+"""Those that find shots without the signals of every frame."""
 
 
 class ScanSettings(_Section):
     """The one decode of each video."""
 
-    mode: Literal["exact", "fast"] = Field("exact", description="exact: every frame; fast: skips non-reference frames where the codec has and allows them")
+    mode: Literal["exact", "fast", "sparse"] = Field("exact", description="exact: every frame; fast: skips non-reference frames where the codec has and allows them; sparse: a few pictures at each key frame")
+    sparse_burst: int = Field(3, ge=2, le=64, description="pictures decoded at each key frame in sparse mode; more where they would span less than 0.06 s")
+    sparse_s: float = Field(4.0, gt=0, description="a video whose key frames are further apart than this is not scanned in sparse mode, but in fast or exact; seconds")
     stream: str | int = Field("film", description='which video stream of a file: film: the film, not a preview; all: each film of a file that has several, as a video of its own; N: the stream with index N')
     grid_per_s: float = Field(1.0, gt=0, le=10, description="samples a second of sharpness, noise, blockiness, texture and letterbox")
     hole_s: float = Field(30.0, ge=0, description="a step between frames longer than this, and than 20 usual steps, is a hole: no clip holds it, and it is no footage; 0: nothing is; seconds")
@@ -35,6 +39,11 @@ class ScanSettings(_Section):
     hang_s: float = Field(60.0, gt=0, description="seconds without packet progress after which a video is failed")
     memory_gib: float = Field(4.0, gt=0, description="resident memory at which a decoding child is stopped and its video failed")
     detectors: tuple[str, ...] = Field((), description="PySceneDetect detectors to run inside the pass, such as 'hash'; needs the extra rushes[scenedetect]")
+
+    @property
+    def whole_mode(self) -> Literal["exact", "fast"]:
+        """The mode of a video that is decoded from end to end: where sparse mode was asked for and cannot be had, that is fast."""
+        return "fast" if self.mode == "sparse" else self.mode
 
     @property
     def stream_index(self) -> int | None:
@@ -155,6 +164,21 @@ class Recipe(_Section):
         return self
 
     @model_validator(mode="after")
+    def _fit_for_sparse(self) -> Self:
+        if self.scan.mode != "sparse":
+            return self
+        if self.scan.detectors:
+            raise ValueError('scan.detectors runs detectors of PySceneDetect, which need every frame: set scan.mode to "exact" or "fast"')
+        pieces = {"shots.stride_s": self.shots.stride_s if self.shots.detector == "stride" else 0.0, "shots.max_s": self.shots.max_s}
+        for key, length_s in pieces.items():
+            if 0 < length_s < 2 * self.scan.sparse_s:
+                raise ValueError(
+                    f'{key} = {length_s:g} with scan.mode = "sparse": a piece must hold a key frame, and they may be scan.sparse_s = '
+                    f"{self.scan.sparse_s:g} s apart; lower scan.sparse_s to {length_s / 2:g} or less, or raise {key}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _frames_for_models(self) -> Self:
         asks = f'captions.engine = "{self.captions.engine}"' if self.captions.engine in ("openai", "serve") else "scores.use" if self.scores.use else None
         if asks and self.frames.keep == "none":
@@ -166,6 +190,17 @@ class Recipe(_Section):
         if self.scores.use and self.frames.keep == "none":
             raise ValueError("scores.use names scorers, which look at stored frames: set frames.keep to \"all\" or \"kept\"")
         return self
+
+    def check_sparse(self) -> None:
+        """Makes sure that shots can be found in videos that are scanned in sparse mode, if that is asked for. Spans of a list need no detector.
+
+        Raises:
+            RecipeError: the detector needs every frame.
+        """
+        if self.scan.mode == "sparse" and self.shots.detector not in SPARSE_DETECTORS:
+            what = f'scan.mode = "sparse" with shots.detector = "{self.shots.detector}", which needs every frame'
+            mend = 'set shots.detector to "stride", or to "content" for cuts, or scan.mode to "exact" or "fast"'
+            raise RecipeError(what, step="recipe", mend=mend)
 
     @classmethod
     def profile(cls, name: str) -> Recipe:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from typing import Any, Literal, TypeVar
 
-Mode = Literal["exact", "fast"]
+Mode = Literal["exact", "fast", "sparse"]
 T = TypeVar("T")
 Row = dict[str, Any]
 """Columns of one row by name: text, numbers, bools, times and nulls, and lists of these."""

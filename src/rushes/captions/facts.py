@@ -95,7 +95,7 @@ def _size(facts: Mapping[str, float | str | None]) -> str:
 def _rate(facts: Mapping[str, float | str | None]) -> str:
     """The clip's own frames a second, where all were decoded; the video's where that is the same or not all were."""
     fps, n_frames, length_s = _number(facts, "fps"), _number(facts, "n_frames"), _number(facts, "duration_s")
-    if facts.get("mode") == "exact" and n_frames and length_s:
+    if facts.get("mode") != "fast" and n_frames and length_s:
         own = n_frames / length_s
         fps = fps if fps is not None and abs(fps - own) <= AGREES * own else round(own, 1)
     return "" if fps is None else f" at {round(fps, 2):g} frames a second"

@@ -24,8 +24,10 @@ from rushes.rows.clip_columns import later_columns
 from rushes.rows.scored import WantedScore
 from rushes.scan.one_pass import FRAMES_VERSION
 from rushes.scan.one_pass import VERSION as SCAN_VERSION
+from rushes.scan.sparse import VERSION as SPARSE_VERSION
 from rushes.scores.listed import encoder_identity, identity_of, scorers_of
 from rushes.scores.scorer import EmbeddingScorer
+from rushes.shots.content import THRESHOLD as CONTENT_THRESHOLD
 from rushes.shots.find import VERSION as SHOTS_VERSION
 from rushes.store.tables import ALIGNMENT, CAPTIONS, CLIPS, FILES, FRAMES, MEASURES, SCORES, VIDEOS, Table
 
@@ -68,13 +70,26 @@ def digest(step: str, *parts: object) -> str:
     return hashlib.sha256(json.dumps([step, *parts], sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
+def content_threshold(recipe: Recipe) -> float | None:
+    """Content from which a frame is a cut, where the detector is `content`; None where shots are not found by it. In sparse mode the pass
+    looks for cuts itself, to decode what lies around them.
+    """
+    threshold = recipe.shots.threshold
+    return None if recipe.shots.detector != "content" else CONTENT_THRESHOLD if threshold is None else threshold
+
+
 def _scan(recipe: Recipe, of: Of) -> str:
-    return digest("scan", SCAN_VERSION, recipe.scan.model_dump(include={"mode", "grid_per_s", "detectors", "hole_s"}))
+    settings = recipe.scan.model_dump(include={"mode", "grid_per_s", "detectors", "hole_s"})
+    if recipe.scan.mode != "sparse":
+        return digest("scan", SCAN_VERSION, settings)
+    bursts = recipe.scan.model_dump(include={"sparse_burst", "sparse_s"}) | {"content": content_threshold(recipe)}
+    return digest("scan", SCAN_VERSION, settings, SPARSE_VERSION, bursts)
 
 
 def _look(recipe: Recipe) -> dict[str, object]:
     """What decides how a sampled frame looks."""
-    return recipe.frames.model_dump(include={"at", "per_s", "short_side_px", "quality"}) | {"mode": recipe.scan.mode}
+    sparse = {"sparse_s": recipe.scan.sparse_s, "version": SPARSE_VERSION} if recipe.scan.mode == "sparse" else {}
+    return recipe.frames.model_dump(include={"at", "per_s", "short_side_px", "quality"}) | {"mode": recipe.scan.mode} | sparse
 
 
 def _frames(recipe: Recipe, of: Of) -> str | None:

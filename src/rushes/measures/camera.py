@@ -12,7 +12,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from rushes.measures.clip_time import ClipTime
+from rushes.measures.clip_time import ClipTime, Mask
+from rushes.measures.mean import over_time
 from rushes.measures.motion import flow_samples
 from rushes.records import Column, Orientation
 
@@ -54,6 +55,8 @@ def measure(signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime, way:
         clip: the clip's times. Its first frame's move is not used, since it is relative to another shot.
         way: how the decoded picture becomes upright.
     """
+    if clip.seen is not None:
+        return of_bursts(signals, clip, clip.seen, way)
     steps = slice(clip.at.start + 1, clip.at.stop)
     sure = signals["motion_fit"][steps] >= FIT
     each = np.stack([np.where(sure, signals[name][steps], 0.0) for name in ("dx", "dy", "zoom")], axis=1).astype(np.float64)
@@ -73,6 +76,59 @@ def measure(signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime, way:
     still = float(seen.sum() + rest) / (len(seen) + rest) if len(seen) + rest else 0.0
     label, confidence = camera_label(np.gradient(smooth, clock, axis=0) * (1.0, 1.0, RADIUS), weight, shake, still)
     return {"shake": shake, "camera_motion": label, "camera_motion_confidence": confidence * share}
+
+
+def of_bursts(
+    signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime, seen: Mask, way: Orientation
+) -> dict[str, float | str | None]:
+    """The columns of a clip of which only bursts were decoded, so that its path is not known, but only its speed, and within a burst of
+    three pictures and more how the speed changes.
+
+    Of a path that swings with frequency f, speed and change of speed tell f and how far it swings. What a moving mean over `SMOOTH_S`
+    leaves of such a path is its swing times 1 - sin(x) / x with x = pi f `SMOOTH_S`. The estimate takes the root-mean-square speed, less
+    the mean, and the root-mean-square change of speed for those of one swing. A camera that shakes with many frequencies is estimated
+    too low.
+
+    Args:
+        signals: as for `measure`.
+        clip: as for `measure`.
+        seen: (n,) which frames of the clip were decoded.
+        way: as for `measure`.
+    """
+    columns = dict.fromkeys(column.name for column in COLUMNS)
+    at = np.flatnonzero(seen)
+    t, rows = clip.t[at], {name: signals[name][clip.at][at].astype(np.float64) for name in ("dx", "dy", "zoom", "motion_fit", "luma_std")}
+    steps = np.flatnonzero(~np.isnan(rows["motion_fit"][1:])) + 1  # of the pictures that follow another one of the clip
+    sure = rows["motion_fit"][steps] >= FIT
+    stands = _stand_for(t[steps], clip)
+    share = float(stands[sure].sum() / stands.sum()) if len(steps) and rows["luma_std"].max() >= FLAT else 0.0
+    if share < BELIEVED:
+        return columns
+    dt = np.diff(t)
+    speed = np.stack([rows[name][1:] / dt for name in ("dx", "dy", "zoom")], axis=1) * (1.0, 1.0, RADIUS)
+    speed[:, :2] = speed[:, :2] @ np.array(way.matrix).T
+    good = np.zeros(len(dt), np.bool_)
+    good[steps[sure] - 1] = True
+    pairs = np.flatnonzero(good[1:] & good[:-1])
+    moves, weight = speed[good], _stand_for(t[1:][good], clip)
+    means = np.average(moves, axis=0, weights=weight)
+    swing = float(np.average(((moves - means)[:, :2] ** 2).sum(axis=1), weights=weight)) ** 0.5
+    shake, smooth = None, 1.0
+    if len(pairs):
+        change = (speed[pairs + 1] - speed[pairs])[:, :2] / ((dt[pairs + 1] + dt[pairs]) / 2)[:, None]
+        turning = float(np.average((change**2).sum(axis=1), weights=_stand_for(t[pairs + 1], clip))) ** 0.5
+        angular = max(turning / max(swing, 1e-9), 1e-9)
+        smooth = float(np.sinc(angular / (2 * np.pi) * SMOOTH_S))
+        shake = swing / angular * (1 - smooth)
+    rest = np.average((moves - means) ** 2, axis=0, weights=weight).sum()
+    still = over_time(signals, "flow_still", clip)
+    label, confidence = label_of(means, float((means**2).sum() + smooth**2 * rest), shake or 0.0, still or 0.0)
+    return columns | {"shake": shake, "camera_motion": label, "camera_motion_confidence": confidence * share}
+
+
+def _stand_for(t: F64, clip: ClipTime) -> F64:
+    """Seconds of the clip to which each of these times is the nearest."""
+    return np.diff(np.concatenate(([clip.t[0]], (t[1:] + t[:-1]) / 2, [clip.end_s]))) if len(t) else t
 
 
 def moving_mean(path: F64, clock: F64, window_s: float) -> F64:
@@ -100,11 +156,17 @@ def camera_label(speed: F64, weight: F64, shake: float, still: float) -> tuple[L
         shake: diagonals.
         still: mean share of the picture that does not move, 0..1.
 
+    """
+    means = np.average(speed, axis=0, weights=weight)
+    return label_of(means, float(np.average((speed**2).sum(axis=1), weights=weight)), shake, still)
+
+
+def label_of(means: F64, energy: float, shake: float, still: float) -> tuple[Label, float]:
+    """Label and confidence 0..1 of a camera, from the three means (3,) of its speed and its mean square.
+
     The energy of the speed is the sum of the squares of its three means and a rest, which is movement that changes direction. The direction
     that has at least half of the energy gives the label; otherwise it is `mixed`.
     """
-    means = np.average(speed, axis=0, weights=weight)
-    energy = float(np.average((speed**2).sum(axis=1), weights=weight))
     pace = energy**0.5
     if shake >= SHAKY:
         return "shaky", shake / (shake + SHAKY)

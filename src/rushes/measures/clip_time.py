@@ -34,12 +34,22 @@ class ClipTime:
         t: (n,) seconds of its n frames, since the video's first one.
         end_s: its end.
         grid_per_s: samples a second of what is measured on a grid.
+        seen: (n,) which of the frames were decoded; None: all. In sparse mode these are bursts, and each picture stands for the times to
+            which it is the nearest.
     """
 
     at: slice
     t: F64
     end_s: float
     grid_per_s: float = 1.0
+    seen: Mask | None = None
+
+    def stands_for(self, chosen: Mask) -> F64:
+        """(k,) seconds of the clip to which each of k pictures is the nearest of them. `chosen`: (n,) which pictures these are."""
+        t = self.t[chosen]
+        if not len(t):
+            return t
+        return np.diff(np.concatenate(([self.t[0]], (t[1:] + t[:-1]) / 2, [self.end_s])))
 
     @property
     def shown(self) -> F64:
@@ -57,11 +67,14 @@ class ClipTime:
         return (shown > LONGEST_S) | (shown > max(PAUSE_S + 1e-6, most))
 
     def sample_weights(self, sampled: Mask) -> F64:
-        """(k,) at how many points of the grid each of k sampled pictures is the sample, as `TimeGrid` has it; at least 1.
+        """(k,) at how many points of the grid each of k sampled pictures is the sample, as `TimeGrid` has it; at least 1. Where not all
+        frames were decoded: the seconds that each stands for.
 
         Args:
             sampled: (n,) which pictures these are.
         """
+        if self.seen is not None:
+            return self.stands_for(sampled)
         per_s, n = self.grid_per_s, len(self.t)
         points = np.arange(cell_before(float(self.t[0]), per_s) + 1, cell_before(self.end_s, per_s) + 1) / per_s
         at = np.clip(np.searchsorted(self.t, points + 1e-6 / per_s, "right") - 1, 0, n - 1)

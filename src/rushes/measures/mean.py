@@ -15,8 +15,14 @@ Signals = Mapping[str, npt.NDArray[np.float32]]
 
 
 def over_time(signals: Signals, name: str, clip: ClipTime) -> float | None:
-    """Mean of a signal of every frame, each weighed by how long it is shown; None where none was measured."""
-    return weighed(np.asarray(signals[name][clip.at], np.float64), clip.shown)
+    """Mean of a signal of every frame, each weighed by how long it is shown, or stands for where not all were decoded; None where none was
+    measured.
+    """
+    values = np.asarray(signals[name][clip.at], np.float64)
+    if clip.seen is None:
+        return weighed(values, clip.shown)
+    known = ~np.isnan(values)
+    return weighed(values[known], clip.stands_for(known))
 
 
 def over_samples(signals: Signals, name: str, clip: ClipTime) -> float | None:

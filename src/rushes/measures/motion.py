@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rushes.measures.clip_time import ClipTime
+from rushes.measures.mean import over_time
 from rushes.media.time_grid import HELD_DT_S
 from rushes.records import Column
 
@@ -41,17 +42,27 @@ def measure(signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime) -> d
         signals: `flow_mean`, `flow_p95`, `flow_still`, `flow_dt` and `block_diff` of all frames of the video.
         clip: the clip's times.
     """
-    mean, p95, still, rest = flow_samples(signals, clip)
-    n = len(mean) + rest
     found: dict[str, float | str | None] = dict.fromkeys((column.name for column in COLUMNS), None)
-    if n:
-        found["motion_mean"] = float(mean.sum()) / n
-        found["motion_p95"] = float(p95.sum()) / n
-        found["static_share"] = float((still >= STILL_SHARE).sum() + rest) / n
+    if clip.seen is not None:
+        found["motion_mean"], found["motion_p95"] = (over_time(signals, name, clip) for name in ("flow_mean", "flow_p95"))
+        found["static_share"] = over_time({"static": static_samples(signals)}, "static", clip)
+    else:
+        mean, p95, still, rest = flow_samples(signals, clip)
+        n = len(mean) + rest
+        if n:
+            found["motion_mean"] = float(mean.sum()) / n
+            found["motion_p95"] = float(p95.sum()) / n
+            found["static_share"] = float((still >= STILL_SHARE).sum() + rest) / n
     dt, (change,) = clip.moves(signals["block_diff"][clip.at][1:].astype(np.float64))
     if len(dt):
         found["freeze_share"] = freeze_share(change, dt)
     return found
+
+
+def static_samples(signals: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+    """1 where a sample of the motion is static, 0 where it is not, NaN where there is none."""
+    still = signals["flow_still"]
+    return np.where(np.isnan(still), np.nan, still >= STILL_SHARE).astype(np.float32)
 
 
 def flow_samples(signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime) -> tuple[F64, F64, F64, int]:
@@ -67,13 +78,15 @@ def flow_samples(signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime)
 
 
 def freeze_share(block_diff: F64, dt: F64) -> float:
-    """Share of time in freezes, from the block difference (n,) and the duration in seconds (n,) of n steps between frames."""
+    """Share of time in freezes, from the block difference (n,) and the duration in seconds (n,) of n steps between frames. A difference
+    that was not measured (NaN) is no repeat; as a single step it may be the key frame that encodes the same picture anew.
+    """
     clock = np.concatenate(([0.0], np.cumsum(dt)))
     same = block_diff <= SAME
     starts, stops = _runs(same)
     long = clock[stops] - clock[starts] >= FREEZE_S / 2
     redrawn = stops[:-1][(starts[1:] - stops[:-1] == 1) & long[:-1] & long[1:]]
-    same[redrawn[block_diff[redrawn] <= REFRESH]] = True
+    same[redrawn[~(block_diff[redrawn] > REFRESH)]] = True  # not measured: the step to a burst's key frame
     starts, stops = _runs(same)
     lengths = clock[stops] - clock[starts]
     return float(lengths[lengths >= FREEZE_S].sum() / clock[-1])

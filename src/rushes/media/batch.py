@@ -25,22 +25,25 @@ class Batch:
         thumb: (n, 576) uint8: 32 x 18 luma, studio range, for the tests of `scan/blend.py`.
         bgr: (n, h / 2, w / 2, 3) uint8, long side 64: what PySceneDetect's formula is applied to. PySceneDetect itself looks at a long
             side of 256; a mean over the picture says nearly the same at a quarter of that, for a tenth of the cost.
+        follows: (n,) whether each frame is compared with the one decoded before it; in sparse mode those at which a burst begins are not.
+            None: all are.
     """
 
     t: npt.NDArray[np.float64]
     motion: U8
     thumb: U8
     bgr: U8
+    follows: npt.NDArray[np.bool_] | None = None
 
 
-def batch(t: npt.NDArray[np.float64], motion: U8, colour: U8) -> Batch:
+def batch(t: npt.NDArray[np.float64], motion: U8, colour: U8, follows: npt.NDArray[np.bool_] | None = None) -> Batch:
     """A batch from n frames' `Views.motion` (n, h, w) and `Views.colour` (n, 2, h / 2, w / 2)."""
     n, height, width = motion.shape[0], motion.shape[1] // 2, motion.shape[2] // 2
     luma = _resized(motion[:, : 2 * height, : 2 * width], (width, height))
     u, v = np.ascontiguousarray(colour[:, 0]), np.ascontiguousarray(colour[:, 1])
     tall = [cv2.LUT(plane.reshape(-1, width), table) for plane, table in ((luma, STUDIO_LUMA), (v, STUDIO_CHROMA), (u, STUDIO_CHROMA))]
     bgr = cv2.cvtColor(cv2.merge(tall), cv2.COLOR_YCrCb2BGR).reshape(n, height, width, 3)
-    return Batch(t, motion, _resized(luma, THUMB).reshape(n, -1), bgr)  # type: ignore[arg-type]
+    return Batch(t, motion, _resized(luma, THUMB).reshape(n, -1), bgr, follows)  # type: ignore[arg-type]
 
 
 def _resized(pictures: U8, size: tuple[int, int]) -> U8:

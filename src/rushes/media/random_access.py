@@ -66,6 +66,15 @@ def stands_alone(codec: str, extradata: bytes | None, packet: bytes) -> bool:
     return entry_of(codec, extradata, packet) == "closed" and outputs_pending_pictures(codec, extradata, packet)
 
 
+def burst_begins(codec: str, extradata: bytes | None, packet: bytes) -> bool:
+    """Whether a few packets from this key packet on can be decoded by themselves, if those that are shown before it are left out: by the
+    standard of HEVC these may be missing, and nothing that is shown after it refers to them.
+    """
+    if stands_alone(codec, extradata, packet):
+        return True
+    return codec == "hevc" and entry_of(codec, extradata, packet) == "open" and outputs_pending_pictures(codec, extradata, packet)
+
+
 def referred_to(codec: str, extradata: bytes | None, packet: bytes) -> bool:
     """Whether this leading picture is a reference frame of H.264 (`nal_ref_idc` above 0). If it were left out, a number would be missing in
     the count of reference frames, which decoders take for a loss.
@@ -74,8 +83,17 @@ def referred_to(codec: str, extradata: bytes | None, packet: bytes) -> bool:
 
 
 def shown(codec: str, packet: bytes) -> bool:
-    """Whether a packet gives a picture. Some packets of VP8 only update a reference frame (show_frame, RFC 6386, 9.1)."""
-    return codec != "vp8" or not packet or bool(packet[0] & 0x10)
+    """Whether a packet gives a picture. Some packets of VP8 and VP9 only update a reference frame (show_frame; VP8: RFC 6386, 9.1; VP9:
+    bitstream specification, 6.2). Most files of VP9 pack such a frame together with one that is shown (annex B).
+    """
+    if codec not in WITHOUT_REORDERING or not packet:
+        return True
+    if codec == "vp8":
+        return bool(packet[0] & 0x10)
+    if packet[-1] & 0xE0 == 0xC0 and len(packet) > 1:  # a superframe
+        return True
+    at = 2 if packet[0] & 0x30 == 0x30 else 3  # bit of show_existing_frame; profile 3 has a reserved bit before it
+    return bool(packet[0] >> at & 1) or bool(packet[0] >> (at - 2) & 1)
 
 
 def nal_units(packet: bytes, extradata: bytes | None, *, length_at: int) -> Iterator[bytes]:

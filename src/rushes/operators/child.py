@@ -37,12 +37,14 @@ from rushes.operators.from_engine import (
     clip_columns,
     clip_reasons,
     clip_rows,
+    content_threshold,
     fingerprints,
     quarantined,
 )
 from rushes.recipe import Recipe
 from rushes.records import Span
 from rushes.scan.one_pass import SampledFrame, Scan, scan
+from rushes.scan.sparse import scan_sparse
 
 Progress = Callable[[float], None]
 
@@ -68,6 +70,10 @@ class Frames:
             found.append({"pts": pts, "jpeg": self._file.read(size)})
         return found
 
+    def forget(self) -> None:
+        """Drops all frames."""
+        self._places = {}
+
     def close(self) -> None:
         """Gives the file back."""
         self._file.close()
@@ -88,7 +94,8 @@ def scan_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
             with opened(job["uri"], recipe) as source:
                 take = frames.add if frames else None
                 stream = recipe.scan.stream_index
-                found = scan(source, recipe, uri=shown, size_bytes=size, stream=stream, on_frame=take, progress=progress)
+                how: dict[str, Any] = {"uri": shown, "size_bytes": size, "stream": stream, "on_frame": take, "progress": progress}
+                found = _sparse(source, recipe, how, frames) or scan(source, recipe, **how)
             same.check()
             form = pa.schema(list(CLIP))
             with pa.ipc.new_stream(file, form) as out:
@@ -98,6 +105,20 @@ def scan_video(job: Mapping[str, Any], progress: Progress) -> dict[str, Any]:
             if frames:
                 frames.close()
         return {"video_id": name, "footage_s": found.footage_s, "n_corrupt": found.n_corrupt}
+
+
+def _sparse(source: str | Any, recipe: Recipe, how: Mapping[str, Any], frames: Frames | None) -> Scan | None:
+    """The sparse pass, where the recipe asks for it and the video allows it; else the frames that it gave are forgotten."""
+    if recipe.scan.mode != "sparse":
+        return None
+    found = scan_sparse(source, recipe, threshold=content_threshold(recipe), **how)
+    if isinstance(found, Scan):
+        return found
+    if frames:
+        frames.forget()
+    if not isinstance(source, str):
+        source.seek(0)
+    return None
 
 
 def clips(found: Scan, name: str, shown: str, recipe: Recipe, frames: Frames | None, window_s: float) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import FAILURE
+from rushes.engine.stages import content_threshold
 from rushes.media.same_file import SameFile
 from rushes.quarantine import quarantined
 from rushes.records import Video
@@ -33,6 +34,7 @@ __all__ = [
     "clip_reasons",
     "clip_rows",
     "clip_windows",
+    "content_threshold",
     "even_pts",
     "fingerprints",
     "quarantined",

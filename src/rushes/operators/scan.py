@@ -45,7 +45,8 @@ class Scan(Operator):
             frames that `frames.keep` names, evenly spread; with `captions.window_s` so many for each of its windows.
 
     Raises:
-        RecipeError: a rule looks at a column that is not there, or `scan.stream` is "all", which makes several videos of a file.
+        RecipeError: a rule looks at a column that is not there, or `scan.stream` is "all", which makes several videos of a file, or
+            `scan.mode` is "sparse" and the detector needs every frame.
     """
 
     reads = ("uri",)
@@ -58,6 +59,7 @@ class Scan(Operator):
         if whole.scan.stream == "all":
             what = 'scan.stream = "all" makes several videos of a file, and an operator gives one result for each'
             raise RecipeError(what, step=self.adds, mend='set scan.stream to "film" or to the index of a stream')
+        whole.check_sparse()
         self.recipe = Recipe(
             scan=whole.scan, shots=whole.shots, frames=whole.frames, rules=whole.rules, scores=whole.scores, storage=whole.storage
         )

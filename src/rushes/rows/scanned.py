@@ -65,8 +65,10 @@ def clip_rows(series: Series, recipe: Recipe, prints: Mapping[str, str], stamp: 
             "extra": extra, "spans": of,
         }  # fmt: skip
         clips.append(stamp.on(row, prints["shots"]))
-        time = ClipTime(at, t[at], seconds(end - first, series.time_base), recipe.scan.grid_per_s)
-        values = measure_clip(series.signals, time, series.way, cuts_inside(series.signals, at, t))
+        seen = ~np.isnan(series.signals["luma_mean"][at])
+        time = ClipTime(at, t[at], seconds(end - first, series.time_base), recipe.scan.grid_per_s, None if seen.all() else seen)
+        n_cuts = None if series.mode == "sparse" or not seen.all() else cuts_inside(series.signals, at, t)
+        values = measure_clip(series.signals, time, series.way, n_cuts)
         measures.append(stamp.on({"clip_id": name, "video_id": series.video_id, **values}, prints["measures"]))
     marks = [
         mark(series.video_id, "shots", len(clips), prints["shots"], stamp, of),
@@ -120,7 +122,7 @@ def without(rows: Rows, stages: Collection[str]) -> Rows:
 def scanned_row(scan: Scan, cpu_s: float) -> dict[str, Any]:
     """What `videos` says of a scanned video, besides uri and identity."""
     return {
-        **scan.facts.as_row(), "status": "done", "mode": scan.mode, "footage_s": scan.footage_s, "decoded_s": scan.footage_s,
+        **scan.facts.as_row(), "status": "done", "mode": scan.mode, "footage_s": scan.footage_s, "decoded_s": scan.decoded_s,
         "n_frames": len(scan.pts), "n_packets": scan.n_packets, "n_corrupt": scan.n_corrupt, "n_repaired_pts": scan.n_repaired_pts,
         "n_new_clocks": scan.n_new_clocks, "n_holes": len(scan.holes), "holes_s": seconds(ticks_of(scan.holes), scan.facts.time_base),
         "time_pieces": pieces_text(scan.pieces),

@@ -36,14 +36,15 @@ class Content:
 
     def push(self, batch: Batch) -> None:
         """Take the next frames."""
-        self.push_bgr(batch.bgr)
+        self.push_bgr(batch.bgr, batch.follows)
 
-    def push_bgr(self, bgr: U8) -> None:
-        """Take the next frames as (n, h, w, 3) uint8 BGR; every frame has the same shape."""
+    def push_bgr(self, bgr: U8, follows: npt.NDArray[np.bool_] | None = None) -> None:
+        """Take the next frames as (n, h, w, 3) uint8 BGR; every frame has the same shape. `follows`: see `Batch`."""
         n, height, width, _ = bgr.shape
         hsv: U8 = cv2.cvtColor(bgr.reshape(n * height, width, 3), cv2.COLOR_BGR2HSV).reshape(bgr.shape)  # type: ignore[assignment]
-        for frame in hsv:
-            self._values.append(np.nan if self._before is None else cv2.norm(frame, self._before, cv2.NORM_L1) / frame.size)
+        for i, frame in enumerate(hsv):
+            before = self._before if follows is None or follows[i] else None
+            self._values.append(np.nan if before is None else cv2.norm(frame, before, cv2.NORM_L1) / frame.size)
             self._before = frame
 
     def finish(self) -> dict[str, npt.NDArray[np.float32]]:

@@ -86,6 +86,10 @@ class DenseMotion:
         recent.append((t, motion))
         self._rows.append(row)
 
+    def restart(self) -> None:
+        """Says that the next frame is compared with none of those before it."""
+        self._recent.clear()
+
     def finish(self) -> dict[str, F32]:
         """The signals, one value a frame."""
         table = np.array(self._rows, np.float32).reshape(-1, len(self.columns))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from rushes.media.batch import Batch
 from rushes.records import Column
@@ -35,7 +36,13 @@ class _Pictures:
     spectra: C64
 
     def last(self) -> _Pictures:
-        return _Pictures(self.pixels[-1:].copy(), self.planes[:, -1:].copy(), self.spectra[-1:].copy())
+        return self.part(slice(-1, None)).copy()
+
+    def copy(self) -> _Pictures:
+        return _Pictures(self.pixels.copy(), self.planes.copy(), self.spectra.copy())
+
+    def part(self, at: slice | npt.NDArray[np.intp]) -> _Pictures:
+        return _Pictures(self.pixels[at], self.planes[:, at], self.spectra[at])
 
     def then(self, more: _Pictures) -> _Pictures:
         return _Pictures(
@@ -75,34 +82,42 @@ class GlobalMotion:
             pictures = self._before.then(pictures)
         self._before = pictures.last()
         if len(pictures.pixels) > 1:
-            self._rows.append(self._signals(pictures))
+            self._rows.append(self._signals(pictures, None if batch.follows is None else batch.follows[-(len(pictures.pixels) - 1) :]))
 
     def finish(self) -> dict[str, F32]:
         """The signals, one value a frame."""
         table = np.concatenate(self._rows) if self._before is not None else self._rows[0][:0]
         return {column.name: table[:, i].copy() for i, column in enumerate(self.columns)}
 
-    def _signals(self, pictures: _Pictures) -> F32:
-        """Signals of n pictures but the first, (n - 1, columns)."""
-        fit = self._align(pictures)
-        tall = pictures.pixels.reshape(-1, pictures.pixels.shape[2])
-        height = pictures.pixels.shape[1]
-        change = cv2.absdiff(tall[height:], tall[:-height]).reshape(-1, *pictures.pixels.shape[1:])
+    def _signals(self, pictures: _Pictures, follows: npt.NDArray[np.bool_] | None) -> F32:
+        """Signals of n pictures but the first, (n - 1, columns); NaN for those that do not follow the one before."""
+        if follows is None:
+            return self._compared(pictures.part(slice(None, -1)), pictures.part(slice(1, None)))
+        table, at = np.full((len(follows), len(self.columns)), np.nan, np.float32), np.flatnonzero(follows)
+        if len(at):
+            table[at] = self._compared(pictures.part(at), pictures.part(at + 1))
+        return table
+
+    def _compared(self, old: _Pictures, new: _Pictures) -> F32:
+        """Signals of pictures, each relative to one before it: (n, columns)."""
+        fit = self._align(old, new)
+        width = new.pixels.shape[2]
+        change = cv2.absdiff(new.pixels.reshape(-1, width), old.pixels.reshape(-1, width)).reshape(new.pixels.shape)
         blocks = self._aligner.blocks(change.astype(np.float32))
         diagonal = 2 * self._aligner.radius
         series = (*(fit.shift.T / diagonal), fit.zoom, fit.good, blocks.mean(axis=1), blocks.max(axis=1))
         return np.stack(series, axis=1).astype(np.float32)
 
-    def _align(self, pictures: _Pictures) -> Fit:
-        before, after = pictures.planes[:, :-1], pictures.planes[:, 1:]
-        start = _better_than_none(before[0], after[0], self._phase.shifts(pictures.spectra[:-1], pictures.spectra[1:]))
+    def _align(self, old: _Pictures, new: _Pictures) -> Fit:
+        before, after = old.planes, new.planes
+        start = _better_than_none(before[0], after[0], self._phase.shifts(old.spectra, new.spectra))
         fit = self._aligner.fit(before, after, start)
         astray = np.flatnonzero((np.abs(fit.shift - start) > ASTRAY_PX).any(axis=1))
         if len(astray):
             again = self._aligner.fit(before[:, astray], after[:, astray], np.rint(fit.shift[astray]).astype(np.int64))
             better = again.good > fit.good[astray]
-            for old, new in ((fit.shift, again.shift), (fit.zoom, again.zoom), (fit.good, again.good)):
-                old[astray[better]] = new[better]
+            for first, second in ((fit.shift, again.shift), (fit.zoom, again.zoom), (fit.good, again.good)):
+                first[astray[better]] = second[better]
         return fit
 
 

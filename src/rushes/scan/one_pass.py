@@ -67,6 +67,7 @@ class Scan:
         holes: during which the camera was off.
         covered: the stretches of frames that were decoded, [first, stop) by index, in order, where not all were; None: all. Of the others
             only the pts is known: their signals are NaN.
+        passed_s: seconds of frames that passed the decoder, where that is not the footage: in sparse mode.
     """
 
     facts: VideoFacts
@@ -81,10 +82,16 @@ class Scan:
     pieces: tuple[Piece, ...]
     holes: tuple[Hole, ...]
     covered: tuple[tuple[int, int], ...] | None = None
+    passed_s: float | None = None
+
+    @property
+    def decoded_s(self) -> float:
+        """Seconds of frames that passed the decoder, each counted as often as it did."""
+        return self.footage_s if self.passed_s is None else self.passed_s
 
     @property
     def footage_s(self) -> float:
-        """Seconds of footage that were decoded: last frame's end minus first pts, less the holes; of each stretch, where not all was."""
+        """Seconds of footage: last frame's end minus first pts, less the holes; of each stretch, where only stretches were decoded."""
         return sum(self.length_s(*part) for part in self.covered) if self.covered is not None else self.length_s(0, len(self.pts))
 
     def length_s(self, first: int, stop: int) -> float:
@@ -99,7 +106,7 @@ class Scan:
         Of a scan that skips frames the packets are counted; where two packets make a picture, a field each, the stated rate is half of
         that and is believed.
         """
-        n: float = len(self.pts) if self.mode == "exact" else self.n_packets
+        n: float = self.n_packets if self.mode == "fast" else len(self.pts)
         whole_s = self.length_s(0, len(self.pts))
         fields = self.mode == "fast" and self.facts.fps is not None and abs(2 * self.facts.fps * whole_s - n) <= AGREES * n
         return replace(self, facts=self.facts.with_measured(whole_s, n / 2 if fields else n))
@@ -145,7 +152,7 @@ def scan(
         DecodeError: no frame could be decoded.
     """
     shown = uri or str(source)
-    with Decoder(source, uri=shown, size_bytes=size_bytes, mode=recipe.scan.mode, progress=progress, stream=stream) as decoder:
+    with Decoder(source, uri=shown, size_bytes=size_bytes, mode=recipe.scan.whole_mode, progress=progress, stream=stream) as decoder:
         if longest_s is not None and (decoder.facts.duration_s or 0.0) > longest_s:
             raise TooLong
         one = Pass(decoder, recipe, on_frame, meters or (lambda facts: make_meters(facts, recipe.scan)))

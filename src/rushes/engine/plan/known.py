@@ -149,7 +149,7 @@ class Known:
         wanted, shown, of_scorers = self._prints, shown_columns(self._scorers), [one.fingerprint for one in self._scorers]
         asked: dict[str, tuple[Any, Any, Any, Any]] = {
             "videos": (VIDEOS, None, [self._prints["scan"]], ()),
-            "lengths": (VIDEOS, ["status", "mode", "footage_s", "duration_s", "covered"], None, ()),
+            "lengths": (VIDEOS, ["status", "mode", "footage_s", "decoded_s", "duration_s", "covered"], None, ()),
             "marks": (MARKS, ["spans", "covered"], wanted.values(), ()),
             "errors": (ERRORS, ["permanent"], [*wanted.values(), *of_scorers], ()),
             "clips": (CLIPS, None, [self._prints["shots"]], ()),
@@ -238,14 +238,18 @@ class Batch:
         hopeless = video_id not in self.places and video_id in self._unscannable
         return self.failed.get(video_id) if hopeless else None
 
-    def lengths(self, videos: Sequence[str], mode: str) -> dict[str, float]:
-        """video_id -> seconds of footage, of those that were scanned under any fingerprint: the newest scan in this mode comes first."""
-        found: dict[str, float] = {}
+    def lengths(self, videos: Sequence[str], mode: str) -> dict[str, tuple[float, float]]:
+        """video_id -> seconds of footage, and the share of them that a pass in this mode decodes, of those that were scanned under any
+        fingerprint: the newest scan in this mode comes first. The share is 1 where no scan in sparse mode tells it.
+        """
+        found: dict[str, tuple[float, float]] = {}
         if not videos:
             return found
         rows = _with_status(self._read("lengths", videos), "done").to_pylist()
         for row in sorted(rows, key=lambda r: (r["mode"] == mode, r["written_at"], r["run_id"])):
-            found[row["video_id"]] = row["footage_s"] if row["covered"] is None else row["duration_s"]
+            length = row["footage_s"] if row["covered"] is None else row["duration_s"]
+            share = row["decoded_s"] / row["footage_s"] if row["mode"] == mode == "sparse" else 1.0
+            found[row["video_id"]] = (length, share)
         return found
 
     @cached_property

@@ -162,6 +162,8 @@ def compared(
     """Identifies footage that was found, and compares what is wanted of it with what the store has; see `make_plan`."""
     prints = fingerprints(recipe)
     _check_spans(items, recipe)
+    if recipe.shots.within_spans or not all(item.spans for item in items):
+        recipe.check_sparse()
     known = Known(
         store, prints, retry_failed=retry_failed, of_spans=stages_of_spans(recipe), around=recipe.shots.within_spans,
         scorers=wanted_scores(recipe), embeddings=embeddings_fingerprint(recipe),
@@ -227,8 +229,9 @@ def _same_content(plan: Plan) -> None:
 
 def _check_spans(items: Sequence[Footage], recipe: Recipe) -> None:
     """Makes sure that frame numbers mean frames of the video."""
-    if recipe.scan.mode != "exact" and (item := next((i for i in items if any(s.unit == "frame" for s in i.spans)), None)):
-        what = 'a list gives spans by frame numbers, and scan.mode = "fast" does not decode every frame'
+    mode = recipe.scan.mode
+    if mode != "exact" and (item := next((i for i in items if any(s.unit == "frame" for s in i.spans)), None)):
+        what = f'a list gives spans by frame numbers, and scan.mode = "{mode}" may not decode every frame'
         raise FootageError(what, uri=item.uri, mend='set scan.mode to "exact", or give the spans as start_s and end_s')
 
 
@@ -317,10 +320,10 @@ def _count_videos(plan: Plan, batch: Batch, found: _ByMark, counts: Mapping[str,
     frames = plan.recipe.frames
     for job in scans:
         size = job.video.size or 0
-        length = lengths.get(job.video.video_id, size / ASSUMED_BYTES_PER_S)
+        length, share = lengths.get(job.video.video_id, (size / ASSUMED_BYTES_PER_S, 1.0))
         if job.video.spans:
             length = min(length, asked_s(job.video.spans, batch.video(job.video.video_id)))
-        plan.n_scans, plan.bytes_to_scan, plan.decode_s = plan.n_scans + 1, plan.bytes_to_scan + size, plan.decode_s + length
+        plan.n_scans, plan.bytes_to_scan, plan.decode_s = plan.n_scans + 1, plan.bytes_to_scan + size, plan.decode_s + length * share
         if plan.prints.get("frames") and "frames" not in job.present:
             plan.expected_bytes += int(length * frames.per_s * frames.short_side_px**2 * 16 / 9 * ASSUMED_JPEG_BYTES)
 

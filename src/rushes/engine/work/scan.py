@@ -31,7 +31,8 @@ class Made:
         cpu_s: CPU time of the whole scan, for the table `videos`.
         busy_s: CPU time of it in this job.
         began: CPU time of this process when the job began.
-        footage_s: seconds of footage that this job decoded.
+        footage_s: seconds of footage that this job scanned.
+        decoded_s: seconds that it decoded of them.
         n_frames: sampled frames that were written before.
         covered: of the stages scan and frames the stretches that they have now, where not the whole video was decoded.
     """
@@ -41,8 +42,24 @@ class Made:
     busy_s: float
     began: float
     footage_s: float
+    decoded_s: float
     n_frames: int = 0
     covered: Mapping[str, Covered] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """All of a video is to be scanned.
+
+    Attributes:
+        why: in words for people; None where that is just cheaper.
+        decoded_s: seconds that were decoded in vain.
+        by_bursts: whether that may be done in sparse mode, where the recipe asks for it.
+    """
+
+    why: str | None = None
+    decoded_s: float = 0.0
+    by_bursts: bool = True
 
 
 def scan(context: Context, job: Scan, progress: Progress, longest_s: float | None = None) -> Outcome:
@@ -61,7 +78,7 @@ def scan(context: Context, job: Scan, progress: Progress, longest_s: float | Non
                 on_frame=(lambda f: frames.add(f.pts, f.jpeg, f.width, f.height)) if frames else None,
             )  # fmt: skip
         scanned = time.process_time() - began
-        made = Made(found, scanned, scanned, began, footage_s=found.footage_s)
+        made = Made(found, scanned, scanned, began, footage_s=found.footage_s, decoded_s=found.footage_s)
         return conclude(context, made, job, stamp, same, frames)
     finally:
         if frames:
@@ -91,7 +108,7 @@ def conclude(context: Context, made: Made, job: Scan, stamp: Stamp, same: SameFi
     context.write(without(rows, job.present))
     busy = {"scan": made.busy_s, "shots": time.process_time() - made.began - made.busy_s}
     counts = {"videos_scanned": 1.0, "bytes_read": float(job.video.size or 0)}
-    counts |= {"footage_s": made.footage_s, "decoded_s": made.footage_s}
+    counts |= {"footage_s": made.footage_s, "decoded_s": made.decoded_s}
     counts["spans_failed"] = float(len(rows["errors"]))
     counts |= {"videos_with_other_streams": 1.0} if found.facts.other_streams and job.video.stream is None else {}
     return _outcome(context, wanted, facts, job, counts, busy)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from rushes.engine.jobs import Division, Outcome, Scan, Segment, Stitch
 from rushes.engine.stages import digest
 from rushes.engine.work.context import Context, Progress
-from rushes.engine.work.scan import DETECTORS_LOOK_BACK, Made, conclude, scan, whole
-from rushes.engine.work.spans import Whole, scan_spans
+from rushes.engine.work.scan import DETECTORS_LOOK_BACK, Made, Whole, conclude, scan, whole
+from rushes.engine.work.spans import scan_spans
+from rushes.engine.work.sparse import scan_bursts
 from rushes.errors import DecodeError
 from rushes.media.segments import MIN_SEGMENTS, Cuts, where_to_cut
 from rushes.recipe import Recipe
@@ -38,7 +39,12 @@ def scan_or_divide(context: Context, job: Scan, progress: Progress) -> Outcome:
     tried = scan_spans(context, job, progress) if job.video.spans else Whole()
     if isinstance(tried, Outcome):
         return tried
-    outcome = _scan_or_divide(context, job, progress)
+    outcome: Outcome | Whole = Whole(tried.why)
+    if tried.by_bursts and context.recipe.scan.mode == "sparse":
+        outcome = scan_bursts(context, job, progress)
+    if isinstance(outcome, Whole):
+        tried = Whole(outcome.why, tried.decoded_s + outcome.decoded_s)
+        outcome = _scan_or_divide(context, job, progress)
     counts = outcome.counts | {"decoded_s": outcome.counts.get("decoded_s", 0.0) + tried.decoded_s}
     return replace(outcome, counts=counts, note=outcome.note or (_whole(job, tried.why) if tried.why else None))
 
@@ -60,7 +66,7 @@ def divide(context: Context, job: Scan) -> Division | str | None:
     """How a video is divided; or why it is scanned whole, None where it is just short. Nothing is decoded."""
     video = job.video
     with context.opened(video) as source:
-        size, length, mode = video.size or 0, context.recipe.engine.segment_s, context.recipe.scan.mode
+        size, length, mode = video.size or 0, context.recipe.engine.segment_s, context.recipe.scan.whole_mode
         found = where_to_cut(source, uri=video.uri, size_bytes=size, segment_s=length, mode=mode, stream=video.stream)
     if not isinstance(found, Cuts):
         return found.note and _whole(job, found.note)
@@ -157,7 +163,9 @@ def join(context: Context, job: Stitch, progress: Progress) -> Outcome:
             for frame in found.frames:
                 frames.add(frame.pts, frame.jpeg, frame.width, frame.height)
         busy_s = time.process_time() - began
-        made = Made(found.scan, read.cpu_s + busy_s, busy_s, began, footage_s=0.0, n_frames=found.n_frames - len(found.frames))
+        made = Made(
+            found.scan, read.cpu_s + busy_s, busy_s, began, footage_s=0.0, decoded_s=0.0, n_frames=found.n_frames - len(found.frames)
+        )
         outcome = conclude(context, made, job.scan, stamp, same, frames)
         outcome = replace(outcome, counts=outcome.counts | {"footage_s": read.footage_s})
     forget(context.store, {video.video_id})

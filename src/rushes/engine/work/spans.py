@@ -14,20 +14,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rushes.engine.jobs import Outcome, Scan
-from rushes.engine.stages import digest
+from rushes.engine.stages import content_threshold, digest
 from rushes.engine.work.context import Context, Progress
-from rushes.engine.work.scan import DETECTORS_LOOK_BACK, Made, conclude
+from rushes.engine.work.scan import DETECTORS_LOOK_BACK, Made, Whole, conclude
 from rushes.errors import DecodeError
 from rushes.media.frame_index import FrameIndex, frame_index
 from rushes.media.segments import Uncut
 from rushes.recipe import Recipe
+from rushes.records import Mode, Video
 from rushes.rows.signals import Series, read_signals
 from rushes.scan.blend import read_for
 from rushes.scan.one_pass import SampledFrame
 from rushes.scan.one_pass import Scan as Scanned
+from rushes.scan.sparse import scan_sparse
 from rushes.scan.stretches import Stretch, kept_of, scan_stretches, stretches_of
 from rushes.shots.covered import Covered
 from rushes.shots.listed import frames_of
+from rushes.store.frames import FrameWriter
 from rushes.store.parts import video_part
 from rushes.store.tables import FRAMES
 
@@ -38,67 +41,102 @@ LABEL = "span"
 """Marks the parts of frames that passes over stretches wrote."""
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """The video is to be scanned whole: `why`, in words for people, or None where that is just cheaper; and seconds decoded in vain."""
-
-    why: str | None = None
-    decoded_s: float = 0.0
-
-
 def scan_spans(context: Context, job: Scan, progress: Progress) -> Outcome | Whole:
     """The pass over the stretches that the spans of a video lie in, then shots and measures. The rows are durable when this returns an
     outcome; else none is written.
+
+    In sparse mode bursts of these stretches are decoded, unless a span holds none; then the stretches are decoded whole.
     """
-    began, stamp, video, reached = time.process_time(), context.stamp(), job.video, 0.0
     if why := _unfit(context.recipe):
         return Whole(why)
+    if context.recipe.scan.mode != "sparse":
+        return _scan_spans(context, job, progress, context.recipe.scan.whole_mode)
+    tried = _scan_spans(context, job, progress, "sparse")
+    if isinstance(tried, Outcome) or tried.by_bursts:
+        return tried
+    again = _scan_spans(context, job, progress, context.recipe.scan.whole_mode)
+    if isinstance(again, Whole):
+        return replace(again, decoded_s=again.decoded_s + tried.decoded_s, by_bursts=False)
+    return replace(again, counts=again.counts | {"decoded_s": again.counts["decoded_s"] + tried.decoded_s})
+
+
+def _scan_spans(context: Context, job: Scan, progress: Progress, mode: Mode) -> Outcome | Whole:
+    """`scan_spans` in a given mode."""
+    began, stamp, video, sparse = time.process_time(), context.stamp(), job.video, mode == "sparse"
     with context.opened(video) as source:
-        size, mode = video.size or 0, context.recipe.scan.mode
-        index = frame_index(source, uri=video.uri, size_bytes=size, mode=mode, stream=video.stream, progress=progress)
+        counted: Mode = "exact" if sparse else mode
+        index = frame_index(source, uri=video.uri, size_bytes=video.size or 0, mode=counted, stream=video.stream, progress=progress)
     if isinstance(index, Uncut):
         return Whole(index.note)
+    wanted = _wanted(job, index, context.recipe)
+    if sparse:
+        if not all(index.has_burst(*piece, context.recipe.scan.sparse_burst) for piece in wanted):
+            return Whole("a span of its list holds no burst of pictures", by_bursts=False)
+        index = index.at_bursts()
     old, stored = _Old.of(context, job), None
     if "scan" in {*job.present, *job.covered}:
         stored = read_signals(context.store, video.video_id, context.prints["scan"], context.signal_columns)
         if not np.array_equal(stored.pts, index.pts):
             return Whole("its stored signals are of other frames")
-    new = stretches_of(_wanted(job, index, context.recipe), index, [old.frames_of(stage) for stage in old.lacking])
+    new = stretches_of(wanted, index, [old.frames_of(stage) for stage in old.lacking])
     if sum(stop - first for first, stop in new) > MOST * len(index.pts):
         return Whole()
-
-    def at(seconds: float) -> None:
-        nonlocal reached
-        reached = seconds
-        progress(seconds)
-
-    same, label = context.same_file(video), LABEL + digest("stretches", new)[:8]
+    same, label = context.same_file(video), LABEL + digest("stretches", new, *(["sparse"] if sparse else []))[:8]
     frames = context.frame_writer(video, job.present, stamp, same, label)
-
-    def keep(frame: SampledFrame) -> None:
-        assert frames is not None
-        frames.add(frame.pts, frame.jpeg, frame.width, frame.height)
-
     try:
-        with context.opened(video) as source:
-            found = scan_stretches(
-                source, context.recipe, index, new, uri=video.uri, size_bytes=size, stream=video.stream,
-                on_frame=keep if frames else None, progress=at,
-            )  # fmt: skip
-        if not isinstance(found, str):
+        found = _decoded(context, video, index, new, frames, progress, sparse=sparse)
+        if isinstance(found, Scanned):
             cpu_s = time.process_time() - began
-            made = Made(_with_stored(found, stored, old, job), cpu_s, cpu_s, began, footage_s=found.footage_s)
+            all_of_it = _with_stored(found, stored, old, job)
+            made = Made(all_of_it, cpu_s, cpu_s, began, footage_s=found.footage_s, decoded_s=found.decoded_s)
             covered = old.after(new, index, around=context.recipe.shots.within_spans)
             return conclude(context, replace(made, covered=covered), job, stamp, same, frames)
-    except DecodeError as error:  # the whole video has other frames
-        found = error.what
     finally:
         if frames:
             frames.close()
     if frames:
         parts = context.store.parts(FRAMES, video_part(video.video_id, context.prints["frames"], label=label))
         context.store.remove(parts)
-    return Whole(found, reached)
+    return found
+
+
+def _decoded(
+    context: Context,
+    video: Video,
+    index: FrameIndex,
+    new: Sequence[Stretch],
+    frames: FrameWriter | None,
+    progress: Progress,
+    *,
+    sparse: bool,
+) -> Scanned | Whole:
+    """The pass over the new stretches; `frames` takes the sampled frames."""
+    reached = 0.0
+
+    def at(seconds: float) -> None:
+        nonlocal reached
+        reached = seconds
+        progress(seconds)
+
+    def keep(frame: SampledFrame) -> None:
+        assert frames is not None
+        frames.add(frame.pts, frame.jpeg, frame.width, frame.height)
+
+    on_frame, size = keep if frames else None, video.size or 0
+    with context.opened(video) as source:
+        if sparse:
+            by_bursts = scan_sparse(
+                source, context.recipe, uri=video.uri, size_bytes=size, stream=video.stream, on_frame=on_frame, progress=at,
+                threshold=content_threshold(context.recipe), index=index, stretches=new,
+            )  # fmt: skip
+            return by_bursts if isinstance(by_bursts, Scanned) else Whole(by_bursts.why, by_bursts.decoded_s, by_bursts=False)
+        try:
+            found = scan_stretches(
+                source, context.recipe, index, new, uri=video.uri, size_bytes=size, stream=video.stream, on_frame=on_frame, progress=at
+            )
+        except DecodeError as error:  # the whole video has other frames
+            found = error.what
+    return Whole(found, reached) if isinstance(found, str) else found
 
 
 def _unfit(recipe: Recipe) -> str | None:
@@ -153,8 +191,11 @@ def _with_stored(found: Scanned, stored: Series | None, old: _Old, job: Scan) ->
     if "scan" in job.present:
         return replace(found, signals=dict(stored.signals))
     assert found.covered is not None
-    kept = kept_of(old.frames_of("scan"), found.covered)
+    kept, passed_s = kept_of(old.frames_of("scan"), found.covered), found.passed_s
     for first, stop in kept:
         for name, row in stored.signals.items():
             found.signals[name][first:stop] = row[first:stop]
-    return replace(found, covered=tuple(sorted([*kept, *found.covered])))
+        if passed_s is not None:
+            decoded = float(np.mean(~np.isnan(stored.signals["luma_mean"][first:stop])))
+            passed_s += decoded * found.length_s(first, stop)
+    return replace(found, covered=tuple(sorted([*kept, *found.covered])), passed_s=passed_s)

@@ -1,0 +1,264 @@
+"""Reads all packets of a video and decodes few of them: a burst at each key frame. It is what sparse mode decodes.
+
+A *burst* is a key frame and the next packets that are shown after it, a few pictures in all. They are decoded as a decoder does that starts
+at the key frame, and the decoder is then emptied. The packets from there up to the next burst are a *group*, and are never sent to it,
+unless the whole group is asked for. The pictures of a burst equal those of a decode from end to end to the last bit, since nothing after a
+key frame that stands alone refers to what is before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rushes.media.frame_index import TELL_EVERY, FrameIndex, PacketTable
+from rushes.media.frame_tags import full_range
+from rushes.media.probe import facts_of, upright
+from rushes.media.remote import RemoteFile, raise_read_failure
+from rushes.media.segments import Uncut, unfit
+from rushes.media.streams import open_film
+from rushes.records import VideoFacts
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame, VideoStream
+
+LEAST_S = 0.061
+"""Least time from the first picture of a burst to the last, seconds, so that motion between them can be told from noise (scan/dense.py);
+above 50 frames a second a burst has more pictures for it."""
+
+
+class NoBursts(Exception):
+    """The video cannot be scanned in sparse mode; the message says why, in words for people."""
+
+
+@dataclass(slots=True)
+class Group:
+    """The packets from a burst's first one up to the next burst, in decoding order.
+
+    Attributes:
+        key_pts: pts of its key frame.
+        after: pts of the next group's key frame; None in the video's last group.
+        end: the end of its last frame, ticks.
+        n_frames: frames that its packets give, those included that are shown before its key frame.
+        burst: the packets of the burst.
+        burst_pts: the frames that they give.
+        leading: packets of frames that are shown before the key frame, and the key packet before them.
+        packets: all packets, where they were to be kept; else none.
+    """
+
+    key_pts: int
+    after: int | None = None
+    end: int = 0
+    n_frames: int = 0
+    burst: list[Packet[VideoStream]] = field(default_factory=list)
+    burst_pts: list[int] = field(default_factory=list)
+    leading: list[Packet[VideoStream]] = field(default_factory=list)
+    packets: list[Packet[VideoStream]] = field(default_factory=list)
+
+
+class Bursts:
+    """One open video. Use as a context manager.
+
+    Args:
+        source: a path, or a seekable file object.
+        uri: the name to use in errors.
+        size_bytes: size of the file, for the facts.
+        stream: index of the stream in the file; None: the film.
+        n: pictures in a burst, at least; fewer where a group has fewer.
+        longest_s: frames of a group may lie this far after its key frame, seconds.
+        keep: whether groups keep all their packets, so that `decode_group` can be called.
+        progress: called with the seconds decoded so far.
+
+    Attributes:
+        facts: container facts; complete after the first picture.
+        decoded_s: seconds that the decoded pictures are shown, each counted as often as it was decoded.
+
+    Raises:
+        ProbeError: on entering, when the container or its streams cannot be read.
+        NoBursts: from any method.
+        VideoError: while packets are read, when a remote file cannot be read to its end.
+    """
+
+    def __init__(
+        self,
+        source: str | Any,
+        *,
+        uri: str,
+        size_bytes: int,
+        stream: int | None,
+        n: int,
+        longest_s: float,
+        keep: bool,
+        progress: Callable[[float], None] | None,
+    ) -> None:
+        self._source, self._n, self._keep = source, n, keep
+        self._tell = progress or (lambda _s: None)
+        film = open_film(source, uri, stream)
+        self.container, self.stream = film.container, film.stream
+        self.facts: VideoFacts = facts_of(self.container, self.stream, size_bytes, film.named_others)
+        self.decoded_s = 0.0
+        self.full_range = False
+        self._first: tuple[int, int, str] | None = None
+        self._longest = longest_s / self.facts.time_base
+        self._span = LEAST_S / self.facts.time_base
+        self._table = PacketTable(self.facts, self.stream, "exact")
+        if isinstance(source, RemoteFile):
+            source.waiting = lambda: self._tell(self.decoded_s)
+        context = self.stream.codec_context
+        context.thread_count, context.thread_type = 1, "NONE"
+        context.options = {"skip_loop_filter": "noref"}  # as in exact mode
+
+    def __enter__(self) -> Bursts:
+        if note := unfit(self.facts):
+            self.container.close()
+            raise NoBursts(note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.container.close()
+
+    def groups(self) -> Iterator[Group]:
+        """All groups of the video, in order; each once the next one has begun."""
+
+        def begins(packet: Packet[VideoStream]) -> bool | None:
+            n_bursts, n_frames = len(self._table.bursts), len(self._table.pts)
+            if note := self._table.take(packet):
+                raise NoBursts(note)
+            return None if len(self._table.pts) == n_frames else len(self._table.bursts) > n_bursts
+
+        yield from self._groups(begins, None)
+
+    def groups_between(self, index: FrameIndex, first: int, stop: int) -> Iterator[Group]:
+        """The groups of the frames [first, stop) of a video of which the index is known; a burst begins at the first."""
+        starts = {int(index.pts[at]) for at in index.bursts}
+        start = int(index.pts[first])
+        known = set(index.pts[first:].tolist())
+        self.container.seek(start, stream=self.stream)
+        found = False
+
+        def begins(packet: Packet[VideoStream]) -> bool | None:
+            nonlocal found
+            found = found or (packet.is_keyframe and packet.pts == start)
+            return None if not found or packet.pts not in known else packet.is_keyframe and packet.pts in starts
+
+        yield from self._groups(begins, int(index.pts[stop]) if stop < len(index.pts) else None)
+        if not found:
+            raise NoBursts("a key frame was not found where its packets say that it is")
+
+    def index(self) -> FrameIndex:
+        """The frames of the video, after all its groups were read."""
+        step = max(1, round(1 / (self.stream.guessed_rate * self.facts.time_base))) if self.stream.guessed_rate else 1
+        found = self._table.index(step)
+        if isinstance(found, Uncut):
+            raise NoBursts(found.note or "it has no frame")
+        return found
+
+    def _groups(self, begins: Callable[[Packet[VideoStream]], bool | None], until: int | None) -> Iterator[Group]:
+        """Puts packets together to groups.
+
+        Args:
+            begins: whether a packet begins a group; None where it gives no frame, or is to be left out.
+            until: the last group is the one that holds the frame before this pts; None: the video's last one.
+        """
+        import av
+
+        group: Group | None = None
+        n = 0
+        try:
+            for packet in self.container.demux(self.stream):
+                n += 1
+                if n % TELL_EVERY == 0:
+                    self._tell(self.decoded_s)
+                start = begins(packet) if packet.size else None
+                if start and packet.pts is not None:
+                    if group is not None:
+                        group.after = packet.pts
+                        yield group
+                        if until is not None and packet.pts >= until:
+                            return
+                    group = Group(packet.pts, end=packet.pts, leading=[packet])
+                if group is not None and packet.size:
+                    self._add(group, packet, gives=start is not None)
+                elif start is not None:
+                    raise NoBursts("the stream does not begin with a key frame that stands alone")
+        except av.error.FFmpegError as error:
+            raise NoBursts("some of its packets cannot be read") from error
+        raise_read_failure(self._source)
+        if group is not None:
+            yield group
+
+    def _add(self, group: Group, packet: Packet[VideoStream], *, gives: bool) -> None:
+        if self._keep:
+            group.packets.append(packet)
+        pts = packet.pts
+        group.n_frames += gives
+        full = len(group.burst_pts) >= self._n and max(group.burst_pts) - group.key_pts >= self._span
+        if gives and pts is not None:
+            if pts - group.key_pts > self._longest:
+                apart = float(self._longest * self.facts.time_base)
+                raise NoBursts(f"its key frames that stand alone are more than {apart:g} s apart (scan.sparse_s)")
+            group.end = max(group.end, pts + (packet.duration or 0))
+            if pts < group.key_pts:
+                group.leading.append(packet)
+                return
+            if not full:
+                group.burst_pts.append(pts)
+        if not full:
+            group.burst.append(packet)
+
+    def decode_burst(self, group: Group) -> list[tuple[VideoFrame, int]]:
+        """The pictures of a group's burst with their pts, in order."""
+        found = sorted(self._decoded(group.burst, group), key=lambda picture: picture[1])
+        if [pts for _, pts in found] != sorted(group.burst_pts):
+            raise NoBursts("its packets do not tell which frames it has")
+        return found
+
+    def decode_group(self, group: Group, following: Group | None) -> Iterator[tuple[VideoFrame, int]]:
+        """All pictures from a group's key frame up to the next one, with their pts, in order.
+
+        Args:
+            group: its packets were kept.
+            following: the next group, of whose packets those are decoded that are shown before its key frame; None at the end of what is
+                read.
+        """
+        more = following.leading if following is not None and len(following.leading) > 1 else []
+        own, last = [p for p in group.packets if not (p.pts is not None and p.pts < group.key_pts)], group.key_pts - 1
+        for frame, pts in self._decoded([*own, *more], group):
+            if pts <= last:
+                raise NoBursts("the decoder learnt late that it held back too few frames to give them in order")
+            last = pts
+            if following is None or pts < following.key_pts:
+                yield frame, pts
+
+    def _decoded(self, packets: Sequence[Packet[VideoStream]], group: Group) -> Iterator[tuple[VideoFrame, int]]:
+        import av
+
+        context = self.stream.codec_context
+        length = (group.after if group.after is not None else group.end) - group.key_pts
+        each_s = float(length * self.facts.time_base) / max(1, group.n_frames)
+        try:
+            for packet in (*packets, None):
+                for frame in context.decode(packet):
+                    self.decoded_s += each_s
+                    self._check(frame)
+                    yield frame, frame.pts  # type: ignore[misc]
+        except av.error.FFmpegError as error:
+            raise NoBursts("a part of it that is decoded is damaged") from error
+        context.flush_buffers()
+        self._tell(self.decoded_s)
+
+    def _check(self, frame: VideoFrame) -> None:
+        """Makes sure that a picture is what a decode from end to end gives, and of the size and format of those before."""
+        if frame.is_corrupt:
+            raise NoBursts("a part of it that is decoded is damaged")
+        if frame.pts is None:
+            raise NoBursts("some of its frames have no time stamp")
+        if frame.interlaced_frame and self.facts.codec == "h264":  # libav's flag may depend on frames before
+            raise NoBursts("it is interlaced")
+        if self._first is None:
+            self.facts = upright(self.facts, frame)
+            self.full_range = full_range(frame, self.facts.codec)
+            self._first = (frame.width, frame.height, frame.format.name)
+        elif self._first != (frame.width, frame.height, frame.format.name):
+            raise NoBursts("size, format or orientation of the picture change")
