@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import subprocess
 import tarfile
 from fractions import Fraction
 from pathlib import Path
@@ -144,3 +146,51 @@ def test_a_published_iceberg_table_is_footage_again(reel: Reel, reel_store: Path
     assert starts == sorted(("pts", clip["start_pts"]) for clip in kept)
     with pytest.raises(FootageError, match=r"no table videos\.nothing"):
         found(f"iceberg:{tmp_path}#videos.nothing")
+
+
+PYTHON = os.environ.get("RUSHES_PAIMON_PYTHON")
+BLOBS = """
+import sys
+import pyarrow as pa
+from pypaimon import CatalogFactory, Schema
+catalog = CatalogFactory.create({"warehouse": sys.argv[1]})
+catalog.create_database("raw", True)
+form = pa.schema([("day", pa.int64()), ("video", pa.large_binary())])
+options = {"row-tracking.enabled": "true", "data-evolution.enabled": "true"}
+catalog.create_table("raw.films", Schema.from_pyarrow_schema(form, options=options), True)
+for day, path in enumerate(sys.argv[2:]):
+    builder = catalog.get_table("raw.films").new_batch_write_builder()
+    write, commit = builder.new_write(), builder.new_commit()
+    write.write_arrow(pa.Table.from_pydict({"day": [day], "video": [open(path, "rb").read()]}, schema=form))
+    commit.commit(write.prepare_commit())
+    write.close()
+    commit.close()
+"""
+TO_BYTES = """
+import sys
+from pypaimon import CatalogFactory
+table = CatalogFactory.create({"warehouse": sys.argv[1]}).get_table("out.clips")
+builder = table.new_read_builder().with_projection(["video"])
+open(INTO, "wb").write(builder.new_read().to_arrow(builder.new_scan().plan().splits())["video"][0].as_py())
+"""
+
+
+@pytest.mark.skipif(PYTHON is None, reason="RUSHES_PAIMON_PYTHON names no Python with pypaimon: make test-targets does")
+def test_a_table_of_paimon_comes_in_and_goes_out_twice(reel: Reel, tmp_path: Path) -> None:
+    """Blobs of whole videos are read where they lie; what is published of them is footage again, and gives the same clips."""
+    warehouse, setting = tmp_path / "lake", f"publish.paimon_python={PYTHON}"
+    subprocess.run([str(PYTHON), "-c", BLOBS, warehouse.as_uri(), *reel.clips], check=True, timeout=120)
+    first = go([f"paimon:{warehouse}#raw.films"], tmp_path / "one", setting)
+    assert (first.counts["videos_scanned"], first.counts["data_sets"]) == (2, {f"paimon:{warehouse}#raw.films": "2"})
+    assert sorted(v["extra"]["day"] for v in seen(tmp_path / "one").videos()) == [0, 1]
+    kept = {c["clip_id"] for c in seen(tmp_path / "one").clips() if c["verdict"] == "kept"}
+    assert len(kept) == 4 and all("#bytes=" in c["uri"] for c in seen(tmp_path / "one").clips())
+    assert publish(tmp_path / "one", f"paimon:{warehouse}#out.clips", setting).right
+    program = TO_BYTES.replace("INTO", repr(str(tmp_path / "blob")))
+    subprocess.run([str(PYTHON), "-c", program, warehouse.as_uri()], check=True, timeout=120)
+    assert (tmp_path / "blob").read_bytes() in [path.read_bytes() for path in map(Path, reel.clips)], "a descriptor of the piece alone"
+    go([f"paimon:{warehouse}#out.clips"], tmp_path / "two", setting)
+    assert {c["clip_id"] for c in seen(tmp_path / "two").clips()} == kept
+    assert publish(tmp_path / "two", f"paimon:{warehouse}#out.again", setting).right
+    with pytest.raises(FootageError, match=r"no table raw\.nothing"):
+        find_footage([f"paimon:{warehouse}#raw.nothing"], {}, paimon_python=PYTHON)

@@ -21,19 +21,22 @@ Reader = Callable[[str, Options], tuple[Iterator[Mapping[str, Any]], str]]
 """Gives the rows of a data set at a place, each with `uri`, and the version that was read; "" where it has none."""
 
 
-def _readers() -> dict[str, Reader]:
+def _readers(paimon_python: str | None) -> dict[str, Reader]:
+    from functools import partial
+
     from rushes.sources import data_folders, data_tables
 
     return {
         "lance": data_tables.lance,
         "iceberg": data_tables.iceberg,
+        "paimon": partial(data_tables.paimon, python=paimon_python),
         "hf": data_folders.hugging_face,
         "webdataset": data_folders.web_dataset,
         "lerobot": data_folders.lerobot,
     }
 
 
-KINDS = ("lance", "iceberg", "hf", "webdataset", "lerobot")
+KINDS = ("lance", "iceberg", "paimon", "hf", "webdataset", "lerobot")
 """What may stand before the place of a data set."""
 
 
@@ -45,7 +48,7 @@ def data_set(name: str) -> tuple[str, str] | None:
     return kind, place
 
 
-def take_data_set(kind: str, place: str, options: Options, collector: FootageCollector) -> None:
+def take_data_set(kind: str, place: str, options: Options, collector: FootageCollector, paimon_python: str | None = None) -> None:
     """Takes the videos that a data set names, with its other columns.
 
     Args:
@@ -53,13 +56,14 @@ def take_data_set(kind: str, place: str, options: Options, collector: FootageCol
         place: path or address, as each kind understands it.
         options: storage options by protocol.
         collector: takes what is found.
+        paimon_python: the Python that has pypaimon, as `publish.paimon_python`.
 
     Raises:
         FootageError: it cannot be read, or a row of it; or it names no video.
         MissingExtra: the package that reads it is not installed.
     """
-    shown = f"{kind}:{place.partition('#')[0] if kind == 'iceberg' else public_uri(place)}"
-    rows, version = _readers()[kind](place, options)
+    shown = f"{kind}:{place if kind in ('iceberg', 'paimon') else public_uri(place)}"
+    rows, version = _readers(paimon_python)[kind](place, options)
     found: list[Row] = []
     for number, row in enumerate(rows, 1):
         if not row.get("uri"):

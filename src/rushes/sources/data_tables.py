@@ -61,6 +61,40 @@ def iceberg(place: str, options: Options) -> tuple[Iterator[Mapping[str, Any]], 
             engine.dispose()
 
 
+def paimon(place: str, options: Options, python: str | None) -> tuple[Iterator[Mapping[str, Any]], str]:
+    """The rows of a Paimon table, named as for `rushes publish`: WAREHOUSE#DATABASE.TABLE. Its version is the snapshot.
+
+    Without a column `uri`, the first column of blobs says where each video lies: a file, or the bytes that it takes in one.
+
+    Raises:
+        MissingExtra: no Python with pypaimon is found. StorageError: the table cannot be read. FootageError: it names no videos.
+    """
+    import tempfile
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from rushes.media.paimon_client import PaimonProcess
+
+    warehouse, _, table = place.rpartition("#")
+    if not warehouse or "." not in table:
+        raise FootageError("no table is named", uri=public_uri(place), mend="name it as paimon:WAREHOUSE#DATABASE.TABLE")
+    path = local_path(warehouse)
+    settings = {name: str(value) for name, value in options.get("paimon", {}).items()}
+    catalog = {"warehouse": Path(path).as_uri() if path is not None else warehouse, **settings}
+    process = PaimonProcess(python, f"paimon:{place}", catalog, table)
+    try:
+        if not process.ask("held")["there"]:
+            raise FootageError(f"there is no table {table}", uri=public_uri(warehouse), mend="check its name")
+        with tempfile.TemporaryDirectory(prefix="rushes-paimon-") as folder:
+            version = process.ask("listed", into=f"{folder}/rows.arrow")["version"]
+            with pa.OSFile(f"{folder}/rows.arrow", "rb") as file, pa.ipc.open_stream(file) as reader:
+                rows = reader.read_all()
+    finally:
+        process.close()
+    return _rows(rows.select(_listed(rows.schema, public_uri(warehouse))).to_batches()), version
+
+
 def _catalog(warehouse: str, options: Options) -> Any:
     """The catalog of a warehouse, as the target `iceberg:` opens it: `catalog.db` in a local one, else what [storage.iceberg] names."""
     from pathlib import Path

@@ -19,7 +19,7 @@ from rushes.sources.remote import find_in, kind_of, take_remote
 from rushes.sources.suffixes import READ_LISTS, is_unread_list, is_video, list_kind, suffix_of
 
 
-def find_footage(args: Sequence[str], options: Options, *, exclude: Sequence[str] = ()) -> Found:
+def find_footage(args: Sequence[str], options: Options, *, exclude: Sequence[str] = (), paimon_python: str | None = None) -> Found:
     """The files behind paths, folders, patterns, fsspec URLs and lists of files, sorted, each once.
 
     A path that exists is never read as a pattern. Of a folder the videos are taken, which are known by their suffix, without hidden
@@ -32,6 +32,7 @@ def find_footage(args: Sequence[str], options: Options, *, exclude: Sequence[str
         args: paths, patterns and URLs, as the user wrote them.
         options: storage options by protocol.
         exclude: local folders not to enter, such as the run's own store.
+        paimon_python: the Python that has pypaimon, for tables of Paimon; None: the usual one.
 
     Raises:
         FootageError: something named is not there, a list cannot be read or contradicts itself, or nothing found is video.
@@ -41,7 +42,7 @@ def find_footage(args: Sequence[str], options: Options, *, exclude: Sequence[str
     excluded = frozenset(os.path.abspath(folder) for folder in exclude if protocol_of(folder) is None)
     for arg in args:
         if (named := data_set(arg)) is not None:
-            take_data_set(*named, options, collector)
+            take_data_set(*named, options, collector, paimon_python)
             continue
         local = arg if os.path.lexists(arg) else local_path(os.path.expanduser(arg))
         if local is not None:
