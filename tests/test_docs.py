@@ -176,7 +176,7 @@ def test_choices_of_a_key_are_all_named(name: str) -> None:
     types = {row[0]: row[1] for row in keys_told(name)}
     for key, field in sections_of_the_recipe()[name].model_fields.items():
         if get_origin(field.annotation) is Literal:
-            assert set(re.findall(r'"(\w+)"', types[key])) == set(get_args(field.annotation)), key
+            assert set(re.findall(r'"([\w-]+)"', types[key])) == set(get_args(field.annotation)), key
 
 
 def other(key: str, value: Any, annotation: Any) -> Any:
@@ -206,6 +206,8 @@ def other(key: str, value: Any, annotation: Any) -> Any:
         "order": "clip_id",
         "sample": 5,
         "paimon_python": "/opt/paimon/bin/python",
+        "question": "What happens?",
+        "buckets": ["length"],
         "use": ["aesthetic"],
         "encoder": "another/encoder",
         "encoder_revision": "0123abc",

@@ -19,7 +19,7 @@ import pytest
 import rushes
 from footage import Clip, render
 from pictures import Edit, film, moving, read_frame_number
-from rushes.export_clips import name_of
+from rushes.publish.clip_names import name_of
 from rushes.results import Results
 from rushes.serve_report import serve
 from rushes.store.store import Store

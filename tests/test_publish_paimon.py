@@ -133,7 +133,7 @@ def test_killed_anywhere_it_is_old_or_new_and_publishing_again_completes_it(reel
     go(store, to, SETTING)
     old = loaded(lake)
     recaption(store, old[0]["clip_id"], "a new caption")
-    ask = "import rushes.publish.paimon_client as c; ask = c.PaimonProcess.ask"
+    ask = "import rushes.media.paimon_client as c; ask = c.PaimonProcess.ask"
     patches = {
         "prepare": f"{ask}\nc.PaimonProcess.ask = lambda self, do, **more: (die() if do == 'prepare' else ask(self, do, **more))",
         "commit": f"{ask}\nc.PaimonProcess.ask = lambda self, do, **more: (die() if do == 'commit' else ask(self, do, **more))",

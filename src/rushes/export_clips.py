@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
-from urllib.parse import unquote, urlsplit
 
 from rushes.api import results
 from rushes.errors import Failure, UsageError
 from rushes.media import storage
-from rushes.media.address import local_path, protocol_of
+from rushes.media.address import local_path
+from rushes.publish.clip_names import ID_DIGITS, name_of
 from rushes.recipe import ClipSettings, Recipe
 from rushes.records import Row
 from rushes.results.choose import chosen_clips
@@ -39,9 +39,6 @@ Mode = Literal["encode", "copy"]
 METADATA = "metadata.jsonl"
 """The file in which Hugging Face's `videofolder` looks for what is known of each video of a folder."""
 LOOK_EVERY_S = 0.2
-STEM_BYTES = 120
-"""Bytes of the source's name in a clip's name; a file's name has at most 255, and a hidden one while it is written is longer."""
-ID_DIGITS = 8
 OURS = re.compile(rf"_[0-9a-f]{{{ID_DIGITS}}}\.(?:mp4|mov|mkv)$")
 """The end of a name that an export has given."""
 UNFINISHED = re.compile(rf"^\..*_[0-9a-f]{{{ID_DIGITS}}}\.(?:mp4|mov|mkv)\.(\d+)\.tmp$")
@@ -273,24 +270,6 @@ class _Export:
         there = storage.listing(self._folder, self._options)
         others = sum(bool(OURS.search(file.uri)) and file.uri.rpartition("/")[2] not in self._names for file in there)
         return Exported(self._folder, status, self.made, self.present, self.failed, self.captions, self.bytes, others)
-
-
-def name_of(clip: Row) -> str:
-    """The name of a clip's file, without suffix: its source's name, its start and end, and the first digits of its clip_id.
-
-    Characters other than letters, digits, "-" and "_" become "_", dots too: some trainers take what follows the first dot for the suffix.
-    """
-    uri = str(clip["uri"])
-    path = unquote(urlsplit(uri).path) if protocol_of(uri) in ("http", "https") else uri
-    stem = re.sub(r"[^\w-]+", "_", Path(path.rstrip("/")).stem).strip("_") or "video"
-    stem = stem.encode()[:STEM_BYTES].decode(errors="ignore")
-    return f"{stem}_{_clock(clip['start_s'])}_{_clock(clip['end_s'])}_{clip['clip_id'][:ID_DIGITS]}"
-
-
-def _clock(seconds: float) -> str:
-    hundredths = round(seconds * 100)
-    whole, rest = divmod(hundredths, 100)
-    return f"{whole // 3600:02d}h{whole // 60 % 60:02d}m{whole % 60:02d}s{rest:02d}"
 
 
 def metadata_line(clip: Row, cut: Row, name: str, scores: Sequence[str], settings: ClipSettings) -> Row:

@@ -21,4 +21,8 @@ class PublishSettings(Section):
     bytes: bool = Field(False, description="lance and paimon hold the bytes of clip files; false: where each clip lies in its source")
     frames: int = Field(0, ge=0, le=64, description="sampled frames of each clip that lance holds as JPEG, evenly spread")
     paimon_python: str | None = Field(None, description="Python that has pypaimon; omit: this one, or ~/.rushes-paimon/bin/python")
+    flavour: Literal["llava", "messages", "videox-fun", "open-sora"] = Field("llava", description="which list jsonl writes: llava: conversations; messages: those of LLaMA-Factory and ms-swift; videox-fun; open-sora: a table, csv")
+    question: str = Field("Describe this video.", description="what the person says in the conversations of jsonl")
+    shard_mb: int = Field(1000, ge=1, description="size of a shard of webdataset, MB; a clip more than that at most")
+    buckets: tuple[Literal["resolution", "aspect", "length"], ...] = Field((), description="webdataset: shards hold clips of one resolution, aspect ratio and length only, in folders named so")
     versions: int = Field(2, ge=1, description="versions that stay readable in a target, the newest among them; 1: what is taken out is gone at once")

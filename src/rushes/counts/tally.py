@@ -22,6 +22,7 @@ class Tally:
         under_way: job -> seconds decoded so far, of the videos and segments that are being decoded, where that is known.
         scans_submitted: videos and segments that the cluster may be decoding, where `under_way` is not known.
         errors: type of error -> failed videos, scores and captions.
+        data_sets: data sets that were named as footage -> the version that was read.
         passed_over: suffix -> files of folders and patterns that were not taken because of it.
         reasons: rule -> dropped clips that it drops, whatever other rules say of them.
         capacity: stage -> how many jobs of it can be at work at once, so that busy_s / (wall_s x capacity) is its busy share.
@@ -37,6 +38,7 @@ class Tally:
         self.reasons: Counter[str] = Counter()
         self.capacity: dict[str, int] = {}
         self.passed_over: dict[str, int] = {}
+        self.data_sets: dict[str, str] = {}
         self.videos_todo = 0
         self.footage_todo_s = 0.0
         self.bytes_todo = 0
@@ -87,6 +89,6 @@ class Tally:
             found["errors"] = dict(self.errors)
             found["reasons"] = dict(self.reasons.most_common())
         found |= {"videos_todo": self.videos_todo, "footage_todo_s": round(self.footage_todo_s, 3), "capacity": dict(self.capacity)}
-        found["passed_over"] = dict(self.passed_over)
+        found["passed_over"], found["data_sets"] = dict(self.passed_over), dict(self.data_sets)
         found |= {"in_flight": self.in_flight, "decoded_now_s": round(self.decoded_now_s, 3), "wall_s": round(self.wall_s, 3)}
         return found

@@ -263,7 +263,7 @@ class _Run:
         tally = self.tally
         for line in plan.found.notes:
             self.announce(line)
-        tally.passed_over = dict(plan.found.passed_over)
+        tally.passed_over, tally.data_sets = dict(plan.found.passed_over), dict(plan.found.versions)
         tally.videos_todo, tally.footage_todo_s, tally.bytes_todo = plan.n_scans, plan.decode_s, plan.bytes_to_scan
         reused, failed, duplicate, forgotten = (plan.count(s) for s in ("reused", "failed", "duplicate", "forgotten"))
         tally.add(

@@ -25,6 +25,10 @@ STREAM = "#stream="
 """Stands between the uri of a file and the index of its stream, where `scan.stream` makes that a video of its own."""
 
 
+_RANGE = re.compile(r"#bytes=(\d+)-(\d+)$")
+"""The end of the uri of a piece of a file: its first byte, and its length."""
+
+
 def protocol_of(uri: str) -> str | None:
     """The protocol of a URL in lower case, such as "s3"; None for a local path."""
     match = _PROTOCOL.match(uri)
@@ -48,6 +52,9 @@ def public_uri(uri: str) -> str:
     Of a local file it is the absolute path, of a URL the URL without user, password and the parameters of signed queries. Bytes of a local
     name that are not UTF-8 are written as backslash escapes, since a table holds text only.
     """
+    file, piece = split_range(uri)
+    if piece is not None:
+        return range_uri(public_uri(file), *piece)
     path = local_path(uri)
     if path is not None:
         return os.fsencode(path).decode("utf-8", "backslashreplace")
@@ -89,3 +96,16 @@ def split_stream(uri: str) -> tuple[str, int | None]:
     """A file's uri and the index of its stream, of a name that `stream_uri` gave; of any other name itself and None."""
     file, mark, index = uri.rpartition(STREAM)
     return (file, int(index)) if mark and index.isdecimal() else (uri, None)
+
+
+def range_uri(uri: str, start: int, length: int) -> str:
+    """The name of `length` bytes of a file from the byte `start` on, such as a video inside a tar."""
+    return f"{uri}#bytes={start}-{length}"
+
+
+def split_range(uri: str) -> tuple[str, tuple[int, int] | None]:
+    """A file's uri, and the first byte and the length of a piece of it, of a name that `range_uri` gave; of any other name itself and
+    None.
+    """
+    found = _RANGE.search(uri)
+    return (uri[: found.start()], (int(found[1]), int(found[2]))) if found else (uri, None)

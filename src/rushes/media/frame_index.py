@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rushes.media.disposable import has_disposable
+from rushes.media.part_file import PartFile
 from rushes.media.probe import facts_of
 from rushes.media.random_access import WITHOUT_REORDERING, burst_begins, shown, stands_alone
 from rushes.media.remote import RemoteFile, raise_read_failure
@@ -109,8 +110,9 @@ def frame_index(
     import av
 
     tell = progress or (lambda _s: None)
-    if isinstance(source, RemoteFile):
-        source.waiting = lambda: tell(0.0)
+    file = source.file if isinstance(source, PartFile) else source
+    if isinstance(file, RemoteFile):
+        file.waiting = lambda: tell(0.0)
     film = open_film(source, uri, stream)
     with film.container as container:
         facts = facts_of(container, film.stream, size_bytes)

@@ -16,6 +16,7 @@ from rushes.errors import VideoError
 from rushes.media.address import protocol_of
 from rushes.media.error_translation import missing_package, read_error
 from rushes.media.faults import NoRangedReads, ShortRead, client_errors, with_retries
+from rushes.media.part_file import PartFile
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -256,5 +257,6 @@ def raise_read_failure(source: object) -> None:
     Raises:
         VideoError: the file could not be read to its end.
     """
+    source = source.file if isinstance(source, PartFile) else source
     if isinstance(source, RemoteFile) and source.failure is not None:
         raise source.failure

@@ -1,5 +1,7 @@
 """Reads and writes of files by path or fsspec URL: ranged reads, and writes that appear complete or not at all.
 
+A piece of a file, such as a video inside a tar, is read by a uri of its own (`address.range_uri`), as if it were a file.
+
 Storage options are the recipe's `[storage]` table: protocol -> keyword arguments of that fsspec filesystem. Requests that fail for a
 transient reason are retried (see `faults.py`).
 """
@@ -16,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from rushes.media.address import directory_of, local_path, public_uri
+from rushes.media.address import directory_of, local_path, public_uri, split_range
 from rushes.media.atomic import put_local, rename, temporary_beside
 from rushes.media.error_translation import read_error, store_error, write_error
 from rushes.media.faults import kind_of, with_retries
 from rushes.media.listing import files_like, files_under
+from rushes.media.part_file import PartFile
 from rushes.media.remote import Options, RemoteFile, filesystem, range_reader
 
 __all__ = [
@@ -69,6 +72,12 @@ def stat(uri: str, options: Options) -> FileStat:
         OSError: not there, no permission, no connection; `error_translation.read_error` makes an error of ours from it.
         MissingExtra: the protocol's package is not installed.
     """
+    file, piece = split_range(uri)
+    if piece is not None:
+        whole = stat(file, options)
+        if whole.size is not None and sum(piece) > whole.size:
+            raise OSError(errno.EINVAL, f"{public_uri(file)} has {whole.size} bytes, and no piece up to {sum(piece)}")
+        return FileStat(public_uri(uri), piece[1], whole.stamp)
     path = local_path(uri)
     if path is not None:
         return _local_stat(path, os.stat(path))
@@ -103,6 +112,14 @@ def open_seekable(uri: str, options: Options) -> str | BinaryIO:
         VideoError: a remote file is not there or cannot be reached, or its server offers no ranged reads. Reading it raises VideoError too;
             `remote.raise_read_failure` tells afterwards whether it did.
     """
+    file, piece = split_range(uri)
+    if piece is not None:
+        whole = open_seekable(file, options)
+        try:
+            opened = open(os.fsencode(whole), "rb") if isinstance(whole, str) else whole  # noqa: SIM115 - PartFile closes it
+        except OSError as error:
+            raise read_error(error, uri, "scan") from error
+        return cast(BinaryIO, PartFile(opened, *piece))
     path = local_path(uri)
     if path is not None:
         return path if _is_utf8(path) else open(os.fsencode(path), "rb")
@@ -126,6 +143,12 @@ def ranges(uri: str, options: Options, size: int | None = None) -> Iterator[Call
 
     With the file's `size` in bytes, an answer of a server that is too short is asked for again.
     """
+    name, piece = split_range(uri)
+    if piece is not None:
+        first, n = piece
+        with ranges(name, options) as of_file:
+            yield lambda start, length: of_file(first + start, max(0, min(length, n - start)))
+        return
     path = local_path(uri)
     if path is None:
         yield range_reader(uri, options, size)

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 KEYS = ("clip_id", "video_id")
-CARRIED = ("uri", "start_pts", "end_pts", "time_pieces", "n_frames", "size_bytes", "clip_uri", "width", "height", "caption")
+CARRIED = (
+    *("uri", "start_pts", "end_pts", "start_s", "end_s", "time_pieces"),
+    *("n_frames", "size_bytes", "clip_uri", "width", "height", "caption"),
+)
 """Columns that come with each row whether they are published or not: what targets need to make files, and what the check looks at."""
 
 

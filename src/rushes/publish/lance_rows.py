@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
 from rushes.errors import UsageError
-from rushes.media.address import protocol_of
+from rushes.media.address import protocol_of, split_range
 from rushes.publish.media_rows import FRAMES, VIDEO, VIDEO_FRAMES, VIDEO_URI, with_media
 from rushes.publish.target import Context
 
@@ -66,7 +66,7 @@ def new_rows(context: Context, tables: Iterable[pa.Table], schema: pa.Schema, fa
         if VIDEO in table.column_names:
             blobs: list[Any] = table[VIDEO].to_pylist()
         else:
-            blobs = [lance.Blob.from_uri(uri) if is_referred(uri) else None for uri in table[VIDEO_URI].to_pylist()]
+            blobs = [_reference(str(uri)) if is_referred(uri) else None for uri in table[VIDEO_URI].to_pylist()]
         columns[VIDEO] = lance.blob_array(blobs)
         full = [columns[field.name] if field.name in columns else pa.nulls(table.num_rows, field.type) for field in schema]
         yield from pa.table(full, schema=schema).to_batches()
@@ -75,3 +75,11 @@ def new_rows(context: Context, tables: Iterable[pa.Table], schema: pa.Schema, fa
 def is_referred(uri: Any) -> bool:
     """Whether Lance opens references to such an address."""
     return protocol_of(str(uri)) in REFERRED
+
+
+def _reference(uri: str) -> Any:
+    """Lance's reference to a file, or to a piece of one."""
+    import lance
+
+    file, piece = split_range(uri)
+    return lance.Blob.from_uri(file, *(piece or ()))

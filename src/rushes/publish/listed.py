@@ -8,10 +8,14 @@ from rushes.errors import UsageError
 from rushes.publish.target import Context, Target
 
 TARGETS = {
+    "files": "rushes.publish.targets.files:FilesTarget",
+    "hf": "rushes.publish.targets.hf:HfTarget",
     "iceberg": "rushes.publish.targets.iceberg:IcebergTarget",
+    "jsonl": "rushes.publish.targets.jsonl:JsonlTarget",
     "lance": "rushes.publish.targets.lance:LanceTarget",
     "paimon": "rushes.publish.targets.paimon:PaimonTarget",
     "parquet": "rushes.publish.targets.parquet:ParquetTarget",
+    "webdataset": "rushes.publish.targets.webdataset:WebDatasetTarget",
 }
 """Kind -> the class of the target, which is imported when it is used."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rushes.media import storage
-from rushes.media.address import local_path, split_stream
+from rushes.media.address import local_path, range_uri, split_range, split_stream
 from rushes.media.error_translation import store_error
 from rushes.media.guard import Stopped
 from rushes.publish.clip_files import ClipFile, ClipFiles
@@ -30,10 +30,13 @@ BATCH_ROWS = 1024
 
 
 def place_of(row: Row) -> str:
-    """Where a clip's video lies: its file where the stage `files` has made one, else its source. A path becomes a URL with file://."""
-    uri = str(row["clip_uri"] or split_stream(row["uri"])[0])
+    """Where a clip's video lies: its file where the stage `files` has made one, else its source. A path becomes a URL with file://; of a
+    piece of a file it is that of the file, with the piece behind it (`address.range_uri`).
+    """
+    uri, piece = split_range(str(row["clip_uri"] or split_stream(row["uri"])[0]))
     path = local_path(uri)
-    return Path(path).as_uri() if path is not None else uri
+    place = Path(path).as_uri() if path is not None else uri
+    return range_uri(place, *piece) if piece is not None else place
 
 
 def with_media(context: Context, tables: Iterable[pa.Table], failed: MutableMapping[str, str]) -> Iterator[pa.Table]:

@@ -11,6 +11,7 @@ from rushes.media.address import local_path, protocol_of, public_uri
 from rushes.media.error_translation import reason
 from rushes.media.listing import MAGIC
 from rushes.media.storage import Options
+from rushes.sources.data_sets import data_set, take_data_set
 from rushes.sources.folder import leads_nowhere, take_local, take_unreadable, walk
 from rushes.sources.found import FootageCollector, Found
 from rushes.sources.lists import has_parts, take_list, take_parts
@@ -18,19 +19,20 @@ from rushes.sources.remote import find_in, kind_of, take_remote
 from rushes.sources.suffixes import READ_LISTS, is_unread_list, is_video, list_kind, suffix_of
 
 
-def find_footage(args: Sequence[str], options: Options, *, exclude: Sequence[str] = ()) -> Found:
+def find_footage(args: Sequence[str], options: Options, *, exclude: Sequence[str] = (), paimon_python: str | None = None) -> Found:
     """The files behind paths, folders, patterns, fsspec URLs and lists of files, sorted, each once.
 
     A path that exists is never read as a pattern. Of a folder the videos are taken, which are known by their suffix, without hidden
     entries. Of a pattern too, unless it ends in a suffix of its own ("*.dat"). A file that is named explicitly is always taken. Files that
     end in the suffix of a list are lists (`suffixes.list_kind`), and so is a folder whose name does, or that holds parts of a Parquet list
     and no video; their relative entries are relative to the folder that the list is in. An entry of a list that is not there is taken
-    without a size, with the reason in `Found.missing`.
+    without a size, with the reason in `Found.missing`. Names such as `lance:URI` are data sets (`data_sets.KINDS`).
 
     Args:
         args: paths, patterns and URLs, as the user wrote them.
         options: storage options by protocol.
         exclude: local folders not to enter, such as the run's own store.
+        paimon_python: the Python that has pypaimon, for tables of Paimon; None: the usual one.
 
     Raises:
         FootageError: something named is not there, a list cannot be read or contradicts itself, or nothing found is video.
@@ -39,6 +41,9 @@ def find_footage(args: Sequence[str], options: Options, *, exclude: Sequence[str
     collector = FootageCollector()
     excluded = frozenset(os.path.abspath(folder) for folder in exclude if protocol_of(folder) is None)
     for arg in args:
+        if (named := data_set(arg)) is not None:
+            take_data_set(*named, options, collector, paimon_python)
+            continue
         local = arg if os.path.lexists(arg) else local_path(os.path.expanduser(arg))
         if local is not None:
             _take_path(local, options, collector, excluded)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rushes.errors import ProbeError
@@ -50,12 +50,14 @@ class Found:
             that of names without suffix.
         missing: an error, with its uri, for each item that does not exist or cannot be read; the item is also in `items`.
         notes: lines for people about what lists may mean otherwise than it was read.
+        versions: address of each data set that was named -> the version of it that was read.
     """
 
     items: list[Footage]
     passed_over: dict[str, int]
     missing: list[ProbeError]
     notes: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def not_video(self) -> int:
@@ -72,6 +74,7 @@ class FootageCollector:
         self._rows: dict[str, list[Row]] = {}
         self._passed_over: set[str] = set()
         self._notes: dict[str, None] = {}
+        self._versions: dict[str, str] = {}
 
     def take(self, item: Footage, error: ProbeError | None = None) -> None:
         """Adds one file; `error` says why it cannot be read."""
@@ -91,6 +94,10 @@ class FootageCollector:
         """Adds a line for people, once."""
         self._notes[line] = None
 
+    def read_version(self, address: str, version: str) -> None:
+        """Adds which version of a data set was read."""
+        self._versions[address] = version
+
     def __len__(self) -> int:
         return len(self._items)
 
@@ -103,7 +110,7 @@ class FootageCollector:
         items = [self._described(self._items[uri]) for uri in sorted(self._items)]
         suffixes = Counter(suffix_of(name) for name in self._passed_over - self._items.keys())
         passed_over = dict(sorted(suffixes.items(), key=lambda pair: (-pair[1], pair[0])))
-        return Found(items, passed_over, [self._errors[uri] for uri in sorted(self._errors)], tuple(self._notes))
+        return Found(items, passed_over, [self._errors[uri] for uri in sorted(self._errors)], tuple(self._notes), self._versions)
 
     def _described(self, item: Footage) -> Footage:
         rows = self._rows.get(item.uri)

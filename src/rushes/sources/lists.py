@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from urllib.parse import unquote
 
 from rushes.errors import FootageError
-from rushes.media.address import inside, local_path, protocol_of, public_uri
+from rushes.media.address import inside, local_path, protocol_of, public_uri, split_range
 from rushes.media.error_translation import reason
 from rushes.media.storage import Options, listing, ranges, stat
 from rushes.sources.folder import take_local
@@ -32,7 +32,7 @@ def take_list(address: str, options: Options, collector: FootageCollector) -> No
     Raises:
         FootageError: the list cannot be read, or a row of it.
     """
-    _take_rows(address, _rows(address, options), options, collector)
+    take_rows(address, _rows(address, options), options, collector)
 
 
 def take_parts(folder: str, options: Options, collector: FootageCollector) -> None:
@@ -51,7 +51,7 @@ def take_parts(folder: str, options: Options, collector: FootageCollector) -> No
         raise FootageError("the folder is named as a list and holds no part of one", uri=public_uri(folder), mend="name the list itself")
     shown = public_uri(folder)
     rows = [row.with_columns(_of_folders(address.removeprefix(shown))) for address in addresses for row in _rows(address, options)]
-    _take_rows(folder, rows, options, collector)
+    take_rows(folder, rows, options, collector)
 
 
 def _of_folders(path: str) -> dict[str, str]:
@@ -83,7 +83,7 @@ def _rows(address: str, options: Options) -> list[Row]:
     return read_manifest(data, address if protocol_of(address) is None else address.partition("?")[0])
 
 
-def _take_rows(address: str, rows: Iterable[Row], options: Options, collector: FootageCollector) -> None:
+def take_rows(address: str, rows: Iterable[Row], options: Options, collector: FootageCollector) -> None:
     """Takes the files of rows; their relative names are relative to the folder that the list is in."""
     named = address if protocol_of(address) is None else address.partition("?")[0]
     folder = named.rpartition("/")[0]
@@ -99,7 +99,7 @@ def _take_rows(address: str, rows: Iterable[Row], options: Options, collector: F
         raise FootageError("the list names no video", uri=public_uri(named), mend="give at least one uri")
     remote = []
     for found in by_address:
-        if local_path(found) is not None:
+        if local_path(found) is not None and split_range(found)[1] is None:
             take_local(found, collector)
         else:
             remote.append(found)

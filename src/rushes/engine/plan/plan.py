@@ -144,7 +144,7 @@ def make_plan(
         StorageError: the store cannot be read.
         CannotGoOn, Stopped: see `Identifier.read`.
     """
-    found = find_footage(args, recipe.storage, exclude=[store.root] if store else [])
+    found = find_footage(args, recipe.storage, exclude=[store.root] if store else [], paimon_python=recipe.publish.paimon_python)
     identifier = identifier or Identifier(recipe)
     items = by_stream(found.items[:limit], recipe, identifier.interrupted)[:limit]
     return compared(found, items, store, recipe, retry_failed=retry_failed, identifier=identifier)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from rushes.errors import UsageError
 from rushes.media import storage
 from rushes.media.address import local_path
+from rushes.media.paimon_client import PaimonProcess
 from rushes.publish.changes import Changes
 from rushes.publish.chosen import KEYS
 from rushes.publish.media_rows import VIDEO, VIDEO_FRAMES, VIDEO_URI, with_media
-from rushes.publish.paimon_client import PaimonProcess
 from rushes.publish.row_hash import ROW_HASH
 from rushes.publish.sorted_rows import sorted_rows
 from rushes.publish.target import Context, Film, Held, ReadBack, Record, Target, Written

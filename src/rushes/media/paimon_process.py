@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import signal
 import sys
 from bisect import bisect_right
@@ -29,6 +30,8 @@ from pypaimon.table.row.blob import Blob, BlobDescriptor
 PROPERTY = "rushes"
 """The property of a snapshot that holds the record of the publish that made it."""
 VIDEO, VIDEO_URI, ROW_ID = "video", "video_uri", "_ROW_ID"
+PIECE = re.compile(r"#bytes=(\d+)-(\d+)$")
+"""As in `rushes.media.address`, which this process does not import."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -99,6 +102,25 @@ class Table:
                 n += batch.num_rows
         return {"rows": n}
 
+    def listed(self, into: str) -> dict[str, Any]:
+        """Writes the rows of a table that is a list of videos into a file: columns of no bytes and, where none of them is `uri`, a column
+        `uri` from the first column of blobs, as file, first byte and length. Gives the snapshot.
+        """
+        newest = self._table().snapshot_manager().get_latest_snapshot()
+        version = str(newest.id) if newest else "0"
+        table = self._table(**{"blob-as-descriptor": "true", **({"scan.snapshot-id": version} if newest else {})})
+        kinds = {field.name: str(field.type).upper() for field in table.fields}
+        light = [name for name, kind in kinds.items() if not kind.startswith(("BLOB", "BYTES", "VARBINARY", "BINARY"))]
+        blobs = [] if "uri" in light else [name for name, kind in kinds.items() if kind.startswith("BLOB")][:1]
+        builder = table.new_read_builder().with_projection([*light, *blobs])
+        found = builder.new_read().to_arrow(builder.new_scan().plan().splits())
+        for name in blobs:
+            uris = [None if raw is None else _piece(BlobDescriptor.deserialize(raw)) for raw in found[name].to_pylist()]
+            found = found.drop_columns([name]).append_column("uri", pa.array(uris, pa.string()))
+        with pa.OSFile(into, "wb") as file, pa.ipc.new_stream(file, found.schema) as out:
+            out.write_table(found)
+        return {"version": version}
+
     def films(self, ids: list[str], folder: str) -> dict[str, Any]:
         """Writes the blobs of some clips, read as streams, into files; gives their paths by clip_id."""
         table = self._table(**{"blob-as-descriptor": "true"})
@@ -141,6 +163,21 @@ class Table:
         return {"version": str(self._table().snapshot_manager().get_latest_snapshot().id)}
 
 
+def _piece(descriptor: Any) -> str:
+    """The name of what a descriptor points at: of a whole file its uri, else as `rushes.media.address.range_uri` has it."""
+    uri = descriptor.uri
+    if uri.startswith("file:/") and not uri.startswith("file://"):  # as Paimon writes local paths
+        uri = uri.removeprefix("file:")
+    whole = descriptor.offset == 0 and descriptor.length < 0
+    return uri if whole else f"{uri}#bytes={descriptor.offset}-{descriptor.length}"
+
+
+def _descriptor(uri: str) -> Any:
+    """What points at the file or the piece of a file that `_piece` gave this name."""
+    found = PIECE.search(uri)
+    return BlobDescriptor(uri[: found.start()], int(found[1]), int(found[2])) if found else BlobDescriptor(uri, 0, -1)
+
+
 def _batches(path: str) -> Iterator[Any]:
     with pa.OSFile(path, "rb") as file, pa.ipc.open_stream(file) as reader:
         for batch in reader:
@@ -168,10 +205,10 @@ def _by_file(table: Any, path: str) -> Iterator[Any]:
 
 
 def _with_video(rows: Any, by_bytes: bool) -> Any:
-    """Rows with the column `video`: of references a descriptor of the whole file, to its end."""
+    """Rows with the column `video`: of references a descriptor of the whole file, to its end, or of the piece of it that is meant."""
     if by_bytes:
         return rows
-    descriptors = [None if uri is None else BlobDescriptor(uri, 0, -1).serialize() for uri in rows[VIDEO_URI].to_pylist()]
+    descriptors = [None if uri is None else _descriptor(uri).serialize() for uri in rows[VIDEO_URI].to_pylist()]
     return rows.append_column(VIDEO, pa.array(descriptors, pa.large_binary()))
 
 

@@ -50,8 +50,8 @@ class PaimonProcess:
             raise
 
     def _missing(self, what: str) -> MissingExtra:
-        mend = f"{INSTALL}; then publish again, with --set publish.paimon_python=PATH where it is another Python than {CALLED}"
-        return MissingExtra(f"a target paimon: needs a Python that has pypaimon: {what}", step="publish", mend=mend)
+        mend = f"{INSTALL}; then do it again, with --set publish.paimon_python=PATH where it is another Python than {CALLED}"
+        return MissingExtra(f"paimon: needs a Python that has pypaimon: {what}", step="paimon", mend=mend)
 
     def ask(self, do: str, **arguments: Any) -> dict[str, Any]:
         """What it answers to a request.

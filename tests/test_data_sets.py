@@ -1,0 +1,196 @@
+"""Data sets as footage: tables and folders of other systems, written by their own libraries, and videos inside tar files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from publishing import go as publish
+from rushes.errors import FootageError
+from rushes.media.storage import open_seekable, ranges, stat
+from rushes.sources.footage import find_footage
+from rushes.sources.found import Footage
+from stores import Reel, go, rows_of, seen
+
+
+def found(name: str) -> list[Footage]:
+    return find_footage([name], {}).items
+
+
+def tarred(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def test_videos_in_shards_give_the_rows_of_the_files_that_they_are(reel: Reel, tmp_path: Path) -> None:
+    """Without a copy: identity, signals, frames, clips and clip files come from the bytes inside the tar."""
+    films = {name: (reel.folder / name).read_bytes() for name in ("cuts.mp4", "uneven.mkv")}
+    tarred(
+        tmp_path / "000.tar", {"a/one.json": b'{"camera": "left", "start_s": 7}', "a/one.mp4": films["cuts.mp4"], "a/one.txt": b"a note\n"}
+    )
+    tarred(tmp_path / "001.tar", {"two.mkv": films["uneven.mkv"], "two.wav": b"no video"})
+    items = found(f"webdataset:{tmp_path}/{{000..001}}.tar")
+    assert [item.extra for item in items] == [
+        {"key": "a/one", "camera": "left", "source_start_s": 7, "text": "a note"}, {"key": "two"},
+    ]  # fmt: skip
+    for item, data in zip(items, films.values(), strict=True):
+        assert stat(item.uri, {}).size == item.size == len(data) and not item.spans
+        with ranges(item.uri, {}) as read:
+            assert read(0, item.size + 99) == data and read(item.size - 3, 99) == data[-3:] and read(item.size + 5, 9) == b""
+        file: Any = open_seekable(item.uri, {})
+        with file:
+            assert file.read() == data and file.seek(-4, io.SEEK_END) == len(data) - 4 and file.read(9) == data[-4:]
+    settings = ("clips.mode=copy",)
+    done = go([f"webdataset:{tmp_path}"], tmp_path / "store", *settings)
+    whole = go([reel.folder / "cuts.mp4", reel.folder / "uneven.mkv"], tmp_path / "plain", *settings)
+    names = ("videos_scanned", "clips_kept", "clips_dropped", "frames_encoded", "files_made", "footage_s", "decoded_s")
+    assert [done.counts[name] for name in names] == [whole.counts[name] for name in names] and done.counts["files_made"] == 4
+    tables = ("signals", "frames", "clips", "measures", "captions")
+    assert rows_of(tmp_path / "store", *tables[:2]) == rows_of(tmp_path / "plain", *tables[:2])
+    assert {c["clip_id"] for c in seen(tmp_path / "store").clips()} == {c["clip_id"] for c in seen(tmp_path / "plain").clips()}
+    assert {c["extra"]["key"] for c in seen(tmp_path / "store").clips()} == {"a/one", "two"}
+    [version] = done.counts["data_sets"].values()
+    assert len(version) == 16 and go([f"webdataset:{tmp_path}"], tmp_path / "store", *settings).counts["videos_reused"] == 2
+
+
+def test_a_folder_of_hugging_face_is_read_with_its_columns(reel: Reel, tmp_path: Path) -> None:
+    for split, name in (("train", "cuts.mp4"), ("test", "uneven.mkv")):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / name).symlink_to(reel.folder / name)
+        row = {"file_name": name, "split": split, "start_s": 1.5, "tags": ["a", "b"]}
+        (tmp_path / split / "metadata.jsonl").write_text(json.dumps(row) + "\n")
+    items = {Path(item.uri).name: item for item in found(f"hf:{tmp_path}")}
+    assert items["cuts.mp4"].extra == {"split": "train", "source_start_s": 1.5, "tags": '["a", "b"]'}
+    assert items["uneven.mkv"].size == (reel.folder / "uneven.mkv").stat().st_size
+    for list_ in tmp_path.rglob("metadata.jsonl"):
+        list_.unlink()
+    assert {Path(item.uri).name: item.extra for item in found(f"hf:{tmp_path}")} == {
+        "cuts.mp4": {"label": "train"}, "uneven.mkv": {"label": "test"},
+    }  # fmt: skip
+    with pytest.raises(FootageError, match="no such folder"):
+        found(f"hf:{tmp_path}/nothing")
+
+
+def test_episodes_of_lerobot_are_spans_of_its_files(reel: Reel, tmp_path: Path) -> None:
+    """The layout is that of LeRobotDataset v3.0, as its own documentation and code have it."""
+    camera = "observation.images.front"
+    video = tmp_path / "videos" / camera / "chunk-000" / "file-000.mp4"
+    video.parent.mkdir(parents=True)
+    video.symlink_to(reel.folder / "cuts.mp4")
+    (tmp_path / "meta" / "episodes" / "chunk-000").mkdir(parents=True)
+    path = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+    features = {camera: {"dtype": "video"}, "action": {"dtype": "float32", "shape": [6]}}
+    info = {"codebase_version": "v3.0", "fps": 25, "robot_type": "so101", "features": features, "video_path": path}
+    (tmp_path / "meta" / "info.json").write_text(json.dumps(info))
+    times = [(0.0, 3.6), (3.6, 7.0)]
+    rows = [
+        {"episode_index": k, "tasks": ["pick up", "place"], "length": round(25 * (end - start)), "dataset_from_index": round(25 * start),
+         "dataset_to_index": round(25 * end), f"videos/{camera}/chunk_index": 0, f"videos/{camera}/file_index": 0,
+         f"videos/{camera}/from_timestamp": start, f"videos/{camera}/to_timestamp": end}
+        for k, (start, end) in enumerate(times)
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "meta" / "episodes" / "chunk-000" / "file-000.parquet")
+    [item] = found(f"lerobot:{tmp_path}")
+    assert [(float(Fraction(span.start)), float(Fraction(span.end))) for span in item.spans] == times and item.extra["camera"] == camera
+    done = go([f"lerobot:{tmp_path}"], tmp_path / "store", "rules.too_short.min=0")
+    clips = sorted(seen(tmp_path / "store", "rules.too_short.min=0").clips(), key=lambda clip: float(clip["start_s"]))
+    assert [clip["n_frames"] for clip in clips] == [90, 85] and done.counts["clips_kept"] == 2
+    assert [(clip["extra"]["episode_index"], clip["extra"]["tasks"]) for clip in clips] == [(0, "pick up; place"), (1, "pick up; place")]
+    info["codebase_version"] = "v2.1"
+    (tmp_path / "meta" / "info.json").write_text(json.dumps(info))
+    with pytest.raises(FootageError, match=r"v2\.1"):
+        found(f"lerobot:{tmp_path}")
+
+
+def test_tables_are_lists_and_a_new_version_brings_what_is_new(reel: Reel, tmp_path: Path) -> None:
+    lance = pytest.importorskip("lance", reason="pylance is not installed")
+    place, films = tmp_path / "films.lance", [str(path) for path in reel.clips]
+    columns = {"uri": [films[0]], "day": [3], "thumb": [b"bytes that do not travel"]}
+    lance.write_dataset(pa.table(columns), str(place))
+    first = go([f"lance:{place}"], tmp_path / "store")
+    lance.write_dataset(pa.table(columns | {"uri": [films[1]], "day": [4]}), str(place), mode="append")
+    second = go([f"lance:{place}"], tmp_path / "store")
+    name = f"lance:{place}"
+    assert (first.counts["data_sets"], second.counts["data_sets"]) == ({name: "1"}, {name: "2"})
+    assert [(one.counts["videos_scanned"], one.counts["videos_reused"]) for one in (first, second)] == [(1, 0), (1, 1)]
+    assert {v["uri"]: v["extra"] for v in seen(tmp_path / "store").videos()} == {films[0]: {"day": 3}, films[1]: {"day": 4}}
+    lance.write_dataset(pa.table({"path": films}), str(tmp_path / "other.lance"))
+    with pytest.raises(FootageError, match="no column uri; its columns are path"):
+        found(f"lance:{tmp_path / 'other.lance'}")
+
+
+def test_a_published_iceberg_table_is_footage_again(reel: Reel, reel_store: Path, tmp_path: Path) -> None:
+    """Its rows are spans: the clips of the new store are the published ones."""
+    pytest.importorskip("pyiceberg", reason="pyiceberg is not installed")
+    table = f"iceberg:{tmp_path}#videos.clips"
+    shutil.copytree(reel_store, tmp_path / "store")
+    assert publish(tmp_path / "store", table, 'publish.columns=["uri", "start_pts", "end_pts", "caption"]').right
+    items = found(table)
+    kept = [clip for clip in seen(reel_store).clips() if clip["verdict"] == "kept"]
+    assert {item.uri for item in items} == set(reel.clips)
+    starts = sorted((span.unit, int(span.start)) for item in items for span in item.spans)
+    assert starts == sorted(("pts", clip["start_pts"]) for clip in kept)
+    with pytest.raises(FootageError, match=r"no table videos\.nothing"):
+        found(f"iceberg:{tmp_path}#videos.nothing")
+
+
+PYTHON = os.environ.get("RUSHES_PAIMON_PYTHON")
+BLOBS = """
+import sys
+import pyarrow as pa
+from pypaimon import CatalogFactory, Schema
+catalog = CatalogFactory.create({"warehouse": sys.argv[1]})
+catalog.create_database("raw", True)
+form = pa.schema([("day", pa.int64()), ("video", pa.large_binary())])
+options = {"row-tracking.enabled": "true", "data-evolution.enabled": "true"}
+catalog.create_table("raw.films", Schema.from_pyarrow_schema(form, options=options), True)
+for day, path in enumerate(sys.argv[2:]):
+    builder = catalog.get_table("raw.films").new_batch_write_builder()
+    write, commit = builder.new_write(), builder.new_commit()
+    write.write_arrow(pa.Table.from_pydict({"day": [day], "video": [open(path, "rb").read()]}, schema=form))
+    commit.commit(write.prepare_commit())
+    write.close()
+    commit.close()
+"""
+TO_BYTES = """
+import sys
+from pypaimon import CatalogFactory
+table = CatalogFactory.create({"warehouse": sys.argv[1]}).get_table("out.clips")
+builder = table.new_read_builder().with_projection(["video"])
+open(INTO, "wb").write(builder.new_read().to_arrow(builder.new_scan().plan().splits())["video"][0].as_py())
+"""
+
+
+@pytest.mark.skipif(PYTHON is None, reason="RUSHES_PAIMON_PYTHON names no Python with pypaimon: make test-targets does")
+def test_a_table_of_paimon_comes_in_and_goes_out_twice(reel: Reel, tmp_path: Path) -> None:
+    """Blobs of whole videos are read where they lie; what is published of them is footage again, and gives the same clips."""
+    warehouse, setting = tmp_path / "lake", f"publish.paimon_python={PYTHON}"
+    subprocess.run([str(PYTHON), "-c", BLOBS, warehouse.as_uri(), *reel.clips], check=True, timeout=120)
+    first = go([f"paimon:{warehouse}#raw.films"], tmp_path / "one", setting)
+    assert (first.counts["videos_scanned"], first.counts["data_sets"]) == (2, {f"paimon:{warehouse}#raw.films": "2"})
+    assert sorted(v["extra"]["day"] for v in seen(tmp_path / "one").videos()) == [0, 1]
+    kept = {c["clip_id"] for c in seen(tmp_path / "one").clips() if c["verdict"] == "kept"}
+    assert len(kept) == 4 and all("#bytes=" in c["uri"] for c in seen(tmp_path / "one").clips())
+    assert publish(tmp_path / "one", f"paimon:{warehouse}#out.clips", setting).right
+    program = TO_BYTES.replace("INTO", repr(str(tmp_path / "blob")))
+    subprocess.run([str(PYTHON), "-c", program, warehouse.as_uri()], check=True, timeout=120)
+    assert (tmp_path / "blob").read_bytes() in [path.read_bytes() for path in map(Path, reel.clips)], "a descriptor of the piece alone"
+    go([f"paimon:{warehouse}#out.clips"], tmp_path / "two", setting)
+    assert {c["clip_id"] for c in seen(tmp_path / "two").clips()} == kept
+    assert publish(tmp_path / "two", f"paimon:{warehouse}#out.again", setting).right
+    with pytest.raises(FootageError, match=r"no table raw\.nothing"):
+        find_footage([f"paimon:{warehouse}#raw.nothing"], {}, paimon_python=PYTHON)
