@@ -9,11 +9,8 @@ from __future__ import annotations
 import re
 import tempfile
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
@@ -21,24 +18,25 @@ from rushes.api import results
 from rushes.errors import Failure, UsageError
 from rushes.media import storage
 from rushes.media.address import local_path
+from rushes.media.guard import Stopped
+from rushes.publish.clip_files import ClipFile, ClipFiles
 from rushes.publish.clip_names import ID_DIGITS, name_of
+from rushes.publish.target import Context
 from rushes.recipe import ClipSettings, Recipe
 from rushes.records import Row
 from rushes.results.choose import chosen_clips
 from rushes.results.columns import MEASURES_SEEN
-from rushes.results.lines import json_line, rows_of
+from rushes.results.lines import json_line
 from rushes.rows.clip_columns import score_columns
 
 if TYPE_CHECKING:
     from rushes.media.storage import Options
-    from rushes.operators.children import Children
     from rushes.results import Results
 
 Captions = Literal["txt", "jsonl", "none"]
 Mode = Literal["encode", "copy"]
 METADATA = "metadata.jsonl"
 """The file in which Hugging Face's `videofolder` looks for what is known of each video of a folder."""
-LOOK_EVERY_S = 0.2
 OURS = re.compile(rf"_[0-9a-f]{{{ID_DIGITS}}}\.(?:mp4|mov|mkv)$")
 """The end of a name that an export has given."""
 UNFINISHED = re.compile(rf"^\..*_[0-9a-f]{{{ID_DIGITS}}}\.(?:mp4|mov|mkv)\.(\d+)\.tmp$")
@@ -147,22 +145,18 @@ def export_clips(
     watch: Callable[[Row], None] | None = None,
 ) -> Exported:
     """The same, of a store under a recipe. See `export`."""
-    from rushes.operators.children import Children
-
     folder = local_path(to) or to.rstrip("/")
     if local_path(to) is not None and Path(folder).exists() and not Path(folder).is_dir():
         raise UsageError(f"{to} is a file", step="export", mend="name a folder with --to")
-    recipe = results.recipe
-    cutting = Recipe(scan=recipe.scan, clips=settings, storage=options)
+    stop = interrupted or threading.Event()
+    context = Context(results, results.recipe.publish, options, stop.is_set, lambda _n: None, lambda: None)
     tables = chosen_clips(results, verdict=verdict, where=where, sample=sample, names={*results.line_columns, "time_pieces"})
-    clips = (row for table in tables for row in rows_of(table, dict))
     with tempfile.TemporaryFile(prefix="rushes-") as lines:
-        children = Children(recipe.scan)
+        work = _Export(folder, captions, settings, results.recipe, options, watch or (lambda _row: None), cast(BinaryIO, lines))
         try:
-            work = _Export(folder, captions, cutting, children, watch or (lambda _row: None), cast(BinaryIO, lines))
-            finished = work.do(clips, interrupted or threading.Event())
+            with ClipFiles(context, folder, name=name_of, always=True, clips=settings) as files:
+                finished = work.do(files.of(tables))
         finally:
-            children.close()
             _sweep(folder)
         if captions == "jsonl" and finished:
             lines.seek(0)
@@ -171,72 +165,29 @@ def export_clips(
 
 
 class _Export:
-    """One export. Clips come in order; videos are cut in parallel, and counted in order."""
+    """One export: counts what became of the clips, in their order, and puts their captions beside them."""
 
     def __init__(
-        self, folder: str, captions: Captions, recipe: Recipe, children: Children, watch: Callable[[Row], None], lines: BinaryIO
-    ) -> None:
-        self._folder, self._captions, self._recipe, self._options = folder, captions, recipe, recipe.storage
-        self._children, self._watch, self._lines = children, watch, lines
+        self, folder: str, captions: Captions, settings: ClipSettings, recipe: Recipe, options: Options,
+        watch: Callable[[Row], None], lines: BinaryIO,
+    ) -> None:  # fmt: skip
+        self._folder, self._captions, self._settings, self._options = folder, captions, settings, options
+        self._watch, self._lines = watch, lines
         self._scores = [column.name for column in score_columns(recipe)]
         self._names: set[str] = set()
         self.made = self.present = self.failed = self.captions = self.bytes = 0
 
-    def do(self, clips: Iterator[Row], stop: threading.Event) -> bool:
-        """Exports the clips, those of one video one after the other; gives False when it was stopped."""
-        from rushes.engine.worker import worker_count
-
-        threads = worker_count(self._recipe)
-        waiting: deque[tuple[list[Row], Future[dict[str, Row]]]] = deque()
-        with ThreadPoolExecutor(threads, thread_name_prefix="export") as pool:
-            try:
-                for _, some in groupby(clips, key=lambda clip: (clip["uri"], clip["video_id"])):
-                    of_video = list(some)
-                    waiting.append((of_video, pool.submit(self._cut, of_video)))
-                    while len(waiting) > 2 * threads:
-                        if not self._take(waiting, stop):
-                            return False
-                while waiting:
-                    if not self._take(waiting, stop):
-                        return False
-                return True
-            finally:
-                for _, future in waiting:
-                    future.cancel()
-                if waiting:  # it was stopped, or cannot go on
-                    self._children.close()
-
-    def _take(self, waiting: deque[tuple[list[Row], Future[dict[str, Row]]]], stop: threading.Event) -> bool:
-        """Counts the first video that waits; False when the export was stopped meanwhile."""
-        clips, future = waiting[0]
-        while not future.done():
-            if stop.is_set():
-                return False
-            wait([future], LOOK_EVERY_S)
-        cut = future.result()
-        waiting.popleft()
-        for clip in clips:
-            self._count(clip, cut[clip["clip_id"]])
+    def do(self, files: Iterator[list[ClipFile]]) -> bool:
+        """Counts the clips, those of one video one after the other; gives False when the export was stopped."""
+        try:
+            for of_video in files:
+                for file in of_video:
+                    self._count(file.row, file.made or {}, file.error)
+        except Stopped:
+            return False
         return True
 
-    def _cut(self, clips: list[Row]) -> dict[str, Row]:
-        """Cuts the clips of one video; gives what came of each."""
-        from rushes.operators.children import Failed
-
-        first = clips[0]
-        job = {
-            "kind": "cut", "uri": first["uri"], "recipe": self._recipe.model_dump(mode="json"), "folder": self._folder,
-            "video_id": first["video_id"], "time_pieces": first["time_pieces"], "names": {clip["clip_id"]: name_of(clip) for clip in clips},
-            "spans": [(clip["clip_id"], clip["start_pts"], clip["end_pts"]) for clip in clips],
-        }  # fmt: skip
-        try:
-            done = self._children.do(job, uri=first["uri"], step="export")
-        except Failed as failed:
-            return {clip["clip_id"]: {"error": failed.failure} for clip in clips}
-        return {made["clip_id"]: made | {"error": made["error"] and Failure(**made["error"])} for made in done["files"]}
-
-    def _count(self, clip: Row, cut: Row) -> None:
-        failure: Failure | None = cut["error"]
+    def _count(self, clip: Row, cut: Row, failure: Failure | None) -> None:
         row = {name: clip[name] for name in ("clip_id", "uri", "start_s", "end_s")}
         if failure is not None:
             self.failed += 1
@@ -256,7 +207,7 @@ class _Export:
         """Puts the caption beside the file, or a line aside for `metadata.jsonl`."""
         text = clip["caption"]
         if self._captions == "jsonl":
-            self._lines.write(json_line(metadata_line(clip, cut, name, self._scores, self._recipe.clips)).encode() + b"\n")
+            self._lines.write(json_line(metadata_line(clip, cut, name, self._scores, self._settings)).encode() + b"\n")
         elif self._captions == "txt":
             uri = f"{self._folder}/{name.rpartition('.')[0]}.txt"
             if text is None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rushes.errors import Failure
 from rushes.media.guard import Stopped
 from rushes.publish.clip_media import cutting_recipe
-from rushes.recipe import Recipe
+from rushes.recipe import ClipSettings, Recipe
 from rushes.records import Row
 from rushes.results.lines import rows_of
 
@@ -37,12 +37,14 @@ class ClipFile:
         uri: path or URL of the file; "" where there is none.
         n_frames: frames in it; None of a file of the stage `files`.
         error: why there is no file.
+        made: what came of cutting it, the fields of `media.clip_span.CutResult`; None of a file of the stage `files`.
     """
 
     row: Row
     uri: str
     n_frames: int | None = None
     error: Failure | None = None
+    made: Row | None = None
 
 
 class ClipFiles:
@@ -53,13 +55,17 @@ class ClipFiles:
         folder: where files that are cut go; path or URL.
         name: the name of a clip's file, without suffix; default: its clip_id in a folder of its first two characters.
         always: cut all clips, also those of which the stage `files` has made a file.
+        clips: how they are cut; default: as the recipe says, and encoded where it makes no files.
     """
 
-    def __init__(self, context: Context, folder: str, *, name: Callable[[Row], str] | None = None, always: bool = False) -> None:
+    def __init__(
+        self, context: Context, folder: str, *, name: Callable[[Row], str] | None = None, always: bool = False,
+        clips: ClipSettings | None = None,
+    ) -> None:  # fmt: skip
         from rushes.operators.children import Children
 
         recipe = cutting_recipe(context.results.recipe)
-        self._recipe = Recipe(scan=recipe.scan, clips=recipe.clips, resources=recipe.resources, storage=context.options)
+        self._recipe = Recipe(scan=recipe.scan, clips=clips or recipe.clips, resources=recipe.resources, storage=context.options)
         self._folder, self._name, self._always, self._stop = folder, name, always, context.stop
         self._children: Children = Children(recipe.scan)
 
@@ -130,4 +136,4 @@ class ClipFiles:
 def _clip_file(row: Row, made: Row) -> ClipFile:
     if made["error"] is not None:
         return ClipFile(row, "", error=Failure(**made["error"]))
-    return ClipFile(row, str(made["uri"]), made["n_frames"])
+    return ClipFile(row, str(made["uri"]), made["n_frames"], made=made)
