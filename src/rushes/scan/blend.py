@@ -68,7 +68,10 @@ predecessor, which lies within twice that."""
 MIN_STEP = 0.06
 """The correlation with the frame before is computed where the change since then is above this share of the contrast."""
 STEP = 0.15
-"""Whether the picture returns is looked at where the change is above this share of the contrast: below the bounds of cuts."""
+"""Whether the picture returns, or has only moved, is looked at where the change is above this share of the contrast: below the bounds of
+cuts."""
+RETURNED = 0.2
+"""The picture has returned where one differs from it by less than this share of the contrast."""
 
 Index = npt.NDArray[np.intp]
 _SOURCE = "own; measured on footage joined with known transitions"
@@ -91,6 +94,7 @@ class Blend:
         Column("blend_end", "float", "s", "from the frame on to the fitted end of the transition", 0.0, None, _SOURCE),
         Column("jump_d", "float", "of the contrast", "change since the frame before; null at the first frame", 0.0, 64.0, _SOURCE),
         Column("jump_e", "float", "of the contrast", "change that lasts over 0.2 s; a flash has little", 0.0, 64.0, _SOURCE),
+        Column("jump_m", "float", "", "largest correlation of parts with the frame before; null where little changed", -1.0, 1.0, _SOURCE),
         Column("jump_c", "float", "", "luma correlation with the frame before; null where little changed", -1.0, 1.0, _SOURCE),
         Column("fade_y", "float", "8-bit levels", "mean luma of the thumbnail, 16 black, 235 white", 0.0, 255.0, ""),
         Column("fade_std", "float", "8-bit levels", "standard deviation of the thumbnail's luma", 0.0, 128.0, ""),
@@ -127,7 +131,7 @@ class Blend:
         window = slice(self._next, stop)
         out = {c.name: np.full(stop - self._next, np.nan, np.float32) for c in self.columns}
         out["fade_y"], out["fade_std"] = self._y[window], self._std[window]
-        out["jump_d"], out["jump_e"], out["jump_c"] = _jumps(self._t, self._thumb, self._std, np.arange(self._next, stop))
+        out["jump_d"], out["jump_e"], out["jump_m"], out["jump_c"] = _jumps(self._t, self._thumb, self._std, np.arange(self._next, stop))
         steps = np.floor(self._t[window] * RATE + 1e-6).astype(np.int64)
         picked = np.flatnonzero(np.diff(steps, prepend=self._step))
         self._step = int(steps[-1])
@@ -289,26 +293,30 @@ def _moved(first: F32, last: F32) -> float:
     return max(found)
 
 
-def _jumps(t: F64, thumb: U8, std: F32, rows: Index) -> tuple[F32, F32, F32]:
-    """The change since the frame before, the change that lasts, and the correlation with the frame before; (NaN, 0, NaN) at the window's
-    first frame.
+def _jumps(t: F64, thumb: U8, std: F32, rows: Index) -> tuple[F32, F32, F32, F32]:
+    """The change since the frame before, the change that lasts, the largest correlation of parts with the frame before, and that of all of
+    it; (NaN, 0, NaN, NaN) at the window's first frame.
     """
     back = np.maximum(rows - 1, 0)
     contrast, step = _contrast(std, back, rows), _mean_abs(thumb[back], thumb[rows])
     later = _mean_abs(thumb[back], thumb[_nearest(t, t[rows] + LASTING_S)])
     earlier = _mean_abs(thumb[_nearest(t, t[back] - LASTING_S)], thumb[rows])
-    lasting, corr = np.minimum(later, earlier), np.full(len(rows), np.nan, np.float32)
+    lasting = np.minimum(later, earlier)
+    moved, corr = (np.full(len(rows), np.nan, np.float32) for _ in range(2))
     for i in np.flatnonzero(step > STEP * contrast):
         row, before = int(rows[i]), int(back[i])
         after = slice(row, int(np.searchsorted(t, t[row] + RETURN_S, "right")))
         ahead = slice(int(np.searchsorted(t, t[before] - RETURN_S)), row)
-        lasting[i] = min(lasting[i], _nearest_to(thumb[before], thumb[after]), _nearest_to(thumb[row], thumb[ahead]))
+        nearest = min(_nearest_to(thumb[before], thumb[after]), _nearest_to(thumb[row], thumb[ahead]))
+        if nearest < min(lasting[i], RETURNED * contrast[i]):
+            lasting[i] = nearest
+        moved[i] = _moved(thumb[before].astype(np.float32), thumb[row].astype(np.float32))
     on = np.flatnonzero(step > MIN_STEP * contrast)
     if len(on):
         corr[on] = _structure(thumb[back[on]], thumb[rows[on]])[0]
     changed = step / contrast
     changed[rows == 0] = np.nan
-    return np.asarray(changed), np.asarray(lasting / contrast), corr
+    return np.asarray(changed), np.asarray(lasting / contrast), moved, corr
 
 
 def _nearest(t: F64, wanted: F64) -> Index:

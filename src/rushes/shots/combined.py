@@ -28,7 +28,7 @@ MIN_STANDOUT = 1.2
 """Least ratio of a cut's change to the largest other change within `NEAR_S`."""
 STRONG_STANDOUT = 0.7
 """The same where the change is STRONG_CHANGE or more: lower, since two cuts may follow each other closely."""
-MIN_LASTING, MIN_UNUSUAL, MAX_CORRELATION = 0.12, 1.9, 0.9
+MIN_LASTING, MIN_UNUSUAL, MAX_CORRELATION = 0.12, 1.7, 0.9
 """Bounds of a cut: least lasting change; least ratio of it to the usual one; correlation of the pictures before and after below this."""
 LEAST_USUAL = 0.01
 """The usual lasting change is taken for no less than this."""
@@ -36,6 +36,10 @@ ROUGH_SHARE = 2.0 / 3.0
 ROUGH_LASTING, ROUGH_UNUSUAL, ROUGH_CORRELATION = 0.2, 3.0, 0.7
 """In rough motion the ratio of a cut is lower. From ROUGH_SHARE of the wanted ratio on a frame is a cut too, if it meets these stricter
 bounds of the other tests."""
+MAX_MATCH, MIN_MATCH = 0.6, 0.8
+"""Between two fast pans what motion changes within 0.2 s is as large as a cut. There a frame is a cut, by the other stricter bounds, if no
+part of the frame before matches it better than MAX_MATCH, while the frames around it match the ones before them by MIN_MATCH in the median.
+"""
 
 F64 = npt.NDArray[np.float64]
 
@@ -44,6 +48,7 @@ def combined_cuts(
     change: npt.NDArray[np.float32],
     lasting: npt.NDArray[np.float32],
     correlation: npt.NDArray[np.float32],
+    match: npt.NDArray[np.float32],
     t: F64,
     *,
     ratio: float | None = None,
@@ -55,6 +60,7 @@ def combined_cuts(
         change: (n,) the signal `jump_d`.
         lasting: (n,) the signal `jump_e`.
         correlation: (n,) the signal `jump_c`; null counts as 1 (nothing changed).
+        match: (n,) the signal `jump_m`; null where little changed.
         t: (n,) seconds, increasing.
         ratio: least ratio of a cut's change to the mean of its neighbours'; None: 3.
         min_s: of cuts closer than this, seconds, the one with the largest change is kept.
@@ -68,7 +74,9 @@ def combined_cuts(
     unusual = kept / np.array([_usual(lasting, t, int(i)) for i in maybe])
     clear = (stands >= wanted) & ((leads >= MIN_STANDOUT) | ((c >= STRONG_CHANGE) & (leads >= STRONG_STANDOUT)))
     clear &= (kept >= MIN_LASTING) & (unusual >= MIN_UNUSUAL) & (differs < MAX_CORRELATION)
-    rough = (leads >= MIN_STANDOUT) & (kept >= ROUGH_LASTING) & (unusual >= ROUGH_UNUSUAL) & (differs < ROUGH_CORRELATION)
+    rough = (leads >= MIN_STANDOUT) & (kept >= ROUGH_LASTING) & (differs < ROUGH_CORRELATION)
+    panned = (match[maybe] <= MAX_MATCH) & (np.array([_matches(match, t, int(i)) for i in maybe]) >= MIN_MATCH)
+    rough &= (unusual >= ROUGH_UNUSUAL) | panned
     return _strongest(maybe[clear | rough], score, t, min_s)
 
 
@@ -95,6 +103,14 @@ def _usual(lasting: npt.NDArray[np.float32], t: F64, i: int) -> float:
     lo, hi = np.searchsorted(t, (t[i] - USUAL_S, t[i] + USUAL_S))
     others = np.concatenate((lasting[lo:i], lasting[i + 1 : hi]))
     return max(float(np.median(others)), LEAST_USUAL) if len(others) else LEAST_USUAL
+
+
+def _matches(match: npt.NDArray[np.float32], t: F64, i: int) -> float:
+    """How well the other frames within NEAR_S match the ones before them, in the median; 0 where little moves."""
+    lo, hi = np.searchsorted(t, (t[i] - NEAR_S, t[i] + NEAR_S))
+    others = np.concatenate((match[lo:i], match[i + 1 : hi]))
+    known = others[~np.isnan(others)]
+    return float(np.median(known)) if len(known) else 0.0
 
 
 def _strongest(cuts: npt.NDArray[np.intp], score: F64, t: F64, min_s: float) -> npt.NDArray[np.intp]:

@@ -31,7 +31,7 @@ BLEND_SIGNALS = tuple(f"blend_{name}" for name in ("e", "r", "q", "a", "c", "s",
 GRADUAL_SIGNALS = (*BLEND_SIGNALS, "fade_y", "fade_std", "jump_c")
 
 
-COMBINED_SIGNALS = ("jump_d", "jump_e", "jump_c")
+COMBINED_SIGNALS = ("jump_d", "jump_e", "jump_c", "jump_m")
 LEAST_S = 0.3
 """Of cuts inside a clip that are closer than this, seconds, one counts: the default of `shots.min_s`."""
 
@@ -118,8 +118,9 @@ def cuts_of(signals: Mapping[str, F32], pts: I64, time_base: Fraction, settings:
     if detector == "adaptive":
         return adaptive_cuts(signals["content"], pts, time_base, ratio=settings.threshold, min_s=settings.min_s)
     if detector == "combined":
-        t, (change, lasting, correlation) = _seconds(pts, time_base), (signals[name] for name in COMBINED_SIGNALS)
-        return combined_cuts(change, lasting, correlation, t, ratio=settings.threshold, min_s=settings.min_s)
+        change, lasting, correlation, match = (signals[name] for name in COMBINED_SIGNALS)
+        t = _seconds(pts, time_base)
+        return combined_cuts(change, lasting, correlation, match, t, ratio=settings.threshold, min_s=settings.min_s)
     return scenedetect_cuts(detector, signals[f"psd_{detector}"], pts, time_base, min_s=settings.min_s)
 
 
@@ -136,8 +137,8 @@ def cuts_inside(signals: Mapping[str, F32], at: slice, t: npt.NDArray[np.float64
     """
     if any(name not in signals for name in COMBINED_SIGNALS):
         return None
-    change, lasting, correlation = (signals[name][at] for name in COMBINED_SIGNALS)
-    return len(combined_cuts(_from_second(change), lasting, correlation, t[at], min_s=LEAST_S))
+    change, lasting, correlation, match = (signals[name][at] for name in COMBINED_SIGNALS)
+    return len(combined_cuts(_from_second(change), lasting, correlation, match, t[at], min_s=LEAST_S))
 
 
 def transitions_of(signals: Mapping[str, F32], pts: I64, time_base: Fraction) -> list[Transition]:
