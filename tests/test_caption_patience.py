@@ -90,6 +90,7 @@ def test_what_waiting_does_not_mend_ends_the_run_at_once(films: Path, tmp_path: 
     finish(films, out, server)
 
 
+@pytest.mark.slow
 def test_a_server_that_answers_test_pictures_and_no_clip_is_waited_for_no_longer_than_our_patience(
     films: Path, tmp_path: Path, server: Running
 ) -> None:

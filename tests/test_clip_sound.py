@@ -199,6 +199,7 @@ def test_case_17_of_the_field(data_dir: Path, tmp_path: Path) -> None:
     assert total == {n: 150 for n in ("broadcast_s302m.ts", "camcorder_lpcm.m2ts", "cctv_g726.avi", "cctv_ulaw.mkv", "dvd_pcm.vob")}
 
 
+@pytest.mark.slow
 def test_files_that_cannot_be_made_are_counted_and_told_and_strict(tmp_path: Path) -> None:
     """One key frame in two shots: the second shot cannot be copied."""
     footage = tmp_path / "footage"

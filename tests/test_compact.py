@@ -173,6 +173,7 @@ def test_readers_see_the_same_rows_after_it(store: Store, small: None, seed: int
     assert done["captions"].rows_dropped > 50
 
 
+@pytest.mark.slow
 def test_rows_that_come_later_are_merged_into_what_was_merged(store: Store, small: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three rounds; the third makes the tables so large that they are split into more buckets."""
     truths = fill(store, 1, n_parts=3, n_videos=4)

@@ -26,7 +26,6 @@ from rushes.store.store import Store
 from stamps import joined, stamped
 from stores import Reel, command, go, inline, seen
 from test_clip_sound import with_sound
-from variants import variants
 
 
 def numbers(path: Path) -> list[int]:
@@ -83,6 +82,7 @@ def test_what_is_there_and_right_is_kept_and_the_rest_is_made_again(reel_store: 
     assert "4 clip files made + 0 there already" in other.err, "a file of another quality is not what was asked for"
 
 
+@pytest.mark.slow
 def test_a_file_of_another_clip_is_not_taken_for_it(reel_store: Path, tmp_path: Path) -> None:
     to = tmp_path / "clips"
     inline("export", reel_store, "--to", to, "--captions", "none")
@@ -242,7 +242,8 @@ def test_every_encoded_clip_is_an_mp4_that_people_hear(tmp_path: Path) -> None:
     assert heard / 48000 == pytest.approx(3.0, abs=0.1)
 
 
-@pytest.mark.parametrize("mode", variants(["encode", "copy"], quick=["encode"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["encode", "copy"])
 def test_clips_of_a_clock_that_began_anew_are_the_right_ones(mode: str, tmp_path: Path) -> None:
     """Four parts with the same stamps: the clips of the fourth are not those of the first, in the export and in the report."""
     footage = tmp_path / "footage"
@@ -267,6 +268,7 @@ def test_clips_of_a_clock_that_began_anew_are_the_right_ones(mode: str, tmp_path
     assert numbers(tmp_path / "made.mp4") == list(range(120, 160))
 
 
+@pytest.mark.slow
 def test_each_stream_of_a_file_gives_its_own_clips(data_dir: Path, tmp_path: Path) -> None:
     """Two cameras in one file, each a video of its own: the clip of each shows that camera, by the first picture of its stream."""
     source, out = data_dir / "field" / "20_preview_track_first" / "front_and_rear.mp4", tmp_path / "store"

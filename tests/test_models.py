@@ -178,6 +178,7 @@ def test_texts_equal_those_of_plain_transformers(name: str, folder: Path) -> Non
         encoder.texts(["x" * 100])
 
 
+@pytest.mark.slow
 def test_a_search_is_made_by_the_recipes_own_encoder(
     folder: Path, pictures: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

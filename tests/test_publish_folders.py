@@ -76,7 +76,8 @@ def test_another_codec_makes_all_files_anew(reel_store: Path, tmp_path: Path) ->
         go(store, f"files:{out}", 'publish.columns=["sharpness"]')
 
 
-@pytest.mark.parametrize("where", ["commit", pytest.param("put", marks=pytest.mark.slow), pytest.param("cut", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["commit", "put", "cut"])
 def test_killed_anywhere_the_folder_is_old_or_new_and_the_next_completes_it(reel_store: Path, tmp_path: Path, where: str) -> None:
     store, out = copied(reel_store, tmp_path / "store"), tmp_path / "out"
     go(store, f"files:{out}", "publish.sample=2")
