@@ -36,6 +36,8 @@ ROUGH_SHARE = 2.0 / 3.0
 ROUGH_LASTING, ROUGH_UNUSUAL, ROUGH_CORRELATION = 0.2, 3.0, 0.7
 """In rough motion the ratio of a cut is lower. From ROUGH_SHARE of the wanted ratio on a frame is a cut too, if it meets these stricter
 bounds of the other tests."""
+MOVED = 0.93
+"""A frame that a part of the one before matches so well is no cut: the camera was jerked. It was 0.98 there, and at most 0.8 at cuts."""
 MAX_MATCH, MIN_MATCH = 0.6, 0.8
 """Between two fast pans what motion changes within 0.2 s is as large as a cut. There a frame is a cut, by the other stricter bounds, if no
 part of the frame before matches it better than MAX_MATCH, while the frames around it match the ones before them by MIN_MATCH in the median.
@@ -77,7 +79,8 @@ def combined_cuts(
     rough = (leads >= MIN_STANDOUT) & (kept >= ROUGH_LASTING) & (differs < ROUGH_CORRELATION)
     panned = (match[maybe] <= MAX_MATCH) & (np.array([_matches(match, t, int(i)) for i in maybe]) >= MIN_MATCH)
     rough &= (unusual >= ROUGH_UNUSUAL) | panned
-    return _strongest(maybe[clear | rough], score, t, min_s)
+    jerked = match[maybe] >= MOVED
+    return _strongest(maybe[(clear | rough) & ~jerked], score, t, min_s)
 
 
 def _ratios(score: F64) -> F64:
