@@ -4,8 +4,9 @@
 
 It joins stretches of real single shots by cuts and dissolves at random places, so that every boundary is known, and renders the film four
 times: in colour, in grey, in grey at half the contrast (as a thermal camera), in grey at 0.4 of the light (as a night camera). The sources
-are not those on which the bounds of the detectors were chosen. Single shots are those sources whole, and drawn ones of each kind in
-`moving_light.py`, over stills and with numbers that were not used to choose the bounds. Exits with 1 when a target is missed.
+are not those on which the bounds of the detectors were chosen, though errors on them were looked at. Single shots are those sources whole,
+and drawn ones of each kind in `moving_light.py`, over stills and with numbers that were not used to choose the bounds. Exits with 1 when a
+target is missed.
 """
 
 from __future__ import annotations
