@@ -93,7 +93,7 @@ def _size(facts: Mapping[str, float | str | None]) -> str:
 
 
 def _rate(facts: Mapping[str, float | str | None]) -> str:
-    """The clip's own frames a second, where all were decoded; the video's where that is the same or not all were."""
+    """The clip's own frames a second, where all its frames are counted; the video's where that is the same, or in fast mode."""
     fps, n_frames, length_s = _number(facts, "fps"), _number(facts, "n_frames"), _number(facts, "duration_s")
     if facts.get("mode") != "fast" and n_frames and length_s:
         own = n_frames / length_s

@@ -35,9 +35,8 @@ class ServerActor:
         self._collector = collect()
         self._failure: Failure | None = None
         self._fleet: Fleet | None = None
-        run_holds_the_store = OwnerCheck(
-            Store(setup.store, recipe.storage), setup.owner, IDLE_S
-        )  # where the head is gone, nobody else tells it
+        # where the head of the cluster is gone, nobody else tells this process that its run has ended
+        run_holds_the_store = OwnerCheck(Store(setup.store, recipe.storage), setup.owner, IDLE_S)
 
         def holds() -> None:
             try:

@@ -14,8 +14,9 @@ be the thumbnails at t - k, t and t + k:
     moved            m = largest correlation of the middle of one end with a part of the other: one scene that a camera pans over
 
 Hard cuts are judged by the change since the frame before (`jump_d`), by how much of it lasts (`jump_e`), both shares of the contrast, and
-by the correlation with the frame before (`jump_c`). All are the same for a picture in colour or grey, in half the light or half the
-contrast, but for rounding to 8 bits.
+by the correlation with the frame before (`jump_c`), and where the change stands out by how well a part of the frame before matches
+(`jump_m`). All are the same for a picture in colour or grey, in half the light or half the contrast, but for rounding to 8 bits, and for
+pictures that are nearly black or have hardly any contrast.
 
 The blend weighs A and B by the times of the three frames, so that variable frame rate and skipped frames do not matter. To save work, about
 15 frames a second are tested. All half-widths are tried on a third of the cells; the best one is then computed on all of them.
@@ -40,8 +41,8 @@ COARSE = 3
 """All half-widths are tried on every third cell of the thumbnails only."""
 LEAST_CONTRAST = 4.0
 """Of two pictures, 8-bit levels: what differs by less is noise and rounding."""
-MIN_END_DIFFERENCE = 0.1
-"""r is computed where e is above this: less than half of the bound in `shots/gradual.py`."""
+MIN_END_DIFFERENCE = 0.15
+"""r is computed where e is above this: somewhat below the bound in `shots/gradual.py`."""
 MAX_MIDDLE = 0.55
 """q is computed where r is below this: a little above the loosest bound in `shots/gradual.py`."""
 CANDIDATE_E, CANDIDATE_A, CANDIDATE_R, CANDIDATE_Q = 0.15, 0.4, 0.5, 0.45
@@ -63,13 +64,15 @@ LASTING_S = 0.2
 RETURN_S = 0.3
 """What was seen before a cut is not seen again within this time after it, and the other way round, seconds: between two flashes it is."""
 LAST_FRAME_S = 2.5 * LASTING_S
-"""How far before a frame's predecessor the lasting change reads frames, seconds. It reads the frame nearest to LASTING_S before the
-predecessor, which lies within twice that."""
+"""How far before a frame's predecessor the lasting change reads frames, seconds: those within RETURN_S, and the one nearest to LASTING_S
+before the predecessor, which lies within twice that."""
 MIN_STEP = 0.06
 """The correlation with the frame before is computed where the change since then is above this share of the contrast."""
-STEP = 0.15
-"""Whether the picture returns, or has only moved, is looked at where the change is above this share of the contrast: below the bounds of
-cuts."""
+STEP, STANDS_OUT, NEAR_S = 0.15, 1.5, 0.35
+"""Whether the picture returns, or has only moved, is looked at where the change is above STEP of the contrast, which is below the bounds of
+cuts, and STANDS_OUT times the mean of the others within NEAR_S on both sides, seconds ..."""
+BESIDE = 2
+"""... and at so many frames before and after such a one: how frames match that move on as before."""
 RETURNED = 0.2
 """The picture has returned where one differs from it by less than this share of the contrast."""
 
@@ -94,7 +97,7 @@ class Blend:
         Column("blend_end", "float", "s", "from the frame on to the fitted end of the transition", 0.0, None, _SOURCE),
         Column("jump_d", "float", "of the contrast", "change since the frame before; null at the first frame", 0.0, 64.0, _SOURCE),
         Column("jump_e", "float", "of the contrast", "change that lasts over 0.2 s; a flash has little", 0.0, 64.0, _SOURCE),
-        Column("jump_m", "float", "", "largest correlation of parts with the frame before; null where little changed", -1.0, 1.0, _SOURCE),
+        Column("jump_m", "float", "", "how well a part of the frame before matches; null where no change stands out", -1.0, 1.0, _SOURCE),
         Column("jump_c", "float", "", "luma correlation with the frame before; null where little changed", -1.0, 1.0, _SOURCE),
         Column("fade_y", "float", "8-bit levels", "mean luma of the thumbnail, 16 black, 235 white", 0.0, 255.0, ""),
         Column("fade_std", "float", "8-bit levels", "standard deviation of the thumbnail's luma", 0.0, 128.0, ""),
@@ -303,7 +306,7 @@ def _jumps(t: F64, thumb: U8, std: F32, rows: Index) -> tuple[F32, F32, F32, F32
     earlier = _mean_abs(thumb[_nearest(t, t[back] - LASTING_S)], thumb[rows])
     lasting = np.minimum(later, earlier)
     moved, corr = (np.full(len(rows), np.nan, np.float32) for _ in range(2))
-    for i in np.flatnonzero(step > STEP * contrast):
+    for i in np.flatnonzero(_looked_at(t, thumb, std, rows)):
         row, before = int(rows[i]), int(back[i])
         after = slice(row, int(np.searchsorted(t, t[row] + RETURN_S, "right")))
         ahead = slice(int(np.searchsorted(t, t[before] - RETURN_S)), row)
@@ -317,6 +320,26 @@ def _jumps(t: F64, thumb: U8, std: F32, rows: Index) -> tuple[F32, F32, F32, F32
     changed = step / contrast
     changed[rows == 0] = np.nan
     return np.asarray(changed), np.asarray(lasting / contrast), moved, corr
+
+
+def _looked_at(t: F64, thumb: U8, std: F32, rows: Index) -> npt.NDArray[np.bool_]:
+    """Which of some frames, which follow each other, have a change that stands out, or are beside one that has."""
+    reach = 2 * NEAR_S  # a frame beside one that lies NEAR_S away
+    first, stop = np.searchsorted(t, (t[rows[0]] - reach, t[rows[-1]] + reach))
+    around = np.arange(first, stop)
+    back = np.maximum(around - 1, 0)
+    change = _mean_abs(thumb[back], thumb[around]) / _contrast(std, back, around)
+    near = t[around]
+    total = np.concatenate(([0.0], np.cumsum(change, dtype=np.float64)))
+    lo, hi = np.searchsorted(near, near - NEAR_S), np.searchsorted(near, near + NEAR_S)
+    others = (total[hi] - total[lo] - change) / np.maximum(hi - lo - 1, 1)
+    stands_out = (change > STEP) & (change >= STANDS_OUT * others)
+    found = stands_out.copy()
+    for k in range(1, BESIDE + 1):
+        close = near[k:] - near[:-k] < NEAR_S
+        found[k:] |= stands_out[:-k] & close
+        found[:-k] |= stands_out[k:] & close
+    return np.asarray(found[rows - first] & (rows > 0))
 
 
 def _nearest(t: F64, wanted: F64) -> Index:

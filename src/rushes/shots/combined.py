@@ -37,7 +37,8 @@ ROUGH_LASTING, ROUGH_UNUSUAL, ROUGH_CORRELATION = 0.2, 3.0, 0.7
 """In rough motion the ratio of a cut is lower. From ROUGH_SHARE of the wanted ratio on a frame is a cut too, if it meets these stricter
 bounds of the other tests."""
 MOVED = 0.93
-"""A frame that a part of the one before matches so well is no cut: the camera was jerked. It was 0.98 there, and at most 0.8 at cuts."""
+"""A frame that a part of the one before matches so well is no cut: the camera was jerked. It was 0.98 there, and at most 0.82
+at 490 cuts."""
 MAX_MATCH, MIN_MATCH = 0.6, 0.8
 """Between two fast pans what motion changes within 0.2 s is as large as a cut. There a frame is a cut, by the other stricter bounds, if no
 part of the frame before matches it better than MAX_MATCH, while the frames around it match the ones before them by MIN_MATCH in the median.
@@ -62,7 +63,7 @@ def combined_cuts(
         change: (n,) the signal `jump_d`.
         lasting: (n,) the signal `jump_e`.
         correlation: (n,) the signal `jump_c`; null counts as 1 (nothing changed).
-        match: (n,) the signal `jump_m`; null where little changed.
+        match: (n,) the signal `jump_m`; null where no change stands out.
         t: (n,) seconds, increasing.
         ratio: least ratio of a cut's change to the mean of its neighbours'; None: 3.
         min_s: of cuts closer than this, seconds, the one with the largest change is kept.
@@ -109,7 +110,7 @@ def _usual(lasting: npt.NDArray[np.float32], t: F64, i: int) -> float:
 
 
 def _matches(match: npt.NDArray[np.float32], t: F64, i: int) -> float:
-    """How well the other frames within NEAR_S match the ones before them, in the median; 0 where little moves."""
+    """How well the other frames within NEAR_S match the ones before them, in the median; 0 where that is not known."""
     lo, hi = np.searchsorted(t, (t[i] - NEAR_S, t[i] + NEAR_S))
     others = np.concatenate((match[lo:i], match[i + 1 : hi]))
     known = others[~np.isnan(others)]
