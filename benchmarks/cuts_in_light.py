@@ -33,7 +33,8 @@ SHOTS = 40
 """Shots of a film."""
 FILMS = 2
 SECONDS = 10
-"""Length of a drawn shot: of 20 kinds with 3 numbers each ten minutes in all, a third of the 30 minutes in which one false boundary may be."""
+"""Length of a drawn shot: 20 kinds with 3 numbers each are ten minutes in all, a third of the 30 minutes in
+which one false boundary may be."""
 NUMBERS = (1001, 1002, 1003)
 """Of the drawn shots; those on which the bounds were chosen have 1 to 6."""
 HELD_OUT = (
