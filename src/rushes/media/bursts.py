@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rushes.media.frame_index import TELL_EVERY, FrameIndex, PacketTable
 from rushes.media.frame_tags import full_range
 from rushes.media.probe import facts_of, upright
-from rushes.media.remote import RemoteFile, raise_read_failure
+from rushes.media.remote import raise_read_failure, tell_while_waiting
 from rushes.media.segments import Uncut, unfit
 from rushes.media.streams import open_film
 from rushes.records import VideoFacts
@@ -103,8 +103,7 @@ class Bursts:
         self._longest = longest_s / self.facts.time_base
         self._span = LEAST_S / self.facts.time_base
         self._table = PacketTable(self.facts, self.stream, "exact")
-        if isinstance(source, RemoteFile):
-            source.waiting = lambda: self._tell(self.decoded_s)
+        tell_while_waiting(source, lambda: self._tell(self.decoded_s))
         context = self.stream.codec_context
         context.thread_count, context.thread_type = 1, "NONE"
         context.options = {"skip_loop_filter": "noref"}  # as in exact mode

@@ -17,7 +17,7 @@ from rushes.errors import DecodeError
 from rushes.media.disposable import has_disposable
 from rushes.media.frame_tags import full_range
 from rushes.media.probe import facts_of, upright
-from rushes.media.remote import RemoteFile, raise_read_failure
+from rushes.media.remote import raise_read_failure, tell_while_waiting
 from rushes.media.segments import PEEK_PACKETS, Segment
 from rushes.media.streams import open_film
 from rushes.media.time_line import WRAP_33_BITS, TimeLine
@@ -110,8 +110,7 @@ class Decoder:
         self._last_pts: int | None = None
         self._durations: dict[int, int] = {}
         self._last_duration = 0
-        if isinstance(source, RemoteFile):  # so that the guard does not take waiting for the network for a hang
-            source.waiting = lambda: self._progress(self.decoded_s)
+        tell_while_waiting(source, lambda: self._progress(self.decoded_s))
         self.seams = Seams()
         self._alone = segment is not None and segment.start_pts is not None
         self._demuxed: Iterable[Packet[VideoStream]] = self._demux() if segment is None else self._demux_segment(segment)

@@ -17,10 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rushes.media.disposable import has_disposable
-from rushes.media.part_file import PartFile
 from rushes.media.probe import facts_of
 from rushes.media.random_access import WITHOUT_REORDERING, burst_begins, shown, stands_alone
-from rushes.media.remote import RemoteFile, raise_read_failure
+from rushes.media.remote import raise_read_failure, tell_while_waiting
 from rushes.media.segments import PEEK_PACKETS, Uncut, unfit
 from rushes.media.streams import open_film
 from rushes.media.time_grid import FLOW_PER_S, cell_of
@@ -110,9 +109,7 @@ def frame_index(
     import av
 
     tell = progress or (lambda _s: None)
-    file = source.file if isinstance(source, PartFile) else source
-    if isinstance(file, RemoteFile):
-        file.waiting = lambda: tell(0.0)
+    tell_while_waiting(source, lambda: tell(0.0))
     film = open_film(source, uri, stream)
     with film.container as container:
         facts = facts_of(container, film.stream, size_bytes)

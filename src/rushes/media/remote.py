@@ -252,11 +252,26 @@ class _Request:
 
 def raise_read_failure(source: object) -> None:
     """Raises the error after which a `RemoteFile` could not be read any more, since libav may have taken it for the end of the video. Does
-    nothing where there was none, or where `source` is no RemoteFile.
+    nothing where there was none, or where `source` is no RemoteFile, and no piece of one.
 
     Raises:
         VideoError: the file could not be read to its end.
     """
-    source = source.file if isinstance(source, PartFile) else source
-    if isinstance(source, RemoteFile) and source.failure is not None:
-        raise source.failure
+    file = _remote(source)
+    if file is not None and file.failure is not None:
+        raise file.failure
+
+
+def tell_while_waiting(source: object, tell: Callable[[], object]) -> None:
+    """Has `tell` called about once a second while a read waits for the network, so that the guard does not take that for a hang. Does
+    nothing where `source` is no RemoteFile, and no piece of one.
+    """
+    file = _remote(source)
+    if file is not None:
+        file.waiting = tell
+
+
+def _remote(source: object) -> RemoteFile | None:
+    """The remote file that a source is, or is a piece of."""
+    file = source.file if isinstance(source, PartFile) else source
+    return file if isinstance(file, RemoteFile) else None
