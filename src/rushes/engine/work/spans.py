@@ -42,7 +42,8 @@ def scan_spans(context: Context, job: Scan, progress: Progress) -> Outcome | Who
     """The pass over the stretches that the spans of a video lie in, then shots and measures. The rows are durable when this returns an
     outcome; else none is written.
 
-    In sparse mode bursts of these stretches are decoded, unless a span holds none; then the stretches are decoded whole.
+    In sparse mode bursts of these stretches are decoded. Where that is not possible the stretches are decoded whole, and the outcome says
+    why.
     """
     if why := _unfit(context.recipe):
         return Whole(why)
@@ -53,8 +54,9 @@ def scan_spans(context: Context, job: Scan, progress: Progress) -> Outcome | Who
         return tried
     again = _scan_spans(context, job, progress, context.recipe.scan.whole_mode)
     if isinstance(again, Whole):
-        return replace(again, decoded_s=again.decoded_s + tried.decoded_s, by_bursts=False)
-    return replace(again, counts=again.counts | {"decoded_s": again.counts["decoded_s"] + tried.decoded_s})
+        return Whole(again.why or tried.why, again.decoded_s + tried.decoded_s, by_bursts=False)
+    note = f"the stretches of {job.video.uri} that its spans lie in are decoded whole: {tried.why}"
+    return replace(again, counts=again.counts | {"decoded_s": again.counts["decoded_s"] + tried.decoded_s}, note=note)
 
 
 def _scan_spans(context: Context, job: Scan, progress: Progress, mode: Mode) -> Outcome | Whole:
