@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rushes.media.frame_index import TELL_EVERY, FrameIndex, PacketTable
 from rushes.media.frame_tags import full_range
 from rushes.media.probe import facts_of, upright
@@ -130,9 +132,10 @@ class Bursts:
 
     def groups_between(self, index: FrameIndex, first: int, stop: int) -> Iterator[Group]:
         """The groups of the frames [first, stop) of a video of which the index is known; a burst begins at the first."""
-        starts = {int(index.pts[at]) for at in index.bursts}
+        following = int(np.searchsorted(index.bursts, stop))
+        last = int(index.bursts[following]) + 1 if following < len(index.bursts) else len(index.pts)
+        starts, known = (set(index.pts[at].tolist()) for at in (index.bursts, slice(first, last)))
         start = int(index.pts[first])
-        known = set(index.pts[first:].tolist())
         self.container.seek(start, stream=self.stream)
         found = False
 
@@ -147,8 +150,7 @@ class Bursts:
 
     def index(self) -> FrameIndex:
         """The frames of the video, after all its groups were read."""
-        step = max(1, round(1 / (self.stream.guessed_rate * self.facts.time_base))) if self.stream.guessed_rate else 1
-        found = self._table.index(step)
+        found = self._table.index()
         if isinstance(found, Uncut):
             raise NoBursts(found.note or "it has no frame")
         return found
