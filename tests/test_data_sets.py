@@ -83,6 +83,12 @@ def test_a_folder_of_hugging_face_is_read_with_its_columns(reel: Reel, tmp_path:
     }  # fmt: skip
     with pytest.raises(FootageError, match="no such folder"):
         found(f"hf:{tmp_path}/nothing")
+    wrong = [("metadata.jsonl", b'{"file_name": '), ("metadata.jsonl", b"[1]"), ("metadata.parquet", b"x"), ("metadata.csv", b"\xff")]
+    for name, data in wrong:
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(FootageError, match=f"{name}: the file cannot be read"):
+            found(f"hf:{tmp_path}")
+        (tmp_path / name).unlink()
 
 
 def test_episodes_of_lerobot_are_spans_of_its_files(reel: Reel, tmp_path: Path) -> None:
@@ -110,6 +116,9 @@ def test_episodes_of_lerobot_are_spans_of_its_files(reel: Reel, tmp_path: Path) 
     clips = sorted(seen(tmp_path / "store", "rules.too_short.min=0").clips(), key=lambda clip: float(clip["start_s"]))
     assert [clip["n_frames"] for clip in clips] == [90, 85] and done.counts["clips_kept"] == 2
     assert [(clip["extra"]["episode_index"], clip["extra"]["tasks"]) for clip in clips] == [(0, "pick up; place"), (1, "pick up; place")]
+    pq.write_table(pa.table({"episode_index": [2]}), tmp_path / "meta" / "episodes" / "chunk-000" / "file-001.parquet")
+    with pytest.raises(FootageError, match=rf"file-001\.parquet: an episode has no videos/{camera}/chunk_index"):
+        found(f"lerobot:{tmp_path}")
     info["codebase_version"] = "v2.1"
     (tmp_path / "meta" / "info.json").write_text(json.dumps(info))
     with pytest.raises(FootageError, match=r"v2\.1"):
@@ -146,6 +155,10 @@ def test_a_published_iceberg_table_is_footage_again(reel: Reel, reel_store: Path
     assert starts == sorted(("pts", clip["start_pts"]) for clip in kept)
     with pytest.raises(FootageError, match=r"no table videos\.nothing"):
         found(f"iceberg:{tmp_path}#videos.nothing")
+    for place, words in ((tmp_path / "store", r"no Iceberg catalog"), ("s3://lake", r"Iceberg says: URI missing")):
+        with pytest.raises(FootageError, match=words):
+            found(f"iceberg:{place}#videos.clips")
+    assert not (tmp_path / "store" / "catalog.db").exists(), "looking for footage makes no catalog"
 
 
 PYTHON = os.environ.get("RUSHES_PAIMON_PYTHON")

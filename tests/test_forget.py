@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,7 +156,7 @@ def test_a_video_is_named_by_its_id_and_need_not_be_known(reel: Reel, store: Pat
     assert row == {"video_id": uneven, "fingerprint": FINGERPRINT}
 
 
-def test_what_runs_said_of_it_and_the_index_go_too(store: Path, reel: Reel) -> None:
+def test_what_runs_said_of_it_the_index_and_half_written_files_go_too(store: Path, reel: Reel) -> None:
     opened, uri = Store.open(str(store), {}), str(reel.folder / "cuts.mp4")
     [part, *_] = opened.parts(taking_out.RUNS)
     row = pq.read_table(part.uri).to_pylist()[0] | {"message": f"{uri} cannot be read"}
@@ -164,6 +165,9 @@ def test_what_runs_said_of_it_and_the_index_go_too(store: Path, reel: Reel) -> N
     opened.write_rows(PUBLISHED, [problems], name="p")
     (store / "index").mkdir()
     (store / "index" / "embedding-00.parquet").write_bytes(b"x")
+    half = store / "clips" / ".part-1.tmp"
+    half.write_bytes(uri.encode())
+    os.utime(half, (0, half.stat().st_mtime - 2 * taking_out.LEFT_BEHIND_S))
     forget(store, [uri])
     assert pq.read_table(part.uri)["message"].to_pylist() == ["(forgotten) cannot be read"]
     assert pq.read_table(store / "published" / "p.parquet")["problems"].to_pylist() == ['["the source (forgotten) is gone"]']

@@ -29,8 +29,11 @@ from pictures import film
 from rushes.cli import app
 from rushes.errors import Failure, FootageError, ProbeError, StorageError, StoreError, VideoError
 from rushes.media import faults, remote, storage
+from rushes.media.address import range_uri
+from rushes.media.bursts import Bursts
 from rushes.media.cut import ClipSpan, cut_clips
 from rushes.media.decode import Decoder
+from rushes.media.frame_index import frame_index
 from rushes.media.guard import resident_bytes
 from rushes.media.identity import video_id
 from rushes.media.probe import facts_of
@@ -224,6 +227,25 @@ def films(server: Served, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         server.put(f"footage/films/a.{suffix}", clip.path.read_bytes())
         made[suffix] = f"s3://footage/films/a.{suffix}", clip.path.stat().st_size, clip.n_frames
     return made
+
+
+@pytest.mark.parametrize("piece", [False, True])
+def test_all_that_read_packets_show_that_they_live_while_they_wait(s3, films, piece):
+    """Also of a video inside a tar: a guard that sees no progress takes the child for hung."""
+    uri, size, _ = films["mp4"]
+    for read in (
+        lambda source, tell: Decoder(source, uri=uri, size_bytes=size, mode="exact", progress=tell).container.close(),
+        lambda source, tell: frame_index(source, uri=uri, size_bytes=size, mode="exact", progress=tell),
+        lambda source, tell: Bursts(
+            source, uri=uri, size_bytes=size, stream=None, n=3, longest_s=4.0, keep=False, progress=tell
+        ).container.close(),
+    ):
+        signs: list[float] = []
+        with storage.open_seekable(range_uri(uri, 0, size) if piece else uri, s3.options) as source:
+            read(source, signs.append)
+            before = len(signs)
+            (source.file if piece else source).waiting()
+        assert len(signs) == before + 1
 
 
 @pytest.mark.parametrize(("container", "how"), BREAKS)

@@ -45,8 +45,8 @@ def wanted(*settings: str) -> Recipe:
     return Recipe().with_overrides([*SETTINGS, *settings])
 
 
-def work(footage: list[Path], out: Path, *settings: str) -> dict[str, float]:
-    """Does the jobs on videos of a run in this process, as guarded children do them; gives what they count."""
+def work(footage: list[Path], out: Path, *settings: str, notes: list[str | None] | None = None) -> dict[str, float]:
+    """Does the jobs on videos of a run in this process, as guarded children do them; gives what they count, and adds what they note."""
     store, of = Store.create(str(out), {}), wanted(*settings)
     (out / "lease.json").write_text(json.dumps({"owner": "test", "pid": 1, "at": ""}))
     prints = fingerprints(of)
@@ -56,6 +56,8 @@ def work(footage: list[Path], out: Path, *settings: str) -> dict[str, float]:
         outcome = perform(context, job, lambda _s: None)
         assert outcome.division is None, "a video in sparse mode has no segments"
         counts["jobs"] += 1
+        if notes is not None:
+            notes.append(outcome.note)
         for name in ("decoded_s", "footage_s"):
             counts[name] += outcome.counts.get(name, 0.0)
     return counts
@@ -70,7 +72,7 @@ def rows(out: Path, *, of_list: bool = False) -> tuple[dict[str, dict[str, Any]]
 
 
 def test_each_video_says_which_mode_was_in_force_and_what_was_decoded(footage: dict[str, Clip], tmp_path: Path) -> None:
-    """A third of a second more than 3 of 25 pictures may not pass the decoder; the others pass whole. Long videos have no segments."""
+    """Of a video with a key frame each 25 pictures 3 of each 25 pass the decoder, and nothing of it is scanned in segments."""
     out, settings = tmp_path / "store", ("engine.segment_s=4",)
     files = [footage["often"].path]
     before = rushes.plan(files, out=out, recipe=wanted(*settings))
@@ -83,7 +85,8 @@ def test_each_video_says_which_mode_was_in_force_and_what_was_decoded(footage: d
     assert video["decoded_s"] / video["footage_s"] == pytest.approx(0.12)
     assert [clip["n_frames"] for clip in clips] == [200, 200, 100] and {clip["mode"] for clip in clips} == {"sparse"}
     assert all(clip["measures"]["luma_mean"] is not None and clip["measures"]["cuts"] is None for clip in clips)
-    assert rushes.plan(files, out=out, recipe=wanted("scan.sparse_burst=4"))["decode_s"] == pytest.approx(20 * 3 / 25)  # as it was known
+    plan = make_plan([str(file) for file in files], Store.open(str(out), {}), wanted("scan.sparse_burst=4"))
+    assert (plan.decode_s, plan.footage_s) == (pytest.approx(20 * 3 / 25), pytest.approx(20))  # as it was known
     assert work(files, out, *settings)["jobs"] == 0
 
 
@@ -119,10 +122,13 @@ def test_of_spans_only_bursts_of_their_stretches_are_decoded(footage: dict[str, 
 
 
 def test_a_span_without_a_burst_is_decoded_whole(footage: dict[str, Clip], tmp_path: Path) -> None:
-    clip = footage["often"]
-    counts = work([listed(clip, tmp_path, [(2.2, 2.9), (5.0, 8.0)])], tmp_path / "store")
+    clip, notes = footage["often"], list[str | None]()
+    counts = work([listed(clip, tmp_path, [(2.2, 2.9), (5.0, 8.0)])], tmp_path / "store", notes=notes)
     videos, clips = rows(tmp_path / "store", of_list=True)
     assert videos["often.mp4"]["mode"] in ("exact", "fast") and counts["decoded_s"] == pytest.approx(3.9, abs=0.1)
+    assert "are decoded whole: a span of its list holds no burst" in str(notes)
+    work([listed(clip, tmp_path, [(0.0, 19.9), (2.2, 2.9)])], tmp_path / "most", notes=notes)
+    assert "is scanned whole: a span of its list holds no burst" in str(notes[1])
     assert all(clip["measures"]["sharpness"] is not None for clip in clips if clip["duration_s"] > 1)
 
 

@@ -273,7 +273,6 @@ def forget(store: str | Path, names: Sequence[str | Path], *, storage: Options |
     """
     from rushes.search.index import remove_others
     from rushes.store import forget as taking_out
-    from rushes.store.compact import sweep
     from rushes.store.lease import Lease
     from rushes.store.store import Store, now
 
@@ -284,5 +283,4 @@ def forget(store: str | Path, names: Sequence[str | Path], *, storage: Options |
         found.gate = lease.check
         done = taking_out.forget(found, [str(name) for name in names], run_id)
         remove_others(found, ())
-        sweep(found, taking_out.LEFT_BEHIND_S)
     return asdict(done)

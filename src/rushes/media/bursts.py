@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rushes.media.frame_index import TELL_EVERY, FrameIndex, PacketTable
 from rushes.media.frame_tags import full_range
 from rushes.media.probe import facts_of, upright
-from rushes.media.remote import RemoteFile, raise_read_failure
+from rushes.media.remote import raise_read_failure, tell_while_waiting
 from rushes.media.segments import Uncut, unfit
 from rushes.media.streams import open_film
 from rushes.records import VideoFacts
@@ -103,8 +105,7 @@ class Bursts:
         self._longest = longest_s / self.facts.time_base
         self._span = LEAST_S / self.facts.time_base
         self._table = PacketTable(self.facts, self.stream, "exact")
-        if isinstance(source, RemoteFile):
-            source.waiting = lambda: self._tell(self.decoded_s)
+        tell_while_waiting(source, lambda: self._tell(self.decoded_s))
         context = self.stream.codec_context
         context.thread_count, context.thread_type = 1, "NONE"
         context.options = {"skip_loop_filter": "noref"}  # as in exact mode
@@ -131,9 +132,10 @@ class Bursts:
 
     def groups_between(self, index: FrameIndex, first: int, stop: int) -> Iterator[Group]:
         """The groups of the frames [first, stop) of a video of which the index is known; a burst begins at the first."""
-        starts = {int(index.pts[at]) for at in index.bursts}
+        following = int(np.searchsorted(index.bursts, stop))
+        last = int(index.bursts[following]) + 1 if following < len(index.bursts) else len(index.pts)
+        starts, known = (set(index.pts[at].tolist()) for at in (index.bursts, slice(first, last)))
         start = int(index.pts[first])
-        known = set(index.pts[first:].tolist())
         self.container.seek(start, stream=self.stream)
         found = False
 
@@ -148,8 +150,7 @@ class Bursts:
 
     def index(self) -> FrameIndex:
         """The frames of the video, after all its groups were read."""
-        step = max(1, round(1 / (self.stream.guessed_rate * self.facts.time_base))) if self.stream.guessed_rate else 1
-        found = self._table.index(step)
+        found = self._table.index()
         if isinstance(found, Uncut):
             raise NoBursts(found.note or "it has no frame")
         return found

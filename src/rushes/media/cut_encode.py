@@ -84,11 +84,10 @@ class _Encode:
     Times of the file are counted from the clip's start, in ticks of `Place.clock`.
     """
 
-    def __init__(self, clip: ClipSpan, source: _Source, place: Place, facts: VideoFacts) -> None:
-        assert place.encoding is not None
+    def __init__(self, clip: ClipSpan, source: _Source, place: Place, facts: VideoFacts, encoding: Encoding, upright: Upright) -> None:
         self.clip = clip
-        self._encoding: Encoding = place.encoding
-        self._shown: tuple[VideoFrame, Upright] | None = None
+        self._encoding, self._upright = encoding, upright
+        self._shown: VideoFrame | None = None
         self._source = source
         self._place = place
         self._facts = facts
@@ -99,17 +98,17 @@ class _Encode:
         self._n_packets = 0
         self.error: CutError | None = None
 
-    def push(self, frame: VideoFrame, pts: int, upright: Upright) -> None:
+    def push(self, frame: VideoFrame, pts: int) -> None:
         """Takes one frame of the span, as decoded."""
         if self.error:
             return
         try:
             since = pts - self.clip.span.start_pts
             if self._encoding.rate is None:
-                self._put(upright(frame, self._facts), since)
+                self._put(self._upright(frame, self._facts), since)
             else:
                 self._show_until(since)
-                self._shown = (frame, upright)
+                self._shown = frame
         except CutError as error:
             self.error = self._place.located(error)
 
@@ -121,10 +120,9 @@ class _Encode:
         n = ceil(since * base / clock)
         if self._shown is None or n <= len(self._pts):
             return
-        frame, upright = self._shown
-        ready = upright(frame, self._facts)
+        frame = self._upright(self._shown, self._facts)
         while len(self._pts) < n:
-            self._put(ready, len(self._pts))
+            self._put(frame, len(self._pts))
 
     def _put(self, frame: VideoFrame, pts: int) -> None:
         if self._file is None:
@@ -139,7 +137,7 @@ class _Encode:
 
         opens = self._n_packets == 0 and len(self._pts) == 1
         try:
-            with usual_scheduling() if opens else nullcontext():
+            with usual_scheduling() if opens and self._encoding.codec == "av1" else nullcontext():
                 return list(self._video.encode(frame))
         except (av.error.FFmpegError, ValueError) as error:
             raise CutError(
@@ -249,14 +247,14 @@ def encode_clips(
 def _encode_pass(decoder: _Source, coming: list[ClipSpan], facts: VideoFacts, place: Place) -> Iterator[CutResult]:
     active = decoder.active
     assert place.encoding is not None
-    upright = Upright(place.encoding)
+    encoding, upright = place.encoding, Upright(place.encoding)
     for frame, pts in decoder:
         place.tick()
         while coming and coming[0].span.start_pts <= pts:
-            active.append(_Encode(coming.pop(0), decoder, place, replace(decoder.facts, fps=facts.fps)))
+            active.append(_Encode(coming.pop(0), decoder, place, replace(decoder.facts, fps=facts.fps), encoding, upright))
         for clip in active:
             if clip.clip.span.start_pts <= pts < clip.clip.span.end_pts:
-                clip.push(frame, pts, upright)
+                clip.push(frame, pts)
         for clip in [c for c in active if c.ready(pts)]:
             active.remove(clip)
             yield clip.finish()
@@ -266,4 +264,4 @@ def _encode_pass(decoder: _Source, coming: list[ClipSpan], facts: VideoFacts, pl
     while active:
         yield active.pop(0).finish()
     for span in coming:
-        yield _Encode(span, decoder, place, facts).finish()
+        yield _Encode(span, decoder, place, facts, encoding, upright).finish()

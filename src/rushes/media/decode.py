@@ -17,9 +17,9 @@ from rushes.errors import DecodeError
 from rushes.media.disposable import has_disposable
 from rushes.media.frame_tags import full_range
 from rushes.media.probe import facts_of, upright
-from rushes.media.remote import RemoteFile, raise_read_failure
+from rushes.media.remote import raise_read_failure, tell_while_waiting
 from rushes.media.segments import PEEK_PACKETS, Segment
-from rushes.media.streams import open_film
+from rushes.media.streams import open_film, stated_step
 from rushes.media.time_line import WRAP_33_BITS, TimeLine
 from rushes.records import Mode, VideoFacts
 
@@ -99,10 +99,9 @@ class Decoder:
         self.facts: VideoFacts = facts_of(self.container, self.stream, size_bytes, film.named_others)
         self.time_base: Fraction = self.facts.time_base
         self._by_dts = self.facts.container in NO_PTS_CONTAINERS
-        step = max(1, round(1 / (self.stream.guessed_rate * self.time_base))) if self.stream.guessed_rate else 1
         begins, ends = segment is None or segment.start_pts is None, segment is None or segment.end_pts is None
         self.line: TimeLine[tuple[VideoFrame, int]] = TimeLine(
-            self.time_base, step, wrap=WRAPS.get(self.facts.container, 0), begins=begins, ends=ends
+            self.time_base, stated_step(self.stream, self.time_base), wrap=WRAPS.get(self.facts.container, 0), begins=begins, ends=ends
         )
         self.n_packets = self.n_frames = self.n_corrupt = 0
         self.full_range = False
@@ -110,8 +109,7 @@ class Decoder:
         self._last_pts: int | None = None
         self._durations: dict[int, int] = {}
         self._last_duration = 0
-        if isinstance(source, RemoteFile):  # so that the guard does not take waiting for the network for a hang
-            source.waiting = lambda: self._progress(self.decoded_s)
+        tell_while_waiting(source, lambda: self._progress(self.decoded_s))
         self.seams = Seams()
         self._alone = segment is not None and segment.start_pts is not None
         self._demuxed: Iterable[Packet[VideoStream]] = self._demux() if segment is None else self._demux_segment(segment)

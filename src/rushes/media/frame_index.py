@@ -17,12 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rushes.media.disposable import has_disposable
-from rushes.media.part_file import PartFile
 from rushes.media.probe import facts_of
 from rushes.media.random_access import WITHOUT_REORDERING, burst_begins, shown, stands_alone
-from rushes.media.remote import RemoteFile, raise_read_failure
+from rushes.media.remote import raise_read_failure, tell_while_waiting
 from rushes.media.segments import PEEK_PACKETS, Uncut, unfit
-from rushes.media.streams import open_film
+from rushes.media.streams import open_film, stated_step
 from rushes.media.time_grid import FLOW_PER_S, cell_of
 from rushes.media.time_line import LEAP, TimeLine
 from rushes.records import Mode, VideoFacts
@@ -110,9 +109,7 @@ def frame_index(
     import av
 
     tell = progress or (lambda _s: None)
-    file = source.file if isinstance(source, PartFile) else source
-    if isinstance(file, RemoteFile):
-        file.waiting = lambda: tell(0.0)
+    tell_while_waiting(source, lambda: tell(0.0))
     film = open_film(source, uri, stream)
     with film.container as container:
         facts = facts_of(container, film.stream, size_bytes)
@@ -128,8 +125,7 @@ def frame_index(
         except av.error.FFmpegError:
             return Uncut("some of its packets cannot be read")
         raise_read_failure(source)
-        step = max(1, round(1 / (film.stream.guessed_rate * facts.time_base))) if film.stream.guessed_rate else 1
-        return table.index(step)
+        return table.index()
 
 
 @dataclass(slots=True)
@@ -189,8 +185,8 @@ class PacketTable:
             self.bursts.append(len(self.pts))
             self.last_cell = cell
 
-    def index(self, step: int) -> FrameIndex | Uncut:
-        """The index of the packets that were taken. `step`: ticks between frames that the container states."""
+    def index(self) -> FrameIndex | Uncut:
+        """The index of the packets that were taken."""
         if not self.keys or self.keys[0] != 0:
             return Uncut("the stream does not begin with a key frame that stands alone")
         taken = ~np.array(self.skipped, np.bool_)
@@ -204,14 +200,14 @@ class PacketTable:
         in_order = np.abs(order - np.arange(len(pts))).max() <= MOST_HELD_BACK and bool(np.all(np.diff(found) > 0))
         if not in_order or np.any(before[keys[1:] - 1] >= pts[keys[1:]]) or np.any(after[keys] < pts[keys]):
             return Uncut("its time stamps go back")
-        if not _is_even(found) and self._is_mended(found, step):
+        if not _is_even(found) and self._is_mended(found):
             return Uncut("some of its time stamps have to be mended")
         last, at_bursts = int(durations[order[-1]]), np.searchsorted(found, pts[bursts])
         return FrameIndex(mode, self.facts.time_base, found, keys, last, self.n_packets, at_bursts, _of_change(sizes[order], order))
 
-    def _is_mended(self, found: I64, step: int) -> bool:
+    def _is_mended(self, found: I64) -> bool:
         """Whether the time line would change some of these stamps."""
-        line = TimeLine[None](self.facts.time_base, step)
+        line = TimeLine[None](self.facts.time_base, stated_step(self.stream, self.facts.time_base))
         given = [p for stamp in found.tolist() for _, p in line.push(None, stamp)] + [p for _, p in line.flush()]
         return bool(line.n_mended or line.n_clocks or given != found.tolist())
 

@@ -1,4 +1,4 @@
-"""A piece of a file as a file of its own: a video inside a tar, or in another container of bytes."""
+"""Files that are read range by range, and a piece of a file as one of them: a video inside a tar, or in another container of bytes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,43 @@ import io
 from typing import BinaryIO
 
 
-class PartFile(io.RawIOBase):
+class RangedFile(io.RawIOBase):
+    """A seekable file of known size. What reads it is the subclass's: it gives the bytes from `_at` on, and moves `_at` behind them.
+
+    Attributes:
+        size: bytes.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size, self._at = size, 0
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next read begins, in bytes."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Sets where the next read begins, and gives it; reads nothing.
+
+        Raises:
+            ValueError: that is before the file's first byte.
+        """
+        at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
+        if at < 0:
+            raise ValueError(f"a file has no byte {at}")
+        self._at = at
+        return at
+
+
+class PartFile(RangedFile):
     """The bytes [start, start + length) of a seekable file, as a seekable file. Closing it closes the file.
 
     Attributes:
@@ -18,32 +54,12 @@ class PartFile(io.RawIOBase):
     """
 
     def __init__(self, file: BinaryIO, start: int, length: int) -> None:
-        super().__init__()
-        self.file, self._start, self._length, self._at = file, start, length, 0
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """Bytes from the beginning of the piece."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Moves to a byte of the piece; gives its number."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._length}[whence]
-        if base + offset < 0:
-            raise ValueError(f"a file has no byte {base + offset}")
-        self._at = base + offset
-        return self._at
+        super().__init__(length)
+        self.file, self._start = file, start
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         """Reads into a buffer; gives the number of bytes, 0 at the end of the piece."""
-        n = max(0, min(len(buffer), self._length - self._at))
+        n = max(0, min(len(buffer), self.size - self._at))
         if n == 0:
             return 0
         self.file.seek(self._start + self._at)

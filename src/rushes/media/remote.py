@@ -4,7 +4,6 @@ for libav.
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 import time
@@ -16,7 +15,7 @@ from rushes.errors import VideoError
 from rushes.media.address import protocol_of
 from rushes.media.error_translation import missing_package, read_error
 from rushes.media.faults import NoRangedReads, ShortRead, client_errors, with_retries
-from rushes.media.part_file import PartFile
+from rushes.media.part_file import PartFile, RangedFile
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -119,7 +118,7 @@ def _open(url: str, options: Options) -> tuple[Callable[[int, int], bytes], int]
     return checked, size
 
 
-class RemoteFile(io.RawIOBase):
+class RemoteFile(RangedFile):
     """A seekable remote file that is read in blocks. While one block is decoded, the next one is fetched.
 
     A read gives fewer bytes than asked for only at the end of the file. When a block cannot be read, this read and all later ones raise a
@@ -132,31 +131,13 @@ class RemoteFile(io.RawIOBase):
     """
 
     def __init__(self, url: str, options: Options) -> None:
-        super().__init__()
-        self._fetch, self.size = _open(url, options)
+        self._fetch, size = _open(url, options)
+        super().__init__(size)
         self._url = url
-        self._at = 0
         self._held: OrderedDict[int, bytes] = OrderedDict()
         self._ahead: tuple[int, _Request] | None = None
         self.failure: VideoError | None = None
         self.waiting: Callable[[], object] = lambda: None
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def seekable(self) -> bool:
-        """Yes."""
-        return True
-
-    def tell(self) -> int:
-        """Where the next read begins, in bytes."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Sets where the next read begins; makes no request."""
-        self._at = max(0, offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self.size}[whence])
-        return self._at
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes; fewer than asked for at the end of the file only.
@@ -252,11 +233,26 @@ class _Request:
 
 def raise_read_failure(source: object) -> None:
     """Raises the error after which a `RemoteFile` could not be read any more, since libav may have taken it for the end of the video. Does
-    nothing where there was none, or where `source` is no RemoteFile.
+    nothing where there was none, or where `source` is no RemoteFile, and no piece of one.
 
     Raises:
         VideoError: the file could not be read to its end.
     """
-    source = source.file if isinstance(source, PartFile) else source
-    if isinstance(source, RemoteFile) and source.failure is not None:
-        raise source.failure
+    file = _remote(source)
+    if file is not None and file.failure is not None:
+        raise file.failure
+
+
+def tell_while_waiting(source: object, tell: Callable[[], object]) -> None:
+    """Has `tell` called about once a second while a read waits for the network, so that the guard does not take that for a hang. Does
+    nothing where `source` is no RemoteFile, and no piece of one.
+    """
+    file = _remote(source)
+    if file is not None:
+        file.waiting = tell
+
+
+def _remote(source: object) -> RemoteFile | None:
+    """The remote file that a source is, or is a piece of."""
+    file = source.file if isinstance(source, PartFile) else source
+    return file if isinstance(file, RemoteFile) else None

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from rushes.errors import ProbeError
@@ -38,6 +39,11 @@ class Film:
     def named_others(self) -> str | None:
         """The other films in words for people; None where there is none."""
         return "; ".join(f"stream {s.index}: {s.codec_context.name} {s.width}x{s.height}" for s in self.others) or None
+
+
+def stated_step(stream: VideoStream, time_base: Fraction) -> int:
+    """Ticks between the frames of a stream by the rate that its container states; 1 where it states none."""
+    return max(1, round(1 / (stream.guessed_rate * time_base))) if stream.guessed_rate else 1
 
 
 def open_film(source: str | Any, uri: str, stream: int | None = None) -> Film:

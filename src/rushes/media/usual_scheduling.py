@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def usual_scheduling() -> Iterator[None]:
-    """Wraps the first call of an AV1 encoder, which opens it: afterwards all threads of this process are scheduled as they were before.
+    """Wraps the first call of SVT-AV1, which opens the encoder: afterwards all threads of this process are scheduled as they were before.
 
     SVT-AV1, where root runs it, puts the thread that opens it into the real-time class (SCHED_FIFO, priority 99), which all threads and
     processes inherit that are started later: one of them that spins then leaves nothing of its core to any other process of the machine.

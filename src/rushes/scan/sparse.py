@@ -178,6 +178,7 @@ class _Pass:
         self._small: list[tuple[float, U8, U8, bool]] = []
         self._jpeg = JpegWriter(recipe.frames.short_side_px, recipe.frames.quality)
         self._flow, self._grid, self._content, self._motion = DenseMotion(), Grid(recipe.scan.grid_per_s), Content(), GlobalMotion()
+        self._shrinker: Shrinker | None = None
         self._consecutive = False
 
     def run(self, groups: Iterable[Group], stop: int | None) -> None:
@@ -213,7 +214,7 @@ class _Pass:
         return (pts - self._first_pts) * self._base.numerator / self._base.denominator
 
     def _views(self, frame: VideoFrame, pts: int) -> Views:
-        if not hasattr(self, "_shrinker"):
+        if self._shrinker is None:
             self._shrinker = Shrinker(Shape.of(frame.width, frame.height))
             self._exposure = Exposure(hdr=self._bursts.facts.hdr)
         return Views(frame, pts, self._t(pts), self._shrinker, full_range=self._bursts.full_range)

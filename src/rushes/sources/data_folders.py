@@ -27,6 +27,8 @@ ABOUT_BYTES = 16 << 20
 EPISODES = "meta/episodes"
 OF_EPISODE = ("episode_index", "length", "dataset_from_index", "dataset_to_index")
 """Columns of an episode that travel with its spans."""
+OF_CAMERA = ("chunk_index", "file_index", "from_timestamp", "to_timestamp")
+"""What an episode says of its video of a camera: in which file it is, and where, in seconds."""
 
 Rows = Iterator[Mapping[str, Any]]
 
@@ -71,18 +73,30 @@ def _labelled(videos: Sequence[str], root: str) -> Rows:
 
 
 def _table(name: str, data: bytes) -> Iterator[dict[str, Any]]:
-    """The rows of a metadata file."""
+    """The rows of a metadata file.
+
+    Raises:
+        FootageError: it is none.
+    """
     import csv
 
-    if name.endswith(".parquet"):
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-        yield from pq.read_table(pa.BufferReader(data)).to_pylist()
-    elif name.endswith(".csv"):
-        yield from csv.DictReader(io.StringIO(data.decode("utf-8-sig")))
-    else:
-        yield from (json.loads(line) for line in data.decode().splitlines() if line.strip())
+    try:
+        if name.endswith(".parquet"):
+            yield from pq.read_table(pa.BufferReader(data)).to_pylist()
+        elif name.endswith(".csv"):
+            yield from csv.DictReader(io.StringIO(data.decode("utf-8-sig")))
+        else:
+            for number, line in enumerate(data.decode().splitlines(), 1):
+                if line.strip():
+                    row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise ValueError(f"line {number} is no JSON object")
+                    yield row
+    except (OSError, ValueError, csv.Error, pa.ArrowException) as error:
+        raise FootageError(f"the file cannot be read: {error}", uri=public_uri(name), mend="write it again") from error
 
 
 def web_dataset(place: str, options: Options) -> tuple[Rows, str]:
@@ -183,10 +197,13 @@ def _episodes(folder: str, files: Sequence[FileStat], cameras: Sequence[str], in
             about["tasks"] = "; ".join(row.get("tasks") or ())
             about["robot_type"] = info.get("robot_type")
             for camera in cameras:
-                chunk, number = row[f"videos/{camera}/chunk_index"], row[f"videos/{camera}/file_index"]
+                names = [f"videos/{camera}/{name}" for name in OF_CAMERA]
+                if lacking := [name for name in names if name not in row]:
+                    what = f"an episode has no {', '.join(lacking)}"
+                    raise FootageError(what, uri=public_uri(file.uri), mend="convert it to v3.0 with lerobot's own script")
+                chunk, number, start_s, end_s = (row[name] for name in names)
                 path = str(info["video_path"]).format(video_key=camera, chunk_index=chunk, file_index=number)
-                span = {"start_s": row[f"videos/{camera}/from_timestamp"], "end_s": row[f"videos/{camera}/to_timestamp"]}
-                yield {"uri": f"{folder}/{path}", **span, "camera": camera, **about}
+                yield {"uri": f"{folder}/{path}", "start_s": start_s, "end_s": end_s, "camera": camera, **about}
 
 
 def _files(folder: str, options: Options) -> list[FileStat]:

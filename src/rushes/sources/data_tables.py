@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rushes.errors import FootageError, MissingExtra
@@ -39,7 +40,8 @@ def iceberg(place: str, options: Options) -> tuple[Iterator[Mapping[str, Any]], 
         MissingExtra: pyiceberg is not installed. FootageError: it cannot be read, or has no column `uri`.
     """
     try:
-        from pyiceberg.exceptions import NoSuchTableError
+        from pyiceberg.exceptions import NoSuchTableError, RESTError, ValidationError
+        from sqlalchemy.exc import SQLAlchemyError
     except ImportError as error:
         raise MissingExtra(
             "iceberg: needs pyiceberg, which is not installed", step="sources", mend="pip install 'rushes[iceberg]'"
@@ -47,18 +49,18 @@ def iceberg(place: str, options: Options) -> tuple[Iterator[Mapping[str, Any]], 
     warehouse, _, table = place.partition("#")
     if not table:
         raise FootageError("no table is named", uri=public_uri(place), mend="name it as iceberg:WAREHOUSE#NAMESPACE.TABLE")
-    catalog = _catalog(warehouse, options)
     try:
-        found: Any = catalog.load_table(table)
-        snapshot = found.current_snapshot()
-        names = _listed(found.schema().as_arrow(), public_uri(warehouse))
-        batches = found.scan(selected_fields=tuple(names)).to_arrow_batch_reader() if snapshot is not None else ()
-        return iter(list(_rows(batches))), str(snapshot.snapshot_id) if snapshot is not None else ""
+        with _catalog(warehouse, options) as catalog:
+            found: Any = catalog.load_table(table)
+            snapshot = found.current_snapshot()
+            names = _listed(found.schema().as_arrow(), public_uri(warehouse))
+            batches = found.scan(selected_fields=tuple(names)).to_arrow_batch_reader() if snapshot is not None else ()
+            return iter(list(_rows(batches))), str(snapshot.snapshot_id) if snapshot is not None else ""
     except NoSuchTableError as error:
         raise FootageError(f"there is no table {table}", uri=public_uri(warehouse), mend="check its name") from error
-    finally:
-        if engine := getattr(catalog, "engine", None):
-            engine.dispose()
+    except (OSError, ValueError, SQLAlchemyError, RESTError, ValidationError) as error:
+        mend = "check the address; uri and other options of its catalog are [storage.iceberg]"
+        raise FootageError(f"Iceberg says: {error}", uri=public_uri(warehouse), mend=mend) from error
 
 
 def paimon(place: str, options: Options, python: str | None) -> tuple[Iterator[Mapping[str, Any]], str]:
@@ -95,17 +97,30 @@ def paimon(place: str, options: Options, python: str | None) -> tuple[Iterator[M
     return _rows(rows.select(_listed(rows.schema, public_uri(warehouse))).to_batches()), version
 
 
-def _catalog(warehouse: str, options: Options) -> Any:
-    """The catalog of a warehouse, as the target `iceberg:` opens it: `catalog.db` in a local one, else what [storage.iceberg] names."""
+@contextmanager
+def _catalog(warehouse: str, options: Options) -> Iterator[Any]:
+    """The catalog of a warehouse, as the target `iceberg:` opens it: `catalog.db` in a local one, else what [storage.iceberg] names. It
+    makes none where there is none.
+    """
     from pathlib import Path
 
     from pyiceberg.catalog import load_catalog
 
     path = local_path(warehouse)
-    settings = {"type": "sql"} | {name: str(value) for name, value in options.get("iceberg", {}).items()}
-    if path is not None:
-        settings.setdefault("uri", f"sqlite:///{path}/catalog.db")
-    return load_catalog(settings.pop("name", "default"), **settings, warehouse=Path(path).as_uri() if path is not None else warehouse)
+    settings = {"type": "sql", "init_catalog_tables": "false"} | {name: str(value) for name, value in options.get("iceberg", {}).items()}
+    if path is not None and "uri" not in settings:
+        file = Path(path) / "catalog.db"
+        if not file.is_file():
+            mend = "check the address, or name the catalog by uri in [storage.iceberg]"
+            raise FootageError("there is no Iceberg catalog, the file catalog.db", uri=public_uri(warehouse), mend=mend)
+        settings["uri"] = f"sqlite:///{file}"
+    folder = Path(path).as_uri() if path is not None else warehouse
+    catalog = load_catalog(settings.pop("name", "default"), **settings, warehouse=folder)
+    try:
+        yield catalog
+    finally:
+        if engine := getattr(catalog, "engine", None):
+            engine.dispose()
 
 
 def _listed(schema: pa.Schema, shown: str) -> list[str]:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from rushes.errors import UsageError
 from rushes.media import storage
 from rushes.media.address import STREAM, public_uri
+from rushes.store.compact import sweep
 from rushes.store.forgotten import FINGERPRINT, Forgotten
 from rushes.store.opened import Opened
 from rushes.store.parts import Asked, Part, digits_of, merged_part
@@ -33,7 +34,8 @@ NAMING = (ERRORS, IDENTITIES, VIDEOS)
 MESSAGES = ((RUNS, "message"), (PUBLISHED, "problems"))
 """Texts for people in tables that are about no video."""
 LEFT_BEHIND_S = 60.0
-"""Temporary files of this age are removed: nobody else writes tables while the lease is held, and a part is written in seconds."""
+"""From this age on, seconds, temporary files are removed that killed writers left: they may hold rows of what is taken out. Nobody else
+writes tables while the lease is held, and a part is written in seconds."""
 TAKEN_OUT = "(forgotten)"
 """What stands in messages of runs for a uri or an id that was taken out."""
 
@@ -104,6 +106,7 @@ def forget(store: Store, names: Sequence[str], run_id: str) -> TakenOut:
     for table in (*(t for t in of_videos if t not in (*NAMING, FORGOTTEN)), *NAMING):
         done.rows[table.name] = sum(_without(store, table, part, gone, done) for part in store.parts(table, videos=gone.digits))
     _clean_messages(store, gone)
+    sweep(store, LEFT_BEHIND_S)
     return done
 
 
@@ -140,6 +143,7 @@ def _resolved(store: Store, names: Sequence[str], before: Forgotten, pairs: Coll
 
 def _without(store: Store, table: Table, part: Part, gone: _Gone, done: TakenOut) -> int:
     """Takes the rows out of one part; gives their number."""
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     with Opened(part, store.options) as opened, tempfile.TemporaryFile(prefix="rushes-") as scratch:
@@ -149,7 +153,7 @@ def _without(store: Store, table: Table, part: Part, gone: _Gone, done: TakenOut
                 return 0
             with pq.ParquetWriter(scratch, names, **parquet_options(names)) as writer:
                 for rows in opened.tables(names):
-                    rest = rows.filter(_inverted(gone.mask(rows)))
+                    rest = rows.filter(pc.invert(gone.mask(rows)))
                     left += rest.num_rows
                     if rest.num_rows:
                         first = str(rest["fingerprint"][0])[:8]
@@ -164,12 +168,6 @@ def _without(store: Store, table: Table, part: Part, gone: _Gone, done: TakenOut
     store.remove([part])
     done.bytes += part.size
     return n_rows - left
-
-
-def _inverted(mask: Any) -> Any:
-    import pyarrow.compute as pc
-
-    return pc.invert(mask)
 
 
 def _holds(opened: Opened, gone: _Gone) -> bool:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
-import os
-
 import pyarrow as pa
 
+from rushes.media.part_file import RangedFile
 from rushes.media.remote import Read, range_reader
 from rushes.media.storage import Options
 
@@ -14,31 +12,15 @@ WHOLE_BYTES = 1 << 20
 """Parts up to this size are read whole: the open parts of a run, which it writes anew, are smaller as a rule."""
 
 
-class _Part(io.RawIOBase):
-    """A file of known size whose reads are requests for just those bytes."""
+class _Part(RangedFile):
+    """A file whose reads are requests for just those bytes."""
 
     def __init__(self, read: Read, size: int) -> None:
-        super().__init__()
-        self._read, self._size, self._at = read, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        return self._at
-
-    def size(self) -> int:
-        return self._size
+        super().__init__(size)
+        self._read = read
 
     def read(self, size: int = -1) -> bytes:
-        length = self._size - self._at if size is None or size < 0 else min(size, self._size - self._at)
+        length = self.size - self._at if size is None or size < 0 else min(size, self.size - self._at)
         if length <= 0:
             return b""
         data = self._read(self._at, length)

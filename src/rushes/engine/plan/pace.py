@@ -55,8 +55,8 @@ def pace(store: Store | None, recipe: Recipe, plan: Plan) -> Pace:
     counts = plan.counts.get("captions", {})
     wanted, missing = int(counts.get("wanted", 0)), int(counts.get("missing", 0))
     clips_per_s = wanted / plan.known_s if plan.known_s and wanted else None
-    to_caption = missing + plan.decode_s * (clips_per_s or 0.0)
-    waits = [plan.decode_s / (scans.per_s * _cores(recipe))] if scans.per_s else [0.0] if not plan.decode_s else []
+    to_caption = missing + plan.footage_s * (clips_per_s or 0.0)
+    waits = [plan.footage_s / (scans.per_s * _cores(recipe))] if scans.per_s else [0.0] if not plan.footage_s else []
     waits += [to_caption / captions.per_s] if captions.per_s else []
     per_core = scans.per_s * clips_per_s if scans.per_s and clips_per_s else None
     return Pace(

@@ -60,7 +60,10 @@ class Plan:
     """Seconds of footage of the videos whose clips are known."""
     unknown_videos: int = 0
     """Videos whose clips are not known before the run cuts them: what is counted of scores, captions and files leaves them out."""
+    footage_s: float = 0.0
+    """Seconds of footage that scans will go through; in sparse mode they decode a part of it."""
     decode_s: float = 0.0
+    """Seconds that will pass a decoder, those of clip files included."""
     expected_bytes: int = 0
 
     def count(self, status: str) -> int:
@@ -323,7 +326,8 @@ def _count_videos(plan: Plan, batch: Batch, found: _ByMark, counts: Mapping[str,
         length, share = lengths.get(job.video.video_id, (size / ASSUMED_BYTES_PER_S, 1.0))
         if job.video.spans:
             length = min(length, asked_s(job.video.spans, batch.video(job.video.video_id)))
-        plan.n_scans, plan.bytes_to_scan, plan.decode_s = plan.n_scans + 1, plan.bytes_to_scan + size, plan.decode_s + length * share
+        plan.n_scans, plan.bytes_to_scan = plan.n_scans + 1, plan.bytes_to_scan + size
+        plan.footage_s, plan.decode_s = plan.footage_s + length, plan.decode_s + length * share
         if plan.prints.get("frames") and "frames" not in job.present:
             plan.expected_bytes += int(length * frames.per_s * frames.short_side_px**2 * 16 / 9 * ASSUMED_JPEG_BYTES)
 

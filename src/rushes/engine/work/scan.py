@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from rushes.engine.jobs import Outcome, Recut, Scan, Stitch, kept_counts
 from rushes.engine.work.context import Context, Progress
 from rushes.media.same_file import SameFile
-from rushes.records import Row, Span, spans_id
+from rushes.records import Row, Span, Video, spans_id
 from rushes.rows.clip_columns import Wanted, wanted_clips
 from rushes.rows.scanned import Stamp, clip_rows, mark, public_row, scanned_row, without
 from rushes.rows.signals import Series, read_signals, write_signals
+from rushes.scan.one_pass import SampledFrame
 from rushes.scan.one_pass import Scan as Scanned
 from rushes.scan.one_pass import scan as one_pass
 from rushes.shots.covered import Covered
 from rushes.store.frames import FrameWriter
+from rushes.store.parts import video_part
+from rushes.store.tables import FRAMES
 
 DETECTORS_LOOK_BACK = "scan.detectors runs detectors of PySceneDetect, which look back without bound"
 """Why a recipe has every video scanned whole, in words for people."""
@@ -62,6 +65,17 @@ class Whole:
     by_bursts: bool = True
 
 
+def keeping(frames: FrameWriter | None) -> Callable[[SampledFrame], None] | None:
+    """What takes the sampled frames of a pass; None where none are to be stored."""
+    return None if frames is None else lambda frame: frames.add(frame.pts, frame.jpeg, frame.width, frame.height)
+
+
+def take_back(context: Context, video: Video, label: str) -> None:
+    """Removes the frames that a pass which was given up has written under a label."""
+    if (fingerprint := context.prints.get("frames")) is not None:
+        context.store.remove(context.store.parts(FRAMES, video_part(video.video_id, fingerprint, label=label)))
+
+
 def scan(context: Context, job: Scan, progress: Progress, longest_s: float | None = None) -> Outcome:
     """The one pass over a video, then shots and measures. Of what is `present` already nothing is written again.
 
@@ -75,7 +89,7 @@ def scan(context: Context, job: Scan, progress: Progress, longest_s: float | Non
             found = one_pass(
                 source, context.recipe, uri=job.video.uri, size_bytes=job.video.size or 0, stream=job.video.stream,
                 progress=progress, longest_s=longest_s,
-                on_frame=(lambda f: frames.add(f.pts, f.jpeg, f.width, f.height)) if frames else None,
+                on_frame=keeping(frames),
             )  # fmt: skip
         scanned = time.process_time() - began
         made = Made(found, scanned, scanned, began, footage_s=found.footage_s, decoded_s=found.footage_s)

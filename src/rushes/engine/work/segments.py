@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from rushes.engine.jobs import Division, Outcome, Scan, Segment, Stitch
 from rushes.engine.stages import digest
 from rushes.engine.work.context import Context, Progress
-from rushes.engine.work.scan import DETECTORS_LOOK_BACK, Made, Whole, conclude, scan, whole
+from rushes.engine.work.scan import DETECTORS_LOOK_BACK, Made, Whole, conclude, keeping, scan, whole
 from rushes.engine.work.spans import scan_spans
 from rushes.engine.work.sparse import scan_bursts
 from rushes.errors import DecodeError
@@ -116,7 +116,7 @@ def segment(context: Context, job: Segment, progress: Progress) -> Outcome:
             found = scan_segment(
                 source, context.recipe, cuts.segments[job.index], cuts.mode, uri=video.uri, size_bytes=video.size or 0,
                 stream=video.stream, progress=progress,
-                on_frame=(lambda f: frames.add(f.pts, f.jpeg, f.width, f.height)) if frames else None,
+                on_frame=keeping(frames),
             )  # fmt: skip
         if frames:
             frames.finish(())

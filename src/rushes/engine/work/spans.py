@@ -16,7 +16,7 @@ import numpy as np
 from rushes.engine.jobs import Outcome, Scan
 from rushes.engine.stages import content_threshold, digest
 from rushes.engine.work.context import Context, Progress
-from rushes.engine.work.scan import DETECTORS_LOOK_BACK, Made, Whole, conclude
+from rushes.engine.work.scan import DETECTORS_LOOK_BACK, Made, Whole, conclude, keeping, take_back
 from rushes.errors import DecodeError
 from rushes.media.frame_index import FrameIndex, frame_index
 from rushes.media.segments import Uncut
@@ -24,15 +24,12 @@ from rushes.recipe import Recipe
 from rushes.records import Mode, Video
 from rushes.rows.signals import Series, read_signals
 from rushes.scan.blend import read_for
-from rushes.scan.one_pass import SampledFrame
 from rushes.scan.one_pass import Scan as Scanned
 from rushes.scan.sparse import scan_sparse
 from rushes.scan.stretches import Stretch, kept_of, scan_stretches, stretches_of
 from rushes.shots.covered import Covered
 from rushes.shots.listed import frames_of
 from rushes.store.frames import FrameWriter
-from rushes.store.parts import video_part
-from rushes.store.tables import FRAMES
 
 MOST = 0.75
 """A video is decoded whole where its stretches hold more than this share of its frames: that costs at most a third more, its segments can
@@ -45,7 +42,8 @@ def scan_spans(context: Context, job: Scan, progress: Progress) -> Outcome | Who
     """The pass over the stretches that the spans of a video lie in, then shots and measures. The rows are durable when this returns an
     outcome; else none is written.
 
-    In sparse mode bursts of these stretches are decoded, unless a span holds none; then the stretches are decoded whole.
+    In sparse mode bursts of these stretches are decoded. Where that is not possible the stretches are decoded whole, and the outcome says
+    why.
     """
     if why := _unfit(context.recipe):
         return Whole(why)
@@ -56,8 +54,9 @@ def scan_spans(context: Context, job: Scan, progress: Progress) -> Outcome | Who
         return tried
     again = _scan_spans(context, job, progress, context.recipe.scan.whole_mode)
     if isinstance(again, Whole):
-        return replace(again, decoded_s=again.decoded_s + tried.decoded_s, by_bursts=False)
-    return replace(again, counts=again.counts | {"decoded_s": again.counts["decoded_s"] + tried.decoded_s})
+        return Whole(again.why or tried.why, again.decoded_s + tried.decoded_s, by_bursts=False)
+    note = f"the stretches of {job.video.uri} that its spans lie in are decoded whole: {tried.why}"
+    return replace(again, counts=again.counts | {"decoded_s": again.counts["decoded_s"] + tried.decoded_s}, note=note)
 
 
 def _scan_spans(context: Context, job: Scan, progress: Progress, mode: Mode) -> Outcome | Whole:
@@ -95,8 +94,7 @@ def _scan_spans(context: Context, job: Scan, progress: Progress, mode: Mode) -> 
         if frames:
             frames.close()
     if frames:
-        parts = context.store.parts(FRAMES, video_part(video.video_id, context.prints["frames"], label=label))
-        context.store.remove(parts)
+        take_back(context, video, label)
     return found
 
 
@@ -118,11 +116,7 @@ def _decoded(
         reached = seconds
         progress(seconds)
 
-    def keep(frame: SampledFrame) -> None:
-        assert frames is not None
-        frames.add(frame.pts, frame.jpeg, frame.width, frame.height)
-
-    on_frame, size = keep if frames else None, video.size or 0
+    on_frame, size = keeping(frames), video.size or 0
     with context.opened(video) as source:
         if sparse:
             by_bursts = scan_sparse(

@@ -7,10 +7,8 @@ import time
 from rushes.engine.jobs import Outcome, Scan
 from rushes.engine.stages import content_threshold
 from rushes.engine.work.context import Context, Progress
-from rushes.engine.work.scan import Made, Whole, conclude
+from rushes.engine.work.scan import Made, Whole, conclude, keeping, take_back
 from rushes.scan.sparse import Dense, scan_sparse
-from rushes.store.parts import video_part
-from rushes.store.tables import FRAMES
 
 LABEL = "burst"
 """Marks the parts of frames that sparse passes wrote, so that those of one that was given up can be found."""
@@ -28,7 +26,7 @@ def scan_bursts(context: Context, job: Scan, progress: Progress) -> Outcome | Wh
             found = scan_sparse(
                 source, context.recipe, uri=video.uri, size_bytes=video.size or 0, stream=video.stream, progress=progress,
                 threshold=content_threshold(context.recipe),
-                on_frame=(lambda f: frames.add(f.pts, f.jpeg, f.width, f.height)) if frames else None,
+                on_frame=keeping(frames),
             )  # fmt: skip
         if not isinstance(found, Dense):
             cpu_s = time.process_time() - began
@@ -38,5 +36,5 @@ def scan_bursts(context: Context, job: Scan, progress: Progress) -> Outcome | Wh
         if frames:
             frames.close()
     if frames:
-        context.store.remove(context.store.parts(FRAMES, video_part(video.video_id, context.prints["frames"], label=LABEL)))
+        take_back(context, video, LABEL)
     return Whole(found.why, found.decoded_s)
