@@ -14,6 +14,7 @@ import pytest
 from pictures import read_frame_number
 from publishing import as_rows, changes_a_caption_and_a_threshold, copied, go, killed, recaption, same, wanted
 from rushes.errors import RecipeError
+from rushes.publish.targets import files
 from rushes.records import Row
 from stores import Reel
 
@@ -112,6 +113,13 @@ def test_a_clip_that_cannot_be_cut_is_told_and_tried_again(reel: Reel, reel_stor
     assert same(lines(out / "LATEST" / "clips" / "metadata.jsonl"), wanted(store))
 
 
+def test_the_check_sees_a_list_that_does_not_name_the_clips(reel_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "json_line", lambda row: json.dumps({**row, "clip_id": "another"}))
+    done = go(copied(reel_store, tmp_path / "store"), f"files:{tmp_path / 'out'}", "publish.sample=1")
+    assert done.checked is not None and (done.checked.rows, done.checked.verdict) == (1, "wrong")
+    assert "is not in the target" in done.checked.problems[0]
+
+
 def test_hugging_face_loads_the_folder(reel_store: Path, tmp_path: Path) -> None:
     datasets: Any = pytest.importorskip("datasets", reason="datasets is not installed")
     store, out = copied(reel_store, tmp_path / "store"), tmp_path / "out"
@@ -147,7 +155,7 @@ def test_lists_have_the_form_that_trainers_read(reel_store: Path, tmp_path: Path
     clips, asked, paths = wanted(store)[:2], "<video>\nWhat happens?", set()
     for flavour in ("llava", "messages", "videox-fun", "open-sora"):
         done = go(store, f"jsonl:{out}", f"publish.flavour={flavour}", 'publish.question="What happens?"', "publish.sample=2")
-        assert done.right, done
+        assert done.right and done.checked is not None and done.checked.clips == 0 < done.checked.frames, "lists lack most columns"
         for row, clip in zip(read_list(out), clips, strict=True):
             text = clip["caption"]
             match flavour:

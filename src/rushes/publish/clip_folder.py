@@ -195,8 +195,8 @@ class ClipFolder(ClipVersions):
         return FolderClip(one.row, file, facts, False, one.uri.rpartition(".")[2])
 
     @abstractmethod
-    def reader(self, folder: str, clip_ids: Collection[str]) -> tuple[str, int, list[Row]]:
-        """The consumer's reader, how many clips it finds in a version, and the rows of some; none where the format has no columns."""
+    def reader(self, folder: str, clip_ids: Collection[str]) -> tuple[str, int, list[Row] | None]:
+        """The reader, how many clips it finds in a version, and the rows of some; None where the format does not hold all columns."""
 
     def read_back(self, clip_ids: Sequence[str], schema: pa.Schema) -> ReadBack:
         """Reads the version by the consumer's reader, and looks whether all clip files are there, as large as they were."""
@@ -211,14 +211,15 @@ class ClipFolder(ClipVersions):
             row["clip_id"]: Film(storage.open_seekable(f"{latest.uri}/{row['file']}", self.context.options), row["n_frames"])
             for row in index.filter(wanted).to_pylist()
         }
-        return ReadBack(name, min(n_rows, sum(whole)), sum(there.values()), sample_of(rows, schema), films)
+        sample = sample_of(rows, schema) if rows is not None else None
+        return ReadBack(name, min(n_rows, sum(whole)), sum(there.values()), sample, films)
 
 
-def sample_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table | None:
-    """Rows that were read from JSON, in the types of the published columns; None where there is none."""
+def sample_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
+    """Rows that were read from JSON, in the types of the published columns."""
     import pyarrow as pa
 
-    return pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema) if rows else None
+    return pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema)
 
 
 def lines_of(uri: str, options: storage.Options) -> Iterator[Row]:

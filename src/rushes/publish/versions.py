@@ -3,7 +3,8 @@
     DIR/v001/...                 files of a version, and _rushes.json, which is written last
     DIR/LATEST -> v001           on a local disk a symbolic link, so DIR/LATEST/... can be opened; elsewhere a small file with the name
 
-Files that a version has in common with the one before are hard links to the same bytes, or copies made by the object store itself.
+Files that a version has in common with the one before are hard links to the same bytes; copies where the disk makes no such link;
+and on an object store copies that it makes itself.
 """
 
 from __future__ import annotations
@@ -173,7 +174,8 @@ class Draft:
 
 
 def link_or_copy(source: str, target: str, options: storage.Options) -> None:
-    """Gives the bytes of a file a second name: a hard link, or a copy where disks differ or that an object store makes by itself.
+    """Gives the bytes of a file a second name: a hard link; a copy where the disk makes none; on an object store one that it
+    makes itself.
 
     Raises:
         StorageError: there is no such file, or no right to do it.
