@@ -139,7 +139,8 @@ class ClipFolder(ClipVersions):
         draft, failed = self._versions.begin(), dict[str, str]()
         with ExitStack() as stack:
             index = stack.enter_context(FolderIndex())
-            files = stack.enter_context(ClipFiles(self.context, f"{draft.uri}/{self.folder}", name=name_of))
+            of, folder = self.context, f"{draft.uri}/{self.folder}"
+            files = stack.enter_context(ClipFiles(of.results.recipe, folder, of.options, of.stop, name=name_of))
             writer = self.writer(draft, changes, record, stack)
             known = _Known.of(draft.before, record, self._index(draft.before)) if draft.before else _Known()
             for table in changes.rows():
@@ -160,14 +161,7 @@ class ClipFolder(ClipVersions):
 
         there = known.files(table)
         new: Any = pc.is_null(there["file"])
-        made: dict[str, FolderClip] = {}
-        for some in files.of([table.filter(new)]):
-            for one in some:
-                if one.error is not None:
-                    failed[one.row["clip_id"]] = one.error.what
-                    self.context.tell(1)
-                else:
-                    made[one.row["clip_id"]] = self._placed(draft, one)
+        made = {one.row["clip_id"]: self._placed(draft, one) for one in files.made([table.filter(new)], failed, self.context.tell)}
         for row, old in zip(rows_of(table, dict), there.to_pylist(), strict=True):
             if self.context.stop():
                 raise Stopped
@@ -186,7 +180,7 @@ class ClipFolder(ClipVersions):
         options = self.context.options
         facts = film_facts(one.uri, options)
         file = f"{self.folder}/{name_of(one.row)}.{one.uri.rpartition('.')[2]}"
-        if one.n_frames is not None:
+        if one.made is not None:
             draft.bytes += facts.bytes
         elif protocol_of(one.uri) == protocol_of(draft.uri):
             link_or_copy(one.uri, f"{draft.uri}/{file}", options)

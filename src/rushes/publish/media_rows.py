@@ -71,19 +71,17 @@ def _with_places(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _with_bytes(context: Context, tables: Iterable[pa.Table], failed: MutableMapping[str, str]) -> Iterator[pa.Table]:
-    with tempfile.TemporaryDirectory(prefix="rushes-publish-") as folder, ClipFiles(context, folder) as files:
+    with (
+        tempfile.TemporaryDirectory(prefix="rushes-publish-") as folder,
+        ClipFiles(context.results.recipe, folder, context.options, context.stop) as files,
+    ):
         waiting = _Waiting()
-        for of_video in files.of(waiting.noting_schema(tables)):
-            for one in of_video:
-                if one.error is not None:
-                    failed[one.row["clip_id"]] = one.error.what
-                    context.tell(1)
-                    continue
-                waiting.add(one, content_of(one.uri, context.options))
-                if Path(one.uri).is_relative_to(folder):
-                    Path(one.uri).unlink()
-                if waiting.full:
-                    yield waiting.table()
+        for one in files.made(waiting.noting_schema(tables), failed, context.tell):
+            waiting.add(one, content_of(one.uri, context.options))
+            if one.made is not None:
+                Path(one.uri).unlink()
+            if waiting.full:
+                yield waiting.table()
         if waiting.files:
             yield waiting.table()
 

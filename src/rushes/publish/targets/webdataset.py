@@ -58,7 +58,7 @@ class WebDatasetTarget(ClipVersions):
         old = _Old(self, draft, changes, record)
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rushes-publish-"))
-            files = stack.enter_context(ClipFiles(self.context, folder))
+            files = stack.enter_context(ClipFiles(self.context.results.recipe, folder, self.context.options, self.context.stop))
             shards = stack.enter_context(Shards(draft, self.context.settings.shard_mb, old.first))
             index = stack.enter_context(FolderIndex())
             for name in sorted(old.kept):
@@ -93,16 +93,11 @@ class WebDatasetTarget(ClipVersions):
             assert draft.before is not None
             with storage.ranges(f"{draft.before.uri}/{was['file']}", self.context.options) as read:
                 yield self._added(shards, row, _facts(was), read(was["at"], was["bytes"]), was["suffix"], columns)
-        for some in files.of([table.filter(new)]):
-            for one in some:
-                if one.error is not None:
-                    failed[one.row["clip_id"]] = one.error.what
-                    self.context.tell(1)
-                    continue
-                facts, data = film_facts(one.uri, self.context.options), content_of(one.uri, self.context.options)
-                if one.n_frames is not None:  # cut now, and not a file of the store
-                    Path(one.uri).unlink()
-                yield self._added(shards, one.row, facts, data, one.uri.rpartition(".")[2], columns)
+        for one in files.made([table.filter(new)], failed, self.context.tell):
+            facts, data = film_facts(one.uri, self.context.options), content_of(one.uri, self.context.options)
+            if one.made is not None:
+                Path(one.uri).unlink()
+            yield self._added(shards, one.row, facts, data, one.uri.rpartition(".")[2], columns)
 
     def _added(
         self, shards: Shards, row: Row, facts: FilmFacts, film: bytes, suffix: str, columns: Sequence[str]
