@@ -14,13 +14,13 @@ import shutil
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rushes.errors import RecipeError
 from rushes.media import storage
-from rushes.media.address import local_path, protocol_of
+from rushes.media.address import protocol_of
 from rushes.media.guard import Stopped
 from rushes.publish.changes import Changes
 from rushes.publish.chosen import KEYS
@@ -30,8 +30,7 @@ from rushes.publish.clip_names import name_of
 from rushes.publish.film_facts import FilmFacts, film_facts
 from rushes.publish.row_hash import ROW_HASH
 from rushes.publish.target import Context, Film, Held, ReadBack, Record, Target, Written
-from rushes.publish.targets.parquet import open_file
-from rushes.publish.versions import Draft, Version, Versions, link_or_copy
+from rushes.publish.versions import Draft, Version, Versions, link_or_copy, opened_file
 from rushes.records import Row
 from rushes.results.lines import rows_of
 
@@ -117,7 +116,7 @@ class ClipVersions(Target):
     def _index(self, version: Version) -> pa.Table:
         import pyarrow.parquet as pq
 
-        with open_file(f"{version.uri}/{INDEX}", self.context.options) as file:
+        with opened_file(f"{version.uri}/{INDEX}", self.context.options) as file:
             return pq.read_table(file)
 
 
@@ -221,19 +220,6 @@ def lines_of(uri: str, options: storage.Options) -> Iterator[Row]:
     with opened_file(uri, options) as file:
         for line in file:
             yield json.loads(line)
-
-
-@contextmanager
-def opened_file(uri: str, options: storage.Options) -> Iterator[BinaryIO]:
-    """A file open for reading, by path or URL."""
-    path = local_path(uri)
-    if path is not None:
-        with open(path, "rb") as local:
-            yield local
-        return
-    fs, inner = storage.filesystem(uri, options)
-    with fs.open(inner, "rb") as remote:
-        yield remote
 
 
 class FolderWriter:

@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -171,6 +172,19 @@ class Draft:
         """Makes this version the one that readers see; all but the newest `keep` versions go."""
         self.put(NOTES, record.as_json().encode() + b"\n")
         self._versions.commit(self.name, keep)
+
+
+@contextmanager
+def opened_file(uri: str, options: storage.Options) -> Iterator[BinaryIO]:
+    """A file open for reading, by path or URL."""
+    path = local_path(uri)
+    if path is not None:
+        with open(path, "rb") as local:
+            yield local
+        return
+    fs, inner = filesystem(uri, options)
+    with fs.open(inner, "rb") as remote:
+        yield remote
 
 
 def link_or_copy(source: str, target: str, options: storage.Options) -> None:

@@ -15,19 +15,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import fields
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rushes.media import storage
 from rushes.media.guard import Stopped
 from rushes.publish.changes import Changes
 from rushes.publish.clip_files import ClipFiles
-from rushes.publish.clip_folder import INDEX, ClipVersions, FolderClip, FolderIndex, opened_file, sample_of
+from rushes.publish.clip_folder import INDEX, ClipVersions, FolderClip, FolderIndex, sample_of
 from rushes.publish.film_facts import FilmFacts, film_facts
 from rushes.publish.media_rows import content_of
 from rushes.publish.shards import Shards, bucket_of
 from rushes.publish.target import Context, Film, ReadBack, Record, Written
-from rushes.publish.versions import Draft
+from rushes.publish.versions import Draft, opened_file
 from rushes.records import Row
 from rushes.results.lines import json_line, rows_of
 from rushes.store.frames import FrameReader
@@ -147,15 +148,20 @@ class WebDatasetTarget(ClipVersions):
         """The samples of some shards, by the webdataset library where it is installed."""
         here = importlib.util.find_spec("webdataset") is not None
         grouped = _by_library if here else _by_tarfile
-        shards = (content_of(f"{folder}/{name}", self.context.options) for name in names)
-        return f"webdataset {version('webdataset')}" if here else "tarfile", (sample for shard in shards for sample in grouped(shard))
+
+        def samples() -> Iterator[Row]:
+            for name in names:
+                with opened_file(f"{folder}/{name}", self.context.options) as shard:
+                    yield from grouped(shard)
+
+        return f"webdataset {version('webdataset')}" if here else "tarfile", samples()
 
 
-def _by_library(shard: bytes) -> Iterator[Row]:
+def _by_library(shard: BinaryIO) -> Iterator[Row]:
     """The samples of a shard, as the library's own readers of tar files group them."""
     from webdataset.tariterators import group_by_keys, tar_file_iterator
 
-    files = ({**file, "__url__": ""} for file in tar_file_iterator(io.BytesIO(shard)))
+    files = ({**file, "__url__": ""} for file in tar_file_iterator(shard))
     yield from group_by_keys(files)
 
 
@@ -198,18 +204,18 @@ def _facts(row: Row) -> FilmFacts:
     return FilmFacts(**{name: row[name] for name in FACTS})
 
 
-def _by_tarfile(shard: bytes) -> Iterator[Row]:
-    """The samples of a shard."""
+def _by_tarfile(shard: BinaryIO) -> Iterator[Row]:
+    """The samples of a shard, whose files follow each other."""
     import tarfile
 
-    found: dict[str, Row] = {}
-    with tarfile.open(fileobj=io.BytesIO(shard)) as tar:
-        for member in tar:
-            key, _, suffix = member.name.partition(".")
-            file = tar.extractfile(member)
-            assert file is not None
-            found.setdefault(key, {"__key__": key})[suffix] = file.read()
-    yield from found.values()
+    with tarfile.open(fileobj=shard) as tar:
+        for key, members in groupby(tar, key=lambda member: member.name.partition(".")[0]):
+            sample: Row = {"__key__": key}
+            for member in members:
+                file = tar.extractfile(member)
+                assert file is not None
+                sample[member.name.partition(".")[2]] = file.read()
+            yield sample
 
 
 def _texts(values: Sequence[str]) -> Any:
