@@ -20,7 +20,7 @@ from rushes.media import storage
 from rushes.media.address import local_path
 from rushes.media.guard import Stopped
 from rushes.publish.clip_files import ClipFile, ClipFiles
-from rushes.publish.clip_names import ID_DIGITS, name_of
+from rushes.publish.clip_names import ID_DIGITS, METADATA, name_of
 from rushes.recipe import ClipSettings, Recipe
 from rushes.records import Row
 from rushes.results.choose import chosen_clips
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 Captions = Literal["txt", "jsonl", "none"]
 Mode = Literal["encode", "copy"]
-METADATA = "metadata.jsonl"
-"""The file in which Hugging Face's `videofolder` looks for what is known of each video of a folder."""
 OURS = re.compile(rf"_[0-9a-f]{{{ID_DIGITS}}}\.(?:mp4|mov|mkv)$")
 """The end of a name that an export has given."""
 UNFINISHED = re.compile(rf"^\..*_[0-9a-f]{{{ID_DIGITS}}}\.(?:mp4|mov|mkv)\.(\d+)\.tmp$")

@@ -15,7 +15,7 @@ import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rushes.errors import RecipeError
@@ -41,6 +41,7 @@ INDEX = "_index.parquet"
 """Readers of folders pass over names that begin so."""
 COPY_BYTES = 8 << 20
 INDEX_ROWS = 1 << 14
+FACTS = [one.name for one in fields(FilmFacts)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,13 @@ class ClipVersions(Target):
         assert latest is not None
         return latest
 
+    def _known(self, before: Version | None, record: Record) -> Known:
+        """What the version before has that a publish can use again."""
+        if before is None or json.loads(before.record.layout)["files"] != json.loads(record.layout)["files"]:
+            return Known(FolderIndex.empty(), False)
+        same_form = (before.record.layout, before.record.columns) == (record.layout, record.columns)
+        return Known(self._index(before), same_form)
+
     def _index(self, version: Version) -> pa.Table:
         import pyarrow.parquet as pq
 
@@ -141,7 +149,7 @@ class ClipFolder(ClipVersions):
             of, folder = self.context, f"{draft.uri}/{self.folder}"
             files = stack.enter_context(ClipFiles(of.results.recipe, folder, of.options, of.stop, name=name_of))
             writer = self.writer(draft, changes, record, stack)
-            known = _Known.of(draft.before, record, self._index(draft.before)) if draft.before else _Known()
+            known = self._known(draft.before, record)
             for table in changes.rows():
                 for clip in self._clips(draft, table, known, files, failed):
                     writer.add(clip)
@@ -154,7 +162,7 @@ class ClipFolder(ClipVersions):
         draft.commit(record, self.context.settings.versions)
         return Written(draft.name, draft.bytes, failed)
 
-    def _clips(self, draft: Draft, table: pa.Table, known: _Known, files: ClipFiles, failed: dict[str, str]) -> Iterator[FolderClip]:
+    def _clips(self, draft: Draft, table: pa.Table, known: Known, files: ClipFiles, failed: dict[str, str]) -> Iterator[FolderClip]:
         """The clips of a table, in its order, whose files are in the version now."""
         import pyarrow.compute as pc
 
@@ -166,11 +174,11 @@ class ClipFolder(ClipVersions):
                 raise Stopped
             if old["file"] is not None:
                 assert draft.before is not None
-                suffix = old["file"].rpartition(".")[2]
+                suffix = old["suffix"]
                 file = f"{self.folder}/{name_of(row)}.{suffix}"
                 same = row["state"] == "unchanged" and known.same_form and old["file"] == file
-                link_or_copy(f"{draft.before.uri}/{old.pop('file')}", f"{draft.uri}/{file}", self.context.options)
-                yield FolderClip(row, file, FilmFacts(**old), same, suffix)
+                link_or_copy(f"{draft.before.uri}/{old['file']}", f"{draft.uri}/{file}", self.context.options)
+                yield FolderClip(row, file, facts_in(old), same, suffix)
             elif row["clip_id"] in made:
                 yield made.pop(row["clip_id"])
 
@@ -199,7 +207,7 @@ class ClipFolder(ClipVersions):
         index, there = self._index(latest), {file.uri: file.size or 0 for file in storage.listing(latest.uri, self.context.options)}
         whole = [there.get(f"{latest.uri}/{row['file']}") == row["bytes"] for row in index.select(["file", "bytes"]).to_pylist()]
         name, n_rows, rows = self.reader(latest.uri, frozenset(clip_ids))
-        wanted: Any = pc.is_in(index["clip_id"], value_set=_texts(clip_ids))
+        wanted: Any = pc.is_in(index["clip_id"], value_set=texts(clip_ids))
         films = {
             row["clip_id"]: Film(storage.open_seekable(f"{latest.uri}/{row['file']}", self.context.options), row["n_frames"])
             for row in index.filter(wanted).to_pylist()
@@ -321,27 +329,28 @@ class FolderIndex:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """The files of the version before that can be linked; none where clip files are made in another way now."""
+class Known:
+    """What the version before has that can be used again.
 
-    index: pa.Table | None = None
-    same_form: bool = False
+    Attributes:
+        index: of its clips; without a row where clip files are made in another way now.
+        same_form: whether the files about a clip have the same form now.
+    """
 
-    @classmethod
-    def of(cls, before: Version, record: Record, index: pa.Table) -> _Known:
-        old, new = before.record, record
-        same_files = json.loads(old.layout)["files"] == json.loads(new.layout)["files"]
-        return cls(index if same_files else None, (old.layout, old.columns) == (new.layout, new.columns))
+    index: pa.Table
+    same_form: bool
 
     def files(self, rows: pa.Table) -> pa.Table:
-        """`file`, and what it holds, for each row; null where there is none."""
-        import pyarrow as pa
+        """`file`, `at`, `suffix` and what the film holds, for each row; nulls where there is none that can be used."""
         import pyarrow.compute as pc
 
-        names = ["file", "n_frames", "width", "height", "fps", "bytes"]
-        if self.index is None:
-            return pa.table({name: pa.nulls(rows.num_rows) for name in names})
+        names = ["file", "at", "suffix", *FACTS]
         return self.index.select(names).take(pc.index_in(rows["clip_id"], value_set=self.index["clip_id"].combine_chunks()))
+
+
+def facts_in(row: Row) -> FilmFacts:
+    """What a row of `Known.files` says of the film."""
+    return FilmFacts(**{name: row[name] for name in FACTS})
 
 
 def _copier(uri: str, size: int, options: storage.Options) -> Callable[[BinaryIO], None]:
@@ -355,7 +364,8 @@ def _copier(uri: str, size: int, options: storage.Options) -> Callable[[BinaryIO
     return copy
 
 
-def _texts(values: Sequence[str]) -> Any:
+def texts(values: Sequence[str]) -> Any:
+    """An Arrow array of texts, which knows its type when it is empty."""
     import pyarrow as pa
 
     return pa.array(values, pa.string())
