@@ -275,7 +275,8 @@ class ListWriter(FolderWriter):
 
     def finish(self) -> None:
         """Puts the list in its place."""
-        self._file.write(self._tail if self._any or self._tail != b"\n" else b"")
+        if self._any or self._tail != b"\n":  # a list of lines that has none is an empty file
+            self._file.write(self._tail)
         self._file.seek(0)
         self.draft.put(self._name, lambda out: shutil.copyfileobj(self._file, out))
 
