@@ -7,18 +7,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import av
 import pyarrow as pa
 
+from pictures import read_frame_number
 from rushes.publish.publish import Published, publish
 from rushes.records import Row
 from rushes.results import Results
 from rushes.results.lines import rows_of
 from rushes.results.reader import Reader
+from rushes.results.runs import published_rows
 from rushes.store.store import Store, now
 from rushes.store.tables import CAPTIONS
-from stores import SRC, recipe
+from stores import SRC, Reel, recipe
 
 DIGITS = 1
 """Ranges by one digit of video_id, so that the two films of the reel lie in two of them."""
@@ -69,6 +72,40 @@ go(Path({str(store)!r}), {to!r}, *{list(settings)!r})
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == -9, done.stderr[-3000:]
+
+
+def is_completed_after_a_kill(
+    store: Path, to: str, read: Callable[[], list[Row]], patch: str, *settings: str, committed: bool = False, clips: str | None = None
+) -> None:
+    """Publishes; changes a caption; publishes in a process that `patch` kills, after the commit if `committed`; publishes again.
+
+    Killed before the commit the target is as it was, and after it as it is to be; the next publish completes it either way. `clips`: a
+    setting by which the first publish has fewer clips.
+    """
+    go(store, to, *settings, *([clips] if clips else []))
+    old = read()
+    recaption(store, old[0]["clip_id"], "a new caption")
+    killed(store, to, patch, *settings)
+    now = read()
+    assert same(now, wanted(store)) if committed else now == old
+    done = go(store, to, *settings)
+    assert (done.right, done.status) == (True, "checked" if committed else "published"), done
+    assert same(read(), wanted(store))
+    assert len(published_rows(Store.open(str(store), {}))) == 2
+    assert go(store, to, *settings).status == "unchanged"
+
+
+def numbers(film: Path | BinaryIO) -> list[int]:
+    """The numbers drawn in the frames of a film."""
+    with av.open(str(film) if isinstance(film, Path) else film) as container:
+        return [read_frame_number(frame.to_ndarray(format="gray")) for frame in container.decode(video=0)]
+
+
+def drawn(reel: Reel, clip: Row) -> list[int]:
+    """The numbers of the frames of a clip, by the truth of the footage."""
+    source = reel.clips[clip["uri"]]
+    assert source.pts is not None
+    return [n for n, pts in zip(source.numbers, source.pts, strict=True) if clip["start_pts"] <= pts < clip["end_pts"]]
 
 
 def as_rows(table: pa.Table) -> list[Row]:

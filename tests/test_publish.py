@@ -23,7 +23,7 @@ from publishing import (
     changes_a_caption_and_a_threshold,
     copied,
     go,
-    killed,
+    is_completed_after_a_kill,
     recaption,
     results,
     same,
@@ -120,26 +120,15 @@ def test_partitions_are_folders_that_duckdb_reads(reel_store: Path, tmp_path: Pa
     "where", ["commit", *(pytest.param(name, marks=pytest.mark.slow) for name in ("link_or_copy", "put", "record_published"))]
 )
 def test_killed_anywhere_the_target_is_old_or_new_and_publishing_again_completes_it(reel_store: Path, tmp_path: Path, where: str) -> None:
-    store, out = copied(reel_store, tmp_path / "store"), tmp_path / "out"
-    go(store, f"parquet:{out}")
-    old = loaded(out)
-    recaption(store, old[0]["clip_id"], "a new caption")
+    out = tmp_path / "out"
     patches = {
         "link_or_copy": "import rushes.publish.versions as v; v.link_or_copy = die",
         "put": "import rushes.publish.versions as v; v.Draft.put = die",
         "commit": "import rushes.publish.versions as v; v.Versions.commit = die",
         "record_published": "import rushes.publish.publish as p; p.record_published = die",
     }
-    killed(store, f"parquet:{out}", patches[where])
-    now = loaded(out)
-    done = go(store, f"parquet:{out}")
-    if where == "record_published":
-        assert same(now, wanted(store)) and done.status == "checked"
-    else:
-        assert now == old and done.status == "published"
-    assert done.right and same(loaded(out), wanted(store))
-    assert len(published_rows(Store.open(str(store), {}))) == 2
-    assert go(store, f"parquet:{out}").status == "unchanged"
+    store, after = copied(reel_store, tmp_path / "store"), where == "record_published"
+    is_completed_after_a_kill(store, f"parquet:{out}", lambda: loaded(out), patches[where], committed=after)
 
 
 def test_the_command_shapes_rows_by_its_flags(reel_store: Path, tmp_path: Path) -> None:

@@ -11,24 +11,24 @@ from typing import Any
 import av
 import pytest
 
-from pictures import read_frame_number
-from publishing import as_rows, changes_a_caption_and_a_threshold, copied, go, killed, recaption, same, wanted
+from publishing import (
+    as_rows,
+    changes_a_caption_and_a_threshold,
+    copied,
+    drawn,
+    go,
+    is_completed_after_a_kill,
+    numbers,
+    recaption,
+    same,
+    wanted,
+)
 from rushes.errors import RecipeError
+from rushes.publish.targets import files
 from rushes.records import Row
 from stores import Reel
 
 COLUMNS = ("clip_id", "caption", "start_pts", "end_pts", "sharpness", "row_hash")
-
-
-def numbers(path: Path) -> list[int]:
-    with av.open(str(path)) as container:
-        return [read_frame_number(frame.to_ndarray(format="gray")) for frame in container.decode(video=0)]
-
-
-def drawn(reel: Reel, clip: Row) -> list[int]:
-    source = reel.clips[clip["uri"]]
-    assert source.pts is not None
-    return [n for n, pts in zip(source.numbers, source.pts, strict=True) if clip["start_pts"] <= pts < clip["end_pts"]]
 
 
 def lines(path: Path) -> list[Row]:
@@ -80,19 +80,15 @@ def test_another_codec_makes_all_files_anew(reel_store: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("where", ["commit", "put", "cut"])
 def test_killed_anywhere_the_folder_is_old_or_new_and_the_next_completes_it(reel_store: Path, tmp_path: Path, where: str) -> None:
     store, out = copied(reel_store, tmp_path / "store"), tmp_path / "out"
-    go(store, f"files:{out}", "publish.sample=2")
-    old = lines(out / "LATEST" / "clips" / "metadata.jsonl")
-    recaption(store, old[0]["clip_id"], "a new caption")
     patches = {
         "put": "import rushes.publish.versions as v; v.Draft.put = die",
         "commit": "import rushes.publish.versions as v; v.Versions.commit = die",
         "cut": "import rushes.publish.clip_folder as c; c.film_facts = die",
     }
-    killed(store, f"files:{out}", patches[where])
-    assert lines(out / "LATEST" / "clips" / "metadata.jsonl") == old and os.readlink(out / "LATEST") == "v001"
-    done = go(store, f"files:{out}")
-    rows = lines(out / "LATEST" / "clips" / "metadata.jsonl")
-    assert done.right and same(rows, wanted(store)) and sorted(os.listdir(out)) == ["LATEST", "v001", "v002"]
+    is_completed_after_a_kill(
+        store, f"files:{out}", lambda: lines(out / "LATEST" / "clips" / "metadata.jsonl"), patches[where], clips="publish.sample=2"
+    )
+    assert sorted(os.listdir(out)) == ["LATEST", "v001", "v002"] and os.readlink(out / "LATEST") == "v002"
 
 
 @pytest.mark.slow
@@ -110,6 +106,13 @@ def test_a_clip_that_cannot_be_cut_is_told_and_tried_again(reel: Reel, reel_stor
     second = go(store, f"files:{out}")
     assert (second.right, second.counts["added"], second.counts["unchanged"]) == (True, 2, 2)
     assert same(lines(out / "LATEST" / "clips" / "metadata.jsonl"), wanted(store))
+
+
+def test_the_check_sees_a_list_that_does_not_name_the_clips(reel_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "json_line", lambda row: json.dumps({**row, "clip_id": "another"}))
+    done = go(copied(reel_store, tmp_path / "store"), f"files:{tmp_path / 'out'}", "publish.sample=1")
+    assert done.checked is not None and (done.checked.rows, done.checked.verdict) == (1, "wrong")
+    assert "is not in the target" in done.checked.problems[0]
 
 
 def test_hugging_face_loads_the_folder(reel_store: Path, tmp_path: Path) -> None:
@@ -147,7 +150,7 @@ def test_lists_have_the_form_that_trainers_read(reel_store: Path, tmp_path: Path
     clips, asked, paths = wanted(store)[:2], "<video>\nWhat happens?", set()
     for flavour in ("llava", "messages", "videox-fun", "open-sora"):
         done = go(store, f"jsonl:{out}", f"publish.flavour={flavour}", 'publish.question="What happens?"', "publish.sample=2")
-        assert done.right, done
+        assert done.right and done.checked is not None and done.checked.clips == 0 < done.checked.frames, "lists lack most columns"
         for row, clip in zip(read_list(out), clips, strict=True):
             text = clip["caption"]
             match flavour:

@@ -16,10 +16,11 @@ from publishing import (
     as_rows,
     changes_a_caption_and_a_threshold,
     copied,
+    drawn,
     go,
-    killed,
+    is_completed_after_a_kill,
+    numbers,
     recaption,
-    same,
     takes_all_out_and_brings_it_back,
     wanted,
 )
@@ -48,16 +49,8 @@ def films(place: Path) -> dict[str, list[int]]:
     ids = data.to_table(columns=["clip_id"])["clip_id"].to_pylist()
     found = {}
     for clip, blob in zip(ids, data.take_blobs("video", indices=range(len(ids))), strict=True):
-        with av.open(blob) as container:
-            found[clip] = [read_frame_number(frame.to_ndarray(format="gray")) for frame in container.decode(video=0)]
+        found[clip] = numbers(blob)
     return found
-
-
-def drawn(reel: Reel, clip: dict[str, Any]) -> list[int]:
-    """The numbers of the frames of a clip, by the truth of the footage."""
-    source = reel.clips[clip["uri"]]
-    assert source.pts is not None
-    return [n for n, pts in zip(source.numbers, source.pts, strict=True) if clip["start_pts"] <= pts < clip["end_pts"]]
 
 
 def test_a_late_caption_is_written_without_the_bytes_of_clips(reel: Reel, reel_store: Path, tmp_path: Path) -> None:
@@ -97,12 +90,12 @@ def test_references_are_blobs_too_and_no_byte_of_video_is_copied(reel: Reel, ree
         with av.open(blob) as container:
             stream = container.streams.video[0]
             container.seek(row["start_pts"], stream=stream)
-            numbers = [
+            inside = [
                 read_frame_number(frame.to_ndarray(format="gray"))
                 for frame in container.decode(stream)
                 if frame.pts is not None and row["start_pts"] <= frame.pts < row["end_pts"]
             ]
-        assert numbers == drawn(reel, row)
+        assert inside == drawn(reel, row)
 
 
 def test_lancedb_and_daft_read_it_and_words_find_captions(reel_store: Path, tmp_path: Path) -> None:
@@ -146,21 +139,14 @@ def test_late_columns_come_and_go_beside_the_blobs(reel_store: Path, tmp_path: P
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["settle", "commit", "record_published"])
 def test_killed_anywhere_it_is_old_or_new_and_publishing_again_completes_it(reel_store: Path, tmp_path: Path, where: str) -> None:
-    store, place = copied(reel_store, tmp_path / "store"), tmp_path / "clips.lance"
-    go(store, f"lance:{place}")
-    old = loaded(place)
-    recaption(store, old[0]["clip_id"], "a new caption")
+    place = tmp_path / "clips.lance"
     patches = {
         "commit": "import rushes.publish.targets.lance as t; t.LanceTarget._commit = die",
         "settle": "import rushes.publish.targets.lance as t; t.settle = die",
         "record_published": "import rushes.publish.publish as p; p.record_published = die",
     }
-    killed(store, f"lance:{place}", patches[where])
-    now = loaded(place)
-    done = go(store, f"lance:{place}")
-    assert (now == old, done.status) == ((True, "published") if where == "commit" else (False, "checked"))
-    assert done.right and same(loaded(place), wanted(store)) and len(loaded(place)) == 4
-    assert go(store, f"lance:{place}").status == "unchanged"
+    store, after = copied(reel_store, tmp_path / "store"), where != "commit"
+    is_completed_after_a_kill(store, f"lance:{place}", lambda: loaded(place), patches[where], committed=after)
 
 
 @pytest.mark.slow

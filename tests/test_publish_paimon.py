@@ -15,7 +15,18 @@ import av
 import pytest
 
 from pictures import read_frame_number
-from publishing import changes_a_caption_and_a_threshold, copied, go, killed, recaption, same, takes_all_out_and_brings_it_back, wanted
+from publishing import (
+    changes_a_caption_and_a_threshold,
+    copied,
+    drawn,
+    go,
+    is_completed_after_a_kill,
+    numbers,
+    recaption,
+    same,
+    takes_all_out_and_brings_it_back,
+    wanted,
+)
 from rushes.errors import MissingExtra, UsageError
 from stores import Reel
 
@@ -70,19 +81,12 @@ def loaded(warehouse: Path) -> list[dict[str, Any]]:
     return sorted(in_paimon(warehouse, TO_ARROW), key=lambda row: str(row["clip_id"]))
 
 
-def numbers(path: str, row: dict[str, Any] | None = None) -> list[int]:
-    """The numbers drawn in the frames of a file, of those in a clip's span where a row is given."""
+def numbers_inside(path: str, row: dict[str, Any]) -> list[int]:
+    """The numbers drawn in the frames of a file that are in a clip's span."""
     with av.open(path) as container:
         frames = list(container.decode(video=0))
-    inside = [f for f in frames if row is None or (f.pts is not None and row["start_pts"] <= f.pts < row["end_pts"])]
+    inside = [f for f in frames if f.pts is not None and row["start_pts"] <= f.pts < row["end_pts"]]
     return [read_frame_number(frame.to_ndarray(format="gray")) for frame in inside]
-
-
-def drawn(reel: Reel, clip: dict[str, Any]) -> list[int]:
-    """The numbers of the frames of a clip, by the truth of the footage."""
-    source = reel.clips[clip["uri"]]
-    assert source.pts is not None
-    return [n for n, pts in zip(source.numbers, source.pts, strict=True) if clip["start_pts"] <= pts < clip["end_pts"]]
 
 
 def size(folder: Path) -> int:
@@ -100,7 +104,7 @@ def test_descriptors_lead_to_the_footage_and_no_byte_of_it_is_copied(reel: Reel,
     assert files.keys() == truth.keys()
     for clip, path in files.items():
         assert Path(path).read_bytes() == Path(truth[clip]["uri"]).read_bytes()
-        assert numbers(path, truth[clip]) == drawn(reel, truth[clip])
+        assert numbers_inside(path, truth[clip]) == drawn(reel, truth[clip])
     found = {row["clip_id"]: row["caption"] for row in in_paimon(lake, DAFT)}
     assert found == {clip: row["caption"] for clip, row in truth.items()}
 
@@ -120,7 +124,7 @@ def test_bytes_are_those_of_clip_files_and_a_late_caption_leaves_them(reel: Reel
     rows = {row["clip_id"]: row for row in loaded(lake)}
     assert same([rows[clip] for clip in sorted(rows)], wanted(store))
     files = in_paimon(lake, STREAMS, tmp_path)
-    assert {clip: numbers(path) for clip, path in files.items()} == {clip: drawn(reel, row) for clip, row in rows.items()}
+    assert {clip: numbers(Path(path)) for clip, path in files.items()} == {clip: drawn(reel, row) for clip, row in rows.items()}
     with pytest.raises(UsageError, match="holds bytes"):
         go(store, to, SETTING)
 
@@ -128,23 +132,15 @@ def test_bytes_are_those_of_clip_files_and_a_late_caption_leaves_them(reel: Reel
 @needs_paimon
 @pytest.mark.parametrize("where", ["prepare", "commit", "record_published"])
 def test_killed_anywhere_it_is_old_or_new_and_publishing_again_completes_it(reel_store: Path, tmp_path: Path, where: str) -> None:
-    store, lake = copied(reel_store, tmp_path / "store"), tmp_path / "lake"
-    to = f"paimon:{lake}#videos.clips"
-    go(store, to, SETTING)
-    old = loaded(lake)
-    recaption(store, old[0]["clip_id"], "a new caption")
+    lake = tmp_path / "lake"
     ask = "import rushes.media.paimon_client as c; ask = c.PaimonProcess.ask"
     patches = {
         "prepare": f"{ask}\nc.PaimonProcess.ask = lambda self, do, **more: (die() if do == 'prepare' else ask(self, do, **more))",
         "commit": f"{ask}\nc.PaimonProcess.ask = lambda self, do, **more: (die() if do == 'commit' else ask(self, do, **more))",
         "record_published": "import rushes.publish.publish as p; p.record_published = die",
     }
-    killed(store, to, patches[where], SETTING)
-    now = loaded(lake)
-    done = go(store, to, SETTING)
-    assert (now == old, done.status) == ((False, "checked") if where == "record_published" else (True, "published"))
-    assert done.right and same(loaded(lake), wanted(store)) and len(loaded(lake)) == len(old)
-    assert go(store, to, SETTING).status == "unchanged"
+    store, after = copied(reel_store, tmp_path / "store"), where == "record_published"
+    is_completed_after_a_kill(store, f"paimon:{lake}#videos.clips", lambda: loaded(lake), patches[where], SETTING, committed=after)
 
 
 @needs_paimon

@@ -20,8 +20,7 @@ from rushes.media import storage
 from rushes.media.address import local_path
 from rushes.media.guard import Stopped
 from rushes.publish.clip_files import ClipFile, ClipFiles
-from rushes.publish.clip_names import ID_DIGITS, name_of
-from rushes.publish.target import Context
+from rushes.publish.clip_names import ID_DIGITS, METADATA, name_of
 from rushes.recipe import ClipSettings, Recipe
 from rushes.records import Row
 from rushes.results.choose import chosen_clips
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 
 Captions = Literal["txt", "jsonl", "none"]
 Mode = Literal["encode", "copy"]
-METADATA = "metadata.jsonl"
-"""The file in which Hugging Face's `videofolder` looks for what is known of each video of a folder."""
 OURS = re.compile(rf"_[0-9a-f]{{{ID_DIGITS}}}\.(?:mp4|mov|mkv)$")
 """The end of a name that an export has given."""
 UNFINISHED = re.compile(rf"^\..*_[0-9a-f]{{{ID_DIGITS}}}\.(?:mp4|mov|mkv)\.(\d+)\.tmp$")
@@ -149,12 +146,12 @@ def export_clips(
     if local_path(to) is not None and Path(folder).exists() and not Path(folder).is_dir():
         raise UsageError(f"{to} is a file", step="export", mend="name a folder with --to")
     stop = interrupted or threading.Event()
-    context = Context(results, results.recipe.publish, options, stop.is_set, lambda _n: None, lambda: None)
     tables = chosen_clips(results, verdict=verdict, where=where, sample=sample, names={*results.line_columns, "time_pieces"})
     with tempfile.TemporaryFile(prefix="rushes-") as lines:
         work = _Export(folder, captions, settings, results.recipe, options, watch or (lambda _row: None), cast(BinaryIO, lines))
         try:
-            with ClipFiles(context, folder, name=name_of, always=True, clips=settings) as files:
+            of = ClipFiles(results.recipe, folder, options, stop.is_set, name=name_of, always=True, clips=settings, step="export")
+            with of as files:
                 finished = work.do(files.of(tables))
         finally:
             _sweep(folder)

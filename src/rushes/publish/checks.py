@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rushes.media import storage
+from rushes.media.address import split_stream
 from rushes.publish.changes import Changes
 from rushes.publish.row_hash import ROW_HASH, row_hashes
 from rushes.publish.target import Film, Target, Written
@@ -23,7 +24,7 @@ class Checked:
         verdict: "right" or "wrong".
         reader: the consumer's reader that was used.
         rows, bytes: what it found in the target.
-        clips: how many clips were looked at in full.
+        clips: of how many clips every published value was compared; 0 where the format does not hold them all.
         frames: frames of their files that were decoded.
         problems: what is wrong, one sentence each.
     """
@@ -40,8 +41,9 @@ class Checked:
 def check(target: Target, changes: Changes, written: Written, options: storage.Options) -> Checked:
     """Compares what the consumer's reader finds with what was wanted.
 
-    All rows are counted. Of `changes.sample` every published value is compared, by the hash of the row computed anew; files of clips are
-    decoded; where only references are published, their sources must be there, as large as when they were scanned.
+    All rows are counted. Of `changes.sample` every published value is compared where the format holds them all, by the hash of the row
+    computed anew; files of clips are decoded; where only references are published, their sources must be there, as large as when they
+    were scanned.
     """
     rows = changes.sample.filter(_not_failed(changes.sample["clip_id"], written.failed))
     ids: list[str] = [str(value) for value in rows["clip_id"].to_pylist()]
@@ -59,7 +61,8 @@ def check(target: Target, changes: Changes, written: Written, options: storage.O
         problems += [f"clip {clip}: {problem}"] if problem else []
     if not found.films:
         problems += _sources(rows, options)
-    return Checked("wrong" if problems else "right", found.reader, found.rows, found.bytes, len(ids), frames, tuple(problems))
+    compared = len(ids) if found.sample is not None else 0
+    return Checked("wrong" if problems else "right", found.reader, found.rows, found.bytes, compared, frames, tuple(problems))
 
 
 def _not_failed(ids: Any, failed: Mapping[str, str]) -> Any:
@@ -104,8 +107,6 @@ def decoded(film: Film) -> tuple[int, str | None]:
 
 def _sources(rows: pa.Table, options: storage.Options) -> list[str]:
     """What is wrong with the sources that references lead to."""
-    from rushes.media.address import split_stream
-
     sizes = {split_stream(str(uri))[0]: size for uri, size in zip(rows["uri"].to_pylist(), rows["size_bytes"].to_pylist(), strict=True)}
     problems = []
     for uri, size in sizes.items():

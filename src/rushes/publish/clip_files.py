@@ -6,7 +6,7 @@ The clips of one video are cut in one guarded child that opens their source once
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import groupby
@@ -22,8 +22,8 @@ from rushes.results.lines import rows_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from rushes.media.storage import Options
     from rushes.operators.children import Children
-    from rushes.publish.target import Context
 
 LOOK_EVERY_S = 0.2
 
@@ -51,22 +51,25 @@ class ClipFiles:
     """Gives the files of clips. Use it as a context manager: leaving it ends the children.
 
     Args:
-        context: of the target.
+        recipe: how clips are cut, by how many processes, within which limits; they are encoded where it makes no files.
         folder: where files that are cut go; path or URL.
+        options: options of the filesystems of sources and folder.
+        stop: whether the work was interrupted.
         name: the name of a clip's file, without suffix; default: its clip_id in a folder of its first two characters.
         always: cut all clips, also those of which the stage `files` has made a file.
-        clips: how they are cut; default: as the recipe says, and encoded where it makes no files.
+        clips: how they are cut instead.
+        step: what the files are made for, as errors name it.
     """
 
     def __init__(
-        self, context: Context, folder: str, *, name: Callable[[Row], str] | None = None, always: bool = False,
-        clips: ClipSettings | None = None,
+        self, recipe: Recipe, folder: str, options: Options, stop: Callable[[], bool], *, name: Callable[[Row], str] | None = None,
+        always: bool = False, clips: ClipSettings | None = None, step: str = "publish",
     ) -> None:  # fmt: skip
         from rushes.operators.children import Children
 
-        recipe = cutting_recipe(context.results.recipe)
-        self._recipe = Recipe(scan=recipe.scan, clips=clips or recipe.clips, resources=recipe.resources, storage=context.options)
-        self._folder, self._name, self._always, self._stop = folder, name, always, context.stop
+        clips = clips or cutting_recipe(recipe).clips
+        self._recipe = Recipe(scan=recipe.scan, clips=clips, resources=recipe.resources, storage=options)
+        self._folder, self._name, self._always, self._stop, self._step = folder, name, always, stop, step
         self._children: Children = Children(recipe.scan)
 
     def __enter__(self) -> ClipFiles:
@@ -79,7 +82,7 @@ class ClipFiles:
         """The files of the clips of some tables, those of one video after the other, in the order of the tables.
 
         Raises:
-            Stopped: the publish was interrupted. CannotGoOn: the folder cannot be written.
+            Stopped: the work was interrupted. CannotGoOn: the folder cannot be written.
         """
         from rushes.engine.worker import worker_count
 
@@ -99,6 +102,16 @@ class ClipFiles:
                     future.cancel()
                 if waiting:  # it was stopped, or cannot go on
                     self._children.close()
+
+    def made(self, tables: Iterable[pa.Table], failed: MutableMapping[str, str], tell: Callable[[int], None]) -> Iterator[ClipFile]:
+        """The files that there are, as `of`, one by one. Clips of which none can be made are noted in `failed`, and told."""
+        for of_video in self.of(tables):
+            for one in of_video:
+                if one.error is None:
+                    yield one
+                else:
+                    failed[one.row["clip_id"]] = one.error.what
+                    tell(1)
 
     def _next(self, waiting: deque[Future[list[ClipFile]]]) -> list[ClipFile]:
         while not waiting[0].done():
@@ -126,7 +139,7 @@ class ClipFiles:
         if self._name is not None:
             job["names"] = {row["clip_id"]: self._name(row) for row in rows}
         try:
-            done = self._children.do(job, uri=first["uri"], step="publish")
+            done = self._children.do(job, uri=first["uri"], step=self._step)
         except Failed as failed:
             return {row["clip_id"]: ClipFile(row, "", error=failed.failure) for row in rows}
         made = {one["clip_id"]: one for one in done["files"]}

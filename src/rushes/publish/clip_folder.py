@@ -14,13 +14,13 @@ import shutil
 import tempfile
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rushes.errors import RecipeError
 from rushes.media import storage
-from rushes.media.address import local_path, protocol_of
+from rushes.media.address import protocol_of
 from rushes.media.guard import Stopped
 from rushes.publish.changes import Changes
 from rushes.publish.chosen import KEYS
@@ -30,8 +30,7 @@ from rushes.publish.clip_names import name_of
 from rushes.publish.film_facts import FilmFacts, film_facts
 from rushes.publish.row_hash import ROW_HASH
 from rushes.publish.target import Context, Film, Held, ReadBack, Record, Target, Written
-from rushes.publish.targets.parquet import open_file
-from rushes.publish.versions import Draft, Version, Versions, link_or_copy
+from rushes.publish.versions import Draft, Version, Versions, link_or_copy, opened_file
 from rushes.records import Row
 from rushes.results.lines import rows_of
 
@@ -42,6 +41,7 @@ INDEX = "_index.parquet"
 """Readers of folders pass over names that begin so."""
 COPY_BYTES = 8 << 20
 INDEX_ROWS = 1 << 14
+FACTS = [one.name for one in fields(FilmFacts)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +114,17 @@ class ClipVersions(Target):
         assert latest is not None
         return latest
 
+    def _known(self, before: Version | None, record: Record) -> Known:
+        """What the version before has that a publish can use again."""
+        if before is None or json.loads(before.record.layout)["files"] != json.loads(record.layout)["files"]:
+            return Known(FolderIndex.empty(), False)
+        same_form = (before.record.layout, before.record.columns) == (record.layout, record.columns)
+        return Known(self._index(before), same_form)
+
     def _index(self, version: Version) -> pa.Table:
         import pyarrow.parquet as pq
 
-        with open_file(f"{version.uri}/{INDEX}", self.context.options) as file:
+        with opened_file(f"{version.uri}/{INDEX}", self.context.options) as file:
             return pq.read_table(file)
 
 
@@ -139,9 +146,10 @@ class ClipFolder(ClipVersions):
         draft, failed = self._versions.begin(), dict[str, str]()
         with ExitStack() as stack:
             index = stack.enter_context(FolderIndex())
-            files = stack.enter_context(ClipFiles(self.context, f"{draft.uri}/{self.folder}", name=name_of))
+            of, folder = self.context, f"{draft.uri}/{self.folder}"
+            files = stack.enter_context(ClipFiles(of.results.recipe, folder, of.options, of.stop, name=name_of))
             writer = self.writer(draft, changes, record, stack)
-            known = _Known.of(draft.before, record, self._index(draft.before)) if draft.before else _Known()
+            known = self._known(draft.before, record)
             for table in changes.rows():
                 for clip in self._clips(draft, table, known, files, failed):
                     writer.add(clip)
@@ -154,30 +162,23 @@ class ClipFolder(ClipVersions):
         draft.commit(record, self.context.settings.versions)
         return Written(draft.name, draft.bytes, failed)
 
-    def _clips(self, draft: Draft, table: pa.Table, known: _Known, files: ClipFiles, failed: dict[str, str]) -> Iterator[FolderClip]:
+    def _clips(self, draft: Draft, table: pa.Table, known: Known, files: ClipFiles, failed: dict[str, str]) -> Iterator[FolderClip]:
         """The clips of a table, in its order, whose files are in the version now."""
         import pyarrow.compute as pc
 
         there = known.files(table)
         new: Any = pc.is_null(there["file"])
-        made: dict[str, FolderClip] = {}
-        for some in files.of([table.filter(new)]):
-            for one in some:
-                if one.error is not None:
-                    failed[one.row["clip_id"]] = one.error.what
-                    self.context.tell(1)
-                else:
-                    made[one.row["clip_id"]] = self._placed(draft, one)
+        made = {one.row["clip_id"]: self._placed(draft, one) for one in files.made([table.filter(new)], failed, self.context.tell)}
         for row, old in zip(rows_of(table, dict), there.to_pylist(), strict=True):
             if self.context.stop():
                 raise Stopped
             if old["file"] is not None:
                 assert draft.before is not None
-                suffix = old["file"].rpartition(".")[2]
+                suffix = old["suffix"]
                 file = f"{self.folder}/{name_of(row)}.{suffix}"
                 same = row["state"] == "unchanged" and known.same_form and old["file"] == file
-                link_or_copy(f"{draft.before.uri}/{old.pop('file')}", f"{draft.uri}/{file}", self.context.options)
-                yield FolderClip(row, file, FilmFacts(**old), same, suffix)
+                link_or_copy(f"{draft.before.uri}/{old['file']}", f"{draft.uri}/{file}", self.context.options)
+                yield FolderClip(row, file, facts_in(old), same, suffix)
             elif row["clip_id"] in made:
                 yield made.pop(row["clip_id"])
 
@@ -186,7 +187,7 @@ class ClipFolder(ClipVersions):
         options = self.context.options
         facts = film_facts(one.uri, options)
         file = f"{self.folder}/{name_of(one.row)}.{one.uri.rpartition('.')[2]}"
-        if one.n_frames is not None:
+        if one.made is not None:
             draft.bytes += facts.bytes
         elif protocol_of(one.uri) == protocol_of(draft.uri):
             link_or_copy(one.uri, f"{draft.uri}/{file}", options)
@@ -195,8 +196,8 @@ class ClipFolder(ClipVersions):
         return FolderClip(one.row, file, facts, False, one.uri.rpartition(".")[2])
 
     @abstractmethod
-    def reader(self, folder: str, clip_ids: Collection[str]) -> tuple[str, int, list[Row]]:
-        """The consumer's reader, how many clips it finds in a version, and the rows of some; none where the format has no columns."""
+    def reader(self, folder: str, clip_ids: Collection[str]) -> tuple[str, int, list[Row] | None]:
+        """The reader, how many clips it finds in a version, and the rows of some; None where the format does not hold all columns."""
 
     def read_back(self, clip_ids: Sequence[str], schema: pa.Schema) -> ReadBack:
         """Reads the version by the consumer's reader, and looks whether all clip files are there, as large as they were."""
@@ -206,19 +207,20 @@ class ClipFolder(ClipVersions):
         index, there = self._index(latest), {file.uri: file.size or 0 for file in storage.listing(latest.uri, self.context.options)}
         whole = [there.get(f"{latest.uri}/{row['file']}") == row["bytes"] for row in index.select(["file", "bytes"]).to_pylist()]
         name, n_rows, rows = self.reader(latest.uri, frozenset(clip_ids))
-        wanted: Any = pc.is_in(index["clip_id"], value_set=_texts(clip_ids))
+        wanted: Any = pc.is_in(index["clip_id"], value_set=texts(clip_ids))
         films = {
             row["clip_id"]: Film(storage.open_seekable(f"{latest.uri}/{row['file']}", self.context.options), row["n_frames"])
             for row in index.filter(wanted).to_pylist()
         }
-        return ReadBack(name, min(n_rows, sum(whole)), sum(there.values()), sample_of(rows, schema), films)
+        sample = sample_of(rows, schema) if rows is not None else None
+        return ReadBack(name, min(n_rows, sum(whole)), sum(there.values()), sample, films)
 
 
-def sample_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table | None:
-    """Rows that were read from JSON, in the types of the published columns; None where there is none."""
+def sample_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
+    """Rows that were read from JSON, in the types of the published columns."""
     import pyarrow as pa
 
-    return pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema) if rows else None
+    return pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema)
 
 
 def lines_of(uri: str, options: storage.Options) -> Iterator[Row]:
@@ -226,19 +228,6 @@ def lines_of(uri: str, options: storage.Options) -> Iterator[Row]:
     with opened_file(uri, options) as file:
         for line in file:
             yield json.loads(line)
-
-
-@contextmanager
-def opened_file(uri: str, options: storage.Options) -> Iterator[BinaryIO]:
-    """A file open for reading, by path or URL."""
-    path = local_path(uri)
-    if path is not None:
-        with open(path, "rb") as local:
-            yield local
-        return
-    fs, inner = storage.filesystem(uri, options)
-    with fs.open(inner, "rb") as remote:
-        yield remote
 
 
 class FolderWriter:
@@ -286,7 +275,8 @@ class ListWriter(FolderWriter):
 
     def finish(self) -> None:
         """Puts the list in its place."""
-        self._file.write(self._tail if self._any or self._tail != b"\n" else b"")
+        if self._any or self._tail != b"\n":  # a list of lines that has none is an empty file
+            self._file.write(self._tail)
         self._file.seek(0)
         self.draft.put(self._name, lambda out: shutil.copyfileobj(self._file, out))
 
@@ -340,27 +330,28 @@ class FolderIndex:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """The files of the version before that can be linked; none where clip files are made in another way now."""
+class Known:
+    """What the version before has that can be used again.
 
-    index: pa.Table | None = None
-    same_form: bool = False
+    Attributes:
+        index: of its clips; without a row where clip files are made in another way now.
+        same_form: whether the files about a clip have the same form now.
+    """
 
-    @classmethod
-    def of(cls, before: Version, record: Record, index: pa.Table) -> _Known:
-        old, new = before.record, record
-        same_files = json.loads(old.layout)["files"] == json.loads(new.layout)["files"]
-        return cls(index if same_files else None, (old.layout, old.columns) == (new.layout, new.columns))
+    index: pa.Table
+    same_form: bool
 
     def files(self, rows: pa.Table) -> pa.Table:
-        """`file`, and what it holds, for each row; null where there is none."""
-        import pyarrow as pa
+        """`file`, `at`, `suffix` and what the film holds, for each row; nulls where there is none that can be used."""
         import pyarrow.compute as pc
 
-        names = ["file", "n_frames", "width", "height", "fps", "bytes"]
-        if self.index is None:
-            return pa.table({name: pa.nulls(rows.num_rows) for name in names})
+        names = ["file", "at", "suffix", *FACTS]
         return self.index.select(names).take(pc.index_in(rows["clip_id"], value_set=self.index["clip_id"].combine_chunks()))
+
+
+def facts_in(row: Row) -> FilmFacts:
+    """What a row of `Known.files` says of the film."""
+    return FilmFacts(**{name: row[name] for name in FACTS})
 
 
 def _copier(uri: str, size: int, options: storage.Options) -> Callable[[BinaryIO], None]:
@@ -374,7 +365,8 @@ def _copier(uri: str, size: int, options: storage.Options) -> Callable[[BinaryIO
     return copy
 
 
-def _texts(values: Sequence[str]) -> Any:
+def texts(values: Sequence[str]) -> Any:
+    """An Arrow array of texts, which knows its type when it is empty."""
     import pyarrow as pa
 
     return pa.array(values, pa.string())

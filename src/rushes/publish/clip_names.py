@@ -12,6 +12,8 @@ from rushes.records import Row
 STEM_BYTES = 120
 """Bytes of the source's name in a clip's name; a file's name has at most 255, and a hidden one while it is written is longer."""
 ID_DIGITS = 8
+METADATA = "metadata.jsonl"
+"""The list of a folder of clip files: Hugging Face's `videofolder` looks under this name for what is known of each video."""
 
 
 def name_of(clip: Row) -> str:

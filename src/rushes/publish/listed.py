@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from rushes.errors import UsageError
-from rushes.publish.target import Context, Target
+from rushes.publish.target import Target
 
 TARGETS = {
     "files": "rushes.publish.targets.files:FilesTarget",
@@ -38,8 +38,3 @@ def target_class(kind: str) -> type[Target]:
     module, _, name = TARGETS[kind].partition(":")
     found: type[Target] = getattr(import_module(module), name)
     return found
-
-
-def target_of(kind: str, place: str, context: Context) -> Target:
-    """The target at a place."""
-    return target_class(kind)(place, context)

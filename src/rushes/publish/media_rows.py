@@ -49,7 +49,7 @@ def with_media(context: Context, tables: Iterable[pa.Table], failed: MutableMapp
     import pyarrow as pa
 
     found = _with_bytes(context, tables, failed) if context.settings.bytes else _with_places(tables)
-    frames = _Frames(context) if context.settings.frames else None
+    frames = ClipFrames(context, context.settings.frames) if context.settings.frames else None
     for table in found:
         if context.stop():
             raise Stopped
@@ -71,19 +71,17 @@ def _with_places(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 def _with_bytes(context: Context, tables: Iterable[pa.Table], failed: MutableMapping[str, str]) -> Iterator[pa.Table]:
-    with tempfile.TemporaryDirectory(prefix="rushes-publish-") as folder, ClipFiles(context, folder) as files:
+    with (
+        tempfile.TemporaryDirectory(prefix="rushes-publish-") as folder,
+        ClipFiles(context.results.recipe, folder, context.options, context.stop) as files,
+    ):
         waiting = _Waiting()
-        for of_video in files.of(waiting.noting_schema(tables)):
-            for one in of_video:
-                if one.error is not None:
-                    failed[one.row["clip_id"]] = one.error.what
-                    context.tell(1)
-                    continue
-                waiting.add(one, content_of(one.uri, context.options))
-                if Path(one.uri).is_relative_to(folder):
-                    Path(one.uri).unlink()
-                if waiting.full:
-                    yield waiting.table()
+        for one in files.made(waiting.noting_schema(tables), failed, context.tell):
+            waiting.add(one, content_of(one.uri, context.options))
+            if one.made is not None:
+                Path(one.uri).unlink()
+            if waiting.full:
+                yield waiting.table()
         if waiting.files:
             yield waiting.table()
 
@@ -134,16 +132,21 @@ def content_of(uri: str, options: storage.Options) -> bytes:
         raise store_error(error, uri) from error
 
 
-class _Frames:
-    """The sampled frames of clips."""
+class ClipFrames:
+    """The sampled frames of clips.
 
-    def __init__(self, context: Context) -> None:
+    Args:
+        context: of the target.
+        n: so many of each clip, evenly spread; fewer where it has fewer. None are there where the recipe samples none.
+    """
+
+    def __init__(self, context: Context, n: int) -> None:
         fingerprint = context.results.prints.get("frames")
-        self._n = context.settings.frames
+        self._n = n
         self._reader = FrameReader(context.results.store, fingerprint) if fingerprint is not None else None
 
     def of(self, row: Row) -> dict[int, bytes]:
-        """JPEGs by pts, of so many frames of a clip as are wanted, evenly spread; fewer where it has fewer."""
+        """JPEGs by pts, in their order, of a clip's frames."""
         if self._reader is None:
             return {}
         inside = [pts for pts in self._reader.pts(row["video_id"]) if row["start_pts"] <= pts < row["end_pts"]]

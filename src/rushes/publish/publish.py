@@ -144,9 +144,8 @@ class _Publish:
             if asked and name not in kind.media:
                 what = f"publish.{name} is set, and a target {self._kind}: holds no {name}"
                 raise UsageError(what, step="publish", mend=f"leave publish.{name} out, or publish to another kind of target")
-        return kind(
-            place, Context(self._results, self._settings, self._options, self._stop.is_set, self._tell, self._lease.check)
-        )  # fmt: skip
+        context = Context(self._results, self._settings, self._options, self._stop.is_set, self._tell, self._lease.check)
+        return kind(place, context)
 
     def _tell(self, clips: int) -> None:
         self._done += clips

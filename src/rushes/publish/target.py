@@ -118,7 +118,8 @@ class ReadBack:
         reader: which reader, with its version.
         rows: clips in it.
         bytes: size of all that it holds, as far as the reader tells.
-        sample: rows of the clips asked for, with the published columns of the schema asked for; None where the format has no columns.
+        sample: rows of the clips asked for, with the published columns of the schema asked for; None where the
+            format does not hold all published columns.
         films: clip_id -> its file, of the clips asked for, where the target holds files.
     """
 

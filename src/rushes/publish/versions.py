@@ -3,7 +3,8 @@
     DIR/v001/...                 files of a version, and _rushes.json, which is written last
     DIR/LATEST -> v001           on a local disk a symbolic link, so DIR/LATEST/... can be opened; elsewhere a small file with the name
 
-Files that a version has in common with the one before are hard links to the same bytes, or copies made by the object store itself.
+Files that a version has in common with the one before are hard links to the same bytes; copies where the disk makes no such link;
+and on an object store copies that it makes itself.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -172,8 +174,22 @@ class Draft:
         self._versions.commit(self.name, keep)
 
 
+@contextmanager
+def opened_file(uri: str, options: storage.Options) -> Iterator[BinaryIO]:
+    """A file open for reading, by path or URL."""
+    path = local_path(uri)
+    if path is not None:
+        with open(path, "rb") as local:
+            yield local
+        return
+    fs, inner = filesystem(uri, options)
+    with fs.open(inner, "rb") as remote:
+        yield remote
+
+
 def link_or_copy(source: str, target: str, options: storage.Options) -> None:
-    """Gives the bytes of a file a second name: a hard link, or a copy where disks differ or that an object store makes by itself.
+    """Gives the bytes of a file a second name: a hard link; a copy where the disk makes none; on an object store one that it
+    makes itself.
 
     Raises:
         StorageError: there is no such file, or no right to do it.

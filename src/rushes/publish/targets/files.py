@@ -8,13 +8,11 @@ from contextlib import ExitStack
 from rushes.media.storage import Options
 from rushes.publish.changes import Changes
 from rushes.publish.clip_folder import ClipFolder, FolderClip, ListWriter, lines_of
+from rushes.publish.clip_names import METADATA
 from rushes.publish.target import Record
 from rushes.publish.versions import Draft
 from rushes.records import Row
 from rushes.results.lines import json_line
-
-LIST = "metadata.jsonl"
-"""The name under which Hugging Face looks for it, too."""
 
 
 class FilesTarget(ClipFolder):
@@ -22,11 +20,11 @@ class FilesTarget(ClipFolder):
 
     def writer(self, draft: Draft, changes: Changes, record: Record, stack: ExitStack) -> ListWriter:
         """The captions and the list."""
-        return _Files(draft, changes.columns, f"{self.folder}/{LIST}", stack)
+        return _Files(draft, changes.columns, f"{self.folder}/{METADATA}", stack)
 
     def reader(self, folder: str, clip_ids: Collection[str]) -> tuple[str, int, list[Row]]:
         """Reads the list."""
-        return of_list(f"{folder}/{self.folder}/{LIST}", self.context.options, clip_ids)
+        return of_list(f"{folder}/{self.folder}/{METADATA}", self.context.options, clip_ids)
 
 
 class _Files(ListWriter):
@@ -47,4 +45,4 @@ def of_list(uri: str, options: Options, clip_ids: Collection[str]) -> tuple[str,
     for row in lines_of(uri, options):
         n += 1
         some += [row] if row["clip_id"] in clip_ids else []
-    return LIST, n, some
+    return METADATA, n, some

@@ -12,8 +12,9 @@ from typing import Any
 from rushes.media.address import local_path
 from rushes.publish.changes import Changes
 from rushes.publish.clip_folder import ClipFolder, FolderClip, ListWriter
+from rushes.publish.clip_names import METADATA
 from rushes.publish.target import Record
-from rushes.publish.targets.files import LIST, of_list
+from rushes.publish.targets.files import of_list
 from rushes.publish.versions import Draft
 from rushes.records import Row
 from rushes.results import Results
@@ -41,7 +42,7 @@ class HfTarget(ClipFolder):
         """`datasets.load_dataset` where it is installed and the folder is local; else the list as it stands."""
         path = local_path(folder)
         if path is None or importlib.util.find_spec("datasets") is None:
-            return of_list(f"{folder}/{self.folder}/{LIST}", self.context.options, clip_ids)
+            return of_list(f"{folder}/{self.folder}/{METADATA}", self.context.options, clip_ids)
         import tempfile
 
         import pyarrow as pa
@@ -57,7 +58,7 @@ class HfTarget(ClipFolder):
 
 class _Hf(ListWriter):
     def __init__(self, draft: Draft, changes: Changes, results: Results, record: Record, stack: ExitStack) -> None:
-        super().__init__(draft, changes.columns, f"{HfTarget.folder}/{LIST}", stack)
+        super().__init__(draft, changes.columns, f"{HfTarget.folder}/{METADATA}", stack)
         self._results, self._record = results, record
         self._n, self._seconds, self._captioned = 0, 0.0, 0
         self._models: dict[str, int] = {}

@@ -40,15 +40,15 @@ class JsonlTarget(ClipFolder):
         array = {"head": "[\n", "between": ",\n", "tail": "\n]\n"} if LISTS[settings.flavour].endswith(".json") else {}
         return _Lines(draft, changes.columns, LISTS[settings.flavour], stack, settings.flavour, settings.question, array)
 
-    def reader(self, folder: str, clip_ids: Collection[str]) -> tuple[str, int, list[Row]]:
-        """Reads the list as trainers do. Clips without a caption have no line in it and are counted by the index."""
+    def reader(self, folder: str, clip_ids: Collection[str]) -> tuple[str, int, None]:
+        """Counts the lines of the list. Clips without a caption have no line in it and are counted by the index."""
         name = LISTS[self.context.settings.flavour]
         text = content_of(f"{folder}/{name}", self.context.options).decode()
         if name.endswith(".csv"):
             n = sum(1 for _ in csv.DictReader(io.StringIO(text)))
         else:
             n = len(json.loads(text)) if name.endswith(".json") else sum(bool(json.loads(line)) for line in text.splitlines())
-        return name, n + self.n_without_caption, []
+        return name, n + self.n_without_caption, None
 
 
 class _Lines(ListWriter):
@@ -76,7 +76,7 @@ class _Lines(ListWriter):
 
 
 class _Table(ListWriter):
-    """Open-Sora's table, with the numbers of the published columns behind it."""
+    """Open-Sora's table, with the published columns behind it."""
 
     def __init__(self, draft: Draft, columns: Sequence[str], stack: ExitStack) -> None:
         super().__init__(draft, columns, LISTS["open-sora"], stack)

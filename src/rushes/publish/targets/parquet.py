@@ -19,7 +19,7 @@ from rushes.publish.changes import Changes
 from rushes.publish.chosen import KEYS
 from rushes.publish.row_hash import ROW_HASH
 from rushes.publish.target import Context, Held, ReadBack, Record, Target, Written
-from rushes.publish.versions import Versions
+from rushes.publish.versions import Versions, opened_file
 from rushes.store.parts import ALL
 from rushes.store.store import parquet_options
 
@@ -63,7 +63,7 @@ class ParquetTarget(Target):
         import pyarrow.parquet as pq
 
         for uri in self._files():
-            with open_file(uri, self.context.options) as file:
+            with opened_file(uri, self.context.options) as file:
                 yield pq.read_table(file, columns=[*KEYS, ROW_HASH], partitioning=None)
 
     def _files(self) -> list[str]:
@@ -123,17 +123,6 @@ class ParquetTarget(Target):
         found = ds.dataset(**where, schema=schema, format="parquet", partitioning=hive)
         sample = found.to_table(filter=ds.field("clip_id").isin(pa.array(clip_ids, pa.string())))
         return ReadBack(f"pyarrow {pa.__version__}", found.count_rows(), sum(file.size or 0 for file in files), sample)
-
-
-def open_file(uri: str, options: storage.Options) -> Any:
-    """A Parquet file for Arrow, local or not. Use it as a context manager."""
-    import pyarrow as pa
-
-    path = local_path(uri)
-    if path is not None:
-        return pa.OSFile(path, "rb")
-    fs, inner = storage.filesystem(uri, options)
-    return fs.open(inner, "rb")
 
 
 def _file_name(prefix: str) -> str:

@@ -13,31 +13,29 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import fields
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rushes.media import storage
 from rushes.media.guard import Stopped
 from rushes.publish.changes import Changes
 from rushes.publish.clip_files import ClipFiles
-from rushes.publish.clip_folder import INDEX, ClipVersions, FolderClip, FolderIndex, opened_file, sample_of
+from rushes.publish.clip_folder import INDEX, ClipVersions, FolderClip, FolderIndex, Known, facts_in, sample_of, texts
 from rushes.publish.film_facts import FilmFacts, film_facts
-from rushes.publish.media_rows import content_of
+from rushes.publish.media_rows import ClipFrames, content_of
 from rushes.publish.shards import Shards, bucket_of
 from rushes.publish.target import Context, Film, ReadBack, Record, Written
-from rushes.publish.versions import Draft
+from rushes.publish.versions import Draft, opened_file
 from rushes.records import Row
 from rushes.results.lines import json_line, rows_of
-from rushes.store.frames import FrameReader
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 WIDS = "index.json"
 """The list of shards, in the form of the library's `wids`."""
-FACTS = [one.name for one in fields(FilmFacts)]
 
 
 class WebDatasetTarget(ClipVersions):
@@ -45,8 +43,7 @@ class WebDatasetTarget(ClipVersions):
 
     def __init__(self, place: str, context: Context) -> None:
         super().__init__(place, context)
-        fingerprint = context.results.prints.get("frames")
-        self._frames = FrameReader(context.results.store, fingerprint) if fingerprint is not None else None
+        self._middles = ClipFrames(context, 1)
 
     def form(self) -> Row:
         """How clips are put into shards."""
@@ -55,10 +52,10 @@ class WebDatasetTarget(ClipVersions):
     def write(self, changes: Changes, record: Record) -> Written:
         """Links the shards that stay, and writes the others."""
         draft, failed = self._versions.begin(), dict[str, str]()
-        old = _Old(self, draft, changes, record)
+        old = _Old(self._known(draft.before, record), changes)
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rushes-publish-"))
-            files = stack.enter_context(ClipFiles(self.context, folder))
+            files = stack.enter_context(ClipFiles(self.context.results.recipe, folder, self.context.options, self.context.stop))
             shards = stack.enter_context(Shards(draft, self.context.settings.shard_mb, old.first))
             index = stack.enter_context(FolderIndex())
             for name in sorted(old.kept):
@@ -67,7 +64,7 @@ class WebDatasetTarget(ClipVersions):
                 for row, there in zip(rows_of(table, dict), old.rows(table).to_pylist(), strict=True):
                     if there["file"] in old.kept:
                         shards.counts[there["file"]] = shards.counts.get(there["file"], 0) + 1
-                        index.add(FolderClip(row, there["file"], _facts(there), True, there["suffix"]), there["at"])
+                        index.add(FolderClip(row, there["file"], facts_in(there), True, there["suffix"]), there["at"])
                 for clip, at in self._new(draft, table, old, files, shards, changes.columns, failed):
                     index.add(clip, at)
                     if clip.row["state"] != "unchanged":
@@ -87,22 +84,17 @@ class WebDatasetTarget(ClipVersions):
         import pyarrow.compute as pc
 
         there = old.rows(table)
-        moved: Any = pc.and_(pc.is_valid(there["file"]), pc.invert(pc.is_in(there["file"], value_set=_texts(sorted(old.kept)))))
+        moved: Any = pc.and_(pc.is_valid(there["file"]), pc.invert(pc.is_in(there["file"], value_set=texts(sorted(old.kept)))))
         new: Any = pc.is_null(there["file"])
         for row, was in zip(rows_of(table.filter(moved), dict), there.filter(moved).to_pylist(), strict=True):
             assert draft.before is not None
             with storage.ranges(f"{draft.before.uri}/{was['file']}", self.context.options) as read:
-                yield self._added(shards, row, _facts(was), read(was["at"], was["bytes"]), was["suffix"], columns)
-        for some in files.of([table.filter(new)]):
-            for one in some:
-                if one.error is not None:
-                    failed[one.row["clip_id"]] = one.error.what
-                    self.context.tell(1)
-                    continue
-                facts, data = film_facts(one.uri, self.context.options), content_of(one.uri, self.context.options)
-                if one.n_frames is not None:  # cut now, and not a file of the store
-                    Path(one.uri).unlink()
-                yield self._added(shards, one.row, facts, data, one.uri.rpartition(".")[2], columns)
+                yield self._added(shards, row, facts_in(was), read(was["at"], was["bytes"]), was["suffix"], columns)
+        for one in files.made([table.filter(new)], failed, self.context.tell):
+            facts, data = film_facts(one.uri, self.context.options), content_of(one.uri, self.context.options)
+            if one.made is not None:
+                Path(one.uri).unlink()
+            yield self._added(shards, one.row, facts, data, one.uri.rpartition(".")[2], columns)
 
     def _added(
         self, shards: Shards, row: Row, facts: FilmFacts, film: bytes, suffix: str, columns: Sequence[str]
@@ -114,18 +106,10 @@ class WebDatasetTarget(ClipVersions):
         parts = {suffix: film, "json": json_line(clip.line(columns, f"{key}.{suffix}")).encode()}
         if row["caption"] is not None:
             parts["txt"] = row["caption"].encode()
-        if (picture := self._picture(row)) is not None:
-            parts["jpg"] = picture
+        if pictures := self._middles.of(row):
+            (parts["jpg"],) = pictures.values()
         name, at = shards.add(bucket_of(facts, self.context.settings.buckets), key, parts)
         return FolderClip(row, name, facts, False, suffix), at
-
-    def _picture(self, row: Row) -> bytes | None:
-        """The sampled frame in the middle of a clip."""
-        if self._frames is None:
-            return None
-        inside = [pts for pts in self._frames.pts(row["video_id"]) if row["start_pts"] <= pts < row["end_pts"]]
-        middle = inside[len(inside) // 2 : len(inside) // 2 + 1]
-        return next(iter(self._frames.jpegs(row["video_id"], middle).values()), None) if middle else None
 
     def read_back(self, clip_ids: Sequence[str], schema: pa.Schema) -> ReadBack:
         """Counts by the heads of the tar files, which are read without the films; reads the shards of the sample by the library."""
@@ -152,72 +136,60 @@ class WebDatasetTarget(ClipVersions):
         """The samples of some shards, by the webdataset library where it is installed."""
         here = importlib.util.find_spec("webdataset") is not None
         grouped = _by_library if here else _by_tarfile
-        shards = (content_of(f"{folder}/{name}", self.context.options) for name in names)
-        return f"webdataset {version('webdataset')}" if here else "tarfile", (sample for shard in shards for sample in grouped(shard))
+
+        def samples() -> Iterator[Row]:
+            for name in names:
+                with opened_file(f"{folder}/{name}", self.context.options) as shard:
+                    yield from grouped(shard)
+
+        return f"webdataset {version('webdataset')}" if here else "tarfile", samples()
 
 
-def _by_library(shard: bytes) -> Iterator[Row]:
+def _by_library(shard: BinaryIO) -> Iterator[Row]:
     """The samples of a shard, as the library's own readers of tar files group them."""
     from webdataset.tariterators import group_by_keys, tar_file_iterator
 
-    files = ({**file, "__url__": ""} for file in tar_file_iterator(io.BytesIO(shard)))
+    files = ({**file, "__url__": ""} for file in tar_file_iterator(shard))
     yield from group_by_keys(files)
 
 
 class _Old:
     """What the version before holds, and which of its shards can stay."""
 
-    def __init__(self, target: WebDatasetTarget, draft: Draft, changes: Changes, record: Record) -> None:
+    def __init__(self, known: Known, changes: Changes) -> None:
         import pyarrow.compute as pc
 
-        self.index: pa.Table = FolderIndex.empty()
+        self._known = known
         self.kept: set[str] = set()
-        before = draft.before
-        if before is None or json.loads(before.record.layout)["files"] != json.loads(record.layout)["files"]:
-            return
-        self.index = target._index(before)
-        if (before.record.layout, before.record.columns) != (record.layout, record.columns):
+        if not known.same_form:
             return
         same: Counter[str] = Counter()
         for table in changes.rows("unchanged"):
-            same.update(name for name in self.rows(table)["file"].to_pylist() if name is not None)
-        held: Any = pc.value_counts(self.index["file"])
+            same.update(name for name in known.files(table)["file"].to_pylist() if name is not None)
+        held: Any = pc.value_counts(known.index["file"])
         self.kept = {one["values"] for one in held.to_pylist() if same[one["values"]] == one["counts"]}
 
     def rows(self, table: pa.Table) -> pa.Table:
         """What is known of the film of each row; nulls where there is none that can be used."""
-        import pyarrow.compute as pc
-
-        names = ["file", "at", "suffix", *FACTS]
-        return self.index.select(names).take(pc.index_in(table["clip_id"], value_set=self.index["clip_id"].combine_chunks()))
+        return self._known.files(table)
 
     def first(self, bucket: str) -> int:
         """The number of a bucket's first new shard: after all that the version before has."""
         folder = f"{bucket}/".lstrip("/")
-        names = {str(name) for name in self.index["file"].unique().to_pylist()}
+        names = {str(name) for name in self._known.index["file"].unique().to_pylist()}
         numbers = [int(name[len(folder) : -len(".tar")]) for name in names if name.startswith(folder) and "/" not in name[len(folder) :]]
         return max(numbers, default=-1) + 1
 
 
-def _facts(row: Row) -> FilmFacts:
-    return FilmFacts(**{name: row[name] for name in FACTS})
-
-
-def _by_tarfile(shard: bytes) -> Iterator[Row]:
-    """The samples of a shard."""
+def _by_tarfile(shard: BinaryIO) -> Iterator[Row]:
+    """The samples of a shard, whose files follow each other."""
     import tarfile
 
-    found: dict[str, Row] = {}
-    with tarfile.open(fileobj=io.BytesIO(shard)) as tar:
-        for member in tar:
-            key, _, suffix = member.name.partition(".")
-            file = tar.extractfile(member)
-            assert file is not None
-            found.setdefault(key, {"__key__": key})[suffix] = file.read()
-    yield from found.values()
-
-
-def _texts(values: Sequence[str]) -> Any:
-    import pyarrow as pa
-
-    return pa.array(values, pa.string())
+    with tarfile.open(fileobj=shard) as tar:
+        for key, members in groupby(tar, key=lambda member: member.name.partition(".")[0]):
+            sample: Row = {"__key__": key}
+            for member in members:
+                file = tar.extractfile(member)
+                assert file is not None
+                sample[member.name.partition(".")[2]] = file.read()
+            yield sample
