@@ -8,6 +8,9 @@ device would work, which also takes as long as decoding; with `--models scores c
 with only one stage missing has a store with the rows of all others. Wall is that of `rushes.run`, from the call to its return, so each
 includes its plan, the start of its children and the writing of its last row. The only rule is a length of 1.1 s.
 
+The scorer stands for a device, so its job asks Ray for no CPU: with the default of one, a process of a cluster of two CPUs that scores
+would leave one for decoding.
+
 With `--clips encode` the kept clips are encoded too, by the same children: "decoding" then is all that is done with a CPU. With `--ray`
 the runs go to a cluster of two nodes with one CPU each on this machine (tests/ray_cluster.py). A run over two videos comes first and is not
 counted: imports, the connection to the cluster and the first processes on its nodes are in none of the figures.
@@ -76,7 +79,7 @@ class Walls:
 def recipe_for(base_url: str | None, more: Mapping[str, Any], scores: bool = False) -> Recipe:
     """Every clip kept that has a frame of the grid; captions by the server, or none; scores, if asked for; and what else is asked for."""
     captions = {"engine": "openai", "base_url": base_url, "model": "tiny-vlm", "prompt": "short"} if base_url else {"engine": "none"}
-    timed = {"scores": {"use": ["timed_scorer:Timed"]}} if scores else {}
+    timed = {"scores": {"use": ["timed_scorer:Timed"]}, "resources": {"scores": {"cpus": 0}}} if scores else {}
     rules = {"too_short": Rule(column="duration_s", min=MIN_S)}
     return Recipe.parse({"captions": captions, **timed, **more}).model_copy(update={"rules": rules})
 

@@ -80,6 +80,10 @@ class Executor(Protocol):
         """
         ...
 
+    def expect_captions(self) -> None:
+        """Starts what makes captions, since captions may be asked for soon and a process of a cluster takes seconds to start."""
+        ...
+
     def move_captions(self, urls: Sequence[str], key: str) -> None:
         """From now on the captioner asks the servers at these addresses, and sends this key."""
         ...

@@ -112,6 +112,9 @@ class Local:
         """See `Executor`: one for each share of this machine's GPUs."""
         return Fleet(self._recipe.captions, shares_here(self._recipe))
 
+    def expect_captions(self) -> None:
+        """See `Executor`: this process makes them."""
+
     def move_captions(self, urls: Sequence[str], key: str) -> None:
         """See `Executor`."""
         loop, captioner = self._captioner()

@@ -132,6 +132,10 @@ class OnRay:
         """See `Executor`: one replica an actor."""
         return RayServers(self._setup, self._recipe, self._total.get("GPU", 0.0))
 
+    def expect_captions(self) -> None:
+        """See `Executor`."""
+        self._captioner_actor()
+
     def move_captions(self, urls: Sequence[str], key: str) -> None:
         """See `Executor`."""
         self._moved = (self._moved[0] + 1, urls, key)

@@ -19,6 +19,7 @@ from rushes.engine.worker import Failures, Worker
 from rushes.errors import StorageError, StoreBusy
 from rushes.log import collect
 from rushes.media.storage import Options
+from rushes.no_pandas import keep_pandas_out
 from rushes.recipe import Recipe
 from rushes.store.lease import OwnerCheck
 from rushes.store.store import Store
@@ -97,6 +98,9 @@ class CaptionActor:
     """The one captioner of a run: many calls at once, at most `resources.captions.concurrency` requests under way."""
 
     def __init__(self, setup: Setup) -> None:
+        keep_pandas_out()
+        import openai  # noqa: F401 -- it takes 0.7 s of CPU, which the first clips would wait for
+
         self._collector = collect()
         self._captioner = Captioner(setup)
         self._newest_move = 0

@@ -207,6 +207,8 @@ class _Run:
             self.prepare()
         if plan.may_caption and serves and self.recipe.engine.runner == "native":
             check_servers(self.recipe)
+        if plan.may_caption:
+            self.executor.expect_captions()
         if plan.may_score:
             load_models(self.executor, self.stop, self.announce)
 
