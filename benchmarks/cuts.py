@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -112,9 +113,9 @@ def match_gradual(truth: list[tuple[float, float]], found: list[tuple[float, flo
     return Score(len(matched), len(truth) - len(matched), len(found) - len(matched)), errors
 
 
-def signals_of(path: Path, mode: str) -> Scan:
-    """One pass over a video."""
-    return scan(str(path), Recipe().with_overrides([f"scan.mode={mode}"]))
+def signals_of(path: Path, mode: str, *more: str) -> Scan:
+    """One pass over a video; `more`: further settings."""
+    return scan(str(path), Recipe().with_overrides([f"scan.mode={mode}", *more]))
 
 
 def ours(one: Scan, settings: ShotSettings) -> Found:
@@ -168,14 +169,20 @@ def compare(truth: Found, found: Found, times: F64) -> dict[str, Any]:
     }
 
 
-def report_truth(folder: Path) -> dict[str, Any]:
-    """Every file of the truth set, every detector, both modes; prints a table and returns the means."""
-    truths = json.loads((folder / "truth.json").read_text())
+def report_truth(folder: Path, *, transnet: bool = False, names: str = "*") -> dict[str, Any]:
+    """Every file of the truth set, every detector, both modes; prints a table and returns the means.
+
+    Args:
+        folder: with truth.json and its files.
+        transnet: whether the network is run, too: it takes ten times as long as all the others.
+        names: pattern of the files.
+    """
+    truths = {name: entry for name, entry in json.loads((folder / "truth.json").read_text()).items() if fnmatch(name, names)}
     rows: dict[str, list[dict[str, Any]]] = {}
     print(f"{'file':28} {'detector':22} {'hard R/P/F1 exact':>20} {'F1 +-1':>7} {'gradual R/P/F1':>18} {'extent median s':>16}")
     for name, entry in truths.items():
         truth = truth_of(entry)
-        exact = signals_of(folder / name, "exact")
+        exact = signals_of(folder / name, "exact", *(["shots.detector=transnet"] if transnet else []))
         for label, found, times in detections(folder / name, exact):
             row = compare(truth, found, times)
             rows.setdefault(label, []).append(row)
@@ -189,6 +196,9 @@ def detections(path: Path, exact: Scan) -> list[tuple[str, Found, F64]]:
     settings = {name: ShotSettings(detector=name, min_s=MIN_S) for name in ("combined", "adaptive", "content")}
     out = [(f"rushes {name}", ours(exact, s), times_of(exact)) for name, s in settings.items()]
     out.append(("rushes combined fast", ours(fast, settings["combined"]), times_of(exact)))
+    for label, gradual in (("rushes transnet", True), ("transnet alone", False)) if "transnet" in exact.signals else ():
+        network = ShotSettings(detector="transnet", min_s=MIN_S, gradual=gradual)
+        out.append((label, ours(exact, network), times_of(exact)))
     out += [(f"scenedetect {name}", peer(path, name), times_of(exact)) for name in PEERS]
     return out
 

@@ -1,6 +1,7 @@
 """Are the same cuts and dissolves found in every light, and none where texture and light only move? Beside PySceneDetect on the same files.
 
     python -m benchmarks.cuts_in_light
+    python -m benchmarks.cuts_in_light --transnet --films "*_0.mp4"        with TransNetV2, and what it costs
 
 It joins stretches of real single shots by cuts and dissolves at random places, so that every boundary is known, and renders the film four
 times: in colour, in grey, in grey at half the contrast (as a thermal camera), in grey at 0.4 of the light (as a night camera). The sources
@@ -13,8 +14,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +27,12 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import cuts, moving_light, render
+from benchmarks.clock import medians
+from benchmarks.scan import floor
 from benchmarks.targets import Targets
+from benchmarks.threads import as_in_a_child
+from rushes.recipe import Recipe
+from rushes.scan.one_pass import scan
 
 U8 = npt.NDArray[np.uint8]
 SIZE = (320, 180)
@@ -137,17 +145,36 @@ def made(name: str, make: Callable[[Path], None]) -> Path:
     return render.once(f"{name}-1", into)
 
 
+def print_cost(path: Path) -> None:
+    """What the network costs in the pass over a video, in empty decodes of it, one thread; and the most memory that this process took."""
+    network = Recipe().with_overrides(["shots.detector=transnet"])
+    works = {"decode": partial(floor, path), "pass": partial(scan, str(path), Recipe()), "with transnet": partial(scan, str(path), network)}
+    seen = {name: one.cpu_s for name, one in medians(works, 2).items()}
+    print(f"{path.name}, CPU-s: " + ", ".join(f"{name} {cpu_s:.2f}" for name, cpu_s in seen.items()))
+    length_s, more = scan(str(path), Recipe()).footage_s, seen["with transnet"] - seen["pass"]
+    print(f"transnet: {more / length_s:.2f} CPU-s a second of footage, {more / seen['decode']:.1f} times the empty decode")
+    print(f"at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20):.2f} GiB")
+
+
 def main() -> int:
     """Runs the benchmark; 1 when a target is missed."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--transnet", action="store_true", help="run TransNetV2 on the films, too, and say what it costs; no single shots")
+    parser.add_argument("--films", default="*", help="pattern of the files' names")
+    options = parser.parse_args()
+    if options.transnet:
+        as_in_a_child("benchmarks.cuts_in_light")
     if not render.real():
         print(f"no shared footage at {render.DATA}: set RUSHES_DATA")
         return 1
     av.logging.set_level(av.logging.PANIC)  # x264 tells of each film
     targets = Targets()
-    results = cuts.report_truth(made("cuts-in-light", films))
+    results = cuts.report_truth(made("cuts-in-light", films), transnet=options.transnet, names=options.films)
     for label, mean in results.items():
         print(f"mean {label:22} " + "  ".join(f"{key} {value:.3f}" for key, value in mean.items()))
+    if options.transnet:
+        print_cost(render.ordinary(720))
+        return 0
     for mode, less in (("", 0.0), (" fast", 0.01)):
         mean = results[f"rushes combined{mode}"]
         hard = "hard_f1_one_frame" if mode else "hard_f1"

@@ -91,7 +91,7 @@ def shares(path: Path, rounds: int) -> dict[str, float]:
         return lambda: scan(str(path), recipe, meters=meters)
 
     def every_frame(facts: VideoFacts) -> Meters:
-        full = make_meters(facts, recipe.scan)
+        full = make_meters(facts, recipe)
         return Meters(tuple(m for m in full.by_frame if not isinstance(m, Grid | DenseMotion)), full.by_batch)
 
     ladder: dict[str, Callable[[], object]] = {
@@ -99,7 +99,7 @@ def shares(path: Path, rounds: int) -> dict[str, float]:
         "Python": passing(lambda _facts: Meters((), ())),
         "shrink": passing(lambda _facts: Meters((), (Unmeasured(),))),  # type: ignore[arg-type]
         "per-frame signals": passing(every_frame),
-        "grid work": passing(lambda facts: make_meters(facts, recipe.scan)),
+        "grid work": passing(lambda facts: make_meters(facts, recipe)),
         "JPEG": partial(whole, path, "exact"),
     }
     seen = medians(ladder, rounds)

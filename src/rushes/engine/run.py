@@ -35,6 +35,7 @@ from rushes.quarantine import detail_of
 from rushes.recipe import Recipe
 from rushes.rows.clip_columns import judged_by, rule_columns
 from rushes.rows.scanned import Stamp, attempt_row, failed_video
+from rushes.scan.meters import check_detectors
 from rushes.store.buffer import Buffer
 from rushes.store.lease import OWNER_S, Lease
 from rushes.store.store import Store, now
@@ -195,11 +196,13 @@ class _Run:
         Raises:
             RecipeError: the prompt names a column that is not there, or the command of caption servers cannot be used.
             ServerError: the caption server makes none.
-            MissingExtra, UsageError, CannotGoOn: the cluster cannot be joined, or a model not be had.
+            MissingExtra, UsageError, CannotGoOn: the cluster cannot be joined, or a model or a detector not be had.
             Stopped: the run was interrupted meanwhile.
         """
         announce_change(self.store, self.recipe, self.announce)
         check_prompt(self.recipe, [source.footage for source in plan.sources])
+        if plan.n_scans and self.recipe.engine.runner == "native":  # on a cluster its nodes need what is not needed here
+            check_detectors(self.recipe.scan)
         serves = self.recipe.captions.engine == "serve"
         if plan.may_caption and not serves:
             self.server.await_ready(wait_server_s, self.announce)

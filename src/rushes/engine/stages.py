@@ -19,12 +19,13 @@ from rushes.captions import needs as caption_needs
 from rushes.errors import RecipeError
 from rushes.measures.clip import VERSION as MEASURES_VERSION
 from rushes.media.encoding import encoding_of
-from rushes.recipe import Recipe, StageResources
+from rushes.recipe import TRANSNET, Recipe, StageResources
 from rushes.rows.clip_columns import later_columns
 from rushes.rows.scored import WantedScore
 from rushes.scan.one_pass import FRAMES_VERSION
 from rushes.scan.one_pass import VERSION as SCAN_VERSION
 from rushes.scan.sparse import VERSION as SPARSE_VERSION
+from rushes.scan.transnet import identity as transnet_identity
 from rushes.scores.listed import encoder_identity, identity_of, scorers_of
 from rushes.scores.scorer import EmbeddingScorer
 from rushes.shots.content import THRESHOLD as CONTENT_THRESHOLD
@@ -81,7 +82,8 @@ def content_threshold(recipe: Recipe) -> float | None:
 def _scan(recipe: Recipe, of: Of) -> str:
     settings = recipe.scan.model_dump(include={"mode", "grid_per_s", "detectors", "hole_s"})
     if recipe.scan.mode != "sparse":
-        return digest("scan", SCAN_VERSION, settings)
+        network = [transnet_identity()] if TRANSNET in recipe.scan.detectors else []
+        return digest("scan", SCAN_VERSION, settings, *network)
     bursts = recipe.scan.model_dump(include={"sparse_burst", "sparse_s"}) | {"content": content_threshold(recipe)}
     return digest("scan", SCAN_VERSION, settings, SPARSE_VERSION, bursts)
 

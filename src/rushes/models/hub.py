@@ -35,15 +35,15 @@ def is_local(model: str) -> bool:
     return os.path.exists(os.path.expanduser(model)) or model.startswith(("/", "./", "../", "~")) or model.count("/") > 1
 
 
-def needs(extra: str, *modules: str) -> None:
-    """Makes sure that packages of an optional extra are installed.
+def needs(extra: str, *modules: str, step: str = "scores") -> None:
+    """Makes sure that packages of an optional extra, which a model of this step needs, are installed.
 
     Raises:
         MissingExtra: one is not; the message names the line that installs it.
     """
     if missing := [name for name in modules if find_spec(name) is None]:
         what = f"the package {missing[0]} is not installed, which this model needs"
-        raise MissingExtra(what, step="scores", mend=f"pip install 'rushes[{extra}]'")
+        raise MissingExtra(what, step=step, mend=f"pip install 'rushes[{extra}]'")
 
 
 @contextmanager

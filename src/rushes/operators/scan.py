@@ -61,7 +61,13 @@ class Scan(Operator):
             raise RecipeError(what, step=self.adds, mend='set scan.stream to "film" or to the index of a stream')
         whole.check_sparse()
         self.recipe = Recipe(
-            scan=whole.scan, shots=whole.shots, frames=whole.frames, rules=whole.rules, scores=whole.scores, storage=whole.storage
+            scan=whole.scan,
+            shots=whole.shots,
+            frames=whole.frames,
+            rules=whole.rules,
+            scores=whole.scores,
+            storage=whole.storage,
+            resources=whole.resources,
         )
         self._window_s = whole.captions.window_s
         self._children = Children(whole.scan)

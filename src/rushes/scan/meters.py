@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rushes.media.batch import Batch
 from rushes.media.views import Views
-from rushes.recipe import ScanSettings
+from rushes.recipe import TRANSNET, Recipe, ScanSettings
 from rushes.records import Column, VideoFacts
 from rushes.scan.blend import Blend
 from rushes.scan.content import Content
@@ -19,6 +19,7 @@ from rushes.scan.exposure import Exposure
 from rushes.scan.grid import Grid
 from rushes.scan.motion import GlobalMotion
 from rushes.scan.scenedetect_meters import PySceneDetectMeters, scenedetect_columns
+from rushes.scan.transnet import TransNet, check_installed
 
 
 class Meter(Protocol):
@@ -59,16 +60,29 @@ class Meters:
     by_batch: tuple[BatchMeter, ...]
 
 
-def make_meters(facts: VideoFacts, settings: ScanSettings) -> Meters:
+def make_meters(facts: VideoFacts, recipe: Recipe) -> Meters:
     """Fresh meters for one video."""
-    scenedetect = (PySceneDetectMeters(settings.detectors, facts.time_base, facts.fps),) if settings.detectors else ()
+    settings = recipe.scan
+    detectors: list[FrameMeter] = [PySceneDetectMeters(settings.scenedetect, facts.time_base, facts.fps)] if settings.scenedetect else []
+    if TRANSNET in settings.detectors:
+        detectors.append(TransNet(on_gpu=recipe.resources["scan"].gpus > 0))
     return Meters(
-        by_frame=(Grid(settings.grid_per_s), DenseMotion(), *scenedetect),
+        by_frame=(Grid(settings.grid_per_s), DenseMotion(), *detectors),
         by_batch=(Content(), Exposure(hdr=facts.hdr), GlobalMotion(), Blend()),
     )
 
 
+def check_detectors(settings: ScanSettings) -> None:
+    """Makes sure that the network is installed, where the pass is to run it. Nothing is imported.
+
+    Raises:
+        MissingExtra: it is not.
+    """
+    if TRANSNET in settings.detectors:
+        check_installed()
+
+
 def all_columns(settings: ScanSettings) -> tuple[Column, ...]:
     """The columns of all signals that a scan with these settings gives, in order."""
-    kinds = (Content, Grid, DenseMotion, Exposure, GlobalMotion, Blend)
-    return (*(column for kind in kinds for column in kind.columns), *scenedetect_columns(settings.detectors))
+    kinds = (Content, Grid, DenseMotion, Exposure, GlobalMotion, Blend, *((TransNet,) if TRANSNET in settings.detectors else ()))
+    return (*(column for kind in kinds for column in kind.columns), *scenedetect_columns(settings.scenedetect))

@@ -155,7 +155,7 @@ def scan(
     with Decoder(source, uri=shown, size_bytes=size_bytes, mode=recipe.scan.whole_mode, progress=progress, stream=stream) as decoder:
         if longest_s is not None and (decoder.facts.duration_s or 0.0) > longest_s:
             raise TooLong
-        one = Pass(decoder, recipe, on_frame, meters or (lambda facts: make_meters(facts, recipe.scan)))
+        one = Pass(decoder, recipe, on_frame, meters or (lambda facts: make_meters(facts, recipe)))
         one.run()
         pts = np.array(one.pts, np.int64)
         d = decoder

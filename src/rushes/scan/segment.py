@@ -118,7 +118,7 @@ def scan_segment(
     frames = _Frames(on_frame, hold=segment.start_pts is not None)
     with Decoder(source, uri=uri, size_bytes=size_bytes, mode=mode, progress=progress, segment=segment, stream=stream) as decoder:
         one = Pass(
-            decoder, recipe, frames.add if on_frame else None, lambda facts: make_meters(facts, recipe.scan),
+            decoder, recipe, frames.add if on_frame else None, lambda facts: make_meters(facts, recipe),
             anchor=segment.first_pts, end_pts=segment.end_pts, seam_buffer=seam_buffer,
         )  # fmt: skip
         one.run()

@@ -148,7 +148,7 @@ def _scan_into(
     last_packet = until if stop in video.index.entries else None  # packets after another key frame may be of frames before it
     with video.opened(Segment(0, int(pts[0]), at, last_packet, at), done_s) as decoder:
         one = Pass(
-            decoder, recipe, on_frame, lambda facts: make_meters(facts, recipe.scan), anchor=int(pts[0]),
+            decoder, recipe, on_frame, lambda facts: make_meters(facts, recipe), anchor=int(pts[0]),
             end_pts=found.end_pts if until is None else until, before=None if starts else int(pts[first - 1]),
             most=None if ends else stop - first,
         )  # fmt: skip

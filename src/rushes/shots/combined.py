@@ -81,7 +81,7 @@ def combined_cuts(
     panned = (match[maybe] <= MAX_MATCH) & (np.array([_matches(match, t, int(i)) for i in maybe]) >= MIN_MATCH)
     rough &= (unusual >= ROUGH_UNUSUAL) | panned
     jerked = match[maybe] >= MOVED
-    return _strongest(maybe[(clear | rough) & ~jerked], score, t, min_s)
+    return strongest(maybe[(clear | rough) & ~jerked], score, t, min_s)
 
 
 def _ratios(score: F64) -> F64:
@@ -117,8 +117,8 @@ def _matches(match: npt.NDArray[np.float32], t: F64, i: int) -> float:
     return float(np.median(known)) if len(known) else 0.0
 
 
-def _strongest(cuts: npt.NDArray[np.intp], score: F64, t: F64, min_s: float) -> npt.NDArray[np.intp]:
-    """Of cuts closer than `min_s` the one with the largest change."""
+def strongest(cuts: npt.NDArray[np.intp], score: F64, t: F64, min_s: float) -> npt.NDArray[np.intp]:
+    """Of cuts closer than `min_s` seconds the one with the largest score, which is one value a frame, as are the times `t`."""
     kept: list[float] = []
     chosen: list[int] = []
     for i in sorted((int(i) for i in cuts), key=lambda i: -score[i]):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rushes.errors import StoreError
 from rushes.media.holes import Hole
-from rushes.recipe import ShotSettings
+from rushes.recipe import TRANSNET, ShotSettings
 from rushes.shots.adaptive import adaptive_cuts
 from rushes.shots.combined import combined_cuts
 from rushes.shots.content import content_cuts
@@ -20,6 +20,7 @@ from rushes.shots.gradual import Transition, dissolves, merge
 from rushes.shots.scenedetect_cuts import scenedetect_cuts
 from rushes.shots.spans import Edge, Shot, absorb, guarded, pieces, shot, split, ticks
 from rushes.shots.stride import stride_joints
+from rushes.shots.transnet import transnet_cuts
 
 VERSION = 3
 """Raise when the clips of the same signals and settings change."""
@@ -38,7 +39,7 @@ LEAST_S = 0.3
 
 def needed_signals(settings: ShotSettings) -> tuple[str, ...]:
     """Names of the signals that `find_shots` needs under these settings."""
-    own = {"content": ("content",), "adaptive": ("content",), "combined": COMBINED_SIGNALS, "stride": ()}
+    own = {"content": ("content",), "adaptive": ("content",), "combined": COMBINED_SIGNALS, "stride": (), TRANSNET: (TRANSNET,)}
     names = own.get(settings.detector, (f"psd_{settings.detector}",))
     return (*names, *(GRADUAL_SIGNALS if _gradual(settings) else ()))
 
@@ -67,7 +68,7 @@ def find_shots(
         raise StoreError(
             f"detector {settings.detector!r} needs the signals {', '.join(missing)}, which this scan does not have",
             step="shots",
-            mend="run again so that the video is scanned with them; PySceneDetect's detectors are named in scan.detectors",
+            mend="run again so that the video is scanned with them; detectors that the pass has to run are named in scan.detectors",
         )
     if not len(pts):
         return []
@@ -121,6 +122,8 @@ def cuts_of(signals: Mapping[str, F32], pts: I64, time_base: Fraction, settings:
         change, lasting, correlation, match = (signals[name] for name in COMBINED_SIGNALS)
         t = _seconds(pts, time_base)
         return combined_cuts(change, lasting, correlation, match, t, ratio=settings.threshold, min_s=settings.min_s)
+    if detector == TRANSNET:
+        return transnet_cuts(signals[TRANSNET], _seconds(pts, time_base), threshold=settings.threshold, min_s=settings.min_s)
     return scenedetect_cuts(detector, signals[f"psd_{detector}"], pts, time_base, min_s=settings.min_s)
 
 

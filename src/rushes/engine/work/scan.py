@@ -21,7 +21,7 @@ from rushes.store.frames import FrameWriter
 from rushes.store.parts import video_part
 from rushes.store.tables import FRAMES
 
-DETECTORS_LOOK_BACK = "scan.detectors runs detectors of PySceneDetect, which look back without bound"
+DETECTORS_LOOK_BACK = "scan.detectors runs detectors whose result depends on all frames from the video's first one on"
 """Why a recipe has every video scanned whole, in words for people."""
 
 
