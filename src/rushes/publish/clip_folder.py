@@ -146,8 +146,7 @@ class ClipFolder(ClipVersions):
         draft, failed = self._versions.begin(), dict[str, str]()
         with ExitStack() as stack:
             index = stack.enter_context(FolderIndex())
-            of, folder = self.context, f"{draft.uri}/{self.folder}"
-            files = stack.enter_context(ClipFiles(of.results.recipe, folder, of.options, of.stop, name=name_of))
+            files = stack.enter_context(ClipFiles.of_target(self.context, f"{draft.uri}/{self.folder}", name_of))
             writer = self.writer(draft, changes, record, stack)
             known = self._known(draft.before, record)
             for table in changes.rows():
