@@ -30,7 +30,7 @@ CLUSTER = f"{ray_cluster.MARK}="
 """Ray's own processes of a test's cluster live as long as the cluster; decoding children below them do not."""
 LONGEST = ("ray", "ray_clusters", "object_stores", "operators", "caption_run", "survival", "lease", "segments", "benchmarks")
 """The files of tests that take longest, longest first: they begin first, so that no process is left alone with one of them at the end."""
-ON_RAY = ("ray", "examples", "added_stage", "readers", "score_runs", "serve_on_ray", "late_on_ray")
+ON_RAY = ("ray", "examples", "added_stage", "readers", "score_runs", "serve_on_ray", "late_on_ray", "publish_ray")
 """Files whose tests share the cluster `nodes`: one process runs them all."""
 GRACE_S = 10.0
 """A child must die within 2 s of its parent; the rest is for a busy machine."""

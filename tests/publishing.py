@@ -13,6 +13,7 @@ import av
 import pyarrow as pa
 
 from pictures import read_frame_number
+from rushes.media.storage import Options
 from rushes.publish.publish import Published, publish
 from rushes.records import Row
 from rushes.results import Results
@@ -40,9 +41,9 @@ def results(store: Path, *settings: str) -> Results:
     return found
 
 
-def go(store: Path, to: str, *settings: str, **more: Any) -> Published:
+def go(store: Path, to: str, *settings: str, options: Options | None = None, **more: Any) -> Published:
     """Publishes in this process."""
-    return publish(results(store, *settings), to, options={}, **more)
+    return publish(results(store, *settings), to, options=options or {}, **more)
 
 
 def wanted(store: Path, *settings: str) -> list[Row]:

@@ -24,7 +24,7 @@ QUIET = {"DAFT_ANALYTICS_ENABLED": "0", "DAFT_PROGRESS_BAR": "0", "RAY_USAGE_STA
 """Environment in which Daft and Ray neither draw nor report."""
 FAIR = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 """By default Ray's workers run at niceness 15: beside other tests they would get a thirtieth of a core."""
-CHILD = "rushes.engine.work.child"
+CHILDREN = ("rushes.engine.work.child", "rushes.operators.child")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class RunningCluster:
         """Daft's process on each node that decodes: process id -> its decoding children."""
         found: dict[int, list[int]] = {}
         for pid, command in descendants(self.process.pid).items():
-            if CHILD in command:
+            if any(child in command for child in CHILDREN):
                 found.setdefault(parent_of(pid), []).append(pid)
         return {worker: children for worker, children in found.items() if parent_of(worker) in self.raylets.values()}
 

@@ -149,7 +149,7 @@ def test_metadata_is_what_hugging_face_reads(reel_store: Path, tmp_path: Path) -
         assert (tmp_path / "clips" / row["file_name"]).is_file()
         assert (row["text"], row["sharpness"], row["uri"]) == (clip["caption"], clip["measures"]["sharpness"], clip["uri"])
         with av.open(str(tmp_path / "clips" / row["file_name"])) as container:
-            assert (container.streams.video[0].width, container.streams.video[0].height) == (row["width"], row["height"])
+            assert (container.streams.video[0].width, container.streams.video[0].height) == (row["file_width"], row["file_height"])
     assert not list((tmp_path / "clips").glob("*.txt"))
 
 
@@ -161,7 +161,7 @@ def test_a_codec_a_size_and_a_rate_may_be_asked_for(reel_store: Path, tmp_path: 
     with av.open(str(tmp_path / "clips" / row["file_name"])) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.codec.canonical_name, stream.average_rate) == ("vp9", 5)
-        assert min(stream.width, stream.height) == min(row["width"], row["height"]) == 64 and row["fps"] == 5
+        assert min(stream.width, stream.height) == min(row["file_width"], row["file_height"]) == 64 and row["file_fps"] == 5
     wrong = inline("export", reel_store, "--to", tmp_path / "clips", "--codec", "h265")
     assert wrong.code == 2 and "clips.codec = 'h265'" in wrong.err
 

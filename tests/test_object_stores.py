@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -26,6 +27,8 @@ from typer.testing import CliRunner
 
 from footage import encoding, render
 from pictures import film
+from publishing import as_rows, copied, recaption, same, wanted
+from publishing import go as publish_to
 from rushes.cli import app
 from rushes.errors import Failure, FootageError, ProbeError, StorageError, StoreError, VideoError
 from rushes.media import faults, remote, storage
@@ -751,6 +754,43 @@ def test_a_store_that_refuses_the_credentials_is_exit_3(s3, day):
 
 def test_a_store_that_cannot_be_is_exit_2(day):
     assert "for footage only" in rushes("run", str(day), "--out", "https://127.0.0.1:1/store", code=2)
+
+
+# Targets of `rushes publish`
+
+
+@pytest.mark.slow
+def test_clip_files_are_published_to_a_bucket_and_copied_there_when_only_the_caption_changes(s3, reel_store, tmp_path):
+    store, out = copied(reel_store, tmp_path / "store"), "s3://stores/files"
+
+    def publish() -> tuple[str, bytes, list[dict]]:
+        done = publish_to(store, f"files:{out}", "publish.sample=1", options=s3.options)
+        assert done.right and done.counts["rows"] == 1, done
+        version = s3.get("stores/files/LATEST")[1].decode().strip()
+        [row] = [json.loads(line) for line in s3.get(f"stores/files/{version}/clips/metadata.jsonl")[1].splitlines()]
+        assert s3.get(f"stores/files/{version}/clips/{Path(row['file_name']).stem}.txt")[1].decode() == row["caption"] + "\n"
+        return version, s3.get(f"stores/files/{version}/clips/{row['file_name']}")[1], row
+
+    version, film, row = publish()
+    with av.open(io.BytesIO(film)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == row["n_frames"]
+    recaption(store, row["clip_id"], "another caption")
+    s3.behave()
+    again = publish()
+    assert (version, again[0], again[2]["text"]) == ("v001", "v002", "another caption") and again[1] == film
+    assert s3.sent["footage"] == 0 and s3.count("PUT", ".mp4") == 1, "one copy, made by the server"
+
+
+def test_options_of_lance_reach_its_object_store(s3, reel_store, tmp_path):
+    lance = pytest.importorskip("lance", reason="pylance is not installed")
+    place = {"aws_endpoint": s3.url, "allow_http": "true", "aws_region": REGION}
+    options = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing", **place}
+    store = copied(reel_store, tmp_path / "store")
+    done = publish_to(store, "lance:s3://stores/clips.lance", options={**s3.options, "lance": options})
+    assert done.right and done.counts["added"] == 4, done
+    columns = ["clip_id", "caption", "start_pts", "end_pts", "sharpness"]
+    found = lance.dataset("s3://stores/clips.lance", storage_options=options).to_table(columns=columns)
+    assert same(as_rows(found), wanted(store))
 
 
 # The page

@@ -18,6 +18,7 @@ import pytest
 
 import rushes
 import rushes.api
+from consumers import parquet_rows as loaded
 from publishing import (
     as_rows,
     changes_a_caption_and_a_threshold,
@@ -39,11 +40,6 @@ from rushes.results.runs import published_rows
 from rushes.store.lease import Lease
 from rushes.store.store import Store
 from stores import inline, parts_of
-
-
-def loaded(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a published folder as pandas, Spark and others read it: one data set of Parquet files, partitions by folders."""
-    return as_rows(ds.dataset(folder / "LATEST", format="parquet", partitioning="hive").to_table())
 
 
 def inodes(folder: Path) -> dict[str, int]:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import av
+import pyarrow as pa
 import pytest
 
+from consumers import files_rows, hf_rows
+from consumers import list_rows as read_list
 from publishing import (
-    as_rows,
     changes_a_caption_and_a_threshold,
     copied,
     drawn,
@@ -24,15 +24,13 @@ from publishing import (
     wanted,
 )
 from rushes.errors import RecipeError
+from rushes.media.identity import video_id
+from rushes.publish import clip_files, cutters
 from rushes.publish.targets import files
 from rushes.records import Row
-from stores import Reel
+from stores import Reel, recipe
 
 COLUMNS = ("clip_id", "caption", "start_pts", "end_pts", "sharpness", "row_hash")
-
-
-def lines(path: Path) -> list[Row]:
-    return sorted((json.loads(line) for line in path.read_text().splitlines()), key=lambda row: str(row["clip_id"]))
 
 
 def inodes(folder: Path, pattern: str) -> dict[str, int]:
@@ -44,7 +42,7 @@ def test_files_hold_the_frames_and_change_with_their_clips_alone(reel: Reel, ree
     looks: list[dict[str, int]] = []
 
     def read() -> list[Row]:
-        rows = lines(out / "LATEST" / "clips" / "metadata.jsonl")
+        rows = files_rows(out)
         looks.append(inodes(out, "clips/*.mp4") | inodes(out, "clips/*.txt"))
         for row, clip in zip(rows, wanted(store), strict=False):
             file = out / "LATEST" / "clips" / row["file_name"]
@@ -69,7 +67,7 @@ def test_another_codec_makes_all_files_anew(reel_store: Path, tmp_path: Path) ->
     go(store, f"files:{out}", one)
     done = go(store, f"files:{out}", one, "clips.crf=40", "clips.short_side_px=64")
     assert (done.right, done.counts["changed"], done.counts["added"]) == (True, 1, 0)
-    [row] = lines(out / "LATEST" / "clips" / "metadata.jsonl")
+    [row] = files_rows(out)
     with av.open(str(out / "LATEST" / "clips" / row["file_name"])) as container:
         assert container.streams.video[0].height == 64 == row["file_height"]
     with pytest.raises(RecipeError, match="leaves out caption"):
@@ -85,9 +83,7 @@ def test_killed_anywhere_the_folder_is_old_or_new_and_the_next_completes_it(reel
         "commit": "import rushes.publish.versions as v; v.Versions.commit = die",
         "cut": "import rushes.publish.clip_folder as c; c.film_facts = die",
     }
-    is_completed_after_a_kill(
-        store, f"files:{out}", lambda: lines(out / "LATEST" / "clips" / "metadata.jsonl"), patches[where], clips="publish.sample=2"
-    )
+    is_completed_after_a_kill(store, f"files:{out}", lambda: files_rows(out), patches[where], clips="publish.sample=2")
     assert sorted(os.listdir(out)) == ["LATEST", "v001", "v002"] and os.readlink(out / "LATEST") == "v002"
 
 
@@ -105,7 +101,38 @@ def test_a_clip_that_cannot_be_cut_is_told_and_tried_again(reel: Reel, reel_stor
     )
     second = go(store, f"files:{out}")
     assert (second.right, second.counts["added"], second.counts["unchanged"]) == (True, 2, 2)
-    assert same(lines(out / "LATEST" / "clips" / "metadata.jsonl"), wanted(store))
+    assert same(files_rows(out), wanted(store))
+
+
+@pytest.mark.parametrize(
+    ("videos", "clips", "mode", "pieces"),
+    [(1, 40, "encode", [10] * 4), (2, 40, "encode", [20] * 4), (3, 40, "encode", [40] * 3), (1, 25, "encode", [8, 8, 9]),
+     (1, 15, "encode", [15]), (1, 40, "copy", [40])],
+)  # fmt: skip
+def test_clips_of_few_videos_are_shared_out_among_four_processes(videos: int, clips: int, mode: str, pieces: list[int]) -> None:
+    of = [f"{video}" for video in range(videos) for _ in range(clips)]
+    table = pa.table({"video_id": of, "uri": of, "clip_uri": pa.nulls(len(of), pa.string()), "at": range(len(of))})
+    with clip_files.ClipFiles(recipe("scan.workers=4", f"clips.mode={mode}"), "", {}, lambda: False) as files_of:
+        found = list(files_of._pieces([table]))
+    assert [len(piece) for piece in found] == pieces
+    assert [row["at"] for piece in found for row in piece] == list(range(len(of))), "neighbours stay together, and none is lost"
+
+
+@pytest.mark.slow
+def test_the_clips_of_one_video_are_cut_in_parallel(reel: Reel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where fewer videos than processes are to be encoded: each takes neighbours, and opens the source once."""
+    monkeypatch.setattr(clip_files, "LEAST_CLIPS", 2)
+    jobs, submit = [], cutters.Here.submit
+    monkeypatch.setattr(cutters.Here, "submit", lambda self, job: (jobs.append(job["spans"]), submit(self, job))[1])
+    path, pts = reel.cuts.path, reel.cuts.pts
+    assert pts is not None
+    ids, starts = [f"{k}" * 8 for k in range(5)], range(0, 100, 20)
+    columns: Row = {"clip_id": ids, "start_pts": [pts[n] for n in starts], "end_pts": [pts[n + 20] for n in starts], "clip_uri": [None] * 5}
+    columns |= {"uri": [str(path)] * 5, "video_id": [video_id(str(path), path.stat().st_size, {})] * 5, "time_pieces": [None] * 5}
+    with clip_files.ClipFiles(recipe("scan.workers=2"), str(tmp_path), {}, lambda: False) as cut:
+        made = [one for some in cut.of([pa.table(columns)]) for one in some]
+    assert [[clip for clip, _, _ in spans] for spans in jobs] == [ids[:2], ids[2:]]
+    assert [numbers(Path(one.uri)) for one in made] == [list(reel.cuts.numbers[n : n + 20]) for n in starts]
 
 
 def test_the_check_sees_a_list_that_does_not_name_the_clips(reel_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,12 +143,11 @@ def test_the_check_sees_a_list_that_does_not_name_the_clips(reel_store: Path, tm
 
 
 def test_hugging_face_loads_the_folder(reel_store: Path, tmp_path: Path) -> None:
-    datasets: Any = pytest.importorskip("datasets", reason="datasets is not installed")
+    pytest.importorskip("datasets", reason="datasets is not installed")
     store, out = copied(reel_store, tmp_path / "store"), tmp_path / "out"
 
     def read() -> list[Row]:
-        found = datasets.load_dataset(str(out / "LATEST"), split="train", cache_dir=str(tmp_path / "cache" / os.readlink(out / "LATEST")))
-        rows = as_rows(found.cast_column("video", datasets.Video(decode=False)).data.table)
+        rows = hf_rows(out, tmp_path / "cache")
         for row in rows:
             assert len(numbers(Path(row["video"]["path"]))) == row["file_n_frames"]
         return rows
@@ -131,17 +157,6 @@ def test_hugging_face_loads_the_folder(reel_store: Path, tmp_path: Path) -> None
     card = (out / "LATEST" / "README.md").read_text()
     dropped = len([1 for row in card.splitlines() if row.startswith("| too_short | duration_s | ")])
     assert dropped == 1 and f"{second.counts['rows']} clips, " in card and "| clips kept | 4 |" in card and "| videos found | 4 |" in card
-
-
-def read_list(folder: Path) -> list[Row]:
-    """The one list of a version, as a trainer reads it."""
-    [file] = (folder / "LATEST").glob("train.*")
-    text = file.read_text()
-    if file.suffix == ".csv":
-        rows: list[Any] = list(csv.DictReader(text.splitlines()))
-    else:
-        rows = json.loads(text) if file.suffix == ".json" else [json.loads(line) for line in text.splitlines()]
-    return sorted(rows, key=lambda row: str(row.get("clip_id") or row["id"]))
 
 
 def test_lists_have_the_form_that_trainers_read(reel_store: Path, tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from consumers import iceberg_rows as loaded
+from consumers import iceberg_table as table
 from publishing import (
-    as_rows,
     changes_a_caption_and_a_threshold,
     copied,
     go,
@@ -19,19 +20,7 @@ from publishing import (
 )
 from rushes.errors import StorageError, UsageError
 
-catalogs: Any = pytest.importorskip("pyiceberg.catalog", reason="pyiceberg is not installed")
-
-
-def table(lake: Path) -> Any:
-    options = {"type": "sql", "uri": f"sqlite:///{lake}/catalog.db", "warehouse": lake.as_uri()}
-    return catalogs.load_catalog("default", **options).load_table("videos.clips")
-
-
-def loaded(lake: Path) -> list[dict[str, Any]]:
-    found = table(lake)
-    rows = as_rows(found.scan().to_arrow())
-    found.catalog.engine.dispose()
-    return rows
+pytest.importorskip("pyiceberg.catalog", reason="pyiceberg is not installed")
 
 
 def test_a_publish_is_one_commit_and_daft_reads_it(reel_store: Path, tmp_path: Path) -> None:

@@ -7,17 +7,16 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from consumers import PAIMON, TARGETS
 from publishing import copied, go, recaption, same, wanted
 from stores import SRC
 
 KILLS = 6
-Read = Callable[[], list[dict[str, Any]]]
 PUBLISH = """
 import sys
 sys.path[:0] = sys.argv[1:3]
@@ -28,37 +27,18 @@ publishing.go(Path(sys.argv[3]), sys.argv[4], *sys.argv[5:])
 """
 
 
-def parquet(place: Path) -> tuple[str, Read, tuple[str, ...]]:
-    from test_publish import loaded
-
-    return f"parquet:{place}", lambda: loaded(place), ()
-
-
-def lance(place: Path) -> tuple[str, Read, tuple[str, ...]]:
-    from test_publish_lance import loaded
-
-    return f"lance:{place}", lambda: loaded(place), ("publish.bytes=true",)
-
-
-def iceberg(place: Path) -> tuple[str, Read, tuple[str, ...]]:
-    from test_publish_iceberg import loaded
-
-    return f"iceberg:{place}#videos.clips", lambda: loaded(place), ()
-
-
-def paimon(place: Path) -> tuple[str, Read, tuple[str, ...]]:
-    from test_publish_paimon import PYTHON, SETTING, loaded
-
-    if PYTHON is None:
-        pytest.skip("RUSHES_PAIMON_PYTHON names no Python with pypaimon: make test-targets does")
-    return f"paimon:{place}#videos.clips", lambda: loaded(place), (SETTING,)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("target", [parquet, lance, iceberg, paimon])
-def test_killed_at_any_moment(reel_store: Path, tmp_path: Path, target: Callable[[Path], tuple[str, Read, tuple[str, ...]]]) -> None:
-    store = copied(reel_store, tmp_path / "store")
-    to, read, settings = target(tmp_path / "target")
+@pytest.mark.parametrize("kind", ["parquet", "lance", "iceberg", "paimon"])
+def test_killed_at_any_moment(reel_store: Path, tmp_path: Path, kind: str) -> None:
+    if kind == "paimon" and PAIMON is None:
+        pytest.skip("RUSHES_PAIMON_PYTHON names no Python with pypaimon: make test-targets does")
+    store, place = copied(reel_store, tmp_path / "store"), tmp_path / "target"
+    address, rows, settings = TARGETS[kind]
+    to = address.format(place)
+
+    def read() -> list[dict[str, Any]]:
+        return rows(place)
+
     go(store, to, *settings)
     clips, moments, states = [row["clip_id"] for row in wanted(store)], random.Random(5), set()
     recaption(store, clips[0], "how long it takes")

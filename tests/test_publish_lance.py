@@ -10,10 +10,10 @@ import av
 import pyarrow as pa
 import pytest
 
+from consumers import lance_rows as loaded
 from footage import render
 from pictures import film, read_frame_number
 from publishing import (
-    as_rows,
     changes_a_caption_and_a_threshold,
     copied,
     drawn,
@@ -31,11 +31,6 @@ from stores import Reel
 from stores import go as run
 
 lance: Any = pytest.importorskip("lance", reason="pylance is not installed")
-
-
-def loaded(place: Path) -> list[dict[str, Any]]:
-    data = lance.dataset(str(place))
-    return as_rows(data.to_table(columns=[name for name in data.schema.names if name != "video"]))
 
 
 def data_files(place: Path) -> dict[str, int]:

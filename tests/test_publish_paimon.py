@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
 
+from conftest import ours
+from consumers import PAIMON as PYTHON
+from consumers import in_paimon
+from consumers import paimon_rows as loaded
 from pictures import read_frame_number
 from publishing import (
     changes_a_caption_and_a_threshold,
@@ -27,17 +31,12 @@ from publishing import (
     takes_all_out_and_brings_it_back,
     wanted,
 )
+from ray_runs import until
 from rushes.errors import MissingExtra, UsageError
-from stores import Reel
+from stores import SRC, Reel
 
-PYTHON = os.environ.get("RUSHES_PAIMON_PYTHON")
 needs_paimon = pytest.mark.skipif(PYTHON is None, reason="RUSHES_PAIMON_PYTHON names no Python with pypaimon: make test-targets does")
 SETTING = f"publish.paimon_python={PYTHON}"
-NAMES = ["clip_id", "caption", "start_pts", "end_pts", "sharpness", "row_hash", "uri"]
-TO_ARROW = """
-builder = table.new_read_builder().with_projection(NAMES)
-show(builder.new_read().to_arrow(builder.new_scan().plan().splits()).to_pylist())
-"""
 DAFT = """
 import daft
 from pypaimon.daft import read_paimon
@@ -59,26 +58,6 @@ for clip, raw in zip(found["clip_id"].to_pylist(), found["video"].to_pylist()):
         file.write(stream.read(-1))
 show(files)
 """
-
-
-def in_paimon(warehouse: Path, text: str, into: Path | None = None) -> Any:
-    """What a program prints as JSON in the Python of pypaimon."""
-    head = f"""
-import json, os, sys
-from pypaimon import CatalogFactory
-WAREHOUSE, NAMES, INTO = {warehouse.as_uri()!r}, {NAMES!r}, {str(into)!r}
-table = CatalogFactory.create({{"warehouse": WAREHOUSE}}).get_table("videos.clips")
-def show(found):
-    print("FOUND" + json.dumps(found))
-"""
-    assert PYTHON is not None
-    done = subprocess.run([PYTHON, "-W", "ignore", "-c", head + text], capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.rpartition("FOUND")[2])
-
-
-def loaded(warehouse: Path) -> list[dict[str, Any]]:
-    return sorted(in_paimon(warehouse, TO_ARROW), key=lambda row: str(row["clip_id"]))
 
 
 def numbers_inside(path: str, row: dict[str, Any]) -> list[int]:
@@ -141,6 +120,17 @@ def test_killed_anywhere_it_is_old_or_new_and_publishing_again_completes_it(reel
     }
     store, after = copied(reel_store, tmp_path / "store"), where == "record_published"
     is_completed_after_a_kill(store, f"paimon:{lake}#videos.clips", lambda: loaded(lake), patches[where], SETTING, committed=after)
+
+
+def test_its_process_ends_with_a_publish_that_is_killed_while_it_starts(tmp_path: Path) -> None:
+    """It imports for seconds before it can look at its input: here pypaimon stands still."""
+    (tmp_path / "pypaimon.py").write_text("import time; time.sleep(60)")
+    code = "import sys; from rushes.media.paimon_client import PaimonProcess; PaimonProcess(sys.executable, 'paimon:x', {}, 'videos.clips')"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(SRC)])}
+    with subprocess.Popen([sys.executable, "-c", code], env=env) as publish:
+        until(lambda: any("paimon_process" in command for command in ours().values()))
+        publish.kill()
+    until(lambda: not any("paimon_process" in command for command in ours().values()), within_s=2.0)
 
 
 @needs_paimon

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import json
 import os
@@ -12,6 +11,8 @@ from typing import Any
 import av
 import pytest
 
+from consumers import samples
+from consumers import webdataset_rows as loaded
 from pictures import read_frame_number
 from publishing import changes_a_caption_and_a_threshold, copied, drawn, go, is_completed_after_a_kill, numbers, recaption, same, wanted
 from rushes.publish import shards as publishing_shards
@@ -28,17 +29,6 @@ def shards(out: Path) -> dict[str, int]:
     """Name of each shard -> its inode."""
     folder = (out / "LATEST").resolve()
     return {str(path.relative_to(folder)): path.stat().st_ino for path in folder.rglob("*.tar")}
-
-
-def samples(out: Path) -> list[Row]:
-    urls = [str(out / "LATEST" / name) for name in sorted(shards(out))]
-    found = list(webdataset.WebDataset(urls, shardshuffle=False))
-    gc.collect()
-    return sorted(found, key=lambda sample: str(sample["__key__"]))
-
-
-def loaded(out: Path) -> list[Row]:
-    return [json.loads(sample["json"]) for sample in samples(out)]
 
 
 def test_the_library_reads_what_the_store_has_and_a_change_writes_its_shard_alone(reel: Reel, reel_store: Path, tmp_path: Path) -> None:

@@ -3,5 +3,5 @@
     python -m benchmarks survival [--kills 100] [--runner native|ray] [--seed 1]
 
 Files: `scenes` says what is run, `moments` when it is struck, `victims` what is struck, `readers` what a store shows, `server` who writes
-captions, `campaign` goes through with it.
+captions, `runs` starts commands, `campaign` goes through with it, `publishing` does for what is published.
 """

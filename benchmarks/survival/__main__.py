@@ -12,8 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.survival.campaign import PARALLEL, Blow, Campaign, Struck
+from benchmarks.survival.campaign import PARALLEL, Campaign
 from benchmarks.survival.places import Machine, Nodes, place
+from benchmarks.survival.publishing import PUBLISHED, PublishCampaign, PublishScene
+from benchmarks.survival.runs import Blow, Struck
 from benchmarks.survival.scenes import SCENES, Scene, make_footage
 from benchmarks.survival.server import Own, Server, Several
 from benchmarks.survival.victims import ATTEMPTS, DRIVER, RAY_SHARES, SHARES
@@ -40,7 +42,9 @@ def load(n: int) -> Iterator[None]:
             process.wait()
 
 
-def drawn(scenes: Sequence[Scene], chance: random.Random, shares: Mapping[str, int]) -> Iterator[tuple[Scene, list[Blow]]]:
+def drawn(
+    scenes: Sequence[Scene | PublishScene], chance: random.Random, shares: Mapping[str, int]
+) -> Iterator[tuple[Scene | PublishScene, list[Blow]]]:
     """Campaigns without end, round by round: every moment of every scene once in a round, each with a victim by chance, in any order."""
     while True:
         campaigns = []
@@ -96,7 +100,7 @@ def main() -> int:
     parser.add_argument("--victim", action="append", help="only victims whose name begins so")
     parser.add_argument("--load", type=int, default=0, help="processes that keep the cores busy meanwhile")
     args = parser.parse_args()
-    scenes = [s for s in SCENES if s.name.startswith(tuple(args.scene or ("",)))]
+    scenes = [s for s in (*SCENES, *PUBLISHED) if s.name.startswith(tuple(args.scene or ("",)))]
     all_shares = SHARES if args.runner == "native" else RAY_SHARES
     shares = {v: share for v, share in all_shares.items() if v.startswith(tuple(args.victim or ("",)))}
     chance, struck = random.Random(args.seed), list[Struck]()
@@ -112,12 +116,14 @@ def main() -> int:
         footage = folder / "footage"
         make_footage(footage)
         stack.enter_context(load(args.load))
-        campaigns = {}
+        campaigns: dict[str, Campaign | PublishCampaign] = {}
         for k, (scene, blows) in enumerate(drawn(scenes, chance, shares)):
             if scene.name not in campaigns:
-                campaigns[scene.name] = Campaign(scene, footage, folder / str(k), servers[scene.servers], where, chance)
-                usual = campaigns[scene.name].prepare()
-                print(f"undisturbed  {scene.name}: {usual.usual_s:.1f} s, {usual.captions} captions", flush=True)
+                if isinstance(scene, PublishScene):
+                    campaigns[scene.name] = PublishCampaign(scene, footage, folder / str(k), servers["one"], where, chance)
+                else:
+                    campaigns[scene.name] = Campaign(scene, footage, folder / str(k), servers[scene.servers], where, chance)
+                print(f"undisturbed  {scene.name}: {campaigns[scene.name].prepare().usual_s:.1f} s", flush=True)
             for one in campaigns[scene.name].go(blows):
                 struck.append(one)
                 print(line_of(one), *(f"\n    {problem}" for problem in one.problems), flush=True)

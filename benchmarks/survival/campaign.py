@@ -3,77 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import shutil
-import signal
 import subprocess
-import sys
 import time
-import uuid
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.survival import readers
 from benchmarks.survival.moments import MOMENTS, Watch
-from benchmarks.survival.places import COUNT, Machine, kill
+from benchmarks.survival.places import COUNT, Machine
+from benchmarks.survival.runs import Blow, Run, Struck, await_moment
 from benchmarks.survival.scenes import WORKERS, Scene
 from benchmarks.survival.server import Own, Server, text_of
 from benchmarks.survival.victims import ATTEMPTS, EARLY, KEEPER, NODE, SERVER, VICTIMS, WORKER, remount
-from processes import command_of
 from rushes.engine.work.captions import AHEAD
 from rushes.recipe import Recipe
 
 UNDER_WAY_S = 3.0
 """An answer younger than this may be on its way from the server to the store: the driver has not seen it, or is writing it down. It
 was 1.5 s and 2.0 s where three processes of tests and more wanted two cores."""
-HANG_S = 600.0
-"""How long a run may take, or a moment may keep one waiting. Undisturbed runs on Ray took 10 to 24 s at a load of 3, 120 s at 15."""
-LOOK_EVERY_S = 0.001
 PARALLEL = 3
 """Captions that the server makes at once, and that a run asks for at once."""
 TRIES = 4
 """Runs in a row that may fail, undisturbed, before a campaign is given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Blow:
-    """What is to be struck, and when."""
-
-    victim: str
-    moment: str
-
-
-@dataclass(slots=True)
-class Struck:
-    """What came of a blow.
-
-    Attributes:
-        ended: the run ended of it.
-        outlived_s: how long the last process of the run lived after the driver.
-        scans: scans of this run that had come to their end and are to be done again, since a child writes the marks of a video last.
-        answers: captions that the server had given this run and that are to be asked for again.
-        at: when it fell, in seconds since the epoch.
-        oldest_s: how long before that the oldest of these was given.
-        litter: temporary files in the finished store, put down to its last blow.
-        problems: what is wrong.
-    """
-
-    runner: str
-    scene: str
-    blow: Blow
-    ended: bool = False
-    outlived_s: float = 0.0
-    scans: int = 0
-    answers: int = 0
-    at: float = field(default_factory=time.time)
-    oldest_s: float = 0.0
-    litter: int = 0
-    problems: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -88,62 +45,6 @@ class Reference:
     captions: int
     files: dict[str, int]
     """How many files each of the children, and the driver, put in their places."""
-
-
-class Run:
-    """One process of a scene's run, with all that descends from it."""
-
-    def __init__(self, footage: Path, out: Path, settings: Iterable[str], place: Machine, stop: str = "") -> None:
-        self.mark = f"RUSHES_SURVIVAL={uuid.uuid4().hex}"
-        self.began = time.time()
-        self._said = b""
-        self._place = place
-        place.stop_at(stop)
-        env = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONFAULTHANDLER": "1", **dict([self.mark.split("=")]), **place.env}
-        words = [str(footage), "--out", str(out), *(w for s in settings for w in ("--set", s)), *place.words]
-        command = [sys.executable, "-m", "rushes.cli", "run", *words]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
-        assert self.process.stdout
-        os.set_blocking(self.process.stdout.fileno(), False)
-
-    def end(self, server: Server | Own) -> int | None:
-        """Waits for the end: the exit code, or None for a run that hangs, which is then ended and has written its stacks to the log."""
-        deadline = time.monotonic() + HANG_S
-        while self.process.poll() is None:
-            server.tick()
-            if time.monotonic() > deadline:
-                self.process.send_signal(signal.SIGABRT)
-                self.process.wait(10)
-                return None
-            time.sleep(LOOK_EVERY_S * 5)
-        return self.process.returncode
-
-    def outlived_s(self) -> tuple[float, str]:
-        """How long processes of a run that has ended are still there, and which was there last; all are killed after ten seconds."""
-        began, last = time.monotonic(), ""
-        while (left := self._place.left(self.mark)) and time.monotonic() - began < 10:
-            time.sleep(LOOK_EVERY_S * 10)
-            last = next(filter(None, map(command_of, left)), last)[:200]
-        kill(left)
-        return time.monotonic() - began, last
-
-    def words(self) -> str:
-        """The end of what it said."""
-        assert self.process.stdout
-        self._said += self.process.stdout.read() or b""
-        return self._said.decode(errors="replace").strip()[-1500:]
-
-    def go_on(self) -> None:
-        """Lets what stopped by itself go on."""
-        kill(self._place.working(self.mark), signal.SIGCONT)
-
-    def stop(self) -> None:
-        """Ends it if it goes on."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        assert self.process.stdout
-        self.process.stdout.close()
 
 
 class Campaign:
@@ -164,7 +65,7 @@ class Campaign:
 
     def _undisturbed(self, out: Path, settings: Iterable[str], place: Machine, stop: str = "") -> float:
         began = time.monotonic()
-        run = Run(self.footage, out, self._settings(settings), place, stop)
+        run = Run(["run", self.footage, "--out", out], self._settings(settings), place, stop)
         try:
             if (code := run.end(self.server)) != 0:
                 raise RuntimeError(f"the undisturbed run of {self.scene.name!r} ended with {code}: {run.words()}")
@@ -244,7 +145,7 @@ class Campaign:
             self.server.back()
             had = self._stored(out) if (out / "rushes.json").is_file() else set()
             self.place.mend()
-            run = Run(self.footage, out, self._settings(self.scene.settings), self.place, self._stop(left))
+            run = Run(["run", self.footage, "--out", out], self._settings(self.scene.settings), self.place, self._stop(left))
             try:
                 n = len(struck)
                 self._strike(run, out, left, struck)
@@ -283,7 +184,7 @@ class Campaign:
         while left:
             watch.begin(time.time())
             run.go_on()
-            if not self._await(run, watch, MOMENTS[left[0].moment]):
+            if not await_moment(run, watch, MOMENTS[left[0].moment], self.chance):
                 return
             blow = left.popleft()
             victim = VICTIMS[blow.victim]
@@ -292,17 +193,6 @@ class Campaign:
             struck.append(Struck(self.place.runner, self.scene.name, blow))
             if victim.codes:
                 return
-
-    def _await(self, run: Run, watch: Watch, moment: Any) -> bool:
-        """Waits for a moment; False when the run ended before."""
-        chance, deadline = self.chance.random(), time.monotonic() + HANG_S
-        while not moment.reached(watch, chance):
-            self.server.tick()
-            if run.process.poll() is not None or time.monotonic() > deadline:
-                return False
-            time.sleep(LOOK_EVERY_S)
-        time.sleep(moment.within_s * self.chance.random())
-        return run.process.poll() is None
 
     def _after(self, run: Run, out: Path, blows: list[Struck]) -> None:
         """What must hold as soon as a run has ended of its last blow."""

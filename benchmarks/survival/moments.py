@@ -97,6 +97,7 @@ MOMENTS = {
         Moment("plan", at(0.02, 0.3)),
         Moment("run row written", came("runs"), 0.1),
         Moment("scan begins", lambda watch, _: bool(watch.children()), 0.5),
+        Moment("clips being cut", lambda watch, _: bool(watch.children()), 0.7),
         Moment("mid scan", came("signals"), 1.0),
         Moment("frames being written", came("frames", TMP)),
         Moment("frames written", came("frames"), 0.05),

@@ -15,6 +15,7 @@ from benchmarks.render import ROOT
 from rushes.engine import score_worker
 from rushes.engine.ray_processes import IDLE_S
 from rushes.engine.worker import MODULE
+from rushes.operators.children import MODULE as CUTTING
 from rushes.store.lease import OWNER_S
 
 sys.path.insert(0, str(ROOT / "tests"))
@@ -83,8 +84,8 @@ class Machine:
         return [driver]
 
     def children(self, driver: int) -> list[int]:
-        """Decoding children."""
-        return [pid for pid, command in descendants(driver).items() if MODULE in command]
+        """Decoding children, and those that cut clips for a target."""
+        return [pid for pid, command in descendants(driver).items() if MODULE in command or CUTTING in command]
 
     def scorers(self, driver: int) -> list[int]:
         """Children that hold models."""
@@ -154,7 +155,7 @@ class Nodes(Machine):
         return [pid for keepers in (False, True) for pid in self.servers(0, keepers=keepers)]
 
     def _children(self) -> list[int]:
-        return [pid for pid, words in self._nodes().items() if MODULE in words or score_worker.MODULE in words]
+        return [pid for pid, words in self._nodes().items() if any(name in words for name in (MODULE, CUTTING, score_worker.MODULE))]
 
     def left(self, mark: str) -> list[int]:
         """See `Machine`. Without a head nobody tells Ray's own processes that the driver has gone; children end all the same."""

@@ -177,6 +177,7 @@ class Opened:
         self, to: str, *, dry_run: bool = False, interrupted: threading.Event | None = None, watch: Watch | None = None
     ) -> Published:  # fmt: skip
         """Makes a target hold the clips that the recipe's `[publish]` asks for, by writing what has changed since the last publish there.
+        Clips whose files are not in the store are cut where the recipe's `[engine]` says: by this machine, or by the nodes of a cluster.
 
         Args:
             to: the target: its kind and its place, such as "parquet:clips" (docs/publish.md).

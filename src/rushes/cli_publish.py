@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from rushes.cli_options import Json, ProfileName, RecipeFile, Settings, StoreArg, opened, print_lines
+from rushes.cli_options import Json, ProfileName, RecipeFile, Settings, StoreArg, leave, opened, print_lines
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -29,6 +30,7 @@ def publish(
     where: Annotated[str | None, typer.Option(help="SQL over the columns, such as \"sharpness > 0.3\"", metavar="EXPR")] = None,
     order: Annotated[str | None, typer.Option(help="column that new rows are sorted by; - before it: the largest first")] = None,
     sample: Annotated[int | None, typer.Option(help="only N clips, the same each time", min=1)] = None,
+    ray: Annotated[str | None, typer.Option(help="cut clips on Ray: local, auto, or host:port of a cluster", metavar="ADDRESS")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would change; write nothing")] = False,
     as_json: Json = False, recipe: RecipeFile = None, set_: Settings = None, profile: ProfileName = None,
 ) -> None:  # fmt: skip
@@ -42,15 +44,19 @@ def publish(
     flags = [f"publish.{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
     if columns is not None:
         flags.append(f"publish.columns={json.dumps([name.strip() for name in columns.split(',') if name.strip()])}")
+    if ray is not None:
+        flags += ["engine.runner=ray", f"engine.ray_address={ray}"]
     results = opened(store, recipe, [*(set_ or ()), *flags], profile)
-    with _Shown() as shown:
+    with redirect_stdout(sys.stderr), _Shown() as shown:  # Ray prints to standard output when a process of its own dies
         done = go(results, to, options=results.store.options, dry_run=dry_run, interrupted=interruptible(), watch=shown)
     if as_json:
         print_lines([asdict(done)])
     for line in _lines(done):
         say(line)
-    if done.status == "interrupted" or not done.right:
-        raise typer.Exit(130 if done.status == "interrupted" else 1)
+    code = 130 if done.status == "interrupted" else 0 if done.right else 1
+    if results.recipe.engine.runner == "ray":
+        leave(code)
+    raise typer.Exit(code)
 
 
 def _lines(done: Published) -> list[str]:

@@ -1,4 +1,4 @@
-"""`rushes export`: clips as flat files with readable names, and their captions beside them.
+"""`rushes export`: clips in one folder, as the target `files:` writes them, without versions: files are made and changed in place.
 
 The clips of one video are cut in one guarded child, so that a broken source costs its own clips alone. A file that is there, complete and
 made in the same way of the same clip, is kept as it is, so an export that was killed goes on where it was.
@@ -7,26 +7,28 @@ made in the same way of the same clip, is kept as it is, so an export that was k
 from __future__ import annotations
 
 import re
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 from rushes.api import results
 from rushes.errors import Failure, UsageError
 from rushes.media import storage
 from rushes.media.address import local_path
 from rushes.media.guard import Stopped
+from rushes.publish.chosen import Chosen
 from rushes.publish.clip_files import ClipFile, ClipFiles
-from rushes.publish.clip_names import ID_DIGITS, METADATA, name_of
+from rushes.publish.clip_folder import FolderClip
+from rushes.publish.clip_names import ID_DIGITS, name_of
+from rushes.publish.film_facts import film_facts
+from rushes.publish.targets.files import FilesWriter
+from rushes.publish.versions import Folder
 from rushes.recipe import ClipSettings, Recipe
+from rushes.recipe_publish import PublishSettings
 from rushes.records import Row
-from rushes.results.choose import chosen_clips
-from rushes.results.columns import MEASURES_SEEN
-from rushes.results.lines import json_line
-from rushes.rows.clip_columns import score_columns
 
 if TYPE_CHECKING:
     from rushes.media.storage import Options
@@ -146,31 +148,28 @@ def export_clips(
     if local_path(to) is not None and Path(folder).exists() and not Path(folder).is_dir():
         raise UsageError(f"{to} is a file", step="export", mend="name a folder with --to")
     stop = interrupted or threading.Event()
-    tables = chosen_clips(results, verdict=verdict, where=where, sample=sample, names={*results.line_columns, "time_pieces"})
-    with tempfile.TemporaryFile(prefix="rushes-") as lines:
-        work = _Export(folder, captions, settings, results.recipe, options, watch or (lambda _row: None), cast(BinaryIO, lines))
+    chosen = Chosen(results, PublishSettings.model_validate({"verdict": verdict or "all", "where": where, "sample": sample}))
+    tables = (rows for _, rows in chosen.ranges())
+    with ExitStack() as stack:
+        how: Row = {"texts": captions == "txt", "listed": captions == "jsonl"}
+        writer = None if captions == "none" else FilesWriter(Folder(folder, options), chosen.columns, stack, **how)
+        work = _Export(folder, writer, options, watch or (lambda _row: None))
         try:
             of = ClipFiles(results.recipe, folder, options, stop.is_set, name=name_of, always=True, clips=settings, step="export")
             with of as files:
                 finished = work.do(files.of(tables))
         finally:
             _sweep(folder)
-        if captions == "jsonl" and finished:
-            lines.seek(0)
-            storage.put_atomic(f"{folder}/{METADATA}", lambda out: out.writelines(lines), options)
+        if finished and writer is not None:
+            writer.finish()
     return work.result("finished" if finished else "interrupted")
 
 
 class _Export:
-    """One export: counts what became of the clips, in their order, and puts their captions beside them."""
+    """One export: counts what became of the clips, in their order, and has their captions put beside them."""
 
-    def __init__(
-        self, folder: str, captions: Captions, settings: ClipSettings, recipe: Recipe, options: Options,
-        watch: Callable[[Row], None], lines: BinaryIO,
-    ) -> None:  # fmt: skip
-        self._folder, self._captions, self._settings, self._options = folder, captions, settings, options
-        self._watch, self._lines = watch, lines
-        self._scores = [column.name for column in score_columns(recipe)]
+    def __init__(self, folder: str, writer: FilesWriter | None, options: Options, watch: Callable[[Row], None]) -> None:
+        self._folder, self._writer, self._options, self._watch = folder, writer, options, watch
         self._names: set[str] = set()
         self.made = self.present = self.failed = self.captions = self.bytes = 0
 
@@ -196,36 +195,20 @@ class _Export:
         self.made += not cut["reused"]
         self.present += bool(cut["reused"])
         self.bytes += cut["bytes"]
-        self._caption(clip, cut, name)
+        if self._writer is not None:
+            stem, _, suffix = name.rpartition(".")
+            if clip["caption"] is None and self._writer.texts:  # an older one would say what the store does not say any more
+                storage.remove(f"{self._folder}/{stem}.txt", self._options)
+            self._writer.add(FolderClip(clip, name, film_facts(cut["uri"], self._options), False, suffix))
+            self.captions += clip["caption"] is not None
         told = {"file": cut["uri"], "made": not cut["reused"], "n_frames": cut["n_frames"], "bytes": cut["bytes"]}
         self._watch(row | told | {"note": cut["note"], "error": None, "mend": None})
-
-    def _caption(self, clip: Row, cut: Row, name: str) -> None:
-        """Puts the caption beside the file, or a line aside for `metadata.jsonl`."""
-        text = clip["caption"]
-        if self._captions == "jsonl":
-            self._lines.write(json_line(metadata_line(clip, cut, name, self._scores, self._settings)).encode() + b"\n")
-        elif self._captions == "txt":
-            uri = f"{self._folder}/{name.rpartition('.')[0]}.txt"
-            if text is None:
-                storage.remove(uri, self._options)  # an older one would say what the store does not say any more
-            else:
-                _put_text(uri, text + "\n", self._options)
-        self.captions += self._captions != "none" and text is not None
 
     def result(self, status: str) -> Exported:
         """The counts, with what else is in the folder."""
         there = storage.listing(self._folder, self._options)
         others = sum(bool(OURS.search(file.uri)) and file.uri.rpartition("/")[2] not in self._names for file in there)
         return Exported(self._folder, status, self.made, self.present, self.failed, self.captions, self.bytes, others)
-
-
-def metadata_line(clip: Row, cut: Row, name: str, scores: Sequence[str], settings: ClipSettings) -> Row:
-    """A line of `metadata.jsonl`: the file, its caption as `text`, where it comes from, its size, all measures, and scores by name."""
-    head = {name: clip[name] for name in ("clip_id", "video_id", "uri", "start_s", "end_s", "duration_s")}
-    head["fps"] = (settings.mode == "encode" and settings.fps) or clip["fps"]
-    measures = {name: clip[name] for name in (*MEASURES_SEEN, *scores)}
-    return {"file_name": name, "text": clip["caption"], **head} | {name: cut[name] for name in ("n_frames", "width", "height")} | measures
 
 
 def _sweep(folder: str) -> None:
@@ -235,10 +218,3 @@ def _sweep(folder: str) -> None:
         left = UNFINISHED.match(file.name)
         if left and not Path(f"/proc/{left[1]}").exists():
             file.unlink(missing_ok=True)
-
-
-def _put_text(uri: str, text: str, options: Options) -> None:
-    path = local_path(uri)
-    if path is not None and Path(path).is_file() and Path(path).read_bytes() == text.encode():
-        return
-    storage.put_atomic(uri, text.encode(), options)

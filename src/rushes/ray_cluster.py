@@ -50,19 +50,19 @@ QUIET = {
 """Environment in which neither Daft nor Ray reports to its makers, prints progress, or tells of each query."""
 
 
-def join(address: str, interrupted: threading.Event | None = None, announce: Callable[[str], None] | None = None) -> None:
+def join(address: str, interrupted: Callable[[], bool] = lambda: False, announce: Callable[[str], None] = lambda _line: None) -> None:
     """Connects this process to a cluster. A process that is connected stays with its cluster.
 
     Args:
         address: "local" starts a cluster of this machine alone; "auto" finds the one that this process is on; or host:port of a head node.
-        interrupted: set it to give up.
+        interrupted: whether to give up; asked often.
         announce: called with a line for people every `TELL_EVERY_S` while it goes on.
 
     Raises:
         MissingExtra: Ray is not installed.
         UsageError: a Ray Client address.
         CannotGoOn: there is no cluster at the address, or it does not answer within `JOIN_S`.
-        Stopped: `interrupted` was set.
+        Stopped: it was interrupted.
     """
     if find_spec("ray") is None:
         raise MissingExtra("the runner is Ray, and Ray is not installed", step="run", mend="pip install 'rushes[ray]'")
@@ -80,7 +80,7 @@ def join(address: str, interrupted: threading.Event | None = None, announce: Cal
         if address == "local":
             options |= {"num_cpus": cores(), "include_dashboard": False}
         try:
-            _init(interrupted or threading.Event(), announce or (lambda _line: None), address=address, namespace=NAMESPACE, **options)
+            _init(interrupted, announce, address=address, namespace=NAMESPACE, **options)
         except (ConnectionError, ValueError, TimeoutError, RuntimeError, ray.exceptions.RayError) as error:
             raise _no_cluster(address, " ".join(str(error).split())[:200]) from error
     _watch()
@@ -88,7 +88,8 @@ def join(address: str, interrupted: threading.Event | None = None, announce: Cal
 
 def _no_cluster(address: str, why: str) -> CannotGoOn:
     mend = (
-        "start one (ray start --head), name its address with --ray host:port, or use --ray local; "
+        "start one (ray start --head), name its address with --ray host:port, or use --ray local or, without Ray, "
+        "--set engine.runner=native; "
         "with RAY_AUTH_MODE=token each process needs the cluster's token"
     )
     return CannotGoOn(f"no Ray cluster at {address}: {why}", step="run", mend=mend)
@@ -105,7 +106,7 @@ def _reach(address: str) -> None:
         raise _no_cluster(address, f"it takes no connection ({error})") from error
 
 
-def _init(interrupted: threading.Event, announce: Callable[[str], None], **options: Any) -> None:
+def _init(interrupted: Callable[[], bool], announce: Callable[[str], None], **options: Any) -> None:
     """Calls `ray.init` and leaves the handlers of signals as they are.
 
     In the main thread it would make SIGTERM end this process at once with exit code 15. In another one it leaves Python's handlers alone,
@@ -113,7 +114,7 @@ def _init(interrupted: threading.Event, announce: Callable[[str], None], **optio
 
     Raises:
         TimeoutError: nothing that speaks Ray's protocol is there.
-        Stopped: `interrupted` was set.
+        Stopped: it was interrupted.
     """
     import ray
 
@@ -121,7 +122,8 @@ def _init(interrupted: threading.Event, announce: Callable[[str], None], **optio
     with _native_stderr_hidden():
         joined: Future[Any] = _JOINING.submit(ray.init, **options)
         while not joined.done():
-            if interrupted.wait(0.05):
+            time.sleep(0.05)
+            if interrupted():
                 _STAY_CONNECTED.set()
                 raise Stopped
             now = time.monotonic()

@@ -8,7 +8,8 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from rushes.engine.jobs import Attempt, Caption, Identify, Outcome, Score, Setup, VideoJob
@@ -32,6 +33,41 @@ UNBEGUN_S = 60.0
 """How long models stay loaded for a run that does not hold its store yet, and may have ended without this process learning of it."""
 
 
+class BetweenTasks:
+    """The children that a worker process of Ray keeps between its tasks.
+
+    Args:
+        end: ends them; a task that needs one starts it again.
+    """
+
+    def __init__(self, end: Callable[[], None]) -> None:
+        self._end = end
+        self._working = threading.Lock()
+        self._idle: threading.Timer | None = None
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Around the work of a task. Children end with it where it is cut short, and when there is no other task for `IDLE_S`."""
+        if self._idle is not None:
+            self._idle.cancel()
+        with self._working:
+            done = False
+            try:
+                yield
+                done = True
+            finally:
+                if not done:  # cancelled (KeyboardInterrupt), or the run has lost the store
+                    self._end()
+        self._idle = threading.Timer(IDLE_S, self._end_idle)
+        self._idle.daemon = True
+        self._idle.start()
+
+    def _end_idle(self) -> None:
+        if self._working.acquire(blocking=False):
+            self._end()
+            self._working.release()
+
+
 class _Held:
     """What a worker process of Ray keeps between the tasks of one run."""
 
@@ -42,38 +78,22 @@ class _Held:
         self._run_holds_the_store = OwnerCheck(store, setup.owner, IDLE_S)
         self._collector = collect()
         self._worker = Worker(setup, Failures(setup, store), threading.Event())
-        self._working = threading.Lock()
+        self._between = BetweenTasks(self._worker.kill)
         self._gpus = os.environ.get(VISIBLE)
-        self._idle: threading.Timer | None = None
 
     def do(self, job: VideoJob, attempt: Attempt) -> Outcome:
-        """One attempt. The child ends with it where the attempt is cut short, and when there is no other job for `IDLE_S`."""
-        if self._idle is not None:
-            self._idle.cancel()
-        if self._gpus != os.environ.get(VISIBLE):  # Ray gave this process another GPU than its child was started with
-            self._worker.kill()
-            self._gpus = os.environ.get(VISIBLE)
-        with self._working:
-            outcome = None
-            try:
-                outcome = self._worker.do(job, attempt, lambda _seconds: self._run_holds_the_store())
-            finally:
-                if outcome is None:  # cancelled (KeyboardInterrupt), or the run has lost the store
-                    self._worker.kill()
-        self._idle = threading.Timer(IDLE_S, self._end_child)
-        self._idle.daemon = True
-        self._idle.start()
+        """One attempt."""
+        with self._between.at_work():
+            if self._gpus != os.environ.get(VISIBLE):  # Ray gave this process another GPU than its child was started with
+                self._worker.kill()
+                self._gpus = os.environ.get(VISIBLE)
+            outcome = self._worker.do(job, attempt, lambda _seconds: self._run_holds_the_store())
         return replace(outcome, events=self._collector.take())
 
     def close(self) -> None:
         """Ends the child, and stops collecting log events."""
         self._worker.kill()
         self._collector.close()
-
-    def _end_child(self) -> None:
-        if self._working.acquire(blocking=False):
-            self._worker.kill()
-            self._working.release()
 
 
 _HELD: dict[str, _Held] = {}

@@ -10,11 +10,12 @@ from typing import Any
 from rushes.captions.serving.fleet import Fleet, ServersState
 from rushes.engine.jobs import Setup
 from rushes.engine.ray_processes import IDLE_S
+from rushes.engine.ray_tasks import stated
 from rushes.engine.stages import resources
 from rushes.errors import CannotGoOn, Failure, RushesError, StorageError, StoreBusy
 from rushes.log import Event, collect, replay
 from rushes.ray_cluster import NAMESPACE, check
-from rushes.recipe import Recipe, StageResources
+from rushes.recipe import Recipe
 from rushes.store.lease import OwnerCheck
 from rushes.store.store import Store
 
@@ -152,9 +153,3 @@ class RayServers:
             self._actors[k] = self._actor()
             return
         replay(events)
-
-
-def stated(needs: StageResources) -> dict[str, float]:
-    """What Ray is told of the resources of a task or an actor."""
-    memory = {"memory": int(needs.memory_gib * 2**30)} if needs.memory_gib else {}
-    return {"num_cpus": needs.cpus, "num_gpus": needs.gpus, **memory}

@@ -182,7 +182,7 @@ class _Run:
             from rushes import ray_cluster
             from rushes.engine.ray import OnRay
 
-            ray_cluster.join(self.recipe.engine.ray_address, self.stop, self.announce)
+            ray_cluster.join(self.recipe.engine.ray_address, self.stop.is_set, self.announce)
             made = OnRay(self.setup)
         else:
             made = Local(self.setup, self.failures)

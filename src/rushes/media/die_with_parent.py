@@ -1,4 +1,4 @@
-"""`python -m rushes.media.die_with_parent MODULE` runs a module in a process that ends when its parent does.
+"""`python -m rushes.media.die_with_parent MODULE` runs a module, or a file by its path, in a process that ends when its parent does.
 
 The modules of a child take a second to import, and several on a busy machine. So that a parent that dies meanwhile leaves no child behind,
 this module runs first: it asks the kernel for a signal when the parent dies, and ignores the signals that are meant for the parent. It
@@ -37,4 +37,7 @@ def die_with_parent() -> None:
 
 if __name__ == "__main__":
     die_with_parent()
-    runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)
+    if sys.argv[1].endswith(".py"):
+        runpy.run_path(sys.argv[1], run_name="__main__")
+    else:
+        runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)

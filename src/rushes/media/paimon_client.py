@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rushes.errors import CannotGoOn, MissingExtra, StorageError
+from rushes.media import die_with_parent
 
 SCRIPT = Path(__file__).with_name("paimon_process.py")
 INSTALL = "python3.11 -m venv ~/.rushes-paimon && ~/.rushes-paimon/bin/pip install 'pypaimon==2.1.*'"
@@ -38,10 +39,22 @@ class PaimonProcess:
     def __init__(self, python: str | None, place: str, catalog: Mapping[str, str], name: str) -> None:
         self._place = place
         program = os.path.expanduser(python or (sys.executable if find_spec("pypaimon") else CALLED))
+        its_end, our_end = os.pipe()
+        self._parent_end = os.fdopen(our_end, "wb", buffering=0)
         try:
-            self._process = subprocess.Popen([program, str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self._process = subprocess.Popen(
+                [program, die_with_parent.__file__, str(SCRIPT)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                pass_fds=(its_end,),
+                env={**os.environ, die_with_parent.PARENT_PIPE_FD: str(its_end)},
+                text=True,
+            )
         except OSError as error:
+            self._parent_end.close()
             raise self._missing(f"{program} cannot be run: {error.strerror}") from error
+        finally:
+            os.close(its_end)
         self._program = program
         try:
             self.version: str = self.ask("open", catalog=dict(catalog), name=name)["version"]
@@ -86,3 +99,4 @@ class PaimonProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._parent_end.close()

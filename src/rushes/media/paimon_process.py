@@ -1,16 +1,14 @@
 """Reads and writes one Paimon table for `targets/paimon.py`, in a Python of its own: pypaimon needs an older pyarrow than Rushes.
 
-It imports pypaimon and pyarrow alone, and is run by path. Requests and answers are lines of JSON on its standard input and output; rows are
-in files of Arrow's stream format. It ends with its parent. `prepare` writes data files and `commit` makes one snapshot of them.
+It imports pypaimon and pyarrow alone, and is run by path, by `die_with_parent.py`. Requests and answers are lines of JSON on its standard
+input and output; rows are in files of Arrow's stream format. `prepare` writes data files and `commit` makes one snapshot of them.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import re
-import signal
 import sys
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -32,7 +30,6 @@ PROPERTY = "rushes"
 VIDEO, VIDEO_URI, ROW_ID = "video", "video_uri", "_ROW_ID"
 PIECE = re.compile(r"#bytes=(\d+)-(\d+)$")
 """As in `rushes.media.address`, which this process does not import."""
-PR_SET_PDEATHSIG = 1
 
 
 class Table:
@@ -219,7 +216,6 @@ def _as_declared(rows: Any, schema: Any) -> Any:
 
 def main() -> None:
     """Answers one request after the other until its input ends."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to standard error
     table: Any = None

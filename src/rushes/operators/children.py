@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -47,8 +47,14 @@ class Children:
     def __reduce__(self) -> tuple[type[Children], tuple[ScanSettings]]:
         return Children, (self._settings,)
 
-    def do(self, job: Mapping[str, Any], *, uri: str, step: str) -> dict[str, Any]:
+    def do(self, job: Mapping[str, Any], *, uri: str, step: str, progress: Callable[[float], object] | None = None) -> dict[str, Any]:
         """What a child answers to a job on the file at `uri`. A thread that calls while all children are at work starts another one.
+
+        Args:
+            job: what `operators.child` does.
+            uri: the file.
+            step: what it is done for, as errors name it.
+            progress: called several times a second while the child works; an error that it raises is raised here.
 
         Raises:
             Failed: the file is at fault: it is broken, or the child crashed, hung or took too much memory on it.
@@ -57,7 +63,7 @@ class Children:
         child = self._free(step)
         shown = public_uri(uri)
         try:
-            answer = child.do(dict(job), uri=shown)
+            answer = child.do(dict(job), uri=shown, progress=progress)
         except (HangError, MemoryError_, CrashError) as error:
             raise Failed(Failure.of(error)) from error
         except Stopped:
@@ -84,13 +90,18 @@ class Children:
             limit = int(self._settings.memory_gib * 2**30)
             return Child(MODULE, hang_s=self._settings.hang_s, memory_bytes=limit, stop=self._stop)
 
+    def end_idle(self) -> None:
+        """Ends the children that are not at work; a job starts one again."""
+        _end(self._idle)
+
     def close(self) -> None:
         """Ends all children; those at work within a quarter of a second."""
         self._end()
 
 
-def _end(idle: queue.LifoQueue[Child], stop: threading.Event) -> None:
-    stop.set()
+def _end(idle: queue.LifoQueue[Child], stop: threading.Event | None = None) -> None:
+    if stop is not None:
+        stop.set()
     while True:
         try:
             idle.get_nowait().kill()

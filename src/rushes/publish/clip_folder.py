@@ -30,7 +30,7 @@ from rushes.publish.clip_names import name_of
 from rushes.publish.film_facts import FilmFacts, film_facts
 from rushes.publish.row_hash import ROW_HASH
 from rushes.publish.target import Context, Film, Held, ReadBack, Record, Target, Written
-from rushes.publish.versions import Draft, Version, Versions, link_or_copy, opened_file
+from rushes.publish.versions import Draft, Folder, Version, Versions, link_or_copy, opened_file
 from rushes.records import Row
 from rushes.results.lines import rows_of
 
@@ -146,8 +146,7 @@ class ClipFolder(ClipVersions):
         draft, failed = self._versions.begin(), dict[str, str]()
         with ExitStack() as stack:
             index = stack.enter_context(FolderIndex())
-            of, folder = self.context, f"{draft.uri}/{self.folder}"
-            files = stack.enter_context(ClipFiles(of.results.recipe, folder, of.options, of.stop, name=name_of))
+            files = stack.enter_context(ClipFiles.of_target(self.context, f"{draft.uri}/{self.folder}", name_of))
             writer = self.writer(draft, changes, record, stack)
             known = self._known(draft.before, record)
             for table in changes.rows():
@@ -234,11 +233,11 @@ class FolderWriter:
     """Writes what a format has besides clip files. This one writes nothing.
 
     Args:
-        draft: the version that is being written.
+        draft: the version, or another folder, that is being written.
         columns: the published columns.
     """
 
-    def __init__(self, draft: Draft, columns: Sequence[str]) -> None:
+    def __init__(self, draft: Folder, columns: Sequence[str]) -> None:
         self.draft, self.columns = draft, columns
 
     def add(self, clip: FolderClip) -> None:
@@ -260,7 +259,7 @@ class ListWriter(FolderWriter):
     """
 
     def __init__(
-        self, draft: Draft, columns: Sequence[str], name: str, stack: ExitStack, *, head: str = "", between: str = "\n", tail: str = "\n"
+        self, draft: Folder, columns: Sequence[str], name: str, stack: ExitStack, *, head: str = "", between: str = "\n", tail: str = "\n"
     ) -> None:
         super().__init__(draft, columns)
         self._name, self._between, self._tail = name, between.encode(), tail.encode()

@@ -73,7 +73,7 @@ def _with_places(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 def _with_bytes(context: Context, tables: Iterable[pa.Table], failed: MutableMapping[str, str]) -> Iterator[pa.Table]:
     with (
         tempfile.TemporaryDirectory(prefix="rushes-publish-") as folder,
-        ClipFiles(context.results.recipe, folder, context.options, context.stop) as files,
+        ClipFiles.of_target(context, folder) as files,
     ):
         waiting = _Waiting()
         for one in files.made(waiting.noting_schema(tables), failed, context.tell):

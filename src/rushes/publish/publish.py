@@ -19,6 +19,7 @@ from rushes.publish.changes import Changes
 from rushes.publish.checks import Checked, check
 from rushes.publish.chosen import Chosen
 from rushes.publish.clip_media import media_print
+from rushes.publish.cut_on_node import Holder
 from rushes.publish.listed import split_address, target_class
 from rushes.publish.published import is_recorded, record_published, who
 from rushes.publish.target import Context, Held, Record, Target, Written
@@ -123,6 +124,7 @@ class _Publish:
         self._lease, self._begun = lease, begun
         self._settings = results.recipe.publish
         self._done = self._of = 0
+        self._lease_file = lease_file(kind, place)
         self.shown = f"{kind}:{public_uri(place)}"
         self._chosen = Chosen(results, self._settings, vectors=target_class(kind).vectors)
         self._target = self._made(place)
@@ -144,7 +146,9 @@ class _Publish:
             if asked and name not in kind.media:
                 what = f"publish.{name} is set, and a target {self._kind}: holds no {name}"
                 raise UsageError(what, step="publish", mend=f"leave publish.{name} out, or publish to another kind of target")
-        context = Context(self._results, self._settings, self._options, self._stop.is_set, self._tell, self._lease.check)
+        store = self._results.store
+        holder = Holder(store.root, store.options, self._lease_file, self._lease.owner)
+        context = Context(self._results, self._settings, self._options, self._stop.is_set, self._tell, self._lease.check, holder)
         return kind(place, context)
 
     def _tell(self, clips: int) -> None:

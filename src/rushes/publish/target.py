@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from rushes.media.storage import Options
+    from rushes.publish.cut_on_node import Holder
     from rushes.recipe_publish import PublishSettings
     from rushes.results import Results
 
@@ -141,6 +142,7 @@ class Context:
         stop: whether the publish was interrupted; ask before each piece of work, and raise `media.guard.Stopped`.
         tell: called with a count of clips after each piece of work.
         check: raises StoreBusy where another publish has taken over; called before the commit.
+        holder: who holds the target's lease, for processes of other machines.
     """
 
     results: Results
@@ -149,6 +151,7 @@ class Context:
     stop: Callable[[], bool]
     tell: Callable[[int], None]
     check: Callable[[], None]
+    holder: Holder
 
 
 class Target(ABC):

@@ -138,26 +138,46 @@ class Versions:
             storage.remove(file.uri, self.options)
 
 
-class Draft:
+class Folder:
+    """A folder that files are written into.
+
+    Attributes:
+        uri: its path or URL.
+        bytes: bytes written until now; what was linked, or was there already, does not count.
+    """
+
+    def __init__(self, uri: str, options: storage.Options) -> None:
+        self.uri, self.options, self.bytes = uri, options, 0
+
+    def put(self, name: str, data: bytes | Callable[[BinaryIO], None], *, same: bool = False) -> None:
+        """Writes a file; a local one that has these bytes is left alone. `name` may have folders; `same`: nothing of what it tells has
+        changed.
+        """
+        uri = f"{self.uri}/{name}"
+        path = local_path(uri)
+        if path is None or not isinstance(data, bytes) or not Path(path).is_file() or Path(path).read_bytes() != data:
+            self.bytes += storage.put_atomic(uri, data, self.options)
+
+
+class Draft(Folder):
     """A version that is being written.
 
     Attributes:
         name: such as `v002`.
-        uri: its folder.
         before: the version that readers see meanwhile; None: there is none.
-        bytes: bytes written until now; what was linked or copied inside the store does not count.
     """
 
     def __init__(self, versions: Versions, before: Version | None, name: str) -> None:
+        super().__init__(f"{versions.folder}/{name}", versions.options)
         self._versions = versions
-        self.before, self.name, self.uri = before, name, f"{versions.folder}/{name}"
-        self.bytes = 0
+        self.before, self.name = before, name
 
-    def put(self, name: str, data: bytes | Callable[[BinaryIO], None]) -> int:
-        """Writes a file of the version; gives its size. `name` may have folders."""
-        size = storage.put_atomic(f"{self.uri}/{name}", data, self._versions.options)
-        self.bytes += size
-        return size
+    def put(self, name: str, data: bytes | Callable[[BinaryIO], None], *, same: bool = False) -> None:
+        """Writes a file of the version; where nothing has changed, it is that of the version before."""
+        if same:
+            self.keep(name)
+        else:
+            self.bytes += storage.put_atomic(f"{self.uri}/{name}", data, self.options)
 
     def keep(self, name: str) -> None:
         """Takes a file of the version before as it is.
@@ -166,7 +186,7 @@ class Draft:
             StorageError: it cannot be linked or copied.
         """
         assert self.before is not None
-        link_or_copy(f"{self.before.uri}/{name}", f"{self.uri}/{name}", self._versions.options)
+        link_or_copy(f"{self.before.uri}/{name}", f"{self.uri}/{name}", self.options)
 
     def commit(self, record: Record, keep: int) -> None:
         """Makes this version the one that readers see; all but the newest `keep` versions go."""

@@ -251,13 +251,14 @@ class OwnerCheck:
         store: the store.
         owner: the holder's name, `Lease.owner`.
         period_s: how long what was read of the lease is believed.
+        file: the name of the lease's file in the store, as in `Lease`.
     """
 
-    def __init__(self, store: Store, owner: str, period_s: float = OWNER_S) -> None:
+    def __init__(self, store: Store, owner: str, period_s: float = OWNER_S, file: str = FILE) -> None:
         self._root = store.root
         self._owner = owner
         self._period_s = period_s
-        self._file = conditional(store.path(FILE), store.options)
+        self._file = conditional(store.path(file), store.options)
         self._looked: float | None = None
 
     def __call__(self) -> None:

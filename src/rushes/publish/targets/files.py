@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 
 from rushes.media.storage import Options
@@ -10,7 +10,7 @@ from rushes.publish.changes import Changes
 from rushes.publish.clip_folder import ClipFolder, FolderClip, ListWriter, lines_of
 from rushes.publish.clip_names import METADATA
 from rushes.publish.target import Record
-from rushes.publish.versions import Draft
+from rushes.publish.versions import Draft, Folder
 from rushes.records import Row
 from rushes.results.lines import json_line
 
@@ -18,25 +18,44 @@ from rushes.results.lines import json_line
 class FilesTarget(ClipFolder):
     """See the module."""
 
-    def writer(self, draft: Draft, changes: Changes, record: Record, stack: ExitStack) -> ListWriter:
+    def writer(self, draft: Draft, changes: Changes, record: Record, stack: ExitStack) -> FilesWriter:
         """The captions and the list."""
-        return _Files(draft, changes.columns, f"{self.folder}/{METADATA}", stack)
+        return FilesWriter(draft, changes.columns, stack, folder=f"{self.folder}/")
 
     def reader(self, folder: str, clip_ids: Collection[str]) -> tuple[str, int, list[Row]]:
         """Reads the list."""
         return of_list(f"{folder}/{self.folder}/{METADATA}", self.context.options, clip_ids)
 
 
-class _Files(ListWriter):
+class FilesWriter(ListWriter):
+    """Writes captions as text files beside the clips, and `metadata.jsonl`, the list of all.
+
+    Args:
+        draft: where to.
+        columns: of the list.
+        stack: is left when the scratch file may go.
+        folder: of the list in there, with a slash behind it.
+        texts: whether there are text files.
+        listed: whether there is a list.
+    """
+
+    def __init__(
+        self, draft: Folder, columns: Sequence[str], stack: ExitStack, *, folder: str = "", texts: bool = True, listed: bool = True
+    ) -> None:
+        super().__init__(draft, columns, f"{folder}{METADATA}", stack)
+        self.texts, self._listed = texts, listed
+
     def add(self, clip: FolderClip) -> None:
-        """Writes the caption, or links it, and the clip's line."""
-        name = f"{clip.file.rpartition('.')[0]}.txt"
-        if clip.row["caption"] is not None:
-            if clip.same:
-                self.draft.keep(name)
-            else:
-                self.draft.put(name, clip.row["caption"].encode() + b"\n")
-        self.line(json_line(clip.line(self.columns, clip.file.rpartition("/")[2])))
+        """Writes the caption and the clip's line."""
+        if self.texts and clip.row["caption"] is not None:
+            self.draft.put(f"{clip.file.rpartition('.')[0]}.txt", clip.row["caption"].encode() + b"\n", same=clip.same)
+        if self._listed:
+            self.line(json_line(clip.line(self.columns, clip.file.rpartition("/")[2])))
+
+    def finish(self) -> None:
+        """Puts the list in its place."""
+        if self._listed:
+            super().finish()
 
 
 def of_list(uri: str, options: Options, clip_ids: Collection[str]) -> tuple[str, int, list[Row]]:

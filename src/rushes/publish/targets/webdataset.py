@@ -55,7 +55,7 @@ class WebDatasetTarget(ClipVersions):
         old = _Old(self._known(draft.before, record), changes)
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rushes-publish-"))
-            files = stack.enter_context(ClipFiles(self.context.results.recipe, folder, self.context.options, self.context.stop))
+            files = stack.enter_context(ClipFiles.of_target(self.context, folder))
             shards = stack.enter_context(Shards(draft, self.context.settings.shard_mb, old.first))
             index = stack.enter_context(FolderIndex())
             for name in sorted(old.kept):
