@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -159,6 +160,34 @@ def test_a_published_iceberg_table_is_footage_again(reel: Reel, reel_store: Path
         with pytest.raises(FootageError, match=words):
             found(f"iceberg:{place}#videos.clips")
     assert not (tmp_path / "store" / "catalog.db").exists(), "looking for footage makes no catalog"
+
+
+def test_a_table_of_panda_70m_gives_each_clip_the_text_of_its_span(reel: Reel, tmp_path: Path) -> None:
+    """One row a video, with lists of spans, captions and scores; written as the project's own .csv files are, and as Parquet."""
+    spans = [["0:00:00.000", "0:00:01.800"], ["0:00:03.600", "0:00:04.600"], ["0:00:05", "0:00:07"]]
+    texts = ['It\'s a red door, "open".', "A dog [runs], and stops.", "门"]
+    scores = [0.5, 0.25, 0.125]
+    same = {"videoID": "--C", "url": "https://example.org/watch?v=--C"}
+    row = {**same, "timestamp": spans, "caption": texts, "matching_score": scores}
+    with (tmp_path / "panda.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["uri", *row])
+        writer.writeheader()
+        writer.writerow({"uri": str(reel.cuts.path), **row})
+    go([tmp_path / "panda.csv"], tmp_path / "store")
+    clips = sorted(seen(tmp_path / "store").clips(), key=lambda clip: float(clip["start_s"]))
+    assert [(round(c["start_s"], 3), round(c["end_s"], 3)) for c in clips] == [(0.0, 1.8), (3.6, 4.6), (5.0, 7.0)]
+    assert [clip["extra"] for clip in clips] == [
+        {**same, "caption": text, "matching_score": score} for text, score in zip(texts, scores, strict=True)
+    ]
+    pq.write_table(pa.Table.from_pylist([{"uri": str(reel.cuts.path), **row}]), tmp_path / "panda.parquet")
+    [item], [other] = find_footage([str(tmp_path / "panda.parquet")], {}).items, find_footage([str(tmp_path / "panda.csv")], {}).items
+    assert item.spans == other.spans
+    (tmp_path / "wrong.json").write_text(json.dumps({"uri": str(reel.cuts.path), **row, "caption": texts[:2]}))
+    with pytest.raises(FootageError, match="timestamp holds 3 spans, and caption 2 values"):
+        find_footage([str(tmp_path / "wrong.json")], {})
+    (tmp_path / "times.jsonl").write_text(json.dumps({"uri": str(reel.cuts.path), "timestamp": "2026-11-28", "tags": [1, 2]}))
+    [plain] = find_footage([str(tmp_path / "times.jsonl")], {}).items
+    assert plain.extra == {"timestamp": "2026-11-28", "tags": "[1, 2]"} and not plain.spans
 
 
 PYTHON = os.environ.get("RUSHES_PAIMON_PYTHON")
