@@ -143,6 +143,47 @@ def test_tables_are_lists_and_a_new_version_brings_what_is_new(reel: Reel, tmp_p
         found(f"lance:{tmp_path / 'other.lance'}")
 
 
+def test_blobs_of_lance_are_read_where_they_lie(reel: Reel, reel_store: Path, tmp_path: Path) -> None:
+    """Inside a data file, in a file of several, in one of their own and elsewhere; and those of file version 2.0."""
+    lance: Any = pytest.importorskip("lance", reason="pylance is not installed")
+    films = [path.read_bytes() for path in (reel.cuts.path, reel.uneven.path)]
+    elsewhere = (tmp_path / "elsewhere.bin", len(films[0]))
+    elsewhere[0].write_bytes(films[0] + films[1])
+    outside = [lance.Blob.from_uri(elsewhere[0].as_uri(), 0, elsewhere[1]), lance.Blob.from_uri(reel.uneven.path.as_uri())]
+    shapes: dict[str, tuple[Any, Any]] = {
+        "inline": (lance.blob_field("film", inline_size_threshold=1 << 30), lance.blob_array([None, *films])),
+        "packed": (lance.blob_field("film", inline_size_threshold=9), lance.blob_array([None, *films])),
+        "own": (lance.blob_field("film", inline_size_threshold=9, dedicated_size_threshold=10), lance.blob_array([None, *films])),
+        "outside": (lance.blob_field("film"), lance.blob_array([None, *outside])),
+        "old": (pa.field("film", pa.large_binary(), metadata={"lance-encoding:blob": "true"}), pa.array([None, *films], pa.large_binary())),
+    }
+    for name, (field, blobs) in shapes.items():
+        schema, days = pa.schema([pa.field("day", pa.int64()), field]), pa.array([0, 1, 2])
+        how = {"data_storage_version": "2.1" if name == "old" else "2.2", "allow_external_blob_outside_bases": name == "outside"}
+        lance.write_dataset(pa.Table.from_arrays([days, blobs], schema=schema), str(tmp_path / name), **how)
+        items = sorted(found(f"lance:{tmp_path / name}"), key=lambda item: int(item.extra["day"] or 0))
+        assert [item.extra for item in items] == [{"day": 1}, {"day": 2}], name
+        for item, film in zip(items, films, strict=True):
+            with ranges(item.uri, {}) as read:
+                assert item.size == len(film) and read(0, item.size) == film, name
+        suffixes = {
+            "inline": [".lance#"] * 2,
+            "packed": [".blob#"] * 2,
+            "own": [".blob#"] * 2,
+            "outside": [".bin#", ".mkv"],
+            "old": [".lance#"] * 2,
+        }
+        assert all(suffix in item.uri for item, suffix in zip(items, suffixes[name], strict=True)), [item.uri for item in items]
+        assert len({item.uri.partition("#")[0] for item in items}) == (2 if name in ("own", "outside") else 1), name
+    done = go([f"lance:{tmp_path / 'packed'}"], tmp_path / "store")
+    assert done.counts["videos_scanned"] == 2 and done.counts["data_sets"] == {f"lance:{tmp_path / 'packed'}": "1"}
+    clips = [{c["clip_id"]: c["extra"] for c in seen(store).clips()} for store in (tmp_path / "store", reel_store)]
+    assert clips[0].keys() == clips[1].keys() and {extra["day"] for extra in clips[0].values()} == {1, 2}
+    (tmp_path / "packed" / "data").rename(tmp_path / "away")
+    with pytest.raises(FootageError):
+        found(f"lance:{tmp_path / 'packed'}")
+
+
 def test_a_published_iceberg_table_is_footage_again(reel: Reel, reel_store: Path, tmp_path: Path) -> None:
     """Its rows are spans: the clips of the new store are the published ones."""
     pytest.importorskip("pyiceberg", reason="pyiceberg is not installed")
