@@ -21,7 +21,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from pictures import read_frame_number
-from publishing import changes_a_caption_and_a_threshold, copied, go, is_completed_after_a_kill, numbers, recaption
+from publishing import (
+    changes_a_caption_and_a_threshold,
+    copied,
+    go,
+    is_completed_after_a_kill,
+    numbers,
+    recaption,
+    takes_all_out_and_brings_it_back,
+)
 from rushes.errors import RecipeError
 from rushes.publish import lerobot_before, lerobot_format
 from rushes.records import Row
@@ -230,6 +238,22 @@ def test_a_data_set_of_lerobot_comes_in_and_goes_out(states_store: Path, tmp_pat
         old = before[row["states"][0][0], len(row["states"])]
         assert row["states"] == old["states"] and row["task"] == old["task"] and row["numbers"] == old["numbers"]
         assert row["key"] == "observation.images.left"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reader", READERS)
+def test_all_clips_go_and_come_back_at_a_rate_of_television(
+    states_store: Path, tmp_path: Path, reader: Callable[[Path], list[Row]]
+) -> None:
+    store, out = copied(states_store, tmp_path / "store"), tmp_path / "out"
+    takes_all_out_and_brings_it_back(store, f"lerobot:{out}", lambda: by_format(out), "clips.fps=29.97")
+    info = json.loads((out / "LATEST" / "meta" / "info.json").read_text())
+    assert info["fps"] == pytest.approx(30000 / 1001, rel=1e-12)
+    rows = reader(out)
+    assert len(rows) == 4
+    for row in rows:
+        assert np.allclose(np.array(row["states"])[:, 0], row["start_s"] + np.arange(len(row["states"])) * 1001 / 30000, atol=0.011)
+        assert row["numbers"] == sorted(row["numbers"])
 
 
 @pytest.mark.slow

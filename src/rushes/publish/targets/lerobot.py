@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from rushes.errors import FootageError, RecipeError
 from rushes.media import storage
+from rushes.media.encoding import encoding_of
 from rushes.media.guard import Stopped
 from rushes.publish import lerobot_format as form
 from rushes.publish.changes import Changes
 from rushes.publish.clip_files import ClipFile, ClipFiles
-from rushes.publish.clip_folder import INDEX, ClipFileVersions, FolderClip, FolderIndex, facts_in, put_film
+from rushes.publish.clip_folder import INDEX, ClipFileVersions, FolderClip, FolderIndex, facts_in, put_film, texts
 from rushes.publish.clip_media import cutting_recipe
 from rushes.publish.film_facts import FilmFacts, film_facts
 from rushes.publish.frame_tables import FrameTable, source_names
@@ -115,6 +116,7 @@ class LerobotTarget(ClipFileVersions):
         counts it and all of its rows are there.
         """
         import pyarrow as pa
+        import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
         options, some, n, n_rows = self.context.options, [], 0, 0
@@ -124,9 +126,10 @@ class LerobotTarget(ClipFileVersions):
                 n_rows += pq.read_metadata(opened).num_rows
         for file in sorted(storage.listing(f"{folder}/meta/episodes", options, ".parquet"), key=lambda one: one.uri):
             with opened_file(file.uri, options) as opened:
-                rows = pq.read_table(opened).to_pylist()
-            n += sum(row["dataset_to_index"] <= min(n_rows, info["total_frames"]) for row in rows)
-            some += [row for row in rows if row["clip_id"] in clip_ids]
+                rows = pq.read_table(opened)
+            whole: Any = pc.less_equal(rows["dataset_to_index"], pa.scalar(min(n_rows, info["total_frames"])))
+            n += pc.sum(whole).as_py() or 0
+            some += rows.filter(pc.is_in(rows["clip_id"], value_set=texts(sorted(clip_ids)))).to_pylist()
         return f"pyarrow {pa.__version__}", min(n, info["total_episodes"]), some
 
 
@@ -142,7 +145,8 @@ class _Maker:
         self._target, self._before, self._failed, self.book = target, before, failed, book
         self._options, self._settings = target.context.options, target.context.settings
         self._clips = cutting_recipe(target.context.results.recipe).clips
-        self.fps = Fraction(self._clips.fps).limit_denominator(1001) if self._clips.fps else before.fps
+        encoding = encoding_of(self._clips)
+        self.fps = (encoding.rate if encoding else None) or before.fps
         self._size, self._has_audio = before.size, before.has_audio
         self._names: dict[str, Any] | None = None
 
