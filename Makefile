@@ -12,6 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PAIMON := .venv-paimon
+LEROBOT := .venv-lerobot
 DEMO_STORE ?= demo-store
 
 help:            ## what there is
@@ -44,8 +45,14 @@ $(PAIMON)/.ready: $(READY)
 	$(PAIMON)/bin/pip install --quiet --disable-pip-version-check 'pypaimon[daft]==2.1.*'
 	@touch $@
 
-test-targets: $(READY) $(PAIMON)/.ready ## the tests of published targets whose loaders need a Python of their own (pypaimon)
+$(LEROBOT)/.ready: $(READY)
+	$(BIN)/python -m venv $(LEROBOT)
+	$(LEROBOT)/bin/pip install --quiet --disable-pip-version-check 'lerobot==0.4.4'
+	@touch $@
+
+test-targets: $(READY) $(PAIMON)/.ready $(LEROBOT)/.ready ## the tests of published targets whose loaders need a Python of their own (pypaimon, lerobot)
 	RUSHES_PAIMON_PYTHON=$(CURDIR)/$(PAIMON)/bin/python $(BIN)/python -m pytest tests/test_publish_paimon.py tests/test_publish_kills.py -k paimon
+	RUSHES_LEROBOT_PYTHON=$(CURDIR)/$(LEROBOT)/bin/python $(BIN)/python -m pytest tests/test_publish_lerobot.py
 
 lint: $(READY)   ## ruff, mypy --strict, import contracts
 	$(BIN)/ruff check .
@@ -61,4 +68,4 @@ bench: $(READY)  ## the figures of benchmarks/README.md, measured anew
 	$(BIN)/python -m benchmarks
 
 clean:           ## remove what make made
-	rm -rf $(VENV) $(PAIMON) $(DEMO_STORE) $(DEMO_STORE)-footage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PAIMON) $(LEROBOT) $(DEMO_STORE) $(DEMO_STORE)-footage .pytest_cache .mypy_cache .ruff_cache

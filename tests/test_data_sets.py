@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -142,6 +143,47 @@ def test_tables_are_lists_and_a_new_version_brings_what_is_new(reel: Reel, tmp_p
         found(f"lance:{tmp_path / 'other.lance'}")
 
 
+def test_blobs_of_lance_are_read_where_they_lie(reel: Reel, reel_store: Path, tmp_path: Path) -> None:
+    """Inside a data file, in a file of several, in one of their own and elsewhere; and those of file version 2.0."""
+    lance: Any = pytest.importorskip("lance", reason="pylance is not installed")
+    films = [path.read_bytes() for path in (reel.cuts.path, reel.uneven.path)]
+    elsewhere = (tmp_path / "elsewhere.bin", len(films[0]))
+    elsewhere[0].write_bytes(films[0] + films[1])
+    outside = [lance.Blob.from_uri(elsewhere[0].as_uri(), 0, elsewhere[1]), lance.Blob.from_uri(reel.uneven.path.as_uri())]
+    shapes: dict[str, tuple[Any, Any]] = {
+        "inline": (lance.blob_field("film", inline_size_threshold=1 << 30), lance.blob_array([None, *films])),
+        "packed": (lance.blob_field("film", inline_size_threshold=9), lance.blob_array([None, *films])),
+        "own": (lance.blob_field("film", inline_size_threshold=9, dedicated_size_threshold=10), lance.blob_array([None, *films])),
+        "outside": (lance.blob_field("film"), lance.blob_array([None, *outside])),
+        "old": (pa.field("film", pa.large_binary(), metadata={"lance-encoding:blob": "true"}), pa.array([None, *films], pa.large_binary())),
+    }
+    for name, (field, blobs) in shapes.items():
+        schema, days = pa.schema([pa.field("day", pa.int64()), field]), pa.array([0, 1, 2])
+        how = {"data_storage_version": "2.1" if name == "old" else "2.2", "allow_external_blob_outside_bases": name == "outside"}
+        lance.write_dataset(pa.Table.from_arrays([days, blobs], schema=schema), str(tmp_path / name), **how)
+        items = sorted(found(f"lance:{tmp_path / name}"), key=lambda item: int(item.extra["day"] or 0))
+        assert [item.extra for item in items] == [{"day": 1}, {"day": 2}], name
+        for item, film in zip(items, films, strict=True):
+            with ranges(item.uri, {}) as read:
+                assert item.size == len(film) and read(0, item.size) == film, name
+        suffixes = {
+            "inline": [".lance#"] * 2,
+            "packed": [".blob#"] * 2,
+            "own": [".blob#"] * 2,
+            "outside": [".bin#", ".mkv"],
+            "old": [".lance#"] * 2,
+        }
+        assert all(suffix in item.uri for item, suffix in zip(items, suffixes[name], strict=True)), [item.uri for item in items]
+        assert len({item.uri.partition("#")[0] for item in items}) == (2 if name in ("own", "outside") else 1), name
+    done = go([f"lance:{tmp_path / 'packed'}"], tmp_path / "store")
+    assert done.counts["videos_scanned"] == 2 and done.counts["data_sets"] == {f"lance:{tmp_path / 'packed'}": "1"}
+    clips = [{c["clip_id"]: c["extra"] for c in seen(store).clips()} for store in (tmp_path / "store", reel_store)]
+    assert clips[0].keys() == clips[1].keys() and {extra["day"] for extra in clips[0].values()} == {1, 2}
+    (tmp_path / "packed" / "data").rename(tmp_path / "away")
+    with pytest.raises(FootageError):
+        found(f"lance:{tmp_path / 'packed'}")
+
+
 def test_a_published_iceberg_table_is_footage_again(reel: Reel, reel_store: Path, tmp_path: Path) -> None:
     """Its rows are spans: the clips of the new store are the published ones."""
     pytest.importorskip("pyiceberg", reason="pyiceberg is not installed")
@@ -159,6 +201,34 @@ def test_a_published_iceberg_table_is_footage_again(reel: Reel, reel_store: Path
         with pytest.raises(FootageError, match=words):
             found(f"iceberg:{place}#videos.clips")
     assert not (tmp_path / "store" / "catalog.db").exists(), "looking for footage makes no catalog"
+
+
+def test_a_table_of_panda_70m_gives_each_clip_the_text_of_its_span(reel: Reel, tmp_path: Path) -> None:
+    """One row a video, with lists of spans, captions and scores; written as the project's own .csv files are, and as Parquet."""
+    spans = [["0:00:00.000", "0:00:01.800"], ["0:00:03.600", "0:00:04.600"], ["0:00:05", "0:00:07"]]
+    texts = ['It\'s a red door, "open".', "A dog [runs], and stops.", "门"]
+    scores = [0.5, 0.25, 0.125]
+    same = {"videoID": "--C", "url": "https://example.org/watch?v=--C"}
+    row = {**same, "timestamp": spans, "caption": texts, "matching_score": scores}
+    with (tmp_path / "panda.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["uri", *row])
+        writer.writeheader()
+        writer.writerow({"uri": str(reel.cuts.path), **row})
+    go([tmp_path / "panda.csv"], tmp_path / "store")
+    clips = sorted(seen(tmp_path / "store").clips(), key=lambda clip: float(clip["start_s"]))
+    assert [(round(c["start_s"], 3), round(c["end_s"], 3)) for c in clips] == [(0.0, 1.8), (3.6, 4.6), (5.0, 7.0)]
+    assert [clip["extra"] for clip in clips] == [
+        {**same, "caption": text, "matching_score": score} for text, score in zip(texts, scores, strict=True)
+    ]
+    pq.write_table(pa.Table.from_pylist([{"uri": str(reel.cuts.path), **row}]), tmp_path / "panda.parquet")
+    [item], [other] = find_footage([str(tmp_path / "panda.parquet")], {}).items, find_footage([str(tmp_path / "panda.csv")], {}).items
+    assert item.spans == other.spans
+    (tmp_path / "wrong.json").write_text(json.dumps({"uri": str(reel.cuts.path), **row, "caption": texts[:2]}))
+    with pytest.raises(FootageError, match="timestamp holds 3 spans, and caption 2 values"):
+        find_footage([str(tmp_path / "wrong.json")], {})
+    (tmp_path / "times.jsonl").write_text(json.dumps({"uri": str(reel.cuts.path), "timestamp": "2026-11-28", "tags": [1, 2]}))
+    [plain] = find_footage([str(tmp_path / "times.jsonl")], {}).items
+    assert plain.extra == {"timestamp": "2026-11-28", "tags": "[1, 2]"} and not plain.spans
 
 
 PYTHON = os.environ.get("RUSHES_PAIMON_PYTHON")

@@ -207,6 +207,7 @@ def other(key: str, value: Any, annotation: Any) -> Any:
         "sample": 5,
         "paimon_python": "/opt/paimon/bin/python",
         "question": "What happens?",
+        "video_key": "observation.images.left",
         "buckets": ["length"],
         "use": ["aesthetic"],
         "encoder": "another/encoder",

@@ -25,4 +25,6 @@ class PublishSettings(Section):
     question: str = Field("Describe this video.", description="what the person says in the conversations of jsonl")
     shard_mb: int = Field(1000, ge=1, description="size of a shard of webdataset, MB; a clip more than that at most")
     buckets: tuple[Literal["resolution", "aspect", "length"], ...] = Field((), description="webdataset: shards hold clips of one resolution, aspect ratio and length only, in folders named so")
+    video_key: str | None = Field(None, description="lerobot: name of the video among the features; omit: the camera that all clips have in their list, else observation.images.video")
+    tolerance_s: float = Field(0.0, ge=0, description="lerobot: how far in time the row of states of a frame may be from it, seconds; 0: half the time between two frames")
     versions: int = Field(2, ge=1, description="versions that stay readable in a target, the newest among them; 1: what is taken out is gone at once")

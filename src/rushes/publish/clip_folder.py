@@ -128,7 +128,31 @@ class ClipVersions(Target):
             return pq.read_table(file)
 
 
-class ClipFolder(ClipVersions):
+class ClipFileVersions(ClipVersions):
+    """A folder of versions in which each clip has a file of its own."""
+
+    @abstractmethod
+    def reader(self, folder: str, clip_ids: Collection[str]) -> tuple[str, int, list[Row] | None]:
+        """The reader, how many clips it finds in a version, and the rows of some; None where the format does not hold all columns."""
+
+    def read_back(self, clip_ids: Sequence[str], schema: pa.Schema) -> ReadBack:
+        """Reads the version by the consumer's reader, and looks whether all clip files are there, as large as they were."""
+        import pyarrow.compute as pc
+
+        latest = self._latest()
+        index, there = self._index(latest), {file.uri: file.size or 0 for file in storage.listing(latest.uri, self.context.options)}
+        whole = [there.get(f"{latest.uri}/{row['file']}") == row["bytes"] for row in index.select(["file", "bytes"]).to_pylist()]
+        name, n_rows, rows = self.reader(latest.uri, frozenset(clip_ids))
+        wanted: Any = pc.is_in(index["clip_id"], value_set=texts(clip_ids))
+        films = {
+            row["clip_id"]: Film(storage.open_seekable(f"{latest.uri}/{row['file']}", self.context.options), row["n_frames"])
+            for row in index.filter(wanted).to_pylist()
+        }
+        sample = sample_of(rows, schema) if rows is not None else None
+        return ReadBack(name, min(n_rows, sum(whole)), sum(there.values()), sample, films)
+
+
+class ClipFolder(ClipFileVersions):
     """A folder of clip files; a format says what lies beside them.
 
     Attributes:
@@ -183,36 +207,23 @@ class ClipFolder(ClipVersions):
 
     def _placed(self, draft: Draft, one: ClipFile) -> FolderClip:
         """A file that was made: where it was cut, or linked from where the store has it."""
-        options = self.context.options
-        facts = film_facts(one.uri, options)
+        facts = film_facts(one.uri, self.context.options)
         file = f"{self.folder}/{name_of(one.row)}.{one.uri.rpartition('.')[2]}"
         if one.made is not None:
             draft.bytes += facts.bytes
-        elif protocol_of(one.uri) == protocol_of(draft.uri):
-            link_or_copy(one.uri, f"{draft.uri}/{file}", options)
         else:
-            draft.put(file, _copier(one.uri, facts.bytes, options))
+            put_film(draft, one.uri, file, facts, self.context.options)
         return FolderClip(one.row, file, facts, False, one.uri.rpartition(".")[2])
 
-    @abstractmethod
-    def reader(self, folder: str, clip_ids: Collection[str]) -> tuple[str, int, list[Row] | None]:
-        """The reader, how many clips it finds in a version, and the rows of some; None where the format does not hold all columns."""
 
-    def read_back(self, clip_ids: Sequence[str], schema: pa.Schema) -> ReadBack:
-        """Reads the version by the consumer's reader, and looks whether all clip files are there, as large as they were."""
-        import pyarrow.compute as pc
-
-        latest = self._latest()
-        index, there = self._index(latest), {file.uri: file.size or 0 for file in storage.listing(latest.uri, self.context.options)}
-        whole = [there.get(f"{latest.uri}/{row['file']}") == row["bytes"] for row in index.select(["file", "bytes"]).to_pylist()]
-        name, n_rows, rows = self.reader(latest.uri, frozenset(clip_ids))
-        wanted: Any = pc.is_in(index["clip_id"], value_set=texts(clip_ids))
-        films = {
-            row["clip_id"]: Film(storage.open_seekable(f"{latest.uri}/{row['file']}", self.context.options), row["n_frames"])
-            for row in index.filter(wanted).to_pylist()
-        }
-        sample = sample_of(rows, schema) if rows is not None else None
-        return ReadBack(name, min(n_rows, sum(whole)), sum(there.values()), sample, films)
+def put_film(draft: Draft, uri: str, file: str, facts: FilmFacts, options: storage.Options, *, is_scratch: bool = False) -> None:
+    """Gives a version a clip file that lies elsewhere: a link, or a copy that the store makes, where both are in one store, else its bytes.
+    A scratch file is always copied.
+    """
+    if protocol_of(uri) == protocol_of(draft.uri) and not is_scratch:
+        link_or_copy(uri, f"{draft.uri}/{file}", options)
+    else:
+        draft.put(file, _copier(uri, facts.bytes, options))
 
 
 def sample_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:

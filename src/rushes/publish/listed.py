@@ -13,6 +13,7 @@ TARGETS = {
     "iceberg": "rushes.publish.targets.iceberg:IcebergTarget",
     "jsonl": "rushes.publish.targets.jsonl:JsonlTarget",
     "lance": "rushes.publish.targets.lance:LanceTarget",
+    "lerobot": "rushes.publish.targets.lerobot:LerobotTarget",
     "paimon": "rushes.publish.targets.paimon:PaimonTarget",
     "parquet": "rushes.publish.targets.parquet:ParquetTarget",
     "webdataset": "rushes.publish.targets.webdataset:WebDatasetTarget",

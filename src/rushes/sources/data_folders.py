@@ -15,7 +15,7 @@ from rushes.media.address import inside, local_path, public_uri, range_uri
 from rushes.media.error_translation import reason
 from rushes.media.listing import MAGIC
 from rushes.media.storage import FileStat, Options, listing, matching, open_seekable, ranges, stat
-from rushes.sources.rows import SPAN_COLUMNS
+from rushes.sources.rows import FRAMES_TABLE, SPAN_COLUMNS
 from rushes.sources.suffixes import is_video
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
@@ -175,7 +175,8 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def lerobot(place: str, options: Options) -> tuple[Rows, str]:
-    """The episodes of a LeRobot data set of version 3: spans of its mp4 files, one for each camera, with their tasks.
+    """The episodes of a LeRobot data set of version 3: spans of its mp4 files, one for each camera, with their tasks and where their
+    rows of states are.
 
     Raises:
         FootageError: it is none of that version, or cannot be read.
@@ -203,7 +204,23 @@ def _episodes(folder: str, files: Sequence[FileStat], cameras: Sequence[str], in
                     raise FootageError(what, uri=public_uri(file.uri), mend="convert it to v3.0 with lerobot's own script")
                 chunk, number, start_s, end_s = (row[name] for name in names)
                 path = str(info["video_path"]).format(video_key=camera, chunk_index=chunk, file_index=number)
-                yield {"uri": f"{folder}/{path}", "start_s": start_s, "end_s": end_s, "camera": camera, **about}
+                yield {
+                    "uri": f"{folder}/{path}",
+                    "start_s": start_s,
+                    "end_s": end_s,
+                    "camera": camera,
+                    **about,
+                    **_states(row, info, start_s),
+                }
+
+
+def _states(episode: Mapping[str, Any], info: Mapping[str, Any], start_s: float) -> dict[str, Any]:
+    """Where an episode's rows of states are, and at which second of its video their times begin."""
+    chunk, number = episode.get("data/chunk_index"), episode.get("data/file_index")
+    if chunk is None or number is None:
+        return {}
+    path = str(info["data_path"]).format(chunk_index=chunk, file_index=number)
+    return {FRAMES_TABLE: f"{path}#episode_index={episode['episode_index']}", "frames_start_s": start_s}
 
 
 def _files(folder: str, options: Options) -> list[FileStat]:

@@ -15,7 +15,8 @@ from rushes.media.address import public_uri
 from rushes.media.storage import Options
 from rushes.sources.found import FootageCollector
 from rushes.sources.lists import take_rows
-from rushes.sources.rows import Row, row_of
+from rushes.sources.rows import Row
+from rushes.sources.span_lists import rows_in
 
 Reader = Callable[[str, Options], tuple[Iterator[Mapping[str, Any]], str]]
 """Gives the rows of a data set at a place, each with `uri`, and the version that was read; "" where it has none."""
@@ -68,6 +69,6 @@ def take_data_set(kind: str, place: str, options: Options, collector: FootageCol
     for number, row in enumerate(rows, 1):
         if not row.get("uri"):
             raise FootageError(f"row {number} names no video", uri=shown, mend="give each row a uri, or leave such rows out")
-        found.append(row_of(row, shown, f"row {number}"))
+        found += rows_in(row, shown, f"row {number}")
     take_rows(f"{place.rstrip('/')}/", found, options, collector)
     collector.read_version(shown, version)

@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 from rushes.errors import FootageError, MissingExtra
 from rushes.media.address import local_path, public_uri
 from rushes.media.storage import Options
+from rushes.sources.lance_blobs import blob_column, rows_by_blob
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 def lance(place: str, options: Options) -> tuple[Iterator[Mapping[str, Any]], str]:
-    """The rows of a Lance dataset but for its blobs; its version is that of the dataset.
+    """The rows of a Lance dataset; its version is that of the dataset.
+
+    Without a column `uri`, the first column of blobs says where each video lies: a file, or the bytes that it takes in one.
 
     Raises:
-        MissingExtra: Lance is not installed. FootageError: it cannot be read, or has no column `uri`.
+        MissingExtra: Lance is not installed. FootageError: it cannot be read, or names no videos.
     """
     try:
         import lance as package
@@ -27,8 +30,11 @@ def lance(place: str, options: Options) -> tuple[Iterator[Mapping[str, Any]], st
     settings = {name: str(value) for name, value in options.get("lance", {}).items()}
     try:
         found: Any = package.dataset(local_path(place) or place, storage_options=settings or None)
-        names = _listed(found.schema, public_uri(place))
-        return _rows(found.to_batches(columns=names)), str(found.version)
+        blobs = blob_column(found)
+        if blobs is not None:
+            names = [one.name for one in found.schema if _light(one.type)]
+            return iter(list(rows_by_blob(found, blobs, names, options, public_uri(place)))), str(found.version)
+        return _rows(found.to_batches(columns=_listed(found.schema, public_uri(place)))), str(found.version)
     except (ValueError, OSError) as error:
         raise FootageError(f"Lance says: {error}", uri=public_uri(place), mend="check the address; options are [storage.lance]") from error
 
@@ -129,18 +135,18 @@ def _listed(schema: pa.Schema, shown: str) -> list[str]:
     Raises:
         FootageError: there is no column `uri`.
     """
-    import pyarrow as pa
-
-    names = [one.name for one in schema if not _heavy(one.type) and not pa.types.is_nested(one.type)]
+    names = [one.name for one in schema if _light(one.type)]
     if "uri" not in names:
         raise FootageError(f"the table has no column uri; its columns are {', '.join(schema.names)}", uri=shown, mend="name one so")
     return names
 
 
-def _heavy(kind: Any) -> bool:
+def _light(kind: Any) -> bool:
+    """Whether values of an Arrow type travel: not bytes, and nothing nested."""
     import pyarrow as pa
 
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
+    heavy = pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    return not (heavy or pa.types.is_nested(kind) or isinstance(kind, pa.BaseExtensionType))
 
 
 def _rows(batches: Any) -> Iterator[Mapping[str, Any]]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from rushes.errors import FootageError
 from rushes.sources.rows import Row, row_of
+from rushes.sources.span_lists import rows_in
 
 SEPARATORS = (",", ";", "\t", "|")
 SEPARATOR_NAMES = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -95,7 +96,7 @@ def table(data: bytes, shown: str, separators: Sequence[str] = SEPARATORS) -> It
             row = _fields(fields, columns, separator, shown, number)
             if row["uri"] is None:
                 raise FootageError(f"line {number} has no uri", uri=shown, mend="give a path or a URL in each line")
-            yield row_of(row, shown, f"line {number}")
+            yield from rows_in(row, shown, f"line {number}")
     except csv.Error as error:
         what = f"line {line + 1 + before} is no row of a table: {error}"
         raise FootageError(what, uri=shown, mend='close each quote; write a quote inside a quoted field twice: "a 5"" pipe"') from error

@@ -94,7 +94,7 @@ def take_rows(address: str, rows: Iterable[Row], options: Options, collector: Fo
         if found is None:
             comments.append(row)
         else:
-            by_address.setdefault(found, []).append(row)
+            by_address.setdefault(found, []).append(row.in_folder(folder))
     if not by_address:
         raise FootageError("the list names no video", uri=public_uri(named), mend="give at least one uri")
     remote = []

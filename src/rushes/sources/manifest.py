@@ -11,7 +11,8 @@ from typing import Any
 from rushes.errors import FootageError
 from rushes.media.address import public_uri
 from rushes.sources.list_text import lines_of, names, need_uri, table, text_of
-from rushes.sources.rows import Row, row_of
+from rushes.sources.rows import Row
+from rushes.sources.span_lists import rows_in
 from rushes.sources.suffixes import list_kind, suffix_of
 
 
@@ -62,7 +63,7 @@ def _json(data: bytes, shown: str) -> Iterator[Row]:
         what = f"the list is no list of objects but {_kind(entries)}" + (f" of {', '.join(list(entries)[:5])}" if entries else "")
         raise FootageError(what, uri=shown, mend='give a list of objects, such as [{"uri": "a.mp4"}], or one object a line')
     for number, entry in enumerate(entries, 1):
-        yield _entry({"uri": entry} if isinstance(entry, str) else entry, shown, f"entry {number}")
+        yield from _entry({"uri": entry} if isinstance(entry, str) else entry, shown, f"entry {number}")
 
 
 def _jsonl(data: bytes, shown: str) -> Iterator[Row]:
@@ -73,7 +74,7 @@ def _jsonl(data: bytes, shown: str) -> Iterator[Row]:
             entry = _parsed(line)
         except json.JSONDecodeError as error:
             raise FootageError(f"line {number} is no JSON: {error.msg}", uri=shown, mend="one JSON object a line") from error
-        yield _entry(entry, shown, f"line {number}")
+        yield from _entry(entry, shown, f"line {number}")
 
 
 def _parsed(text: str) -> Any:
@@ -86,11 +87,11 @@ def _parsed(text: str) -> Any:
         raise json.JSONDecodeError("a number of too many digits, or too many brackets inside each other", text[:0], 0) from error
 
 
-def _entry(entry: Any, shown: str, where: str) -> Row:
+def _entry(entry: Any, shown: str, where: str) -> Iterator[Row]:
     if not isinstance(entry, dict):
         raise FootageError(f"{where} is no JSON object but {_kind(entry)}", uri=shown, mend='give objects, such as {"uri": "a.mp4"}')
     need_uri(list(entry), shown, where)
-    return row_of(entry, shown, where)
+    yield from rows_in(entry, shown, where)
 
 
 def _kind(value: Any) -> str:
@@ -112,7 +113,7 @@ def _parquet(data: bytes, shown: str) -> Iterator[Row]:
         for batch in file.iter_batches():
             for row in _in_microseconds(batch).to_pylist():
                 at += 1
-                yield row_of(row, shown, f"row {at}")
+                yield from rows_in(row, shown, f"row {at}")
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         words = " ".join(str(error).split())[:300]
         raise FootageError(f"the rows after row {at} cannot be read: {words}", uri=shown, mend="write the list again") from error

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from rushes.errors import FootageError
+from rushes.media.address import inside, public_uri
 from rushes.records import ListedSpan
 
 Extra = dict[str, str | int | float | None]
@@ -26,6 +27,8 @@ LIKELY_SPANS = (
 """Pairs of columns that people often give spans in; a message suggests to rename them."""
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d*)?)")
 LARGEST_INT = 2**63
+FRAMES_TABLE = "frames_table"
+"""The column that says where a video's table of states or actions is: a Parquet file, relative to the folder of the list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,15 @@ class Row:
         if not more:
             return self
         extra = {**more, **self.extra}
+        return replace(self, extra=extra, span=None if self.span is None else replace(self.span, extra=_json(extra)))
+
+    def in_folder(self, folder: str) -> Row:
+        """The row of a list in a folder: the name of its table of states is an address."""
+        named = self.extra.get(FRAMES_TABLE)
+        if not isinstance(named, str):
+            return self
+        uri, mark, rows = named.partition("#")
+        extra = {**self.extra, FRAMES_TABLE: public_uri(inside(folder, uri)) + mark + rows}
         return replace(self, extra=extra, span=None if self.span is None else replace(self.span, extra=_json(extra)))
 
 
