@@ -62,6 +62,7 @@ CHANGES = {
     "shots.guard_s": change("shots.guard_s=0.2", CUT, 3, 3),
     "shots.max_s": change("shots.max_s=1.7", CUT, 2, 2),
     "shots.stride_s": change("shots.stride_s=2", CUT),
+    "shots.trim_idle": change("shots.trim_idle=0.5", CUT),
     "shots.within_spans": change("shots.within_spans=true", CUT),
     "frames.at": change('frames.at="key"', LOOK, 4),
     "frames.per_s": change("frames.per_s=3", LOOK, 4),

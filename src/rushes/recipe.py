@@ -74,6 +74,7 @@ class ShotSettings(_Section):
     gradual: bool = Field(True, description="find dissolves and fades; a transition belongs to no clip")
     guard_s: float = Field(0.1, ge=0, description="margin trimmed at each end of a shot that is a cut or a transition, seconds")
     max_s: float = Field(60.0, ge=0, description="longer shots are split into equal parts; 0: no split; seconds")
+    trim_idle: float = Field(0.0, ge=0, description="where nothing moves at an end of a shot, so much of it stays, seconds; 0: all of it")
     stride_s: float = Field(10.0, gt=0, description="length of the pieces of the stride detector, seconds")
     within_spans: bool = Field(False, description="whether the spans that a list gives are cut into shots, as if each were a video; else each is one clip")
 
@@ -191,6 +192,8 @@ class Recipe(_Section):
             return self
         if self.scan.detectors:
             raise ValueError(f'scan.mode = "sparse", and the detectors that scan.detectors runs need every frame ({", ".join(self.scan.detectors)}): set scan.mode to "exact" or "fast"')
+        if self.shots.trim_idle:
+            raise ValueError('shots.trim_idle needs every frame: set scan.mode to "exact" or "fast"')
         pieces = {"shots.stride_s": self.shots.stride_s if self.shots.detector == "stride" else 0.0, "shots.max_s": self.shots.max_s}
         for key, length_s in pieces.items():
             if 0 < length_s < 2 * self.scan.sparse_s:

@@ -104,7 +104,8 @@ def _frames(recipe: Recipe, of: Of) -> str | None:
 
 
 def _shots(recipe: Recipe, of: Of) -> str:
-    settings = recipe.shots.model_dump(exclude=None if recipe.shots.within_spans else {"within_spans"})
+    shots = recipe.shots  # keys that came later are left out while they are off, so that older rows are still right
+    settings = shots.model_dump(exclude={key for key in ("within_spans", "trim_idle") if not getattr(shots, key)})
     return digest("shots", SHOTS_VERSION, settings, of("scan"))
 
 

@@ -17,6 +17,7 @@ from rushes.shots.combined import combined_cuts
 from rushes.shots.content import content_cuts
 from rushes.shots.fade import fades
 from rushes.shots.gradual import Transition, dissolves, merge
+from rushes.shots.idle import IDLE_SIGNALS, trimmed
 from rushes.shots.scenedetect_cuts import scenedetect_cuts
 from rushes.shots.spans import Edge, Shot, absorb, guarded, pieces, shot, split, ticks
 from rushes.shots.stride import stride_joints
@@ -41,7 +42,7 @@ def needed_signals(settings: ShotSettings) -> tuple[str, ...]:
     """Names of the signals that `find_shots` needs under these settings."""
     own = {"content": ("content",), "adaptive": ("content",), "combined": COMBINED_SIGNALS, "stride": (), TRANSNET: (TRANSNET,)}
     names = own.get(settings.detector, (f"psd_{settings.detector}",))
-    return (*names, *(GRADUAL_SIGNALS if _gradual(settings) else ()))
+    return (*names, *(GRADUAL_SIGNALS if _gradual(settings) else ()), *(IDLE_SIGNALS if settings.trim_idle else ()))
 
 
 def find_shots(
@@ -78,8 +79,10 @@ def find_shots(
         if first:
             part |= {name: _from_second(row) for name, row in part.items() if name in ("content", "jump_d") or name.startswith("psd_")}
         shots = _find(part, pts[first:stop], time_base, end, settings)
-        shots[0] = replace(shots[0], start=start_edge)
-        shots[-1] = replace(shots[-1], end=end_edge)
+        if shots[0].start != "idle":
+            shots[0] = replace(shots[0], start=start_edge)
+        if shots[-1].end != "idle":
+            shots[-1] = replace(shots[-1], end=end_edge)
         found += shots
     return found
 
@@ -106,6 +109,8 @@ def _find(signals: Mapping[str, F32], pts: I64, time_base: Fraction, end_pts: in
     cuts, found = absorb(cuts_of(signals, pts, time_base, settings), found, pts, least)
     guard, longest = ticks(settings.guard_s, time_base), ticks(settings.max_s, time_base)
     whole = [guarded(piece, pts, end_pts, guard) for piece in pieces(cuts, found, joints, len(pts))]
+    if settings.trim_idle:
+        whole = [trimmed(piece, signals, pts, time_base, ticks(settings.trim_idle, time_base)) for piece in whole]
     return [shot(part, pts, end_pts) for piece in whole for part in split(piece, pts, end_pts, longest)]
 
 

@@ -149,7 +149,7 @@ def _shots(
             for name, row in part.items():
                 if name == "content" or name.startswith("psd_"):
                     row[0] = np.nan  # a change since a frame outside the span
-            shots = find_shots(part, pts[start:until], time_base, end, settings)
+            shots = find_shots(part, pts[start:until], time_base, end, settings.model_copy(update={"trim_idle": 0.0}))
         shots[0] = replace(shots[0], start="hole" if k else "list")
         shots[-1] = replace(shots[-1], end="hole" if k < len(inside) else "list")
         found += shots

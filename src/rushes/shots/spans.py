@@ -16,9 +16,9 @@ import numpy.typing as npt
 from rushes.records import Span
 from rushes.shots.gradual import Transition
 
-Edge = Literal["video", "cut", "transition", "hole", "split", "list"]
-"""What a clip's edge is: the video's own end, a hard cut, a gradual transition, a hole in time, a joint of a split shot, or the edge of a
-span of a list.
+Edge = Literal["video", "cut", "transition", "hole", "split", "list", "idle"]
+"""What a clip's edge is: the video's own end, a hard cut, a gradual transition, a hole in time, a joint of a split shot, the edge of a span
+of a list, or the end of a stretch in which nothing moves.
 """
 I64 = npt.NDArray[np.int64]
 
@@ -34,7 +34,7 @@ class Shot:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class Piece:
     """Frames [first, stop) by index; `stop` may be the number of frames."""
 
     first: int
@@ -73,21 +73,21 @@ def _is_close(cut: int, one: Transition, pts: I64, near: Fraction) -> bool:
     return cut <= one.end or bool(pts[cut] - pts[one.end] < near)
 
 
-def pieces(cuts: list[int], transitions: list[Transition], joints: list[int], n: int) -> list[_Piece]:
+def pieces(cuts: list[int], transitions: list[Transition], joints: list[int], n: int) -> list[Piece]:
     """The stretches of frames between cuts, transitions and joints of a video of n frames, in order, none empty."""
     marks: list[tuple[int, int, Edge]] = [(c, c, "cut") for c in cuts]
     marks += [(x.start, x.end, "transition") for x in transitions]
     marks += [(j, j, "split") for j in joints]
-    out: list[_Piece] = []
+    out: list[Piece] = []
     first, edge = 0, "video"
     for stop, then, kind in [*sorted(marks), (n, n, "video")]:
         if stop > first:
-            out.append(_Piece(first, stop, edge, kind))  # type: ignore[arg-type]
+            out.append(Piece(first, stop, edge, kind))  # type: ignore[arg-type]
         first, edge = max(first, then), kind
     return out
 
 
-def guarded(piece: _Piece, pts: I64, end_pts: int, guard: Fraction) -> _Piece:
+def guarded(piece: Piece, pts: I64, end_pts: int, guard: Fraction) -> Piece:
     """The piece less `guard` ticks at each edge that is a cut or a transition, moved inward to whole frames; its middle frame if none is
     left.
     """
@@ -103,7 +103,7 @@ def guarded(piece: _Piece, pts: I64, end_pts: int, guard: Fraction) -> _Piece:
     return replace(piece, first=first, stop=stop)
 
 
-def split(piece: _Piece, pts: I64, end_pts: int, longest: Fraction) -> list[_Piece]:
+def split(piece: Piece, pts: I64, end_pts: int, longest: Fraction) -> list[Piece]:
     """The piece in the fewest equal parts (to within a frame) of at most `longest` ticks; the piece itself where that is 0 or not
     exceeded.
     """
@@ -116,10 +116,10 @@ def split(piece: _Piece, pts: I64, end_pts: int, longest: Fraction) -> list[_Pie
     joints = sorted({int(np.searchsorted(pts, w, "right")) - 1 for w in wanted} - {piece.first})
     edges = [piece.first, *joints, piece.stop]
     kinds: list[Edge] = [piece.start, *(["split"] * len(joints)), piece.end]  # type: ignore[list-item]
-    return [_Piece(a, b, x, y) for a, b, x, y in zip(edges, edges[1:], kinds, kinds[1:], strict=False)]
+    return [Piece(a, b, x, y) for a, b, x, y in zip(edges, edges[1:], kinds, kinds[1:], strict=False)]
 
 
-def shot(piece: _Piece, pts: I64, end_pts: int) -> Shot:
+def shot(piece: Piece, pts: I64, end_pts: int) -> Shot:
     """The clip of a piece."""
     span = Span(int(pts[piece.first]), _pts_at(pts, piece.stop, end_pts))
     return Shot(span, piece.stop - piece.first, piece.start, piece.end)
