@@ -275,6 +275,9 @@ def test_files_of_which_no_episode_changes_are_links(states_store: Path, tmp_pat
     for before, folder in ((data, "data"), (episodes, "meta/episodes")):
         assert [old == new for old, new in zip(before, inodes(f"{folder}/*/*"), strict=True)] == [True, True, False, True]
     assert inodes(f"videos/{KEY}/*/*") == films
+    recaption(store, first[1]["clip_id"], first[0]["caption"])
+    assert go(store, f"lerobot:{out}", EVEN).counts["changed"] == 1
+    assert all(row["task"] == row["caption"] for row in by_format(out)), "two clips of one task: later ones have other indices"
     stats = json.loads((out / "LATEST" / "meta" / "stats.json").read_text())
     where = f"publish.where=clip_id != '{first[0]['clip_id']}'"
     assert go(store, f"lerobot:{out}", EVEN, where).right
