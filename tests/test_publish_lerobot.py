@@ -45,7 +45,12 @@ import json, sys
 import numpy as np
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 root, into = sys.argv[1:]
-data = LeRobotDataset("rushes/clips", root=root)
+try:
+    from torchcodec.decoders import VideoDecoder
+    backend = "torchcodec"
+except (ImportError, RuntimeError):  # it needs FFmpeg's libraries
+    backend = "pyav"
+data = LeRobotDataset("rushes/clips", root=root, video_backend=backend)
 found, pictures = [], {}
 for episode in data.meta.episodes:
     [key], rows = data.meta.video_keys, range(episode["dataset_from_index"], episode["dataset_to_index"])
@@ -275,6 +280,9 @@ def test_files_of_which_no_episode_changes_are_links(states_store: Path, tmp_pat
     for before, folder in ((data, "data"), (episodes, "meta/episodes")):
         assert [old == new for old, new in zip(before, inodes(f"{folder}/*/*"), strict=True)] == [True, True, False, True]
     assert inodes(f"videos/{KEY}/*/*") == films
+    recaption(store, first[1]["clip_id"], first[0]["caption"])
+    assert go(store, f"lerobot:{out}", EVEN).counts["changed"] == 1
+    assert all(row["task"] == row["caption"] for row in by_format(out)), "two clips of one task: later ones have other indices"
     stats = json.loads((out / "LATEST" / "meta" / "stats.json").read_text())
     where = f"publish.where=clip_id != '{first[0]['clip_id']}'"
     assert go(store, f"lerobot:{out}", EVEN, where).right
@@ -286,3 +294,51 @@ def test_files_of_which_no_episode_changes_are_links(states_store: Path, tmp_pat
     assert left["action"]["count"] == [sum(len(row["states"]) for row in rows)] and left[KEY]["mean"] != stats[KEY]["mean"]
     assert go(store, f"lerobot:{out}", EVEN).counts["added"] == 1
     assert {row["clip_id"] for row in by_format(out) if row["episode_index"] == 3} == {first[0]["clip_id"]}
+
+
+WRITER = """
+import sys
+import numpy as np
+from lerobot.datasets.lerobot_dataset import LeRobotDataset
+sys.path.insert(0, sys.argv[2])
+from pictures import draw_frame_number, texture
+features = {
+    "observation.state": {"dtype": "float32", "shape": (2,), "names": ["shoulder", "wrist"]},
+    "action": {"dtype": "float32", "shape": (1,), "names": None},
+    "observation.images.front": {"dtype": "video", "shape": (96, 192, 3), "names": ["height", "width", "channels"]},
+}
+data = LeRobotDataset.create("them/robot", 10, features, root=sys.argv[1], robot_type="so101", vcodec="h264")
+background = texture(192, 96, 7)
+for episode, n in enumerate((30, 45)):
+    for k in range(n):
+        picture = draw_frame_number(background.copy(), 100 * episode + k)
+        state = np.array([episode + k / 100, k], np.float32)
+        frame = {"observation.state": state, "action": state[:1], "observation.images.front": picture, "task": f"task {episode}"}
+        data.add_frame(frame)
+    data.save_episode()
+data.finalize()
+"""
+
+
+@needs_lerobot
+@pytest.mark.slow
+def test_what_lerobot_has_written_comes_out_as_it_was(tmp_path: Path) -> None:
+    """Its own files: two episodes in one film and one table, whose times begin anew in each."""
+    first, store, out = tmp_path / "first", tmp_path / "store", tmp_path / "out"
+    command = [str(PYTHON), "-W", "ignore", "-c", WRITER, str(first), str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    settings = ("captions.engine=none", "rules.too_short.min=0")
+    assert run([f"lerobot:{first}"], store, *settings).counts["clips_kept"] == 2
+    assert go(store, f"lerobot:{out}", *settings).right
+    info = json.loads((out / "LATEST" / "meta" / "info.json").read_text())
+    old = json.loads((first / "meta" / "info.json").read_text())
+    for name in ("fps", "robot_type", "total_episodes", "total_frames", "total_tasks"):
+        assert info[name] == old[name], name
+    for name in ("observation.state", "action"):
+        assert info["features"][name] == old["features"][name], name
+    rows = sorted(by_lerobot(out), key=lambda row: str(row["task"]))
+    for episode, (row, n) in enumerate(zip(rows, (30, 45), strict=True)):
+        assert (row["task"], row["key"]) == (f"task {episode}", "observation.images.front")
+        assert row["numbers"] == [100 * episode + k for k in range(n)]
+        assert np.allclose(row["states"], [[episode + k / 100, k, episode + k / 100] for k in range(n)])

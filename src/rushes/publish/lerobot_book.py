@@ -150,11 +150,12 @@ class Book:
         self._draft.put(episodes, _rows_as_parquet(rows, form.episode_schema(self._published, self._key, numbers)))
 
     def _same(self, one: _Placed) -> bool:
-        """Whether all that is written of an episode is as it was."""
+        """Whether all that is written of an episode is as it was. Its first frame has the index it had where its number stays, since the
+        episodes before it are then those that were, with the films that they had.
+        """
         if one.episode.frames is not None or one.episode.before != one.number or self._before.key != self._key:
             return False
-        old = self._before.episode(one.number)
-        return bool(old["dataset_from_index"] == one.first and old["task_index"] == one.task)
+        return bool(self._before.episode(one.number)["task_index"] == one.task)
 
     def _counted(self, row: Row) -> list[str]:
         """Features of which a row of the table of episodes has statistics."""
