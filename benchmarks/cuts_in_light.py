@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -146,14 +145,13 @@ def made(name: str, make: Callable[[Path], None]) -> Path:
 
 
 def print_cost(path: Path) -> None:
-    """What the network costs in the pass over a video, in empty decodes of it, one thread; and the most memory that this process took."""
+    """What the network costs in the pass over a video, in empty decodes of it, one thread."""
     network = Recipe().with_overrides(["shots.detector=transnet"])
     works = {"decode": partial(floor, path), "pass": partial(scan, str(path), Recipe()), "with transnet": partial(scan, str(path), network)}
     seen = {name: one.cpu_s for name, one in medians(works, 2).items()}
     print(f"{path.name}, CPU-s: " + ", ".join(f"{name} {cpu_s:.2f}" for name, cpu_s in seen.items()))
     length_s, more = scan(str(path), Recipe()).footage_s, seen["with transnet"] - seen["pass"]
     print(f"transnet: {more / length_s:.2f} CPU-s a second of footage, {more / seen['decode']:.1f} times the empty decode")
-    print(f"at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20):.2f} GiB")
 
 
 def main() -> int:

@@ -7,16 +7,16 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from rushes.measures import camera, cuts, exposure, motion, noise, sharpness, texture
+from rushes.measures import camera, cuts, exposure, motion, noise, sharpness, slideshow, texture
 from rushes.measures.clip_time import ClipTime
 from rushes.records import Column, Orientation
 
-VERSION = 3
+VERSION = 4
 """Raise when the measures of the same signals and span change."""
 
 COLUMNS: tuple[Column, ...] = (
     *sharpness.COLUMNS, *exposure.COLUMNS, *noise.COLUMNS, *texture.COLUMNS, *motion.COLUMNS, *camera.COLUMNS,
-    *cuts.COLUMNS,
+    *cuts.COLUMNS, *slideshow.COLUMNS,
 )  # fmt: skip
 """Every measure, with its unit, range and source."""
 
@@ -35,4 +35,5 @@ def measure_clip(
     found: dict[str, float | str | None] = {}
     for family in (sharpness, exposure, noise, texture):
         found |= family.measure(signals, clip)
-    return found | motion.measure(signals, clip) | camera.measure(signals, clip, way) | cuts.measure(n_cuts)
+    found |= motion.measure(signals, clip) | camera.measure(signals, clip, way) | cuts.measure(n_cuts)
+    return found | slideshow.measure(signals, clip)

@@ -20,8 +20,11 @@ import numpy.typing as npt
 from rushes.media.batch import Batch
 from rushes.records import Column
 from rushes.scan.align import U8, Aligner, Fit, Shifts, derive, halved, overlap
+from rushes.scan.panned import APART_S, FARTHEST_S, Panned
 from rushes.scan.shift import C64, F32, PhaseCorrelation
 
+STEPS = 6
+"""Signals that compare a frame with the one before; the others compare it with one a second before."""
 ASTRAY_PX = 0.75
 """Step of the linear fit, pixels, up to which it is accurate to 1 %. After a longer step the fit is made again, starting from the nearest
 whole-pixel shift."""
@@ -64,11 +67,15 @@ class GlobalMotion:
         Column("motion_fit", "float", "1", "share of detail that dx, dy, zoom line up; low at cuts, on flats", 0.0, 1.0),
         Column("frame_diff", "float", "grey level", "mean absolute change of luma since the frame before", 0.0, 219.0),
         Column("block_diff", "float", "grey level", "the same over the block, 1/16 of the long side, that changed most", 0.0, 219.0),
+        Column("pan_rest", "float", "1", "share of a second's change that a shift and zoom of all leaves", 0.0, None, "scan/panned.py"),
+        Column("pan_block", "float", "of the contrast", "what it leaves in a twentieth of the picture", 0.0, None, "as pan_rest"),
+        Column("pan_dt", "float", "s", "time from the frame compared with to this one", APART_S, FARTHEST_S),
     )
 
     def __init__(self) -> None:
         self._before: _Pictures | None = None
-        self._rows: list[F32] = [np.full((1, len(self.columns)), np.nan, np.float32)]
+        self._panned = Panned()
+        self._rows: list[F32] = []
 
     def push(self, batch: Batch) -> None:
         """Take the next frames."""
@@ -81,25 +88,27 @@ class GlobalMotion:
         if self._before is not None:
             pictures = self._before.then(pictures)
         self._before = pictures.last()
-        if len(pictures.pixels) > 1:
-            self._rows.append(self._signals(pictures, None if batch.follows is None else batch.follows[-(len(pictures.pixels) - 1) :]))
+        rows, n = np.full((len(pixels), STEPS), np.nan, np.float32), len(pictures.pixels) - 1
+        if n:
+            rows[-n:] = self._signals(pictures, None if batch.follows is None else batch.follows[-n:])
+        self._rows.append(np.concatenate((rows, self._panned.take(batch.t, pixels, rows[:, :4])), axis=1))
 
     def finish(self) -> dict[str, F32]:
         """The signals, one value a frame."""
-        table = np.concatenate(self._rows) if self._before is not None else self._rows[0][:0]
+        table = np.concatenate(self._rows) if self._rows else np.empty((0, len(self.columns)), np.float32)
         return {column.name: table[:, i].copy() for i, column in enumerate(self.columns)}
 
     def _signals(self, pictures: _Pictures, follows: npt.NDArray[np.bool_] | None) -> F32:
-        """Signals of n pictures but the first, (n - 1, columns); NaN for those that do not follow the one before."""
+        """The first STEPS signals of n pictures but the first, (n - 1, STEPS); NaN for those that do not follow the one before."""
         if follows is None:
             return self._compared(pictures.part(slice(None, -1)), pictures.part(slice(1, None)))
-        table, at = np.full((len(follows), len(self.columns)), np.nan, np.float32), np.flatnonzero(follows)
+        table, at = np.full((len(follows), STEPS), np.nan, np.float32), np.flatnonzero(follows)
         if len(at):
             table[at] = self._compared(pictures.part(at), pictures.part(at + 1))
         return table
 
     def _compared(self, old: _Pictures, new: _Pictures) -> F32:
-        """Signals of pictures, each relative to one before it: (n, columns)."""
+        """The first STEPS signals of pictures, each relative to one before it: (n, STEPS)."""
         fit = self._align(old, new)
         width = new.pixels.shape[2]
         change = cv2.absdiff(new.pixels.reshape(-1, width), old.pixels.reshape(-1, width)).reshape(new.pixels.shape)

@@ -29,7 +29,7 @@ from rushes.scan.seam_buffer import SeamBuffer, Strip
 if TYPE_CHECKING:
     from av import VideoFrame
 
-VERSION = 4
+VERSION = 5
 """Raise when the signals of the same footage change."""
 FRAMES_VERSION = 2
 """Raise when the sampled JPEG frames of the same footage change."""
