@@ -88,6 +88,7 @@ def hf_rows(folder: Path, cache: Path) -> list[Row]:
     """As `datasets.load_dataset` gives them, with the path of each film in `video`."""
     import datasets
 
+    datasets.disable_progress_bars()
     found = datasets.load_dataset(str(folder / "LATEST"), split="train", cache_dir=str(cache / os.readlink(folder / "LATEST")))
     return sorted_rows(found.cast_column("video", datasets.Video(decode=False)).data.table.to_pylist())
 

@@ -28,7 +28,7 @@ from rushes.media.identity import video_id
 from rushes.publish import clip_files, cutters
 from rushes.publish.targets import files
 from rushes.records import Row
-from stores import Reel, recipe
+from stores import Reel, command, recipe, settings_of
 
 COLUMNS = ("clip_id", "caption", "start_pts", "end_pts", "sharpness", "row_hash")
 
@@ -157,6 +157,13 @@ def test_hugging_face_loads_the_folder(reel_store: Path, tmp_path: Path) -> None
     card = (out / "LATEST" / "README.md").read_text()
     dropped = len([1 for row in card.splitlines() if row.startswith("| too_short | duration_s | ")])
     assert dropped == 1 and f"{second.counts['rows']} clips, " in card and "| clips kept | 4 |" in card and "| videos found | 4 |" in card
+
+
+@pytest.mark.slow
+def test_the_command_checks_by_their_library_which_needs_pandas(reel_store: Path, tmp_path: Path) -> None:
+    pytest.importorskip("datasets", reason="datasets is not installed")
+    done = command("publish", reel_store, "--to", f"hf:{tmp_path / 'out'}", "--json", *settings_of("publish.sample=1"))
+    assert (done.code, done.lines[0]["checked"]["reader"].split()[0]) == (0, "datasets"), done.err
 
 
 def test_lists_have_the_form_that_trainers_read(reel_store: Path, tmp_path: Path) -> None:

@@ -151,8 +151,8 @@ def export_clips(
     chosen = Chosen(results, PublishSettings.model_validate({"verdict": verdict or "all", "where": where, "sample": sample}))
     tables = (rows for _, rows in chosen.ranges())
     with ExitStack() as stack:
-        how: Row = {"texts": captions == "txt", "listed": captions == "jsonl"}
-        writer = None if captions == "none" else FilesWriter(Folder(folder, options), chosen.columns, stack, **how)
+        texts, to_folder = captions == "txt", Folder(folder, options)
+        writer = None if captions == "none" else FilesWriter(to_folder, chosen.columns, stack, texts=texts)
         work = _Export(folder, writer, options, watch or (lambda _row: None))
         try:
             of = ClipFiles(results.recipe, folder, options, stop.is_set, name=name_of, always=True, clips=settings, step="export")
@@ -160,7 +160,7 @@ def export_clips(
                 finished = work.do(files.of(tables))
         finally:
             _sweep(folder)
-        if finished and writer is not None:
+        if finished and writer is not None and not texts:
             writer.finish()
     return work.result("finished" if finished else "interrupted")
 

@@ -139,12 +139,7 @@ class Versions:
 
 
 class Folder:
-    """A folder that files are written into.
-
-    Attributes:
-        uri: its path or URL.
-        bytes: bytes written until now; what was linked, or was there already, does not count.
-    """
+    """A folder that files are written into, at `uri`; `bytes` counts what was written, not what was linked or there already."""
 
     def __init__(self, uri: str, options: storage.Options) -> None:
         self.uri, self.options, self.bytes = uri, options, 0
@@ -153,10 +148,9 @@ class Folder:
         """Writes a file; a local one that has these bytes is left alone. `name` may have folders; `same`: nothing of what it tells has
         changed.
         """
-        uri = f"{self.uri}/{name}"
-        path = local_path(uri)
+        path = local_path(f"{self.uri}/{name}")
         if path is None or not isinstance(data, bytes) or not Path(path).is_file() or Path(path).read_bytes() != data:
-            self.bytes += storage.put_atomic(uri, data, self.options)
+            self.bytes += storage.put_atomic(f"{self.uri}/{name}", data, self.options)
 
 
 class Draft(Folder):
@@ -177,7 +171,7 @@ class Draft(Folder):
         if same:
             self.keep(name)
         else:
-            self.bytes += storage.put_atomic(f"{self.uri}/{name}", data, self.options)
+            super().put(name, data)
 
     def keep(self, name: str) -> None:
         """Takes a file of the version before as it is.

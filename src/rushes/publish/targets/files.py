@@ -28,34 +28,17 @@ class FilesTarget(ClipFolder):
 
 
 class FilesWriter(ListWriter):
-    """Writes captions as text files beside the clips, and `metadata.jsonl`, the list of all.
+    """Writes captions as text files beside the clips, unless `texts` is false, and `metadata.jsonl`, the list of all, in `folder`."""
 
-    Args:
-        draft: where to.
-        columns: of the list.
-        stack: is left when the scratch file may go.
-        folder: of the list in there, with a slash behind it.
-        texts: whether there are text files.
-        listed: whether there is a list.
-    """
-
-    def __init__(
-        self, draft: Folder, columns: Sequence[str], stack: ExitStack, *, folder: str = "", texts: bool = True, listed: bool = True
-    ) -> None:
+    def __init__(self, draft: Folder, columns: Sequence[str], stack: ExitStack, *, folder: str = "", texts: bool = True) -> None:
         super().__init__(draft, columns, f"{folder}{METADATA}", stack)
-        self.texts, self._listed = texts, listed
+        self.texts = texts
 
     def add(self, clip: FolderClip) -> None:
         """Writes the caption and the clip's line."""
         if self.texts and clip.row["caption"] is not None:
             self.draft.put(f"{clip.file.rpartition('.')[0]}.txt", clip.row["caption"].encode() + b"\n", same=clip.same)
-        if self._listed:
-            self.line(json_line(clip.line(self.columns, clip.file.rpartition("/")[2])))
-
-    def finish(self) -> None:
-        """Puts the list in its place."""
-        if self._listed:
-            super().finish()
+        self.line(json_line(clip.line(self.columns, clip.file.rpartition("/")[2])))
 
 
 def of_list(uri: str, options: Options, clip_ids: Collection[str]) -> tuple[str, int, list[Row]]:

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 from rushes.media.address import local_path
+from rushes.no_pandas import let_pandas_in
 from rushes.publish.changes import Changes
 from rushes.publish.clip_folder import ClipFolder, FolderClip, ListWriter
 from rushes.publish.clip_names import METADATA
@@ -47,6 +48,8 @@ class HfTarget(ClipFolder):
 
         import pyarrow as pa
         import pyarrow.compute as pc
+
+        let_pandas_in()
         from datasets import Video, load_dataset
 
         with tempfile.TemporaryDirectory(prefix="rushes-publish-") as cache:

@@ -75,7 +75,7 @@ class LerobotTarget(ClipFileVersions):
         draft, failed, of = self._versions.begin(), dict[str, str](), self.context
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="rushes-publish-"))
-            files = stack.enter_context(ClipFiles(of.results.recipe, folder, of.options, of.stop))
+            files = stack.enter_context(ClipFiles.of_target(of, folder))
             index = stack.enter_context(FolderIndex())
             before = Before(draft.before, self._known(draft.before, record), of.options)
             key, robot_type = self._named(changes)
