@@ -156,9 +156,9 @@ def test_a_camera_that_stands_still_keeps_the_sharpness_of_its_scene(room: F32) 
     alone = grid(scene)["sharpness"]
     assert sharpness([scene] * 3) == [alone] * 3
     passing = []
-    for i in range(4):  # something large and out of focus goes through the picture
+    for i in range(4):  # most of the picture is filled by something out of focus that moves
         picture = scene.copy()
-        picture[:, 120 * i : 120 * i + 280] = blurred(np.roll(scene, 77 * i, 0), 8)[:, 120 * i : 120 * i + 280]
+        picture[:, 240:] = blurred(np.roll(scene, 77 * i, 0), 8)[:, 240:]
         passing.append(picture)
     assert min(sharpness(passing)) > 0.9 * alone
 
