@@ -114,13 +114,14 @@ def test_noise_does_not_make_blur_sharp(room: F32) -> None:
 
 
 def sharpness(pictures: list[F32], step_s: float = 1.0) -> list[float]:
-    """The sharpness of frames that are measured one after the other."""
+    """The sharpness of the samples of a clip, as its measure takes them."""
     meter = Grid()
     for i, grey in enumerate(pictures):
         seen = views(grey)
         seen.t = i * step_s
         meter.push(seen, True)
-    return meter.finish()["sharpness"].tolist()  # type: ignore[no-any-return]
+    made = meter.finish()
+    return np.fmin(np.fmin(made["sharpness"], made["sharpness_before"]), made["sharpness_after"]).tolist()  # type: ignore[no-any-return]
 
 
 def display(levels: F32, seconds: int) -> F32:
@@ -338,7 +339,8 @@ def test_off_the_grid_nothing_is_measured(room: F32) -> None:
         meter.push(view, on_grid)
     for name, values in meter.finish().items():
         assert values.dtype == np.float32, name
-        assert np.isnan(values).tolist() == [False, True, True, False], name
+        compared = name in ("sharpness_before", "sharpness_after")  # and nothing is drawn over the picture
+        assert np.isnan(values).tolist() == [compared, True, True, compared], name
 
 
 def test_rgb_has_no_plane_for_noise(room: F32) -> None:

@@ -16,6 +16,10 @@ from rushes.scan.levels import levels
 from rushes.scan.noise import noise_sigma
 from rushes.scan.sharpness import Edges, at_analysis_size, edges
 
+SOURCE = "scan/sharpness.py"
+AFTER = 2
+"""Place of `sharpness_after` among the columns."""
+
 
 class Grid:
     """Sharpness, texture and letterbox from the luma at 320 px, noise and blockiness from native crops; NaN off the grid.
@@ -25,6 +29,10 @@ class Grid:
 
     columns: tuple[Column, ...] = (
         Column("sharpness", "float", "1/pixel at 320 px", "steepest step as a share of local contrast", 0.0, 1.0, "Marziliano et al. 2002"),
+        Column(
+            "sharpness_before", "float", "1/pixel at 320 px", "without a display over the picture, by the sample before", 0.0, 1.0, SOURCE
+        ),
+        Column("sharpness_after", "float", "1/pixel at 320 px", "the same, by the sample after", 0.0, 1.0, SOURCE),
         Column("texture", "float", "share", "share of 16 px blocks (at 320 px) that span 20 grey levels", 0.0, 1.0, "scan/sharpness.py"),
         Column("letterbox", "float", "share", "share of the frame in black bars", 0.0, 1.0, "FFmpeg cropdetect"),
         Column("noise", "float", "grey level", "sigma of the grain in the calmest blocks", 0.0, None, "Immerkaer 1996"),
@@ -57,8 +65,8 @@ class Grid:
         self._before = None
 
     def ends(self) -> tuple[Edges, ...]:
-        """The edges of the first three frames that were measured, or fewer, and those of the last one: what it takes to compare them with
-        the frames of other segments.
+        """The edges of the first two frames that were measured, or fewer, and those of the last one: what it takes to compare them with the
+        frames of other segments.
         """
         last = self._before
         return (*self._first, last) if last is not None else ()
@@ -81,10 +89,11 @@ class Grid:
             if samples is not None:
                 noise, blocky = noise_sigma(samples), blockiness(samples)
         self._at.append(row)
-        self._rows.append([seen.sharpness(), seen.texture(), letterbox(luma), noise, blocky])
-        if self._before is not None:
-            self._rows[-1][0] = seen.sharpness(self._before)
-            self._rows[-2][0] = min(self._rows[-2][0], self._before.sharpness(seen))
-        if len(self._first) < 3:
+        before = self._before
+        if before is not None:
+            self._rows[-1][AFTER] = before.below_display(seen)
+        below = math.nan if before is None else seen.below_display(before)
+        self._rows.append([seen.sharpness(), below, math.nan, seen.texture(), letterbox(luma), noise, blocky])
+        if len(self._first) < 2:
             self._first.append(seen)
         self._before = seen

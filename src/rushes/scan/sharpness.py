@@ -63,21 +63,24 @@ class Edges:
         """Share of blocks that span at least 20 grey levels, in [0, 1]; NaN where the frame is smaller than a block."""
         return float(np.mean(self.span >= TEXTURE_SPAN)) if self.span.size else math.nan
 
-    def sharpness(self, *beside: Edges) -> float:
+    def sharpness(self) -> float:
         """Steepest step from one pixel to the next as a share of its block's luma range, at 320 px long side, upper quartile of the blocks
         with most contrast; in (0, 1], NaN when fewer than four blocks have contrast.
 
         It is one over the edge width of Marziliano et al., "A no-reference perceptual blur metric", ICIP 2002; a ratio, so light and
         contrast cancel.
-
-        Args:
-            beside: the frames measured before and after this one. What one of them that is within `APART_S` shows to be drawn over the
-                picture is left out.
         """
-        whole = _steepness(self.span.ravel(), self.steepest.ravel())
-        near = (other for other in beside if abs(self.t - other.t) <= APART_S and other.picture.shape == self.picture.shape)
-        rests = [_steepness(self.span[~drawn], self.steepest[~drawn]) for drawn in map(self._drawn, near) if drawn.any()]
-        return min((whole, *(rest for rest in rests if rest < SOFTER * whole)))
+        return _steepness(self.span.ravel(), self.steepest.ravel())
+
+    def below_display(self, other: Edges) -> float:
+        """The sharpness without what another frame, measured before or after this one, shows to be drawn over the picture; NaN where
+        nothing is, or the rest is about as sharp as the whole.
+        """
+        if abs(self.t - other.t) > APART_S or other.picture.shape != self.picture.shape:
+            return math.nan
+        drawn = self._drawn(other)
+        rest = _steepness(self.span[~drawn], self.steepest[~drawn]) if drawn.any() else math.nan
+        return rest if rest < SOFTER * self.sharpness() else math.nan
 
     def _drawn(self, other: Edges) -> npt.NDArray[np.bool_]:
         """The blocks of a display over the picture, and those beside them; none where too little moves to tell."""

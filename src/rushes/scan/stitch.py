@@ -70,7 +70,7 @@ class _Stitcher:
         self.signals: list[Signals] = []
         self.frames: list[SampledFrame] = []
         self.last_cells: dict[str, int] = {}
-        self.last_edges: tuple[Edges, npt.NDArray[np.float32], int] | None = None  # with the sharpness of their segment, and their index
+        self.last_edges: tuple[Edges, npt.NDArray[np.float32], int] | None = None  # with the signal of their segment, and their index
         self.seam = _Seam()
 
     def misfit(self, new: SegmentScan) -> str | None:
@@ -129,16 +129,14 @@ class _Stitcher:
         """Computes the sharpness of the two frames on the grid again that a seam parts. `skipped`: the segment's first one does not count,
         and the second one is taken.
         """
-        first, rows, own = new.edges[skipped:-1], new.taken["Grid"].rows, signals["sharpness"]
+        first, rows = new.edges[skipped:-1], new.taken["Grid"].rows
         if not first:
             return
-        if self.last_edges is None:
-            own[rows[skipped]] = first[0].sharpness(*first[1:2])
-        else:
-            last, sharpness, row = self.last_edges
-            own[rows[skipped]] = first[0].sharpness(last, *first[1:2])
-            sharpness[row] = min(sharpness[row], last.sharpness(first[0]))
-        self.last_edges = new.edges[-1], own, rows[-1]
+        if self.last_edges is not None:
+            last, after, row = self.last_edges
+            signals["sharpness_before"][rows[skipped]] = first[0].below_display(last)
+            after[row] = last.below_display(first[0])
+        self.last_edges = new.edges[-1], signals["sharpness_after"], rows[-1]
 
     def finish(self) -> Stitched | Refusal:
         if not self.done or self.done[-1].segment.end_pts is not None:
