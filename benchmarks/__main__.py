@@ -33,11 +33,12 @@ BENCHMARKS: dict[str, list[str | Path]] = {
     "cuts": [DATA / "cuts"],
     "cuts_in_light": [],
     "slideshow": [],
+    "damage": [],
     "agreement_sparse": [],
     "survival": [],
 }
 """Name -> arguments. A new benchmark is written here."""
-NEEDS_DATA = {"cuts", "cuts_in_light", "slideshow", "agreement_sparse"}
+NEEDS_DATA = {"cuts", "cuts_in_light", "damage", "slideshow", "agreement_sparse"}
 """Benchmarks of truth; the others draw their footage where there is no shared one, and say so."""
 
 

@@ -34,9 +34,9 @@ from rushes.scan.one_pass import scan
 
 Measures = dict[str, float | str | None]
 
-TARGETS = {"blurred": 0.85, "dark": 0.85, "black": 0.85, "overexposed": 0.85, "frozen": 0.85, "blocky": 0.5, "shaky": 0.5, "noisy": 0.5}
+TARGETS = {"blurred": 0.95, "dark": 0.95, "black": 0.95, "overexposed": 0.95, "frozen": 0.95, "blocky": 0.8, "shaky": 0.8, "noisy": 0.8}
 """Least share of damaged clips dropped for any of the rules below, on sources not seen."""
-CLEAN_MAX = 0.15
+CLEAN_MAX = 0.05
 """Largest share of clean clips dropped, on sources not seen."""
 
 
@@ -101,7 +101,7 @@ def measure_file(path: Path) -> Measures:
     for family in (sharpness, exposure, noise, texture):
         out.update(family.measure(found.signals, clip))
     out.update(motion.measure(found.signals, clip))
-    out.update(camera.measure(found.signals, clip, found.facts.rotation))
+    out.update(camera.measure(found.signals, clip, found.facts.orientation))
     return out
 
 

@@ -30,6 +30,8 @@ def signal(*values: float) -> npt.NDArray[np.float32]:
 
 SIGNALS = {
     "sharpness": signal(0.9, NAN, 0.2, NAN, 0.3, NAN, NAN),
+    "sharpness_before": np.full(7, NAN, np.float32),
+    "sharpness_after": np.full(7, NAN, np.float32),
     "texture": signal(0.5, NAN, 0.7, NAN, 0.0, NAN, NAN),
     "letterbox": signal(0.25, NAN, 0.25, NAN, NAN, NAN, NAN),
     "noise": signal(2, NAN, 4, NAN, 12, NAN, NAN),
@@ -60,6 +62,12 @@ def test_means_are_over_the_measured_frames_of_the_clip_only() -> None:
     }  # fmt: skip
     assert seen == pytest.approx(expected)
     assert all_measures(slice(0, 7))["blurred_share"] == pytest.approx(2 / 3)
+
+
+def test_a_display_is_told_by_the_samples_of_the_clip_alone() -> None:
+    told = {"sharpness_before": signal(0.1, NAN, NAN, NAN, 0.2, NAN, NAN), "sharpness_after": signal(0.4, NAN, NAN, NAN, 0.1, NAN, NAN)}
+    assert all_measures(slice(0, 7), SIGNALS | told)["sharpness"] == pytest.approx((0.4 + 0.2 + 0.2) / 3)
+    assert all_measures(slice(0, 2), SIGNALS | told)["sharpness"] == pytest.approx(0.9)
 
 
 def test_a_clip_between_two_grid_points_has_light_and_no_grid_measure() -> None:

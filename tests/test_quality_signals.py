@@ -15,6 +15,7 @@ import pytest
 from footage import Clip, render
 from rushes.media.batch import batch
 from rushes.media.views import Shape, Shrinker, Views
+from rushes.recipe import Recipe
 from rushes.scan.blocks import blockiness
 from rushes.scan.crops import crops
 from rushes.scan.exposure import Exposure
@@ -112,6 +113,57 @@ def test_noise_does_not_make_blur_sharp(room: F32) -> None:
     assert grid(noisy(scene, 10))["sharpness"] == pytest.approx(grid(scene)["sharpness"], rel=0.15)
 
 
+def sharpness(pictures: list[F32], step_s: float = 1.0) -> list[float]:
+    """The sharpness of the samples of a clip, as its measure takes them."""
+    meter = Grid()
+    for i, grey in enumerate(pictures):
+        seen = views(grey)
+        seen.t = i * step_s
+        meter.push(seen, True)
+    made = meter.finish()
+    return np.fmin(np.fmin(made["sharpness"], made["sharpness_before"]), made["sharpness_after"]).tolist()  # type: ignore[no-any-return]
+
+
+def display(levels: F32, seconds: int) -> F32:
+    """The picture under a pilot's instruments and a running clock, in white with a dark shadow."""
+    out = np.clip(levels, 0, 255).astype(np.uint8)
+    lines = [f"21:00:{seconds:02}", *(f"SPD {k}2.4 ALT 10{k}" for k in range(5))]
+    for k, line in enumerate(lines):
+        for x in (12, 440):
+            for offset, grey in ((1, 10), (0, 250)):
+                cv2.putText(out, line, (x + offset, 40 + 50 * k + offset), cv2.FONT_HERSHEY_SIMPLEX, 0.6, grey, 1, cv2.LINE_AA)
+    return out.astype(np.float32)
+
+
+def test_a_display_over_the_picture_is_not_what_is_sharp(room: F32) -> None:
+    scene = at_size(room, (1280, 720))
+    flight = [scene[200 + 30 * i : 560 + 30 * i, 60 * i : 60 * i + 640] for i in range(5)]
+    soft = [blurred(part, 5) for part in flight]
+    plain = sharpness(soft)
+    assert max(plain) < 0.35 < 0.8 < min(grid(display(part, 0))["sharpness"] for part in soft)
+    shown = sharpness([display(part, i) for i, part in enumerate(soft)])
+    assert shown == pytest.approx(plain, abs=0.08), "the first and the last as well"
+    assert sharpness([display(part, i) for i, part in enumerate(soft)], step_s=2.0)[0] > 0.8, "frames far apart are not compared"
+
+
+def test_what_is_sharp_below_a_display_stays_sharp(room: F32) -> None:
+    scene = at_size(room, (1280, 720))
+    flight = [display(scene[200 + 30 * i : 560 + 30 * i, 60 * i : 60 * i + 640], i) for i in range(5)]
+    assert sharpness(flight) == [grid(part)["sharpness"] for part in flight]
+
+
+def test_a_camera_that_stands_still_keeps_the_sharpness_of_its_scene(room: F32) -> None:
+    scene = at_size(room, (640, 360))
+    alone = grid(scene)["sharpness"]
+    assert sharpness([scene] * 3) == [alone] * 3
+    passing = []
+    for i in range(4):  # most of the picture is filled by something out of focus that moves
+        picture = scene.copy()
+        picture[:, 240:] = blurred(np.roll(scene, 77 * i, 0), 8)[:, 240:]
+        passing.append(picture)
+    assert min(sharpness(passing)) > 0.9 * alone
+
+
 def test_nothing_to_judge_is_not_blur() -> None:
     wall = grid(np.full((360, 640), 120, np.float32))
     assert np.isnan(wall["sharpness"])
@@ -161,13 +213,13 @@ def test_black_is_0_and_white_is_255(full_range: bool, bits: int, black: int, wh
 
 
 def test_tiles_of_another_pitch_are_no_codec_blocks() -> None:
-    shades = np.random.default_rng(2).integers(100, 116, (28, 50)).astype(np.float32)
+    shades = np.random.default_rng(2).integers(100, 140, (28, 50)).astype(np.float32)
 
     def tiled(pitch: int) -> float:
         return grid(np.kron(shades, np.ones((pitch, pitch), np.float32))[:360, :640])["blockiness"]
 
     assert abs(tiled(13)) < 0.1 * tiled(16)
-    assert tiled(16) > 0.15
+    assert tiled(16) > 0.2
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -176,28 +228,37 @@ def test_blocks_on_the_grid_are_seen_and_only_there(room: F32, size: tuple[int, 
     means = cv2.resize(scene, (size[0] // 8, size[1] // 8), interpolation=cv2.INTER_AREA)
     tiles = cv2.resize(means, size, interpolation=cv2.INTER_NEAREST)
     on_grid = grid(tiles)["blockiness"]
-    assert abs(grid(scene)["blockiness"]) < 0.005
-    assert on_grid > 0.10
+    assert abs(grid(scene)["blockiness"]) < 0.1 * on_grid
+    assert on_grid > 0.2
     assert grid(np.roll(tiles, (4, 4), (0, 1)))["blockiness"] < 0.2 * on_grid
 
 
-@pytest.mark.parametrize("size", SIZES[:2])
-def test_blocks_of_a_real_encoder(footage: Callable[[str, Callable[[Path], Clip]], Clip], room: F32, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("codec", "good", "poor"),
+    [("h264", {"crf": "20"}, {"crf": "45"}), ("mpeg4", {"qmin": "4", "qmax": "4"}, {"qmin": "28", "qmax": "28"})],
+)
+def test_blocks_of_a_real_encoder(
+    footage: Callable[[str, Callable[[Path], Clip]], Clip], codec: str, good: dict[str, str], poor: dict[str, str]
+) -> None:
+    """Slow shading under a moving camera. At a good rate MPEG-4 leaves steps of a few codes between blocks, which nobody sees."""
+    sky = 30 + 195 * cv2.resize(np.random.default_rng(3).random((22, 40), np.float32), (640, 360), interpolation=cv2.INTER_CUBIC)
+
     def pan(i: int) -> npt.NDArray[np.uint8]:
-        scene = noisy(np.roll(at_size(room, size), 3 * i, 1), 2, seed=i)
+        scene = noisy(np.roll(sky, 3 * i, 1), 2, seed=i)
         return np.repeat(np.clip(scene, 0, 255).astype(np.uint8)[..., None], 3, 2)
 
-    seen = {}
-    for rate in (20, 45):
-        settings = {"crf": str(rate), "preset": "veryfast"}
-        clip = footage(f"pan_{size[1]}_{rate}.mp4", lambda path, s=settings: render(path, (pan, 9), numbered=False, options=s))  # type: ignore[misc]
+    seen = []
+    for name, settings in (("good", good), ("poor", poor)):
+        how = settings | ({"preset": "veryfast"} if codec == "h264" else {})
+        clip = footage(f"sky_{codec}_{name}.mp4", lambda path, s=how: render(path, (pan, 9), numbered=False, codec=codec, options=s))  # type: ignore[misc]
         with av.open(str(clip.path)) as container:
             frames = list(container.decode(video=0))[2::3]
-            planes = [Views(f, 0, 0.0, Shrinker(Shape.of(*size)), full_range=False).native for f in frames]
+        planes = [Views(f, 0, 0.0, Shrinker(Shape.of(640, 360)), full_range=False).native for f in frames]
         samples = [crops(plane, full_range=False, bits=8, interlaced=False) for plane in planes if plane is not None]
-        seen[rate] = float(np.mean([blockiness(sample) for sample in samples if sample is not None]))
-    assert seen[45] > 0.015, seen
-    assert seen[45] > 5 * abs(seen[20]), seen
+        seen.append(float(np.mean([blockiness(sample) for sample in samples if sample is not None])))
+    bound = Recipe().rules["blocky"].max
+    assert bound is not None
+    assert seen[0] < 0.5 * bound and seen[1] > 2 * bound, seen
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -278,7 +339,8 @@ def test_off_the_grid_nothing_is_measured(room: F32) -> None:
         meter.push(view, on_grid)
     for name, values in meter.finish().items():
         assert values.dtype == np.float32, name
-        assert np.isnan(values).tolist() == [False, True, True, False], name
+        compared = name in ("sharpness_before", "sharpness_after")  # and nothing is drawn over the picture
+        assert np.isnan(values).tolist() == [compared, True, True, compared], name
 
 
 def test_rgb_has_no_plane_for_noise(room: F32) -> None:

@@ -8,7 +8,7 @@ from rushes.records import Column
 
 COLUMNS = (
     Column("noise", "float", "grey level", "sigma of the grain in the calmest parts, mean over samples", 0.0, None, "Immerkaer 1996"),
-    Column("blockiness", "float", "share", "codec blocks that meet in a step, less those off the grid", 0.0, 1.0, "scan/blocks.py"),
+    Column("blockiness", "float", "share", "codec blocks that meet in a visible step, less those off the grid", 0.0, 1.0, "scan/blocks.py"),
 )
 
 

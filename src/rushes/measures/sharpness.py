@@ -24,5 +24,7 @@ COLUMNS = (
 def measure(signals: Signals, clip: ClipTime) -> dict[str, float | None]:
     """`sharpness` and `blurred_share` of a clip; None when no sample had enough contrast to be measured."""
     values, weights = samples(signals, "sharpness", clip)
+    for name, inside in (("sharpness_before", np.s_[1:]), ("sharpness_after", np.s_[:-1])):  # samples beside it that the clip holds
+        values[inside] = np.fmin(values[inside], samples(signals, name, clip)[0][inside])
     blurred = np.where(np.isnan(values), np.nan, values < BLURRED_BELOW)
     return {"sharpness": weighed(values, weights), "blurred_share": weighed(blurred, weights)}

@@ -210,7 +210,8 @@ class Decoder:
         raise_read_failure(self._source)
         if not flushed:
             yield from self._flush()
-        yield from map(self._given, self.line.flush())
+        for item, pts in self.line.flush():
+            yield self._given(item, pts)
         if self.n_frames == 0:
             raise DecodeError(
                 f"no frame could be decoded from {self.n_packets} packets of {self.facts.codec} ({self.n_corrupt} corrupt)",
@@ -243,10 +244,11 @@ class Decoder:
         self.n_frames += 1
         if frame.is_corrupt:
             self._note_damage()
-        yield from map(self._given, self.line.push((frame, duration), stamp))
+        for item, pts in self.line.push((frame, duration), stamp):
+            yield self._given(item, pts)
 
-    def _given(self, known: tuple[tuple[VideoFrame, int], int]) -> tuple[VideoFrame, int]:
-        (frame, duration), pts = known
+    def _given(self, item: tuple[VideoFrame, int], pts: int) -> tuple[VideoFrame, int]:
+        frame, duration = item
         if self._first_pts is None:
             self._first_pts = pts
         self._last_pts, self._last_duration = pts, duration
@@ -262,7 +264,7 @@ class Decoder:
         """Seconds from the first pts to the last one given."""
         if self._first_pts is None or self._last_pts is None:
             return 0.0
-        return float((self._last_pts - self._first_pts) * self.time_base)
+        return (self._last_pts - self._first_pts) * self.time_base.numerator / self.time_base.denominator  # a Fraction is much slower
 
     @property
     def last_duration(self) -> int:

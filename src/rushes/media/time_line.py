@@ -92,7 +92,12 @@ class TimeLine(Generic[T]):
 
     def push(self, item: T, stamp: int | None) -> list[tuple[T, int]]:
         """Takes the next frame in order of presentation, with its stamp in the file; gives the frames whose pts is now known."""
-        self._held.append(_Held(item, stamp, None if stamp is None else self._unwrapped(stamp)))
+        held = _Held(item, stamp, None if stamp is None else self._unwrapped(stamp))
+        if not self._held and self._last is not None and held.stamp is not None and self._steps:
+            pts = held.stamp + self._offset
+            if 0 < pts - self._last <= LEAP * min(self._steps):  # `_next` says the same of such a step, and takes much longer
+                return [self._given(held, pts)]
+        self._held.append(held)
         return self._settled(final=False)
 
     def flush(self) -> list[tuple[T, int]]:

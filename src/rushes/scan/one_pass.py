@@ -25,11 +25,12 @@ from rushes.records import AGREES, Column, Mode, VideoFacts
 from rushes.scan.grid import Grid
 from rushes.scan.meters import FrameMeter, Meters, all_columns, make_meters
 from rushes.scan.seam_buffer import SeamBuffer, Strip
+from rushes.scan.sharpness import Edges
 
 if TYPE_CHECKING:
     from av import VideoFrame
 
-VERSION = 5
+VERSION = 6
 """Raise when the signals of the same footage change."""
 FRAMES_VERSION = 2
 """Raise when the sampled JPEG frames of the same footage change."""
@@ -245,6 +246,10 @@ class Pass:
     def signals(self) -> dict[str, npt.NDArray[np.float32]]:
         """All signals, name -> (n,)."""
         return {name: row for meter in (*self._meters.by_frame, *self._meters.by_batch) for name, row in meter.finish().items()}
+
+    def edges(self) -> tuple[Edges, ...]:
+        """`Grid.ends`; none where the grid is not measured."""
+        return next((meter.ends() for meter in self._meters.by_frame if isinstance(meter, Grid)), ())
 
     def _open(self, frame: VideoFrame) -> None:
         shape = Shape.of(frame.width, frame.height)

@@ -20,6 +20,7 @@ from rushes.records import Mode, VideoFacts
 from rushes.scan.meters import make_meters
 from rushes.scan.one_pass import Pass, SampledFrame
 from rushes.scan.seam_buffer import SeamBuffer, Strip
+from rushes.scan.sharpness import Edges
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class SegmentScan:
         held: the first frame to store, which `on_frame` was not given, since an earlier segment may have one of the same cell. None in the
             video's first segment, and where there is none.
         head, tail: the small views around the seams, see `SeamBuffer`.
+        edges: of the first frames measured on the grid, and of the last one, see `Grid.ends`.
     """
 
     segment: Segment
@@ -77,6 +79,7 @@ class SegmentScan:
     held: SampledFrame | None
     head: Strip | None
     tail: Strip | None
+    edges: tuple[Edges, ...]
 
     @property
     def decoded_s(self) -> float:
@@ -132,7 +135,7 @@ def scan_segment(
             hole_ticks=ticks_of(holes_of(all_steps, decoder.time_base, recipe.scan.hole_s)),
             reordering=decoder.reordering, n_interlaced=one.n_interlaced,
             taken={name: Taken(tuple(c.rows), c.first, c.last, c.again) for name, c in one.grids.items()},
-            n_frames=frames.n, held=frames.held, head=head, tail=tail,
+            n_frames=frames.n, held=frames.held, head=head, tail=tail, edges=one.edges(),
         )  # fmt: skip
 
 

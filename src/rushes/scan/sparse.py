@@ -184,6 +184,7 @@ class _Pass:
     def run(self, groups: Iterable[Group], stop: int | None) -> None:
         """Takes the groups of the video, or of a stretch that ends before the frame `stop`."""
         self._consecutive, held, index = False, None, self._index
+        self._grid.restart()
         until = None if stop is None or index is None or stop == len(index.pts) else int(index.pts[stop])
         for group in groups:
             if self._first_pts is None:

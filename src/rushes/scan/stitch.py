@@ -26,6 +26,7 @@ from rushes.scan.motion import GlobalMotion
 from rushes.scan.one_pass import BATCH, FRAMES, SampledFrame, Scan, end_of
 from rushes.scan.seam_buffer import Strip, joined
 from rushes.scan.segment import SegmentScan
+from rushes.scan.sharpness import Edges
 
 Signals = dict[str, npt.NDArray[np.float32]]
 BLEND = frozenset(column.name for column in Blend.columns)
@@ -69,6 +70,7 @@ class _Stitcher:
         self.signals: list[Signals] = []
         self.frames: list[SampledFrame] = []
         self.last_cells: dict[str, int] = {}
+        self.last_edges: tuple[Edges, npt.NDArray[np.float32], int] | None = None  # with the signal of their segment, and their index
         self.seam = _Seam()
 
     def misfit(self, new: SegmentScan) -> str | None:
@@ -112,6 +114,7 @@ class _Stitcher:
         for name, columns in GRID_COLUMNS.items():
             for column in columns if name in drop else ():
                 signals[column][new.taken[name].rows[0]] = np.nan
+        self._compare_edges(new, signals, skipped="Grid" in drop)
         if new.held is not None and FRAMES not in drop:
             self.frames.append(new.held)
         for name, taken in new.taken.items():
@@ -120,7 +123,20 @@ class _Stitcher:
         flow = new.taken["DenseMotion"].rows
         self.seam.take(new, signals, frozenset(flow[1:] if "DenseMotion" in drop else flow))
         self.signals.append(signals)
-        self.done.append(replace(new, signals={}, held=None, head=None, tail=None))
+        self.done.append(replace(new, signals={}, held=None, head=None, tail=None, edges=()))
+
+    def _compare_edges(self, new: SegmentScan, signals: Signals, *, skipped: bool) -> None:
+        """Computes the sharpness of the two frames on the grid again that a seam parts. `skipped`: the segment's first one does not count,
+        and the second one is taken.
+        """
+        first, rows = new.edges[skipped:-1], new.taken["Grid"].rows
+        if not first:
+            return
+        if self.last_edges is not None:
+            last, after, row = self.last_edges
+            signals["sharpness_before"][rows[skipped]] = first[0].below_display(last)
+            after[row] = last.below_display(first[0])
+        self.last_edges = new.edges[-1], signals["sharpness_after"], rows[-1]
 
     def finish(self) -> Stitched | Refusal:
         if not self.done or self.done[-1].segment.end_pts is not None:

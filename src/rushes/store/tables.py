@@ -348,6 +348,7 @@ SEGMENTS = Table(
         _c("signals", "bytes", "float32, one value a frame, signal after signal in the order of the table `signals`"),
         _c("head", "bytes", "small views of the first seconds: times (float64), then luma and colour (uint8)"),
         _c("tail", "bytes", "small views of the last seconds, likewise"),
+        _c("edges", "bytes", "of the first frames on the grid and the last: range and steepest step of blocks (float32), picture (uint8)"),
         _c("frame_pts", "int", "pts of the first sampled frame, which may belong to the segment before", "ticks"),
         _c("frame", "bytes", "that frame as JPEG"),
         _c("facts", "text", "container facts, counts, and what joining depends on, as a JSON object"),

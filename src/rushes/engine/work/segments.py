@@ -26,7 +26,7 @@ from rushes.store.parts import video_part
 from rushes.store.store import Store
 from rushes.store.tables import FRAMES, SEGMENTS
 
-VERSION = 2
+VERSION = 3
 """Raise when the rows of the table `segments` change."""
 LABEL = "cut"
 """Marks the parts of frames that segments wrote."""
