@@ -226,6 +226,9 @@ def _woven(picture: Picture) -> Picture:
 
 
 def _container_options(path: Path, clock: Fraction) -> dict[str, str]:
+    """Options of the container. Matroska gets none of its identifiers, which are drawn by chance: a film is the same file each time."""
+    if path.suffix in (".mkv", ".webm"):
+        return {"fflags": "+bitexact"}
     return {"video_track_timescale": str(clock.denominator)} if path.suffix in (".mp4", ".mov") else {}
 
 
