@@ -64,7 +64,7 @@ SAID = {
 """How a server refuses -> what is said of it."""
 
 
-@pytest.mark.parametrize("mode", variants(SAID, quick=["401", "vllm_image_limit"]))
+@pytest.mark.parametrize("mode", variants(SAID, quick=["vllm_image_limit"]))
 def test_a_server_that_only_lists_its_models_is_found_out_before_anything_is_decoded(
     films: Path, tmp_path: Path, server: Running, mode: str
 ) -> None:

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from footage import render
-from pictures import film
+from pictures import Edit, film
 from processes import descendants, open_files
 from ray_cluster import QUIET, RunningCluster
 from rushes.measures.clip import COLUMNS as MEASURES
@@ -168,6 +168,7 @@ def test_daft_on_one_machine(films: Path, of_run: dict[str, Any], begun: Path, t
     check(out, films, of_run)
 
 
+@pytest.mark.slow
 def test_daft_on_a_cluster(nodes: RunningCluster, films: Path, of_run: dict[str, Any], begun: Path, tmp_path: Path) -> None:
     """What one machine began a cluster goes on with; the file on which a child is killed is one that one machine did not meet."""
     out, pid = Path(shutil.copytree(begun, tmp_path / "out")), nodes.process.pid
@@ -235,7 +236,8 @@ def test_the_code_of_the_page_runs(
     films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "footage").mkdir()
-    shutil.copyfile(films / POISON, tmp_path / "footage" / "long shots.mp4")
+    soft = film(320, 180, [150, 200], seed=40)
+    render(tmp_path / "footage" / "long shots.mp4", Edit(lambda i: soft.picture(i) // 64 * 64 + 32, soft.n_frames))  # sharp, so it is kept
     shutil.copyfile(films / "broken.mp4", tmp_path / "footage" / "broken.mp4")
     plain, daft, ray_data = blocks(PAGE.read_text(encoding="utf-8"), "python")
     with monkeypatch.context() as here:

@@ -36,6 +36,7 @@ from rushes.records import Video
 from rushes.results.choose import chosen_clips
 from rushes.results.query import query
 from stores import SRC, Seen, command, go, inline, parts_of, recipe, rows_of, seen, settings_of, start
+from variants import variants
 
 TESTS = Path(__file__).resolve().parent
 PATH = f"{TESTS}:{SRC}"
@@ -183,7 +184,7 @@ def test_a_model_that_cannot_be_had_ends_the_run_before_it_begins(short_films: P
     assert not out.exists()
 
 
-@pytest.mark.parametrize("deaths", [1, 3])
+@pytest.mark.parametrize("deaths", variants([1, 3], quick=[3]))
 def test_models_whose_process_dies_are_loaded_again_and_at_most_three_times(
     short_films: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deaths: int
 ) -> None:

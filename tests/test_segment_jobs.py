@@ -31,7 +31,7 @@ from rushes.store.tables import CLIPS, FRAMES, MARKS, MEASURES, SEGMENTS, SIGNAL
 
 Footage = Callable[[str, Callable[[Path], Clip]], Clip]
 Ask = Callable[[VideoJob], Outcome]
-SETTINGS = ("engine.segment_s=4", "frames.per_s=3", "rules.too_short.min=1")
+SETTINGS = ("engine.segment_s=4", "frames.per_s=3", "rules.too_short.min=1", "rules.blocky.max=1")
 UNLIKE = {"run_id", "written_at", "cpu_s"}
 
 

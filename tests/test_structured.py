@@ -184,6 +184,7 @@ def test_fields_and_agreements_are_columns_of_every_reader_and_rules_look_at_the
     assert [again[s]["missing"] for s in ("captions", "files")] == [0, 0]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_broken_off_has_counted_what_captions_dropped(reel: Reel, tmp_path: Path) -> None:
     fields = {"anomalies": ["a leak", "smoke"]}
     with start_server(mode="structured", die_after=1) as server:
