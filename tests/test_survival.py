@@ -18,8 +18,6 @@ from benchmarks.survival.scenes import SCENES, make_footage
 from benchmarks.survival.server import Own, Server
 from benchmarks.survival.victims import CHILD, DRIVER, KEEPER, SCORER, SERVER
 
-from variants import variants
-
 BLOWS = {
     "scan, captions, copies": [
         Blow(DRIVER, "between two files, child"), Blow(CHILD, "mid scan"), Blow(DRIVER, "captions written"),
@@ -58,7 +56,8 @@ def campaign(name: str, footage: Path, folder: Path, server: Server) -> Campaign
     return made
 
 
-@pytest.mark.parametrize("name", variants(BLOWS, quick=[]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BLOWS)
 def test_struck_and_started_again_a_run_ends_as_if_nothing_had_happened(name: str, footage: Path, tmp_path: Path, server: Server) -> None:
     struck = campaign(name, footage, tmp_path, server).go(BLOWS[name])
     assert {(s.blow.victim, s.blow.moment): s.problems for s in struck if s.problems} == {}
@@ -66,6 +65,7 @@ def test_struck_and_started_again_a_run_ends_as_if_nothing_had_happened(name: st
     assert sum(s.ended for s in struck) >= 2
 
 
+@pytest.mark.slow
 def test_what_a_store_lost_or_has_twice_is_seen(footage: Path, tmp_path: Path, server: Server) -> None:
     made = campaign("scan, captions, copies", footage, tmp_path, server)
     whole = tmp_path / "undisturbed" / "store"
