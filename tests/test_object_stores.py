@@ -670,7 +670,8 @@ def day(server: Served, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-SET = ("--set", "rules.too_short.min=0.5", "--set", "clips.mode=copy", "--set", "scan.workers=1")
+RULES = ("--set", "rules.too_short.min=0.5", "--set", "rules.blurred.min=0", "--set", "rules.blocky.max=1")
+SET = (*RULES, "--set", "clips.mode=copy", "--set", "scan.workers=1")
 
 
 def rushes(*words: str, code: int = 0, **environment: str) -> str:
