@@ -181,11 +181,12 @@ def reel(tmp_path_factory: pytest.TempPathFactory) -> Reel:
 
 
 @pytest.fixture(scope="session")
-def reel_store(reel: Reel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The store of one run of the reel under `stores.BASE`. Read only: copy it to run on."""
+def reel_store(reel: Reel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The store of one run of the reel under `stores.BASE`. Read only: copy it to run on, or to publish."""
     out = tmp_path_factory.mktemp("stores") / "reel"
     go(reel.folder, out)
-    return out
+    yield out
+    assert not (out / "published").exists(), "a test has published the store that all share, and not a copy"
 
 
 def _of_cluster(pid: int) -> bool:

@@ -162,7 +162,8 @@ def test_hugging_face_loads_the_folder(reel_store: Path, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_the_command_checks_by_their_library_which_needs_pandas(reel_store: Path, tmp_path: Path) -> None:
     pytest.importorskip("datasets", reason="datasets is not installed")
-    done = command("publish", reel_store, "--to", f"hf:{tmp_path / 'out'}", "--json", *settings_of("publish.sample=1"))
+    store = copied(reel_store, tmp_path / "store")
+    done = command("publish", store, "--to", f"hf:{tmp_path / 'out'}", "--json", *settings_of("publish.sample=1"))
     assert (done.code, done.lines[0]["checked"]["reader"].split()[0]) == (0, "datasets"), done.err
 
 

@@ -14,7 +14,7 @@ from consumers import files_rows
 from footage import render
 from pictures import film
 from processes import open_files
-from publishing import drawn, numbers
+from publishing import copied, drawn, numbers
 from publishing import go as publish_here
 from ray_cluster import RunningCluster
 from ray_runs import until
@@ -42,8 +42,8 @@ def test_nodes_cut_and_the_driver_commits(nodes: RunningCluster, reel: Reel, ree
     def cuts() -> list[int]:
         return [task["retries"] for task in nodes.tasks() if task["name"] == "cut"]
 
-    before = cuts()
-    done = command(*words(nodes, reel_store, f"files:{tmp_path / 'out'}", "publish.where=\"uri like '%cuts.mp4'\""))
+    before, store = cuts(), copied(reel_store, tmp_path / "store")
+    done = command(*words(nodes, store, f"files:{tmp_path / 'out'}", "publish.where=\"uri like '%cuts.mp4'\""))
     assert done.code == 0, done.err
     rows = files_rows(tmp_path / "out")
     for row in rows:

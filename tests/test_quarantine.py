@@ -98,6 +98,8 @@ ARGUMENTS = {
     "plan": ["x", "--out", "y"],
     "explain": ["x", "y"],
     "sql": ["x", "SELECT 1"],
+    "publish": ["x", "--to", "parquet:y"],
+    "forget": ["x", "y"],
 }
 BARE = ("demo", "recipe", "doctor")
 
