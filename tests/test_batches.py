@@ -19,14 +19,12 @@ from variants import variants
 
 Arrays = tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 SIZES = {"wide": (128, 72), "old": (128, 96), "upright": (72, 128), "odd": (128, 54)}
-QUICK = ["wide", "old"]
-"""In these the dissolve is found, so that a ramp is fitted."""
 
 
 def views(width: int, height: int, fps: float, gap_s: float = 0.0) -> Arrays:
     """Times and views of a film with shake, a cut, a dissolve, and a pause of `gap_s` after the cut."""
     made = edit(
-        [moving(width, height, seed, dx=4 - 3 * seed, dy=seed - 1.5) for seed in range(3)],
+        [moving(width, height, seed, dx=2 - 1.5 * seed, dy=seed / 2 - 0.75) for seed in range(3)],
         [40, 75, 60],
         [Gradual("cut", 0), Gradual("dissolve", 20)],
     )
@@ -50,7 +48,7 @@ def signals(made: Arrays, bounds: list[int]) -> dict[str, npt.NDArray[np.float32
 
 
 @pytest.mark.parametrize("gap_s", [0.0, 4.0], ids=["even", "gap"])
-@pytest.mark.parametrize("size", variants(SIZES, quick=QUICK))
+@pytest.mark.parametrize("size", variants(SIZES, quick=[*SIZES][:2]))
 def test_signals_are_the_same_to_the_bit_however_frames_fall_into_batches(size: str, gap_s: float) -> None:
     made = views(*SIZES[size], fps=60, gap_s=gap_s)
     n = len(made[0])
@@ -60,5 +58,4 @@ def test_signals_are_the_same_to_the_bit_however_frames_fall_into_batches(size: 
     for split in splits:
         for name, values in signals(made, split).items():
             assert np.array_equal(values, one[name], equal_nan=True), (name, split)
-    assert np.isfinite(one["jump_c"]).any()
-    assert np.isfinite(one["blend_start"]).any() or size not in QUICK
+    assert all(np.isfinite(one[name]).any() for name in ("blend_start", "jump_c", "jump_m"))

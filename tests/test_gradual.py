@@ -121,11 +121,15 @@ def test_what_is_no_gradual_transition(move):
     assert transitions_of(signals_of(frames, pts, MS), pts, MS) == []
 
 
-@pytest.mark.parametrize("kind", variants(KINDS, quick=["waves", "fire", "exposure", "strobe"]))
+WRONG = pytest.mark.xfail(reason="where detail all but vanishes between key frames its return is a cut: correlation 0.893, bound 0.9")
+PUMPING = pytest.param("pumping", marks=[pytest.mark.slow, WRONG])
+
+
+@pytest.mark.parametrize(
+    "kind", [*variants([kind for kind in KINDS if kind != "pumping"], quick=["waves", "fire", "exposure", "strobe"]), PUMPING]
+)
 def test_texture_and_light_that_move_are_no_boundary(kind):
     """Single shots drawn with a seed that was not used to choose the bounds."""
-    if kind == "pumping":
-        pytest.xfail("where detail all but vanishes between key frames its return is a cut: correlation 0.893, and the bound is 0.9")
     picture = KINDS[kind](Scene(texture(192, 108, 3), 2002))
     frames, pts = [picture(i) for i in range(100)], regular(100, 25)
     signals = signals_of(frames, pts, MS)
