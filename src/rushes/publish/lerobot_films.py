@@ -7,9 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from rushes.errors import StorageError
 from rushes.media import storage
-from rushes.media.address import public_uri
+from rushes.publish.film_facts import opened_film
 from rushes.publish.lerobot_stats import LEVELS, Stats, picture_stats
 
 LONG_SIDE_PX = 150
@@ -49,27 +48,17 @@ def look_at(uri: str, options: storage.Options) -> Look:
     Raises:
         StorageError: it cannot be read.
     """
-    import av
-
-    source = storage.open_seekable(uri, options)
     levels, n, times = np.zeros((3, LEVELS), np.int64), 0, []
-    try:
-        with av.open(source, "r") as container:
-            stream = container.streams.video[0]
-            stream.codec_context.skip_frame = "NONKEY"
-            for packet in container.demux(stream):
-                if packet.size and packet.pts is not None:
-                    times.append(packet.pts * Fraction(packet.time_base))
-                for frame in packet.decode():
-                    by = max(1, max(frame.width, frame.height) // LONG_SIDE_PX)
-                    small = frame.to_ndarray(format="rgb24")[::by, ::by]
-                    levels += [np.bincount(small[..., colour].ravel(), minlength=LEVELS) for colour in range(3)]
-                    n += 1
-            has_audio = bool(container.streams.audio)
-    except av.error.FFmpegError as error:
-        mend = "remove it, then publish again"
-        raise StorageError(f"the clip file cannot be read: {error}", uri=public_uri(uri), step="publish", mend=mend) from error
-    finally:
-        if not isinstance(source, str):
-            source.close()
+    with opened_film(uri, options) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.skip_frame = "NONKEY"
+        for packet in container.demux(stream):
+            if packet.size and packet.pts is not None:
+                times.append(packet.pts * Fraction(packet.time_base))
+            for frame in packet.decode():
+                by = max(1, max(frame.width, frame.height) // LONG_SIDE_PX)
+                small = frame.to_ndarray(format="rgb24")[::by, ::by]
+                levels += [np.bincount(small[..., colour].ravel(), minlength=LEVELS) for colour in range(3)]
+                n += 1
+        has_audio = bool(container.streams.audio)
     return Look(tuple(sorted(times)), picture_stats(levels, n), has_audio)
