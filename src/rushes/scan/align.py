@@ -8,6 +8,7 @@ With blocks that is done on some hundred values instead of on all pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -95,10 +96,14 @@ class Aligner:
         self._x = (np.tile(x, rows) / self.radius).astype(np.float32)
         self._y = (np.repeat(y, columns) / self.radius).astype(np.float32)
 
-    def blocks(self, pictures: F32) -> F32:
-        """Block means of (n, h, w) pictures without their margin, (n, blocks)."""
+    def inner(self, pictures: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """(n, h, w) pictures without their margin."""
+        return np.ascontiguousarray(pictures[self._inner])
+
+    def blocks(self, inner: F32) -> F32:
+        """Block means of n pictures without their margin, (n, blocks)."""
         columns, rows = self._grid
-        tall = np.ascontiguousarray(pictures[self._inner]).reshape(-1, columns * BLOCK)
+        tall = inner.reshape(-1, columns * BLOCK)
         pooled: F32 = cv2.resize(tall, (columns, len(tall) // BLOCK), interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
         return pooled.reshape(-1, rows * columns)
 
@@ -133,6 +138,7 @@ class Aligner:
             for plane, (out, combine) in enumerate(((change, np.subtract), (gx, np.add), (gy, np.add))):
                 out[i] = 0
                 out[i][to] = combine(after[plane, i][to], before[plane, i][source])
+        change, gx, gy = self.inner(change), self.inner(gx), self.inner(gy)
         gx *= np.float32(0.5)
         gy *= np.float32(0.5)
         return [self.blocks(p) for p in (gx * gx, gx * gy, gy * gy, gx * change, gy * change, change * change)]

@@ -112,7 +112,7 @@ class GlobalMotion:
         fit = self._align(old, new)
         width = new.pixels.shape[2]
         change = cv2.absdiff(new.pixels.reshape(-1, width), old.pixels.reshape(-1, width)).reshape(new.pixels.shape)
-        blocks = self._aligner.blocks(change.astype(np.float32))
+        blocks = self._aligner.blocks(self._aligner.inner(change).astype(np.float32))
         diagonal = 2 * self._aligner.radius
         series = (*(fit.shift.T / diagonal), fit.zoom, fit.good, blocks.mean(axis=1), blocks.max(axis=1))
         return np.stack(series, axis=1).astype(np.float32)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from rushes.scan.levels import F32
+from rushes.scan.percentile import percentile
 
 KERNEL = np.array([1.0, -2.0, 1.0], np.float32)
 """Applied along rows and along columns, this is Immerkaer's mask, which gives 0 on edges along the axes and on all slopes.
@@ -44,5 +45,5 @@ def noise_sigma(crops: F32) -> float:
     for margin in CLIP_MARGINS:
         judged = grain[(mean > margin) & (mean < 255.0 - margin)]
         if judged.size:
-            return float(np.percentile(judged, CALM_SHARE)) * math.sqrt(math.pi / 2) / (KERNEL_NORM * CALM_BIAS)
+            return percentile(judged, CALM_SHARE) * math.sqrt(math.pi / 2) / (KERNEL_NORM * CALM_BIAS)
     return math.nan

@@ -8,14 +8,13 @@ and what it still differs from the present one is compared with what it differed
 
 from __future__ import annotations
 
-from collections import deque
-
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from rushes.media.time_grid import cell_of
 from rushes.media.views import U8
+from rushes.scan.percentile import percentile
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -40,8 +39,7 @@ class Panned:
     """The comparisons of a video, frame by frame."""
 
     def __init__(self) -> None:
-        self._recent: deque[tuple[float, U8, F32]] = deque()
-        self._cell: int | None = None
+        self._recent: tuple[F64, U8, F32] | None = None
 
     def take(self, t: F64, pictures: U8, moves: F32) -> F32:
         """Takes the next frames; gives (n, 3): rest, rest of the worst blocks, and seconds between the two pictures; NaN where there is no
@@ -52,22 +50,28 @@ class Panned:
             pictures: (n, h, w) luma.
             moves: (n, 4) dx, dy in diagonals, zoom, and motion_fit, since the frame before.
         """
-        return np.array([self._next(*one) for one in zip(t.tolist(), pictures, moves, strict=True)], np.float32)
+        rows, old = np.full((len(t), 3), np.nan, np.float32), 0
+        if self._recent is not None:
+            old = len(self._recent[0])
+            before_t, before_pictures, before_moves = self._recent
+            t, moves = np.concatenate((before_t, t)), np.concatenate((before_moves, moves))
+            pictures = np.concatenate((before_pictures, pictures))
+        begins = np.flatnonzero(np.diff([cell_of(at, PER_S) for at in t.tolist()]) > 0) + 1
+        for i in begins[begins >= old].tolist():
+            first = _earlier(t, i)
+            since, steps = t[i] - t[first], moves[first + 1 : i + 1].astype(np.float64)
+            if APART_S - 1e-6 <= since <= FARTHEST_S and (steps[:, 3] >= FIT).all():
+                rest = _rest(pictures[first], pictures[i], steps)
+                if rest is not None:
+                    rows[i - old] = (*rest, since)
+        kept = _earlier(t, len(t) - 1)
+        self._recent = (t[kept:], pictures[kept:].copy(), moves[kept:])
+        return rows
 
-    def _next(self, t: float, picture: U8, move: F32) -> tuple[float, float, float]:
-        recent, cell = self._recent, cell_of(t, PER_S)
-        begins, self._cell = self._cell is not None and cell > self._cell, cell
-        recent.append((t, picture.copy(), move))
-        while len(recent) > 1 and recent[1][0] <= t - APART_S + 1e-6:
-            recent.popleft()
-        since = t - recent[0][0]
-        if not begins or not APART_S - 1e-6 <= since <= FARTHEST_S:
-            return np.nan, np.nan, np.nan
-        steps = np.array([step for _, _, step in recent], np.float64)[1:]
-        if not (steps[:, 3] >= FIT).all():
-            return np.nan, np.nan, np.nan
-        rest = _rest(recent[0][1], picture, steps)
-        return (*rest, since) if rest is not None else (np.nan, np.nan, np.nan)
+
+def _earlier(t: F64, i: int) -> int:
+    """The frame that frame `i` is compared with: the last one `APART_S` before it, or the first of all."""
+    return max(0, int(np.searchsorted(t, t[i] - APART_S + 1e-6, "right")) - 1)
 
 
 def _rest(before: U8, after: U8, steps: F64) -> tuple[float, float] | None:
@@ -97,5 +101,5 @@ def _rest(before: U8, after: U8, steps: F64) -> tuple[float, float] | None:
     blocks = (rows, BLOCK, columns, BLOCK)
     cut = (slice(rows * BLOCK), slice(columns * BLOCK))
     whole = both[cut].reshape(blocks).all(axis=(1, 3))
-    worst = np.quantile(np.abs(left[cut]).reshape(blocks).mean(axis=(1, 3))[whole], 0.95) if whole.any() else 0.0
+    worst = percentile(np.abs(left[cut]).reshape(blocks).mean(axis=(1, 3))[whole], 95.0) if whole.any() else 0.0
     return float(np.sqrt((left[both] ** 2).mean())) / change, float(worst) / max(float(new[both].std()), LEAST_CONTRAST)

@@ -32,7 +32,8 @@ class PhaseCorrelation:
         ky = np.arange(-int(BAND * height), int(BAND * height) + 1)
         self._window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1]).astype(np.float32)
         self._window /= self._window.sum()
-        self._x = np.exp(-2j * np.pi * np.outer(np.arange(width), kx) / width).astype(np.complex64)
+        waves = np.exp(-2j * np.pi * np.outer(np.arange(width), kx) / width).astype(np.complex64)
+        self._x = waves.view(np.float32)  # real and imaginary parts in turn: pictures are real, and numpy would make them complex first
         self._y = np.exp(-2j * np.pi * np.outer(ky, np.arange(height)) / height).astype(np.complex64)
         self._shifts_x = np.arange(-int(REACH * width), int(REACH * width) + 1)
         self._shifts_y = np.arange(-int(REACH * height), int(REACH * height) + 1)
@@ -43,7 +44,7 @@ class PhaseCorrelation:
         """Low part of the spectrum of each picture, (n, h, w) -> (n, frequencies in y, in x); the mean is taken out."""
         weighted = pictures * self._window
         mean = weighted.reshape(len(weighted), -1).sum(axis=1)  # not einsum: its order of adding depends on the number of pictures
-        spectra: C64 = self._y @ ((weighted - mean[:, None, None] * self._window) @ self._x)
+        spectra: C64 = self._y @ ((weighted - mean[:, None, None] * self._window) @ self._x).view(np.complex64)
         return spectra
 
     def shifts(self, before: C64, after: C64) -> npt.NDArray[np.int64]:
