@@ -40,7 +40,7 @@ SHOTS = 40
 """Shots of a film."""
 FILMS = 2
 SECONDS = 10
-"""Length of a drawn shot: 20 kinds with 3 numbers each are ten minutes in all, a third of the 30 minutes in
+"""Length of a drawn shot: 21 kinds with 3 numbers each are ten minutes in all, a third of the 30 minutes in
 which one false boundary may be."""
 NUMBERS = (1001, 1002, 1003)
 """Of the drawn shots; those on which the bounds were chosen have 1 to 6."""
@@ -141,7 +141,7 @@ def made(name: str, make: Callable[[Path], None]) -> Path:
         folder.mkdir()
         make(folder)
 
-    return render.once(f"{name}-1", into)
+    return render.once(f"{name}-2", into)
 
 
 def print_cost(path: Path) -> None:

@@ -367,11 +367,33 @@ def mixer(s: Scene) -> Picture:
     return picture
 
 
+def passing(s: Scene) -> Picture:
+    """A bird, a car, a passer-by: something near flits through the picture, or out of it, within two to seven frames. The scene sways."""
+    skin, goes, start = s.fractal(9), [], 45.0
+    while start < 4000:
+        size, level, height = s.height * s.rng.uniform(0.15, 0.35), s.rng.uniform(20, 230), s.height * s.rng.uniform(0.3, 0.7)
+        goes.append((start, int(s.rng.integers(2, 8)), size, level, height, int(s.rng.choice((-1, 1))), s.rng.random() < 0.5))
+        start += s.rng.uniform(50, 75)
+
+    def picture(i: int) -> U8:
+        out = s.moved(s.still, 1.5 * np.sin(i / 9), 0).copy()
+        for begins, frames, size, level, height, way, was_there in goes:
+            done = (i - begins) / frames
+            if done > 1 or (i < begins - 40 if was_there else done < 0):
+                continue
+            place = 0.5 + way * (0.9 * max(0.0, done) ** 2 - 0.035 * max(0.0, begins - i - 10) if was_there else 1.6 * done - 0.8)
+            inside = ((s.x - s.width * place) / (1.3 * size)) ** 2 + ((s.y - height) / size) ** 2 < 1
+            out = np.where(inside[..., None], (level + 30 * np.roll(skin, int(s.width * place), 1))[..., None], out)
+        return _bytes(out)
+
+    return picture
+
+
 KINDS: dict[str, Callable[[Scene], Picture]] = {
     make.__name__: make
     for make in (
         waves, sparkle, fire, smoke, foliage, crowd, rain, confetti, flicker, strobe, flashes, exposure, focus, metal,
-        rolling_shutter, pumping, wobble, hand_held, robot_arm, mixer,
+        rolling_shutter, pumping, wobble, hand_held, robot_arm, mixer, passing,
     )
 }  # fmt: skip
 """Name -> what makes such a shot."""

@@ -16,6 +16,7 @@ from rushes.recipe import Recipe, ShotSettings
 from rushes.scan.blend import Blend
 from rushes.scan.content import Content
 from rushes.scan.meters import Meters
+from rushes.scan.motion import GlobalMotion
 from rushes.scan.one_pass import scan
 from rushes.scan.ramp import fit_ramp
 from rushes.shots import find_shots
@@ -94,7 +95,7 @@ def test_batches_do_not_matter():
 def test_every_column_is_a_signal_of_every_frame():
     made = film([5], [])
     signals = signals_of([made.picture(i) for i in range(5)], regular(5, 25), MS)
-    assert {c.name for c in (*Blend.columns, *Content.columns)} == set(signals)
+    assert {c.name for c in (*Blend.columns, *Content.columns, *GlobalMotion.columns)} == set(signals)
     assert all(v.shape == (5,) and v.dtype == np.float32 for v in signals.values())
     assert not len(Blend().finish()["blend_e"])
 
@@ -126,7 +127,7 @@ PUMPING = pytest.param("pumping", marks=[pytest.mark.slow, WRONG])
 
 
 @pytest.mark.parametrize(
-    "kind", [*variants([kind for kind in KINDS if kind != "pumping"], quick=["waves", "fire", "exposure", "strobe"]), PUMPING]
+    "kind", [*variants([kind for kind in KINDS if kind != "pumping"], quick=["waves", "fire", "exposure", "strobe", "passing"]), PUMPING]
 )
 def test_texture_and_light_that_move_are_no_boundary(kind):
     """Single shots drawn with a seed that was not used to choose the bounds."""

@@ -34,6 +34,8 @@ ROUNDS = 3
 """Rounds of weighting; on footage with moving objects the estimate changes by less than 0.01 pixel after the third."""
 NOISE = 0.05
 """Gradient energy, squared grey levels a pixel, that rounding to 8 bits leaves on a flat picture."""
+LEAST_DETAIL = 0.5
+"""Gradient energy from which a block has detail, squared grey levels a pixel: ten times that of rounding."""
 MISFIT_PX = 0.03
 """Misalignment up to which a block keeps its full weight, pixels: shrinking and coding cause so much even on a perfect pan."""
 FARTHEST_PX = 2.0
@@ -42,11 +44,19 @@ FARTHEST_PX = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How n pictures differ from those before: shift (n, 2) in pixels, x right and y down; zoom (n,), relative; reliability (n,), 0..1."""
+    """How n pictures differ from those before.
+
+    Attributes:
+        shift: (n, 2) pixels, x right and y down.
+        zoom: (n,) relative.
+        good: (n,) share of the detail that the two line up, 0..1.
+        kept: (n,) share of the blocks with detail that they line up, 0..1; 0 where no block has any.
+    """
 
     shift: F64
     zoom: F64
     good: F64
+    kept: F64
 
 
 def halved(motion: U8) -> U8:
@@ -125,7 +135,10 @@ class Aligner:
             weight = (1 + misfit / (4 * usual)) ** -2 / energy
         explained = detail * detail / (detail + unexplained + np.float32(NOISE))
         good = explained.sum(axis=1) / (detail.sum(axis=1) + np.float32(NOISE))
-        return Fit(model[:, :2].astype(np.float64) + start, model[:, 2].astype(np.float64) / self.radius, good.astype(np.float64))
+        detailed = detail >= np.float32(LEAST_DETAIL)
+        kept = (detailed & (2 * explained >= detail)).sum(axis=1) / np.maximum(detailed.sum(axis=1), 1)
+        shift, zoom = model[:, :2].astype(np.float64) + start, model[:, 2].astype(np.float64) / self.radius
+        return Fit(shift, zoom, good.astype(np.float64), kept)
 
     def _equations(self, before: F32, after: F32, start: Shifts) -> list[F32]:
         """Block means of gradient and change, each (n, blocks): xx, xy, yy, xt, yt, tt. The gradient is the mean of both pictures'.

@@ -302,9 +302,9 @@ def _jumps(t: F64, thumb: U8, std: F32, rows: Index) -> tuple[F32, F32, F32, F32
     """
     back = np.maximum(rows - 1, 0)
     contrast, step = _contrast(std, back, rows), _mean_abs(thumb[back], thumb[rows])
-    later = _mean_abs(thumb[back], thumb[_nearest(t, t[rows] + LASTING_S)])
-    earlier = _mean_abs(thumb[_nearest(t, t[back] - LASTING_S)], thumb[rows])
-    lasting = np.minimum(later, earlier)
+    long_before, long_after = thumb[_nearest(t, t[back] - LASTING_S)], thumb[_nearest(t, t[rows] + LASTING_S)]
+    pairs = ((thumb[back], long_after), (long_before, thumb[rows]), (long_before, long_after))
+    lasting = np.minimum.reduce([_mean_abs(*pair) for pair in pairs])
     moved, corr = (np.full(len(rows), np.nan, np.float32) for _ in range(2))
     for i in np.flatnonzero(_looked_at(t, thumb, std, rows)):
         row, before = int(rows[i]), int(back[i])

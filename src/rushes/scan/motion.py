@@ -23,7 +23,7 @@ from rushes.scan.align import U8, Aligner, Fit, Shifts, derive, halved, overlap
 from rushes.scan.panned import APART_S, FARTHEST_S, Panned
 from rushes.scan.shift import C64, F32, PhaseCorrelation
 
-STEPS = 6
+STEPS = 7
 """Signals that compare a frame with the one before; the others compare it with one a second before."""
 ASTRAY_PX = 0.75
 """Step of the linear fit, pixels, up to which it is accurate to 1 %. After a longer step the fit is made again, starting from the nearest
@@ -67,6 +67,7 @@ class GlobalMotion:
         Column("motion_fit", "float", "1", "share of detail that dx, dy, zoom line up; low at cuts, on flats", 0.0, 1.0),
         Column("frame_diff", "float", "grey level", "mean absolute change of luma since the frame before", 0.0, 219.0),
         Column("block_diff", "float", "grey level", "the same over the block, 1/16 of the long side, that changed most", 0.0, 219.0),
+        Column("kept_blocks", "float", "share", "of the blocks with detail that dx, dy, zoom line up; low at cuts", 0.0, 1.0),
         Column("pan_rest", "float", "1", "share of a second's change that a shift and zoom of all leaves", 0.0, None, "scan/panned.py"),
         Column("pan_block", "float", "of the contrast", "what it leaves in a twentieth of the picture", 0.0, None, "as pan_rest"),
         Column("pan_dt", "float", "s", "time from the frame compared with to this one", APART_S, FARTHEST_S),
@@ -114,7 +115,7 @@ class GlobalMotion:
         change = cv2.absdiff(new.pixels.reshape(-1, width), old.pixels.reshape(-1, width)).reshape(new.pixels.shape)
         blocks = self._aligner.blocks(self._aligner.inner(change).astype(np.float32))
         diagonal = 2 * self._aligner.radius
-        series = (*(fit.shift.T / diagonal), fit.zoom, fit.good, blocks.mean(axis=1), blocks.max(axis=1))
+        series = (*(fit.shift.T / diagonal), fit.zoom, fit.good, blocks.mean(axis=1), blocks.max(axis=1), fit.kept)
         return np.stack(series, axis=1).astype(np.float32)
 
     def _align(self, old: _Pictures, new: _Pictures) -> Fit:
@@ -125,8 +126,8 @@ class GlobalMotion:
         if len(astray):
             again = self._aligner.fit(before[:, astray], after[:, astray], np.rint(fit.shift[astray]).astype(np.int64))
             better = again.good > fit.good[astray]
-            for first, second in ((fit.shift, again.shift), (fit.zoom, again.zoom), (fit.good, again.good)):
-                first[astray[better]] = second[better]
+            for name in ("shift", "zoom", "good", "kept"):
+                getattr(fit, name)[astray[better]] = getattr(again, name)[better]
         return fit
 
 

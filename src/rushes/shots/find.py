@@ -23,7 +23,7 @@ from rushes.shots.spans import Edge, Shot, absorb, guarded, pieces, shot, split,
 from rushes.shots.stride import stride_joints
 from rushes.shots.transnet import transnet_cuts
 
-VERSION = 3
+VERSION = 4
 """Raise when the clips of the same signals and settings change."""
 
 F32 = npt.NDArray[np.float32]
@@ -33,7 +33,7 @@ BLEND_SIGNALS = tuple(f"blend_{name}" for name in ("e", "r", "q", "a", "c", "s",
 GRADUAL_SIGNALS = (*BLEND_SIGNALS, "fade_y", "fade_std", "jump_c")
 
 
-COMBINED_SIGNALS = ("jump_d", "jump_e", "jump_c", "jump_m")
+COMBINED_SIGNALS = ("jump_d", "jump_e", "jump_c", "jump_m", "kept_blocks")
 LEAST_S = 0.3
 """Of cuts inside a clip that are closer than this, seconds, one counts: the default of `shots.min_s`."""
 
@@ -124,9 +124,9 @@ def cuts_of(signals: Mapping[str, F32], pts: I64, time_base: Fraction, settings:
     if detector == "adaptive":
         return adaptive_cuts(signals["content"], pts, time_base, ratio=settings.threshold, min_s=settings.min_s)
     if detector == "combined":
-        change, lasting, correlation, match = (signals[name] for name in COMBINED_SIGNALS)
+        change, lasting, correlation, match, aligned = (signals[name] for name in COMBINED_SIGNALS)
         t = _seconds(pts, time_base)
-        return combined_cuts(change, lasting, correlation, match, t, ratio=settings.threshold, min_s=settings.min_s)
+        return combined_cuts(change, lasting, correlation, match, aligned, t, ratio=settings.threshold, min_s=settings.min_s)
     if detector == TRANSNET:
         return transnet_cuts(signals[TRANSNET], _seconds(pts, time_base), threshold=settings.threshold, min_s=settings.min_s)
     return scenedetect_cuts(detector, signals[f"psd_{detector}"], pts, time_base, min_s=settings.min_s)
@@ -145,8 +145,8 @@ def cuts_inside(signals: Mapping[str, F32], at: slice, t: npt.NDArray[np.float64
     """
     if any(name not in signals for name in COMBINED_SIGNALS):
         return None
-    change, lasting, correlation, match = (signals[name][at] for name in COMBINED_SIGNALS)
-    return len(combined_cuts(_from_second(change), lasting, correlation, match, t[at], min_s=LEAST_S))
+    change, lasting, correlation, match, aligned = (signals[name][at] for name in COMBINED_SIGNALS)
+    return len(combined_cuts(_from_second(change), lasting, correlation, match, aligned, t[at], min_s=LEAST_S))
 
 
 def transitions_of(signals: Mapping[str, F32], pts: I64, time_base: Fraction) -> list[Transition]:
