@@ -243,9 +243,12 @@ def test_cuts_by_content_are_exact_and_what_lies_in_one_group_is_missed(codec: s
     assert at[cut_rows].all() and np.array_equal(found.signals["content"][cut_rows], exact.signals["content"][cut_rows])
 
 
-def test_frames_for_models_are_key_frames_nearest_the_grid(tmp_path: Path) -> None:
-    """Key frames each 0.8 s, a grid of one second over 8 s: of 0, 0.8, 1.6 ... 7.2 those that are the nearest to 0, 1, 2 ... 7."""
-    clip = render(tmp_path / "grid.mp4", (moving(*SIZE, 1), 200), gop=20)
+@pytest.mark.parametrize("start_s", [0, 0.5, 2])
+def test_frames_for_models_are_key_frames_nearest_the_grid(start_s: float, tmp_path: Path) -> None:
+    """Key frames each 0.8 s, a grid of one second over 8 s: of 0, 0.8, 1.6 ... 7.2 those that are the nearest to 0, 1, 2 ... 7, by the time
+    since the first frame, whatever its own is.
+    """
+    clip = render(tmp_path / "grid.mp4", (moving(*SIZE, 1), 200), gop=20, start=int(start_s * 12_800))
     frames: list[SampledFrame] = []
     found = sparse_scan(clip.path, on_frame=frames.append)
     base = float(found.facts.time_base)
