@@ -1,12 +1,12 @@
 """How far the sparse scan agrees with the exact one: the verdicts of equal spans, and the error of each measure.
 
-    python -m benchmarks.agreement_sparse [--gop 1.0] [--burst 3] [--columns shake noise] [--sets quality footage asis cuts]
+    python -m benchmarks.agreement_sparse [--gop 1.0] [--burst 3] [--codec av1] [--columns noise] [--sets quality footage asis cuts]
 
-The clips of DATA/quality (known damage) and the films of DATA/footage are encoded anew by x264 with a closed group of pictures each GOP
-seconds, at their own size and rate (footage: at most 960 pixels wide, and 20 s). Both modes scan the new file, cut it into pieces by the
-detector `stride`, and judge these by the rules of both profiles. DATA/footage is also scanned as it is; most of it has key frames too far
-apart, so that the mode in force is not sparse. On DATA/cuts, encoded anew likewise, the cuts of the detector `content` in both modes are
-compared with the known ones, frame by frame.
+The clips of DATA/quality (known damage) and the films of DATA/footage are encoded anew by x264 or SVT-AV1 with a closed group of pictures
+each GOP seconds, at their own size and rate (footage: at most 960 pixels wide, and 20 s). Both modes scan the new file, cut it into pieces
+by the detector `stride`, and judge these by the rules of both profiles. DATA/footage is also scanned as it is; most of it has key frames
+too far apart, so that the mode in force is not sparse. On DATA/cuts, encoded anew likewise, the cuts of the detector `content` in both
+modes are compared with the known ones, frame by frame.
 """
 
 from __future__ import annotations
@@ -77,18 +77,21 @@ def recipe(profile: str, burst: int) -> Recipe:
     return Recipe.parse({"scan": {"mode": "sparse", "sparse_burst": burst}, "shots": shots}, profile=profile)
 
 
-def grouped(source: Path, gop_s: float, folder: str, longest_s: float = LONGEST_S) -> Path:
+def grouped(source: Path, gop_s: float, folder: str, codec: str, longest_s: float = LONGEST_S) -> Path:
     """A film encoded anew with a key frame each `gop_s` seconds; its first `longest_s` seconds."""
-    name = f"{folder}-{source.stem}-gop{gop_s:g}.mp4"
-    return render.once(name, lambda path: _encode(source, path, gop_s, longest_s))
+    name = f"{folder}-{source.stem}-gop{gop_s:g}{'' if codec == 'h264' else '-' + codec}.mp4"
+    return render.once(name, lambda path: _encode(source, path, gop_s, codec, longest_s))
 
 
-def _encode(source: Path, path: Path, gop_s: float, longest_s: float) -> None:
+def _encode(source: Path, path: Path, gop_s: float, codec: str, longest_s: float) -> None:
     with av.open(str(source)) as film, av.open(str(path), "w") as out:
         stream = film.streams.video[0]
         rate = stream.guessed_rate or 25
         gop = max(1, round(float(rate) * gop_s))
-        options = {"preset": "veryfast", "crf": "18", "x264-params": f"keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0"}
+        encoder, options = {
+            "h264": ("libx264", {"preset": "veryfast", "crf": "18", "x264-params": f"keyint={gop}:min-keyint={gop}:scenecut=0:open-gop=0"}),
+            "av1": ("libsvtav1", {"preset": "10", "crf": "30", "svtav1-params": f"keyint={gop}:irefresh-type=2:scd=0:lp=1"}),
+        }[codec]
         made: Any = None
         first = last = None
         for frame in film.decode(stream):
@@ -99,7 +102,7 @@ def _encode(source: Path, path: Path, gop_s: float, longest_s: float) -> None:
                 break
             if made is None:
                 scale = min(1.0, WIDEST / frame.width)
-                made = out.add_stream("libx264", rate=rate, options=options)
+                made = out.add_stream(encoder, rate=rate, options=options)
                 made.width, made.height = (max(16, round(side * scale / 2) * 2) for side in (frame.width, frame.height))
                 made.pix_fmt, made.time_base = "yuv420p", stream.time_base
             small = frame.reformat(made.width, made.height, "yuv420p")
@@ -174,7 +177,7 @@ def report(name: str, seen: Seen, targets: Targets, worst: list[str]) -> None:
         print(f"{name}, {profile}: all reasons equal {sum(seen.reasons[profile]) / n:.3f}")
 
 
-def report_cuts(gop_s: float, burst: int, targets: Targets) -> None:
+def report_cuts(gop_s: float, burst: int, codec: str, targets: Targets) -> None:
     """Cuts by content of both modes beside the known ones."""
     settings = Recipe.parse({"scan": {"mode": "sparse", "sparse_burst": burst}, "shots": {"detector": "content", "gradual": False}})
     scores = {"exact": Score(), "sparse": Score()}
@@ -183,7 +186,7 @@ def report_cuts(gop_s: float, burst: int, targets: Targets) -> None:
     for name, entry in truth.items():
         if not name.startswith("hard_"):
             continue
-        path = grouped(render.DATA / "cuts" / name, gop_s, "cuts", longest_s=math.inf)
+        path = grouped(render.DATA / "cuts" / name, gop_s, "cuts", codec, longest_s=math.inf)
         sparse = scan_sparse(str(path), settings, uri=name, threshold=content_threshold(settings))
         if isinstance(sparse, Dense):
             print(f"{name}: not sparse: {sparse.why}")
@@ -203,6 +206,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gop", type=float, default=1.0, help="seconds between key frames")
     parser.add_argument("--burst", type=int, default=3, help="scan.sparse_burst")
+    parser.add_argument("--codec", choices=("h264", "av1"), default="h264", help="how films are encoded anew")
     parser.add_argument("--columns", nargs="*", default=[], help="measures of which the 20 largest errors are printed")
     parser.add_argument("--sets", nargs="*", choices=SETS, default=SETS)
     options = parser.parse_args()
@@ -219,12 +223,12 @@ def main() -> int:
         seen = Seen()
         for path in paths:
             try:
-                compare(grouped(path, options.gop, name) if again else path, seen, options.burst)
+                compare(grouped(path, options.gop, name, options.codec) if again else path, seen, options.burst)
             except (VideoError, av.error.FFmpegError) as error:
                 print(f"{path.name}: {error}", file=sys.stderr)
         report(NAMES.get(name, name), seen, targets, options.columns)
     if "cuts" in options.sets:
-        report_cuts(options.gop, options.burst, targets)
+        report_cuts(options.gop, options.burst, options.codec, targets)
     return targets.close()
 
 

@@ -230,7 +230,22 @@ def test_blocks_on_the_grid_are_seen_and_only_there(room: F32, size: tuple[int, 
     on_grid = grid(tiles)["blockiness"]
     assert abs(grid(scene)["blockiness"]) < 0.1 * on_grid
     assert on_grid > 0.2
-    assert grid(np.roll(tiles, (4, 4), (0, 1)))["blockiness"] < 0.2 * on_grid
+    for beside in (1, 2, 4, 6, 7):
+        assert grid(np.roll(tiles, (beside, beside), (0, 1)))["blockiness"] < 0.2 * on_grid, beside
+
+
+@pytest.mark.parametrize("slope", [1.0, 1.5, 2.5])
+@pytest.mark.parametrize("fold", [0, 3, 4])
+def test_steep_shading_is_no_step(slope: float, fold: int) -> None:
+    """Shading that rises and falls, by so many grey levels a pixel, with steps of 2 levels between blocks at most, as codecs at a good rate
+    leave them. Neighbours then differ by 8 to 20 levels, on the lattice and off it, but for those that hold a fold.
+    """
+    rng = np.random.default_rng(1)
+    ramp = 20 + slope * np.abs((np.arange(fold, 640 + fold) % 160) - 80)
+    steps = np.kron(rng.uniform(-1, 1, (45, 80)), np.ones((8, 8)))
+    bound = Recipe().rules["blocky"].max
+    assert bound is not None
+    assert abs(grid(noisy((ramp + steps).astype(np.float32), 1))["blockiness"]) < 0.5 * bound
 
 
 @pytest.mark.parametrize(
@@ -350,6 +365,20 @@ def test_rgb_has_no_plane_for_noise(room: F32) -> None:
     seen = {name: float(values[0]) for name, values in meter.finish().items()}
     assert np.isnan(seen["noise"]) and np.isnan(seen["blockiness"])
     assert seen["sharpness"] == pytest.approx(grid(at_size(room, (640, 360)))["sharpness"], rel=0.1)
+
+
+def test_a_small_picture_is_looked_at_whole() -> None:
+    """At the size of a phone's video of 2004 a step in a corner counts, and grain there is found calm where all else is texture."""
+    plane = np.full((144, 176), 128, np.uint8)
+    plane[:64, :64] = np.kron(np.indices((8, 8)).sum(0) % 2 * 24 + 100, np.ones((8, 8)))
+    sample = crops(plane, full_range=True, bits=8, interlaced=False)
+    assert sample is not None and sample.shape == (144, 1, 176)
+    at_rim = 2 * 4  # half of the tiles at the rim are 4 levels from what is beside them, the others 28
+    assert blockiness(sample) == pytest.approx((2 * 7 * 8 + at_rim) / (17 * 22 + 18 * 21))
+    rough = np.random.default_rng(1).integers(0, 255, (144, 176)).astype(np.uint8)
+    rough[:, 144:] = 128
+    sample = crops(rough, full_range=True, bits=8, interlaced=False)
+    assert sample is not None and noise_sigma(sample) < 5
 
 
 @pytest.mark.parametrize("size", [(16, 16), (64, 48), (96, 96), (176, 144), (362, 640)])

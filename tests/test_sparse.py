@@ -23,7 +23,7 @@ from rushes.measures.mean import over_samples, over_time
 from rushes.media.bursts import Bursts
 from rushes.media.decode import Decoder
 from rushes.media.frame_index import FrameIndex, frame_index
-from rushes.media.random_access import shown
+from rushes.media.random_access import burst_begins, shown, stands_alone
 from rushes.recipe import Recipe
 from rushes.records import Orientation
 from rushes.scan import sparse
@@ -36,6 +36,7 @@ from variants import variants
 SIZE = (192, 108)
 DIAGONAL = float(np.hypot(*SIZE))
 RECIPE = Recipe.parse({"scan": {"mode": "sparse"}, "shots": {"detector": "stride"}})
+TS_PACKET = 188
 OPEN = "log-level=none:pools=none:scenecut=0:open-gop=1:bframes=3"
 HIDDEN = {"deadline": "good", "cpu-used": "5", "auto-alt-ref": "1", "lag-in-frames": "16"}
 CASES: dict[str, dict[str, Any]] = {
@@ -48,7 +49,15 @@ CASES: dict[str, dict[str, Any]] = {
     "vp9.webm": {"codec": "vp9", "gop": 21},
     "hidden.webm": {"codec": "vp9", "gop": 30, "options": HIDDEN},
     "vp8.webm": {"codec": "libvpx", "gop": 30, "options": HIDDEN},
+    "av1.mp4": {"codec": "av1", "gop": 25},
+    "av1.webm": {"codec": "av1", "gop": 30},
+    "plain.ts": {"gop": 25, "bframes": 2},
+    "open.ts": {"codec": "hevc", "gop": 24, "options": {"x265-params": OPEN}},
+    "wrap.ts": {"gop": 25, "start": int((2**33 / 90_000 - 2) * 12_800)},
+    "mpeg2.ts": {"codec": "mpeg2video", "gop": 25},
+    "mpeg2.mpg": {"codec": "mpeg2video", "gop": 25},
 }
+"""wrap.ts: the 33 bits of MPEG's clock begin anew after 2 s. MPEG-2 has open groups of pictures after the first one."""
 
 
 def sparse_scan(path: Path, recipe: Recipe = RECIPE, **how: Any) -> Scan:
@@ -93,7 +102,9 @@ def truth_of_bursts(path: Path, n: int = 3) -> list[list[int]]:
     return found
 
 
-@pytest.mark.parametrize("name", variants(CASES, quick=["plain.mp4", "open.mp4", "vp9.webm", "quick.mp4"]))
+@pytest.mark.parametrize(
+    "name", variants(CASES, quick=["plain.mp4", "open.mp4", "vp9.webm", "quick.mp4", "av1.mp4", "plain.ts", "mpeg2.ts"])
+)
 def test_bursts_are_what_the_packets_promise_and_equal_the_exact_decode(name: str, tmp_path: Path) -> None:
     clip = render(tmp_path / name, (moving(*SIZE, 3, dx=1.5), 96), **{"bframes": 2, **CASES[name]})
     truth = truth_of_bursts(clip.path)
@@ -119,6 +130,17 @@ def test_bursts_are_what_the_packets_promise_and_equal_the_exact_decode(name: st
     assert (found_scan.end_pts, len(found_scan.pts)) == (whole.end_pts, len(whole.pts)) and found_scan.mode == "sparse"
     step = found_scan.footage_s / len(at)
     assert found_scan.decoded_s == pytest.approx(sum(at) * step, rel=0.05) and found_scan.footage_s == whole.footage_s
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_a_transport_stream_ends_where_the_exact_mode_says(codec: str, tmp_path: Path) -> None:
+    """It stores no durations. Frames come each 40 ms, and from the second second on each 80 ms."""
+    pts = [3600 * (i + max(0, i - 50)) for i in range(100)]
+    film = (moving(*SIZE, 3), 100)
+    clip = render(tmp_path / "uneven.ts", film, codec=codec, gop=25, pts=pts, time_base=Fraction(1, 90_000))
+    found = sparse_scan(clip.path)
+    assert clip.pts is not None and found.pts.tolist() == list(clip.pts)
+    assert found.end_pts == clip.pts[-1] + 7200 == scan(str(clip.path), Recipe()).end_pts
 
 
 def test_no_number_is_computed_across_the_gap(tmp_path: Path) -> None:
@@ -243,9 +265,12 @@ def test_cuts_by_content_are_exact_and_what_lies_in_one_group_is_missed(codec: s
     assert at[cut_rows].all() and np.array_equal(found.signals["content"][cut_rows], exact.signals["content"][cut_rows])
 
 
-def test_frames_for_models_are_key_frames_nearest_the_grid(tmp_path: Path) -> None:
-    """Key frames each 0.8 s, a grid of one second over 8 s: of 0, 0.8, 1.6 ... 7.2 those that are the nearest to 0, 1, 2 ... 7."""
-    clip = render(tmp_path / "grid.mp4", (moving(*SIZE, 1), 200), gop=20)
+@pytest.mark.parametrize("start_s", [0, 0.5, 2])
+def test_frames_for_models_are_key_frames_nearest_the_grid(start_s: float, tmp_path: Path) -> None:
+    """Key frames each 0.8 s, a grid of one second over 8 s: of 0, 0.8, 1.6 ... 7.2 those that are the nearest to 0, 1, 2 ... 7, by the time
+    since the first frame, whatever its own is.
+    """
+    clip = render(tmp_path / "grid.mp4", (moving(*SIZE, 1), 200), gop=20, start=int(start_s * 12_800))
     frames: list[SampledFrame] = []
     found = sparse_scan(clip.path, on_frame=frames.append)
     base = float(found.facts.time_base)
@@ -265,15 +290,26 @@ def odd(folder: Path) -> dict[str, tuple[Path, str]]:
     film: tuple[Any, int] = (moving(*SIZE, 1), 150)
     plain = render(folder / "plain.mp4", film, gop=25).path
     edited = render(folder / "edits.mp4", film, gop=25, start=-19_200)
+    sent = render(folder / "sent.ts", film, gop=25).path.read_bytes()
     return {
+        "begun late": (part_of(sent, folder / "late.ts", 20 * TS_PACKET, len(sent)), "does not begin with a key frame"),
+        "lost": (part_of(sent, folder / "lost.ts", 0, len(sent), without=len(sent) // 2), "corrupt"),
+        "open": (render(folder / "open.mp4", film, gop=25, options={"x264-params": "open-gop=1:scenecut=0"}).path, "more than 4 s"),
         "far": (render(folder / "far.mp4", film, gop=125).path, "more than 4 s apart"),
         "refresh": (intra_refresh(folder / "refresh.mp4").path, "more than 4 s apart"),
-        "avi": (render(folder / "old.avi", film, gop=25).path, "no index that can be trusted"),
+        "avi": (render(folder / "old.avi", film, gop=25).path, "do not have the time of each frame"),
         "mpeg4": (render(folder / "mpeg4.mp4", film, codec="mpeg4", gop=25).path, "not known"),
         "interlaced": (render(folder / "fields.mp4", film, gop=25, interlaced=True).path, "interlaced"),
         "edits": (edited.path, "edit list"),
         "damaged": (noisy_key(plain, folder / "damaged.mp4"), "damaged"),
     }
+
+
+def part_of(sent: bytes, path: Path, first: int, stop: int, *, without: int | None = None) -> Path:
+    """Bytes of a transport stream, less the packet in which the byte `without` lies."""
+    at = stop if without is None else without // TS_PACKET * TS_PACKET
+    path.write_bytes(sent[first:at] + sent[at + TS_PACKET : stop])
+    return path
 
 
 def noisy_key(source: Path, path: Path) -> Path:
@@ -299,6 +335,26 @@ def test_pictures_without_packets_of_their_own_are_counted_by_what_is_shown() ->
     assert shown("vp9", bytes([0b10000110, 0])) and not shown("vp9", bytes([0b10000100, 0]))
     assert shown("vp9", bytes([0b10001000])) and shown("vp9", bytes([0b10000100, 0xC1]))
     assert shown("vp9", bytes([0b10110001, 0])) and not shown("vp9", bytes([0b10110010, 0]))
+
+
+def test_key_frames_that_are_not_shown_or_look_back_are_told_by_their_bytes() -> None:
+    """AV1 (bitstream specification, 5.3 and 5.9.2): a temporal delimiter, a header of the sequence, and a frame whose first byte has
+    show_existing_frame, frame_type and show_frame in its four highest bits. MPEG-2 (ISO/IEC 13818-2, 6.2.2.6): closed_gop after 25 bits.
+    """
+
+    def unit(kind: int, data: list[int]) -> bytes:
+        return bytes([kind << 3 | 2, len(data), *data])
+
+    delimiter, sequence = unit(2, []), unit(1, [0] * 10)
+    for first, alone in ((0b0001_0000, True), (0b0000_0000, False), (0b0011_0000, False), (0b1001_0000, False)):
+        for kind in (3, 6):
+            assert stands_alone("av1", None, delimiter + sequence + unit(kind, [first, 0, 0])) is alone
+    assert stands_alone("av1", None, delimiter + unit(1, [0b0001_1000]) + unit(6, [0b1111_0000])), "a still: each frame is a key frame"
+    assert stands_alone("av1", None, bytes([0x12, 0, 0x34, 0, 0b0001_0000])), "with an extension and no length"
+    assert not any(stands_alone("av1", None, part) for part in (b"", delimiter, delimiter + sequence, bytes([0x0A, 0xFF])))
+    for flags, alone in ((0x40, True), (0x20, False), (0x00, False)):
+        assert stands_alone("mpeg2video", None, bytes([0, 0, 1, 0xB3, 9, 0, 0, 1, 0xB8, 0, 0, 0, flags, 0])) is alone
+    assert not stands_alone("mpeg2video", None, bytes([0, 0, 1, 0, 0x40, 0x40])) and burst_begins("mpeg2video", None, bytes([0, 0, 1, 0]))
 
 
 def recipes() -> Sequence[tuple[list[str], str]]:

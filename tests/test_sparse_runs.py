@@ -38,6 +38,8 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Clip]:
         "often": render(folder / "often.mp4", shots, gop=25),
         "rare": render(folder / "rare.mp4", shots, gop=125, bframes=0),
         "old": render(folder / "old.avi", film(*SIZE, [100]), gop=25),
+        "sent": render(folder / "sent.ts", shots, gop=25),
+        "av1": render(folder / "av1.webm", shots, codec="av1", gop=25),
     }
 
 
@@ -88,6 +90,25 @@ def test_each_video_says_which_mode_was_in_force_and_what_was_decoded(footage: d
     plan = make_plan([str(file) for file in files], Store.open(str(out), {}), wanted("scan.sparse_burst=4"))
     assert (plan.decode_s, plan.footage_s) == (pytest.approx(20 * 3 / 25), pytest.approx(20))  # as it was known
     assert work(files, out, *settings)["jobs"] == 0
+
+
+def test_transport_streams_and_av1_are_sparse_and_of_a_list_they_are_scanned_whole(footage: dict[str, Clip], tmp_path: Path) -> None:
+    """What a transport stream measures are the pictures of the mp4 with the same packets, and AV1 measures what it does in exact mode."""
+    files, out, exact, of_list = [footage[name].path for name in ("sent", "av1", "often")], *(tmp_path / name for name in "abc")
+    counts = work(files, out)
+    assert counts["footage_s"] == pytest.approx(60) and counts["decoded_s"] == pytest.approx(60 * 3 / 25, rel=0.02)
+    videos, clips = rows(out)
+    assert {video["mode"] for video in videos.values()} == {"sparse"} and {video["n_frames"] for video in videos.values()} == {500}
+    sent, av1, often = ([c["measures"] for c in clips if c["video_id"] == videos[path.name]["video_id"]] for path in files)
+    for name in ("luma_mean", "sharpness", "motion_mean", "blockiness", "freeze_share", "shake"):
+        assert [clip[name] for clip in sent] == pytest.approx([clip[name] for clip in often], rel=1e-6), name
+    work([files[1]], exact, "scan.mode=exact", "shots.gradual=false")
+    for name, near in (("luma_mean", 0.02), ("sharpness", 0.15)):
+        assert [clip[name] for clip in av1] == pytest.approx([clip["measures"][name] for clip in rows(exact)[1]], rel=near), name
+    counts = work([listed(footage["sent"], tmp_path, [(2.4, 6.0)])], of_list)
+    videos, clips = rows(of_list, of_list=True)
+    assert (videos["sent.ts"]["mode"], videos["sent.ts"]["covered"], len(clips)) == ("sparse", None, 1)
+    assert counts["footage_s"] == pytest.approx(20) and counts["decoded_s"] == pytest.approx(20 * 3 / 25, rel=0.02)
 
 
 def test_where_it_cannot_be_had_the_video_is_fast_or_exact(footage: dict[str, Clip], tmp_path: Path) -> None:

@@ -377,7 +377,7 @@ _DAMAGE: dict[str, dict[str, Any]] = {
     "dark": {"column": "dark_share", "max": 0.9},
     "overexposed": {"column": "clipped_share", "max": 0.25},
     "noisy": {"column": "noise", "max": 6.0},
-    "blocky": {"column": "blockiness", "max": 0.016},
+    "blocky": {"column": "blockiness", "max": 0.006},
     "frozen": {"column": "freeze_share", "max": 0.8},
 }
 RULES: dict[str, dict[str, dict[str, Any]]] = {

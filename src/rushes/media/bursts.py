@@ -17,8 +17,9 @@ import numpy as np
 from rushes.media.frame_index import TELL_EVERY, FrameIndex, PacketTable
 from rushes.media.frame_tags import full_range
 from rushes.media.probe import facts_of, upright
+from rushes.media.random_access import MPEG_VIDEO
 from rushes.media.remote import raise_read_failure, tell_while_waiting
-from rushes.media.segments import Uncut, unfit
+from rushes.media.segments import CODECS, TRUSTED, Uncut
 from rushes.media.streams import open_film
 from rushes.records import VideoFacts
 
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 LEAST_S = 0.061
 """Least time from the first picture of a burst to the last, seconds, so that motion between them can be told from noise (scan/dense.py);
 above 50 frames a second a burst has more pictures for it."""
+
+WITH_PTS = {*TRUSTED, "mpegts", "mpeg"}
+"""Containers whose packets are frames with a pts. Nothing is sought by an index where all packets are read, so none is needed."""
+BY_BURSTS = {*CODECS, "av1", *MPEG_VIDEO}
+"""Codecs of which a packet tells whether decoding can begin at it."""
 
 
 class NoBursts(Exception):
@@ -111,10 +117,13 @@ class Bursts:
         context.options = {"skip_loop_filter": "noref"}  # as in exact mode
 
     def __enter__(self) -> Bursts:
-        if note := unfit(self.facts):
-            self.container.close()
-            raise NoBursts(note)
-        return self
+        facts = self.facts
+        if facts.container in WITH_PTS and facts.codec in BY_BURSTS:
+            return self
+        self.container.close()
+        if facts.codec not in BY_BURSTS:
+            raise NoBursts(f"where the decoding of {facts.codec} may begin is not known")
+        raise NoBursts(f"the packets of {facts.container} do not have the time of each frame")
 
     def __exit__(self, *_: object) -> None:
         self.container.close()

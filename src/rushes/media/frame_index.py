@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from rushes.media.decode import NO_DURATIONS, WRAPS
 from rushes.media.disposable import has_disposable
 from rushes.media.probe import facts_of
 from rushes.media.random_access import WITHOUT_REORDERING, burst_begins, shown, stands_alone
@@ -23,7 +24,7 @@ from rushes.media.remote import raise_read_failure, tell_while_waiting
 from rushes.media.segments import PEEK_PACKETS, Uncut, unfit
 from rushes.media.streams import open_film, stated_step
 from rushes.media.time_grid import FLOW_PER_S, cell_of
-from rushes.media.time_line import LEAP, TimeLine
+from rushes.media.time_line import LEAP, RECENT, TimeLine
 from rushes.records import Mode, VideoFacts
 
 if TYPE_CHECKING:
@@ -202,14 +203,28 @@ class PacketTable:
             return Uncut("its time stamps go back")
         if not _is_even(found) and self._is_mended(found):
             return Uncut("some of its time stamps have to be mended")
-        last, at_bursts = int(durations[order[-1]]), np.searchsorted(found, pts[bursts])
+        last, at_bursts = self._last_duration(found, int(durations[order[-1]])), np.searchsorted(found, pts[bursts])
         return FrameIndex(mode, self.facts.time_base, found, keys, last, self.n_packets, at_bursts, _of_change(sizes[order], order))
 
     def _is_mended(self, found: I64) -> bool:
         """Whether the time line would change some of these stamps."""
-        line = TimeLine[None](self.facts.time_base, stated_step(self.stream, self.facts.time_base))
+        line = self._time_line()
         given = [p for stamp in found.tolist() for _, p in line.push(None, stamp)] + [p for _, p in line.flush()]
         return bool(line.n_mended or line.n_clocks or given != found.tolist())
+
+    def _last_duration(self, found: I64, stated: int) -> int:
+        """Duration of the last frame, ticks, as the decoder has it."""
+        if self.facts.container not in NO_DURATIONS:
+            return stated
+        line = self._time_line()
+        for stamp in found[-RECENT - 1 :].tolist():
+            line.push(None, stamp)
+        line.flush()
+        return line.usual
+
+    def _time_line(self) -> TimeLine[None]:
+        facts = self.facts
+        return TimeLine(facts.time_base, stated_step(self.stream, facts.time_base), wrap=WRAPS.get(facts.container, 0))
 
 
 def _is_even(pts: I64) -> bool:

@@ -9,9 +9,15 @@ Entry = Literal["closed", "open"]
 """closed: no picture that follows the key frame in the file is shown before it. open: such pictures (leading pictures) may follow, and must
 be left out when decoding begins here."""
 
-WITHOUT_REORDERING = {"vp8", "vp9"}
+WITHOUT_REORDERING = {"vp8", "vp9", "av1"}
 """Codecs whose frames come in the order of presentation: what follows a key frame is shown after it, and nothing looks back past it
-(VP8: RFC 6386, 9.1; VP9: bitstream specification, 7.2, reset at key frames)."""
+(VP8: RFC 6386, 9.1; VP9: bitstream specification, 7.2, reset at key frames; AV1: bitstream specification, 7.20, a key frame that is shown
+replaces all references)."""
+AV1_SEQUENCE, AV1_FRAME_HEADER, AV1_FRAME = 1, 3, 6
+"""obu_type (AV1 bitstream specification, 6.2.2) of the header of the sequence, and of the units that begin a frame."""
+MPEG_VIDEO = {"mpeg1video", "mpeg2video"}
+MPEG_GROUP = b"\x00\x00\x01\xb8"
+"""Start code of a header of a group of pictures (ISO/IEC 13818-2, table 6-1)."""
 H264_IDR, H264_SEI = 5, 6
 H264_SLICES = range(1, 6)
 RECOVERY_POINT = 6
@@ -61,6 +67,10 @@ def stands_alone(codec: str, extradata: bytes | None, packet: bytes) -> bool:
     """Whether decoding can begin at this key packet, such that no frame after it in the file refers to a frame before it or is shown before
     it, and the decoder outputs all frames before it.
     """
+    if codec == "av1":
+        return _begins_with_shown_key(packet)
+    if codec in MPEG_VIDEO:
+        return _group_is_closed(packet)
     if codec in WITHOUT_REORDERING:
         return True
     return entry_of(codec, extradata, packet) == "closed" and outputs_pending_pictures(codec, extradata, packet)
@@ -68,9 +78,10 @@ def stands_alone(codec: str, extradata: bytes | None, packet: bytes) -> bool:
 
 def burst_begins(codec: str, extradata: bytes | None, packet: bytes) -> bool:
     """Whether a few packets from this key packet on can be decoded by themselves, if those that are shown before it are left out: by the
-    standard of HEVC these may be missing, and nothing that is shown after it refers to them.
+    standard of HEVC these may be missing, and nothing that is shown after it refers to them; so it is in MPEG-1 and MPEG-2, where they are
+    B-pictures, to which nothing refers (ISO/IEC 13818-2, 6.1.1.7).
     """
-    if stands_alone(codec, extradata, packet):
+    if codec in MPEG_VIDEO or stands_alone(codec, extradata, packet):
         return True
     return codec == "hevc" and entry_of(codec, extradata, packet) == "open" and outputs_pending_pictures(codec, extradata, packet)
 
@@ -84,9 +95,9 @@ def referred_to(codec: str, extradata: bytes | None, packet: bytes) -> bool:
 
 def shown(codec: str, packet: bytes) -> bool:
     """Whether a packet gives a picture. Some packets of VP8 and VP9 only update a reference frame (show_frame; VP8: RFC 6386, 9.1; VP9:
-    bitstream specification, 6.2). Most files of VP9 pack such a frame together with one that is shown (annex B).
+    bitstream specification, 6.2). Most files of VP9 pack such a frame together with one that is shown (annex B), and all of AV1 do (7.5).
     """
-    if codec not in WITHOUT_REORDERING or not packet:
+    if codec not in ("vp8", "vp9") or not packet:
         return True
     if codec == "vp8":
         return bool(packet[0] & 0x10)
@@ -118,6 +129,36 @@ def nal_units(packet: bytes, extradata: bytes | None, *, length_at: int) -> Iter
         if unit:
             yield unit
         at = following
+
+
+def _begins_with_shown_key(packet: bytes) -> bool:
+    """Whether the first frame of a temporal unit of AV1 is a key frame that is shown (AV1 bitstream specification, 5.3 and 5.9.2)."""
+    at, still = 0, False
+    while at < len(packet):
+        kind, extended, sized = packet[at] >> 3 & 15, packet[at] >> 2 & 1, packet[at] >> 1 & 1
+        at += 1 + extended
+        size, shift = 0, 0
+        while sized and at < len(packet):
+            byte, at = packet[at], at + 1
+            size, shift = size | (byte & 0x7F) << shift, shift + 7
+            if not byte & 0x80:
+                break
+        if at >= len(packet):
+            return False
+        if kind == AV1_SEQUENCE:
+            still = bool(packet[at] & 0b1000)  # reduced_still_picture_header: each frame is a key frame that is shown
+        if kind in (AV1_FRAME_HEADER, AV1_FRAME):
+            return still or packet[at] & 0b11110000 == 0b00010000  # show_existing_frame 0, frame_type 0, show_frame 1
+        at += size if sized else len(packet)
+    return False
+
+
+def _group_is_closed(packet: bytes) -> bool:
+    """Whether a packet of MPEG-1 or MPEG-2 has a header of a group of pictures that says that its B-pictures look at nothing before it
+    (closed_gop, after 25 bits of time code; ISO/IEC 13818-2, 6.2.2.6).
+    """
+    at = packet.find(MPEG_GROUP)
+    return 0 <= at < len(packet) - 7 and bool(packet[at + 7] & 0x40)
 
 
 def _recovers_at_once(nal: bytes) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rushes.media.disposable import has_disposable
 from rushes.media.probe import facts_of
-from rushes.media.random_access import WITHOUT_REORDERING, stands_alone
+from rushes.media.random_access import stands_alone
 from rushes.media.streams import open_film
 from rushes.records import Mode, VideoFacts
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 TRUSTED = {"mov": "mp4", "matroska": "Matroska"}
 """Containers whose index says where key frames are: mp4, mov and their kin by their sample tables, Matroska and webm by their cues."""
-CODECS = {"h264", "hevc", *WITHOUT_REORDERING}
+CODECS = {"h264", "hevc", "vp8", "vp9"}
 PEEK_PACKETS = 64
 """Packets looked at for the first pts and for non-reference frames; as many as the decoder looks at (`media/decode.py`)."""
 MIN_SEGMENTS = 2

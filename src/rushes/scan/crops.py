@@ -18,15 +18,16 @@ MACROBLOCK = 16
 
 
 def _starts(length: int) -> tuple[list[int], int]:
-    """First pixels of up to three crops evenly spread over an axis, and their length."""
-    side = min(CROP, length // MACROBLOCK * MACROBLOCK)
-    count = min(3, max(1, length // CROP))
-    gap = (length - count * side) / (count + 1)
-    return [int(gap * (i + 1) + side * i) // MACROBLOCK * MACROBLOCK for i in range(count)], side
+    """First pixels of the crops along an axis, evenly spread, and their length: three, or a single one of all of a shorter axis."""
+    if length < 3 * CROP:
+        return [0], length // MACROBLOCK * MACROBLOCK
+    gap = (length - 3 * CROP) / 4
+    return [int(gap * (i + 1) + CROP * i) // MACROBLOCK * MACROBLOCK for i in range(3)], CROP
 
 
 def crops(native: npt.NDArray[Any], *, full_range: bool, bits: int, interlaced: bool) -> F32 | None:
-    """(h, n, w) float32 full-range grey levels: n = up to 3 x 3 crops of 96 x 96 px side by side, h and w multiples of 16.
+    """(h, n, w) float32 full-range grey levels: n crops side by side, h and w multiples of 16. They are 3 x 3 of 96 x 96 px; along an axis
+    shorter than 288 px there is one crop, of all of it, since the fewer blocks a picture has the more it takes to judge it.
 
     Args:
         native: (H, W) uint8 or uint16 luma plane.

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 F32 = npt.NDArray[np.float32]
 Stretch = tuple[int, int]
 
-VERSION = 1
+VERSION = 2
 """Raise when the signals or the sampled frames of a sparse pass over the same footage change."""
 CHANGED = 0.5
 """Two pictures a group apart differ, so that the group is decoded whole, from this share of the detector's threshold on: a cut between two
@@ -205,8 +205,8 @@ class _Pass:
             earlier = int(index.pts[index.bursts[at - 1]])
         end = group.end if index is None else end_of(index.pts, index.last_duration)
         return (
-            0.0 if earlier is None else self._t(earlier + key) / 2 - self._t(0) / 2,
-            self._t(end) if group.after is None else self._t(group.after + key) / 2 - self._t(0) / 2,
+            0.0 if earlier is None else (self._t(earlier) + self._t(key)) / 2,
+            self._t(end) if group.after is None else (self._t(key) + self._t(group.after)) / 2,
         )
 
     def _t(self, pts: int) -> float:
