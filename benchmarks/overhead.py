@@ -84,7 +84,7 @@ def engine(folder: Path, address: str | None) -> Iterator[tuple[Executor, Setup,
     store, stop = Store.create(str(folder), {}), threading.Event()
     lease = Lease(store, "bench")
     prints = {**fingerprints(recipe), STAGE.name: "0" * 32}
-    setup = Setup(run_id="bench", store=store.root, owner=lease.owner, recipe=recipe.model_dump(mode="json"), prints=prints)
+    setup = Setup(run_id="bench", store=store.root, owner=lease.owner, recipe=recipe, prints=prints)
     failures = Failures(setup, store)
     with added(), lease.held(wait=False, interrupted=stop):
         executor: Executor

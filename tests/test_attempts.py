@@ -134,7 +134,7 @@ def test_a_child_that_dies_between_two_jobs_costs_nothing(footage: Path, tmp_pat
     """The next job gets a new child, which is told of the run first; no job was under way, so there is no attempt to record."""
     store, stop = Store.create(str(tmp_path / "store"), {}), threading.Event()
     lease, prints = Lease(store, "run"), fingerprints(recipe())
-    setup = Setup(run_id="run", store=store.root, owner=lease.owner, recipe=recipe().model_dump(mode="json"), prints=prints)
+    setup = Setup(run_id="run", store=store.root, owner=lease.owner, recipe=recipe(), prints=prints)
     worker, found = Worker(setup, Failures(setup, store), stop), []
     with lease.held(wait=False, interrupted=stop):
         for path in (footage / "poison.mp4", footage / "good.mp4"):

@@ -60,7 +60,7 @@ def asked(out: Path, *settings: str) -> Ask:
 
 def context_of(out: Path, *settings: str) -> Context:
     wanted = Recipe().with_overrides([*SETTINGS, *settings])
-    return Context(Setup(run_id="run", store=str(out), owner="test", recipe=wanted.model_dump(mode="json"), prints=fingerprints(wanted)))
+    return Context(Setup(run_id="run", store=str(out), owner="test", recipe=wanted, prints=fingerprints(wanted)))
 
 
 def divided(ask: Ask, job: Scan) -> Division:
@@ -206,8 +206,7 @@ def test_a_guarded_child_does_them(tmp_path: Path, job: Scan, whole: tuple[Outco
     with Lease(store, "run").held(wait=False, interrupted=threading.Event()):
         found = holder(store)
         assert found is not None
-        options = wanted.model_dump(mode="json")
-        setup = Setup(run_id="run", store=str(out), owner=found["owner"], recipe=options, prints=fingerprints(wanted))
+        setup = Setup(run_id="run", store=str(out), owner=found["owner"], recipe=wanted, prints=fingerprints(wanted))
         worker = Worker(setup, Failures(setup, store), threading.Event())
         try:
             division = worker.do(job, Attempt()).division
@@ -241,7 +240,8 @@ def test_a_slow_storage_is_no_hang_of_the_decoder(tmp_path: Path) -> None:
 
 def test_a_child_that_cannot_be_set_up_ends_the_run_in_words(tmp_path: Path) -> None:
     """Not one video after the other, since it is no fault of theirs."""
-    setup = Setup(run_id="run", store=str(tmp_path), owner="test", recipe={"scan": {"mode": "no such mode"}}, prints={})
-    failure = FAILURE.validate_python(Jobs().do({"setup": SETUP.dump_python(setup, mode="json")}, lambda _s: None)["error"])
+    setup = SETUP.dump_python(Setup(run_id="run", store=str(tmp_path), owner="test", recipe=Recipe(), prints={}), mode="json")
+    setup["recipe"]["scan"]["mode"] = "no such mode"
+    failure = FAILURE.validate_python(Jobs().do({"setup": setup}, lambda _s: None)["error"])
     assert failure.fatal and failure.error_type == "CannotGoOn"
     assert failure.what.startswith("a decoding process cannot begin: ")

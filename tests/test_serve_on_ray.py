@@ -24,9 +24,7 @@ def test_of_two_moves_the_later_one_counts_in_whichever_order_they_come(tmp_path
     """Ray may run the second call of an asynchronous actor before the first: on a busy machine a server was then never asked."""
     wanted = recipe("captions.engine=serve", "captions.model=tiny-vlm", f"captions.serve={sys.executable} {SERVER} --port {{port}}")
     store = Store.create(str(tmp_path / "store"), {})
-    actor = CaptionActor(
-        Setup(run_id="r", store=store.root, owner="me", recipe=wanted.model_dump(mode="json"), prints=fingerprints(wanted))
-    )
+    actor = CaptionActor(Setup(run_id="r", store=store.root, owner="me", recipe=wanted, prints=fingerprints(wanted)))
     one, both = ["http://127.0.0.1:1/v1"], ["http://127.0.0.1:1/v1", "http://127.0.0.1:2/v1"]
 
     async def moved() -> list[str]:

@@ -60,7 +60,7 @@ def work(footage: Path, out: Path, *settings: str) -> tuple[float, float]:
     """Does in this process the jobs on videos of a run, as guarded children do them; gives what `decoded_s` and `footage_s` count."""
     store, of, prints = Store.create(str(out), {}), wanted(*settings), fingerprints(wanted(*settings))
     (out / "lease.json").write_text(json.dumps({"owner": "test", "pid": 1, "at": ""}))
-    context = Context(Setup(run_id="run", store=str(out), owner="test", recipe=of.model_dump(mode="json"), prints=prints))
+    context = Context(Setup(run_id="run", store=str(out), owner="test", recipe=of, prints=prints))
     decoded_s = footage_s = 0.0
 
     def do(job: VideoJob) -> Outcome:

@@ -52,7 +52,7 @@ def work(footage: list[Path], out: Path, *settings: str, notes: list[str | None]
     store, of = Store.create(str(out), {}), wanted(*settings)
     (out / "lease.json").write_text(json.dumps({"owner": "test", "pid": 1, "at": ""}))
     prints = fingerprints(of)
-    context = Context(Setup(run_id="run", store=str(out), owner="test", recipe=of.model_dump(mode="json"), prints=prints))
+    context = Context(Setup(run_id="run", store=str(out), owner="test", recipe=of, prints=prints))
     counts = {"decoded_s": 0.0, "footage_s": 0.0, "jobs": 0.0}
     for job in make_plan([str(path) for path in footage], store, of).video_jobs():
         outcome = perform(context, job, lambda _s: None)

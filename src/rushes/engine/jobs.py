@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -16,7 +16,10 @@ from rushes.engine.stages import Stage
 from rushes.errors import Failure
 from rushes.log import Event
 from rushes.media.segments import Cuts
+from rushes.recipe import Recipe
 from rushes.records import Row, Video
+from rushes.store.lease import OwnerCheck
+from rushes.store.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +37,14 @@ class Setup:
     run_id: str
     store: str
     owner: str
-    recipe: dict[str, Any]
+    recipe: Recipe
     prints: dict[str, str]
+
+    def gated_store(self) -> Store:
+        """The store, to which this process can write only while the run holds its lease."""
+        store = Store(self.store, self.recipe.storage)
+        store.gate = OwnerCheck(store, self.owner)
+        return store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,7 +57,7 @@ class Local:
 
     def __init__(self, setup: Setup, failures: Failures | None) -> None:
         self._setup = setup
-        self._recipe = Recipe.model_validate(setup.recipe)
+        self._recipe = setup.recipe
         self._failures = failures
         self._n_workers = worker_count(self._recipe)
         self._devices = devices(self._recipe)

@@ -23,7 +23,6 @@ from rushes.engine.ray_tasks import RayTasks, cause, remote, stated
 from rushes.engine.stages import STAGES, resources
 from rushes.engine.work.captions import AHEAD
 from rushes.ray_cluster import NAMESPACE
-from rushes.recipe import Recipe
 
 MODELS_IDLE_S = 60.0
 """How long an actor that holds models stays without a job. It keeps its CPUs and its GPU meanwhile, which other jobs may be waiting for; to
@@ -51,7 +50,7 @@ class OnRay(RayTasks):
     def __init__(self, setup: Setup) -> None:
         import ray
 
-        super().__init__(Recipe.model_validate(setup.recipe))
+        super().__init__(setup.recipe)
         self._setup = ray.put(setup)
         self._run_id = setup.run_id
         self._task, self._reading = remote(do_job), remote(read_identities)

@@ -21,7 +21,6 @@ from rushes.errors import StorageError, StoreBusy
 from rushes.log import collect
 from rushes.media.storage import Options
 from rushes.no_pandas import keep_pandas_out
-from rushes.recipe import Recipe
 from rushes.store.lease import OwnerCheck
 from rushes.store.store import Store
 
@@ -31,6 +30,11 @@ of a cluster is gone, the processes of other nodes do not learn from Ray that th
 
 UNBEGUN_S = 60.0
 """How long models stay loaded for a run that does not hold its store yet, and may have ended without this process learning of it."""
+
+
+def owner_check(setup: Setup) -> OwnerCheck:
+    """Tells a process whether its run still holds the store: where the head of the cluster is gone, nothing else does."""
+    return OwnerCheck(Store(setup.store, setup.recipe.storage), setup.owner, IDLE_S)
 
 
 class BetweenTasks:
@@ -72,12 +76,9 @@ class _Held:
     """What a worker process of Ray keeps between the tasks of one run."""
 
     def __init__(self, setup: Setup) -> None:
-        recipe = Recipe.model_validate(setup.recipe)
-        store = Store(setup.store, recipe.storage)
-        store.gate = OwnerCheck(store, setup.owner)
-        self._run_holds_the_store = OwnerCheck(store, setup.owner, IDLE_S)
+        self._run_holds_the_store = owner_check(setup)
         self._collector = collect()
-        self._worker = Worker(setup, Failures(setup, store), threading.Event())
+        self._worker = Worker(setup, Failures(setup, setup.gated_store()), threading.Event())
         self._between = BetweenTasks(self._worker.kill)
         self._gpus = os.environ.get(VISIBLE)
 
@@ -147,8 +148,7 @@ class ScoreActor:
     """Holds the models of a run on the device that Ray gave it; one call at a time."""
 
     def __init__(self, setup: Setup) -> None:
-        store = Store(setup.store, Recipe.model_validate(setup.recipe).storage)
-        self._run_holds_the_store = OwnerCheck(store, setup.owner, IDLE_S)
+        self._run_holds_the_store = owner_check(setup)
         self._collector = collect()
         self._worker = ScoreWorker(setup, threading.Event())
         self._working = threading.Lock()

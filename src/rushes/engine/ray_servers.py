@@ -9,15 +9,13 @@ from typing import Any
 
 from rushes.captions.serving.fleet import Fleet, ServersState
 from rushes.engine.jobs import Setup
-from rushes.engine.ray_processes import IDLE_S
+from rushes.engine.ray_processes import owner_check
 from rushes.engine.ray_tasks import stated
 from rushes.engine.stages import resources
 from rushes.errors import CannotGoOn, Failure, RushesError, StorageError, StoreBusy
 from rushes.log import Event, collect, replay
 from rushes.ray_cluster import NAMESPACE, check
 from rushes.recipe import Recipe
-from rushes.store.lease import OwnerCheck
-from rushes.store.store import Store
 
 LOOK_EVERY_S = 1.0
 """How often the driver asks the actors how their servers are, seconds."""
@@ -32,12 +30,10 @@ class ServerActor:
         from ray.util import get_node_ip_address
 
         host = str(get_node_ip_address())  # type: ignore[no-untyped-call]
-        recipe = Recipe.model_validate(setup.recipe)
         self._collector = collect()
         self._failure: Failure | None = None
         self._fleet: Fleet | None = None
-        # where the head of the cluster is gone, nobody else tells this process that its run has ended
-        run_holds_the_store = OwnerCheck(Store(setup.store, recipe.storage), setup.owner, IDLE_S)
+        run_holds_the_store = owner_check(setup)
 
         def holds() -> None:
             try:
@@ -48,7 +44,7 @@ class ServerActor:
                 return
 
         try:
-            self._fleet = Fleet(recipe.captions, [None], key=key, host=host, holds=holds)
+            self._fleet = Fleet(setup.recipe.captions, [None], key=key, host=host, holds=holds)
         except RushesError as error:
             self._failure = Failure.of(error)
 

@@ -163,8 +163,7 @@ class _Run:
         self.tally = Tally()
         self.server = stack.enter_context(CaptionServer(recipe, stop))
         self.prints = fingerprints(recipe)
-        options = recipe.model_dump(mode="json")
-        self.setup = Setup(run_id=run_id, store=store.root, owner=lease.owner, recipe=options, prints=self.prints)
+        self.setup = Setup(run_id=run_id, store=store.root, owner=lease.owner, recipe=recipe, prints=self.prints)
         self.failures = Failures(self.setup, store)
         self._watch = watch
         self._stack = stack

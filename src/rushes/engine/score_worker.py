@@ -44,7 +44,7 @@ class ScoreWorker:
 
     def __init__(self, setup: Setup, stop: threading.Event, device: str | None = None) -> None:
         self._run_id = setup.run_id
-        threads = max(1, int(resources(Recipe.model_validate(setup.recipe), "scores").cpus))
+        threads = max(1, int(resources(setup.recipe, "scores").cpus))
         env = dict.fromkeys(THREADS, str(threads)) | ({VISIBLE: device} if device is not None else {})
         first = {"setup": SETUP.dump_python(setup, mode="json")}
         self._child = Child(MODULE, hang_s=HANG_S, memory_bytes=math.inf, stop=stop, first=first, env=env, what="scoring")

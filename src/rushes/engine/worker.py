@@ -135,12 +135,12 @@ class Worker:
     """
 
     def __init__(self, setup: Setup, failures: Failures, stop: threading.Event) -> None:
-        recipe = Recipe.model_validate(setup.recipe)
+        scan = setup.recipe.scan
         self._run_id = setup.run_id
         self._failures = failures
-        limit = int(recipe.scan.memory_gib * 2**30)
+        limit = int(scan.memory_gib * 2**30)
         first = {"setup": SETUP.dump_python(setup, mode="json")}
-        self._child = Child(MODULE, hang_s=recipe.scan.hang_s, memory_bytes=limit, stop=stop, first=first)
+        self._child = Child(MODULE, hang_s=scan.hang_s, memory_bytes=limit, stop=stop, first=first)
 
     def do(self, job: VideoJob, attempt: Attempt, progress: Callable[[float], object] = lambda _s: None) -> Outcome:
         """One attempt at a job. Its rows are durable when this returns, those of a failure too.

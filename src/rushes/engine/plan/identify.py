@@ -137,7 +137,7 @@ class Identifier:
         if not items:
             return
         reading = _Reading(items, take, self._keeper, self._announce)
-        setup = Setup(run_id="", store="", owner="", recipe=self._recipe.model_dump(mode="json"), prints={})
+        setup = Setup(run_id="", store="", owner="", recipe=self._recipe, prints={})
         here = Local(setup, None)
         spread = self._cluster is not None and len(items) > SPREAD_ABOVE
         executor = self._cluster() if self._cluster is not None and spread else here

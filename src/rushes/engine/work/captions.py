@@ -28,14 +28,12 @@ from rushes.engine.stages import resources
 from rushes.engine.work.windows import WindowRows, answer_row
 from rushes.errors import Failure, ServerError
 from rushes.log import note
-from rushes.recipe import Recipe
 from rushes.records import Row
 from rushes.rows.clip_columns import caption_columns, clip_windows, comparisons, even_pts, judged_by, reasons_of, second, within
 from rushes.rows.scanned import Stamp, attempt_row
 from rushes.store.buffer import Buffer
 from rushes.store.frames import FrameReader
-from rushes.store.lease import OwnerCheck
-from rushes.store.store import Store, now
+from rushes.store.store import now
 from rushes.store.tables import CAPTIONS, ERRORS, WINDOWS
 
 ASK_EVERY_S = 5.0
@@ -60,7 +58,7 @@ class Captioner:
     """
 
     def __init__(self, setup: Setup) -> None:
-        recipe = Recipe.model_validate(setup.recipe)
+        recipe = setup.recipe
         limit = resources(recipe, "captions").concurrency
         engine = make_engine(recipe.captions, limit)
         assert engine is not None, "the recipe wants no captions"
@@ -69,8 +67,7 @@ class Captioner:
         self._engine = engine
         self._recipe = recipe
         self._fingerprint = setup.prints["captions"]
-        self._store = Store(setup.store, recipe.storage)
-        self._store.gate = OwnerCheck(self._store, setup.owner)
+        self._store = setup.gated_store()
         frames = setup.prints.get("frames")
         self._frames = FrameReader(self._store, frames) if frames is not None and "frames" in needs(recipe.captions) else None
         self._run_id = setup.run_id

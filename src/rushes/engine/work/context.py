@@ -15,14 +15,12 @@ from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
 from rushes.media import storage
 from rushes.media.faults import PATIENCE_S
 from rushes.media.same_file import SameFile
-from rushes.recipe import Recipe
 from rushes.records import Column, Video
 from rushes.rows.scanned import Rows, Stamp
 from rushes.scan.one_pass import signal_columns
 from rushes.store.buffer import Buffer
 from rushes.store.frames import FrameWriter
-from rushes.store.lease import OwnerCheck
-from rushes.store.store import Store, now
+from rushes.store.store import now
 from rushes.store.tables import CLIPS, ERRORS, MARKS, MEASURES, VIDEOS, Table
 
 WRITING_S = 4 * PATIENCE_S
@@ -40,11 +38,10 @@ class Context:
     """
 
     def __init__(self, setup: Setup) -> None:
-        self.recipe = Recipe.model_validate(setup.recipe)
+        self.recipe = setup.recipe
         self.prints = setup.prints
         self.run_id = setup.run_id
-        self.store = Store(setup.store, self.recipe.storage)
-        self.store.gate = OwnerCheck(self.store, setup.owner)
+        self.store = setup.gated_store()
         self.store.while_writing = self.alive
         self.tick: Callable[[], None] = lambda: None
         self._buffers: dict[str, Buffer] = {}

@@ -21,7 +21,6 @@ from rushes.engine.stages import embeddings_fingerprint, wanted_scores
 from rushes.engine.work.vectors import frame_vectors
 from rushes.errors import Failure, ScoreError
 from rushes.log import note
-from rushes.recipe import Recipe
 from rushes.records import Row
 from rushes.rows.clip_columns import reasons_of
 from rushes.rows.scanned import Rows, Stamp, attempt_row
@@ -31,8 +30,7 @@ from rushes.scores.listed import identity_of
 from rushes.scores.scorer import ClipFrames, EmbeddingScorer, Picture, Values
 from rushes.store.buffer import Buffer
 from rushes.store.frames import FrameReader
-from rushes.store.lease import OwnerCheck
-from rushes.store.store import Store, now
+from rushes.store.store import now
 from rushes.store.tables import EMBEDDINGS, ERRORS, SCORES
 
 PIECE = 256
@@ -77,10 +75,9 @@ class Scoring:
     """
 
     def __init__(self, setup: Setup) -> None:
-        self._recipe = Recipe.model_validate(setup.recipe)
+        self._recipe = setup.recipe
         self._run_id = setup.run_id
-        self._store = Store(setup.store, self._recipe.storage)
-        self._store.gate = OwnerCheck(self._store, setup.owner)
+        self._store = setup.gated_store()
         self._wanted = {one.name: one for one in wanted_scores(self._recipe)}
         self._pass = ScorePass(self._recipe.scores)
         self._scorers = {scorer.name: scorer for scorer in self._pass.scorers}
