@@ -110,7 +110,7 @@ def measure(folder: Path, n: int, address: str | None = None) -> tuple[float, fl
         RuntimeError: not every job was done, or one failed.
     """
     with engine(folder, address) as (executor, setup, failures):
-        tally, prints = Tally(), fingerprints(Recipe.model_validate(setup.recipe))
+        tally, prints = Tally(), fingerprints(setup.recipe)
         loop = Loop(executor, tally, prints, 1, failures, lambda: None, lambda: False)
         loop.run(jobs(0, FIRST))
         wall, cpu = time.perf_counter(), time.process_time()

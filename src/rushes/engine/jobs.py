@@ -1,14 +1,14 @@
 """What there is to do, and what came of it: plain data that any process can read.
 
 A job is one piece of work: a video to scan, a segment of one, clips to cut, a clip to caption. An attempt at a job gives an outcome, which
-is reported when its rows are durable in the store.
+is reported when its rows are durable in the store. `stage` of a job is the stage whose resources it takes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -80,6 +80,7 @@ class Scan:
         covered: of the stages scan and frames, where they have some stretches of the video: these, as in `marks.covered`.
     """
 
+    stage: ClassVar = "scan"
     kind: Literal["scan"] = "scan"
     video: Video
     present: tuple[str, ...] = ()
@@ -92,6 +93,7 @@ class Scan:
 class Recut:
     """Shots and measures anew from stored signals; the video is not opened. `facts`: its row of `videos`. The rest: see `Scan`."""
 
+    stage: ClassVar = "shots"
     kind: Literal["recut"] = "recut"
     video: Video
     facts: Row
@@ -110,22 +112,37 @@ class Division:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Segment:
+class _OfDivided:
+    """Work on a long video that is scanned in segments."""
+
+    stage: ClassVar = "scan"
+    scan: Scan
+    division: Division
+
+    @property
+    def video(self) -> Video:
+        """The long video."""
+        return self.scan.video
+
+    @property
+    def attempts(self) -> dict[str, int]:
+        """See `Scan`."""
+        return self.scan.attempts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment(_OfDivided):
     """The pass over one segment of a long video."""
 
     kind: Literal["segment"] = "segment"
-    scan: Scan
-    division: Division
     index: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stitch:
+class Stitch(_OfDivided):
     """Joins the segments of a long video to what one pass would have found."""
 
     kind: Literal["stitch"] = "stitch"
-    scan: Scan
-    division: Division
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +187,7 @@ class ScoreClips:
 class Score:
     """Scores of clips of several videos, and the verdict that follows from these. Without clips it only has the models loaded."""
 
+    stage: ClassVar = "scores"
     kind: Literal["score"] = "score"
     parts: tuple[ScoreClips, ...] = ()
 
@@ -189,6 +207,7 @@ class Caption:
             once whether the server is there.
     """
 
+    stage: ClassVar = "captions"
     kind: Literal["caption"] = "caption"
     clip: Row
     round: int = 0
@@ -210,6 +229,7 @@ class File:
 class Identify:
     """Computes the `video_id` of some files, from up to 4 MiB of each."""
 
+    stage: ClassVar = "identify"
     kind: Literal["identify"] = "identify"
     files: tuple[File, ...]
 
@@ -252,57 +272,28 @@ def kept_counts(clips: Sequence[Row], settled: Settled, *, scored: bool) -> dict
     return {"clips_kept": float(len(ids) - failed), "clips_failed": float(failed), "files_failed": float(files)}
 
 
-def video_of(job: VideoJob) -> Video:
-    """The video that a job works on."""
-    return job.scan.video if isinstance(job, Segment | Stitch) else job.video
-
-
 def key_of(job: VideoJob) -> str:
     """The column `key` of a job's rows of `errors`. Attempts are counted by key, so those at each segment of a video, and at joining the
     segments, have numbers of their own.
     """
-    video_id = video_of(job).video_id
     match job:
         case Segment():
             segment = job.division.cuts.segments[job.index]
-            return f"{video_id}@{segment.first_pts if segment.start_pts is None else segment.start_pts}"
+            return f"{job.video.video_id}@{segment.first_pts if segment.start_pts is None else segment.start_pts}"
         case Stitch():
-            return f"{video_id}@joined"
+            return f"{job.video.video_id}@joined"
         case _:
-            return video_id
-
-
-def stage_of(job: Job) -> str:
-    """The stage whose resources a job takes."""
-    match job:
-        case Scan() | Segment() | Stitch():
-            return "scan"
-        case Recut():
-            return "shots"
-        case Clips():
-            return job.stage
-        case Score():
-            return "scores"
-        case Caption():
-            return "captions"
-        case Identify():
-            return "identify"
+            return job.video.video_id
 
 
 def error_stage(job: VideoJob) -> str:
     """The column `stage` of a job's rows of `errors`."""
-    return "recut" if isinstance(job, Recut) else stage_of(job)
+    return job.kind if isinstance(job, Recut) else job.stage
 
 
 def log_stage(job: VideoJob) -> str:
     """What the log calls a job: the stage for work on clips, else its kind."""
     return job.stage if isinstance(job, Clips) else job.kind
-
-
-def before(job: VideoJob) -> int:
-    """Failed attempts at a job by earlier runs."""
-    attempts = job.scan.attempts if isinstance(job, Segment | Stitch) else job.attempts
-    return attempts.get(key_of(job), 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,8 @@ from rushes.engine.jobs import (
     ScoreClips,
     Segment,
     Stitch,
-    before,
     clip_jobs,
-    stage_of,
+    key_of,
 )
 from rushes.engine.stages import clip_stages
 from rushes.engine.tries import Divided, ScorePace, Source, Try, n_clips
@@ -150,7 +149,7 @@ class Loop:
                 tried, future = self._ended.get(timeout=LOOK_EVERY_S)
             except queue.Empty:
                 continue
-            self._flying[stage_of(tried.job)] -= 1
+            self._flying[tried.job.stage] -= 1
             if not future.cancelled() and future.exception() is None:
                 outcome = future.result()
                 replay(outcome.events)
@@ -190,7 +189,7 @@ class Loop:
 
     def _wants(self, job: Job) -> bool:
         """Whether a job of the plan is to be begun now: there is room, nothing else waits for it, and later stages are not far behind."""
-        stage = stage_of(job)
+        stage = job.stage
         waiting = {s.name: n_clips(self._ready.get(s.name, deque())) for s in self._stages}
         if isinstance(job, Score):  # jobs of scores that wait become one
             return waiting[stage] < WAITING
@@ -204,15 +203,15 @@ class Loop:
     def _enqueue(self, job: Job, whole: Divided | None = None) -> None:
         tried = Try(job, whole=whole)
         if not isinstance(job, Score | Caption | Identify):
-            earlier = before(job)
+            earlier = job.attempts.get(key_of(job), 0)
             tried.number = earlier + 1
             # what has used up its attempts is here because --retry-failed asked for it: it is tried as often as at first
             tried.tries_left = self._attempts - earlier if earlier < self._attempts else self._attempts
-        self._ready.setdefault(stage_of(job), deque()).append(tried)
+        self._ready.setdefault(job.stage, deque()).append(tried)
         self._submit_waiting()
 
     def _submit(self, tried: Try) -> None:
-        stage = stage_of(tried.job)
+        stage = tried.job.stage
         self._flying[stage] = self._flying.get(stage, 0) + 1
         future = self._executor.submit(tried.job, tried.attempt)
         future.add_done_callback(lambda ended: self._ended.put((tried, ended)))
@@ -229,7 +228,7 @@ class Loop:
             return
 
     def _take(self, tried: Try, future: Future[Outcome]) -> None:
-        self._flying[stage_of(tried.job)] -= 1
+        self._flying[tried.job.stage] -= 1
         outcome = self._outcome(tried, future)
         if outcome is None:
             self._first(tried)
@@ -268,7 +267,7 @@ class Loop:
             if too_often:
                 looked_at = "memory of the machine and of its GPU" if isinstance(tried.job, Score) else "cluster (ray status)"
                 mend = f"look at the {looked_at}, then run the same command again: it resumes"
-                what = f"{tried.losses} processes of {stage_of(tried.job)} died one after the other: {died}"
+                what = f"{tried.losses} processes of {tried.job.stage} died one after the other: {died}"
                 raise CannotGoOn(what, step="run", mend=mend)
             return None
         if not died.blame and not too_often:
@@ -277,7 +276,7 @@ class Loop:
         return self._failures.record(tried.job, lost(tried.job, died), Attempt(tried.number, tried.attempt.last or too_often))
 
     def _first(self, tried: Try) -> None:
-        self._ready.setdefault(stage_of(tried.job), deque()).appendleft(tried)
+        self._ready.setdefault(tried.job.stage, deque()).appendleft(tried)
 
     def _count(self, tried: Try, outcome: Outcome) -> None:
         """Counts what came of a job. A video of which several segments fail fails once."""

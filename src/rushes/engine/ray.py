@@ -16,7 +16,7 @@ from typing import Any
 from rushes.captions.serving.fleet import OwnServers
 from rushes.counts.tally import Tally
 from rushes.engine.executor import WorkerDied
-from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Score, Setup, stage_of
+from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Score, Setup
 from rushes.engine.ray_processes import CaptionActor, ScoreActor, do_job, read_identities
 from rushes.engine.ray_servers import RayServers
 from rushes.engine.ray_tasks import RayTasks, cause, remote, stated
@@ -70,7 +70,7 @@ class OnRay(RayTasks):
         if isinstance(job, Score):
             actor = self._scorer()
             return self._called(actor.score.options(name="score").remote(job), actor)
-        how = {"stage": stage_of(job), "name": name_of(job)}
+        how = {"stage": job.stage, "name": name_of(job)}
         if isinstance(job, Identify):
             return self.run(self._reading, job, self._recipe.storage, **how)
         return self.run(self._task, self._setup, job, attempt, **how)
@@ -175,7 +175,7 @@ class OnRay(RayTasks):
 
 def name_of(job: Job) -> str:
     """The name of a job on Ray's dashboard: for stages of clips the one in the list of stages, else the kind of job."""
-    stage = stage_of(job)
+    stage = job.stage
     return next((s.job for s in STAGES if s.name == stage and s.row == "clip"), job.kind)
 
 

@@ -28,7 +28,6 @@ from rushes.engine.jobs import (
     error_stage,
     key_of,
     log_stage,
-    video_of,
 )
 from rushes.engine.stages import resources
 from rushes.errors import CrashError, Failure, HangError, MemoryError_, ProbeError, WorkerLost
@@ -86,7 +85,7 @@ class Failures:
         """
         if failure.fatal:
             return Outcome(failure=failure)
-        video = video_of(job)
+        video = job.video
         if failure.permanent and not isinstance(job, Recut):
             failure = cause(video, failure, self._options)
         again = failure.error_type in MAY_PASS and not attempt.last
@@ -110,7 +109,7 @@ class Failures:
         return Outcome(counts=counts, failure=failure)
 
     def _write(self, job: VideoJob, failure: Failure, attempt: Attempt, *, permanent: bool, final: bool) -> None:
-        video, stamp = video_of(job), Stamp(self._run_id, now())
+        video, stamp = job.video, Stamp(self._run_id, now())
         who = {"uri": video.uri, "video_id": video.video_id, "size": video.size, "stamp": video.stamp, "extra": video.extra}
         who["spans"] = spans_id(video.spans)
         fingerprint = self._prints[job.stage if isinstance(job, Clips) else "scan"]
@@ -161,7 +160,7 @@ class Worker:
             reached = seconds
             progress(seconds)
 
-        video = video_of(job)
+        video = job.video
         answer = self._answer(job, video.uri, at)
         if isinstance(answer, Failure):
             return self._failures.record(job, answer, attempt, decoded_s=reached)
@@ -195,7 +194,7 @@ class Worker:
 def lost(job: VideoJob, died: WorkerDied) -> Failure:
     """The failure of a job whose worker died."""
     mend = "it may have taken the machine's memory; rushes run --retry-failed tries again"
-    error = WorkerLost(f"the worker process died while it was at work on it: {died}", uri=video_of(job).uri, step=job.kind, mend=mend)
+    error = WorkerLost(f"the worker process died while it was at work on it: {died}", uri=job.video.uri, step=job.kind, mend=mend)
     return replace(Failure.of(error), permanent=False)
 
 
