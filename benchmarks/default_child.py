@@ -6,7 +6,8 @@ own, and libav decodes with as many threads as it likes, by frames and by slices
 
 from __future__ import annotations
 
-from rushes.engine.work.child import Jobs
+from rushes.engine.pipe import Jobs
+from rushes.engine.work.child import begin
 from rushes.media.decode import Decoder, Mode
 from rushes.media.guard import serve
 
@@ -25,7 +26,7 @@ def main() -> None:
         return chosen
 
     Decoder._configure = with_defaults  # type: ignore[method-assign]
-    serve(Jobs().do)
+    serve(Jobs(begin).do)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Clips, Outcome, Setup, Video
 from rushes.engine.local import Local
 from rushes.engine.loop import Loop
-from rushes.engine.work.context import Context, Progress
+from rushes.engine.pipe import Progress
+from rushes.engine.work.context import Context
 from rushes.engine.worker import Failures
 from rushes.recipe import Recipe
 from rushes.store.lease import Lease

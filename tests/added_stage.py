@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 
 from rushes.engine.jobs import Clips, Outcome
+from rushes.engine.pipe import Progress
 from rushes.engine.stages import STAGES, Of, Stage, digest
-from rushes.engine.work.context import Context, Progress
+from rushes.engine.work.context import Context
 from rushes.recipe import Recipe
 from rushes.records import Column
 from rushes.store.tables import STAMPS, TABLES, Table

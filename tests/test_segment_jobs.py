@@ -16,7 +16,8 @@ from footage import Clip, render
 from pictures import film
 from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import FAILURE, SETUP, Attempt, Division, Outcome, Scan, Segment, Setup, Stitch, VideoJob
-from rushes.engine.work.child import Jobs, perform
+from rushes.engine.pipe import Jobs
+from rushes.engine.work.child import begin, perform
 from rushes.engine.work.context import Context
 from rushes.engine.work.segments import forget, present
 from rushes.engine.worker import Failures, Worker
@@ -242,6 +243,6 @@ def test_a_child_that_cannot_be_set_up_ends_the_run_in_words(tmp_path: Path) -> 
     """Not one video after the other, since it is no fault of theirs."""
     setup = SETUP.dump_python(Setup(run_id="run", store=str(tmp_path), owner="test", recipe=Recipe(), prints={}), mode="json")
     setup["recipe"]["scan"]["mode"] = "no such mode"
-    failure = FAILURE.validate_python(Jobs().do({"setup": setup}, lambda _s: None)["error"])
+    failure = FAILURE.validate_python(Jobs(begin).do({"setup": setup}, lambda _s: None)["error"])
     assert failure.fatal and failure.error_type == "CannotGoOn"
     assert failure.what.startswith("a decoding process cannot begin: ")

@@ -235,8 +235,10 @@ class Identify:
 
 
 VideoJob = Scan | Recut | Segment | Stitch | Clips
-"""Jobs that a guarded child does."""
-Job = VideoJob | Score | Caption | Identify
+"""Jobs on one video. They are done in guarded children (`work/child.py`)."""
+InChild = VideoJob | Score
+"""All jobs of guarded children: scores are made in those that hold models (`work/score_child.py`)."""
+Job = InChild | Caption | Identify
 
 
 def clip_jobs(
@@ -342,9 +344,8 @@ class Outcome:
     events: tuple[Event, ...] = ()
 
 
-IN_CHILD: TypeAdapter[VideoJob] = TypeAdapter(Annotated[VideoJob, Field(discriminator="kind")])
+IN_CHILD: TypeAdapter[InChild] = TypeAdapter(Annotated[InChild, Field(discriminator="kind")])
 """Jobs to and from the JSON of a guarded child."""
 FAILURE: TypeAdapter[Failure] = TypeAdapter(Failure)
 OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
-SCORE: TypeAdapter[Score] = TypeAdapter(Score)
 SETUP: TypeAdapter[Setup] = TypeAdapter(Setup)

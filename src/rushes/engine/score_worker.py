@@ -10,12 +10,13 @@ import threading
 from collections.abc import Callable
 
 from rushes.engine.executor import WorkerDied
-from rushes.engine.jobs import FAILURE, OUTCOME, SCORE, SETUP, Outcome, Score, Setup
+from rushes.engine.jobs import Outcome, Score, Setup
+from rushes.engine.pipe import JobChild
 from rushes.engine.stages import resources
-from rushes.errors import CrashError, HangError, MemoryError_
+from rushes.errors import CrashError, Failure, HangError, MemoryError_
 from rushes.log import note
 from rushes.machine import cuda_devices
-from rushes.media.guard import THREADS, Child
+from rushes.media.guard import THREADS
 from rushes.recipe import Recipe
 
 MODULE = "rushes.engine.work.score_child"
@@ -46,10 +47,9 @@ class ScoreWorker:
         self._run_id = setup.run_id
         threads = max(1, int(resources(setup.recipe, "scores").cpus))
         env = dict.fromkeys(THREADS, str(threads)) | ({VISIBLE: device} if device is not None else {})
-        first = {"setup": SETUP.dump_python(setup, mode="json")}
-        self._child = Child(MODULE, hang_s=HANG_S, memory_bytes=math.inf, stop=stop, first=first, env=env, what="scoring")
+        self._child = JobChild(MODULE, setup, stop, hang_s=HANG_S, memory_bytes=math.inf, env=env, what="scoring")
 
-    def do(self, job: Score, progress: Callable[[], object] = lambda: None) -> Outcome:
+    def do(self, job: Score, progress: Callable[[], None] = lambda: None) -> Outcome:
         """Does a job; its rows are durable when this returns.
 
         Args:
@@ -62,16 +62,15 @@ class ScoreWorker:
             RushesError: what the work itself could not go on with: a model that cannot be had, a store that cannot be written.
         """
         try:
-            answer = self._child.do({"score": SCORE.dump_python(job, mode="json")}, uri="", progress=lambda _s: progress())
+            answer = self._child.attempt(job, "", lambda _s: progress())
         except (HangError, MemoryError_, CrashError) as error:
             what = f"nothing came of it for {HANG_S:g} s" if isinstance(error, HangError) else error.what
             raise WorkerDied(what, blame=False) from error
-        if "error" in answer:
-            failure = FAILURE.validate_python(answer["error"])
-            words = {"error_type": failure.error_type, "error": failure.what, "detail": failure.detail}
+        if isinstance(answer, Failure):
+            words = {"error_type": answer.error_type, "error": answer.what, "detail": answer.detail}
             note("scores stopped", run_id=self._run_id, stage="scores", level="error", **words)
-            raise failure.error()
-        return OUTCOME.validate_python(answer["done"])
+            raise answer.error()
+        return answer
 
     def kill(self) -> None:
         """Ends the child at once."""

@@ -6,16 +6,11 @@ On one machine a thread of the run's process holds a worker; on Ray a process of
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from rushes.engine.executor import WorkerDied
 from rushes.engine.jobs import (
-    FAILURE,
-    IN_CHILD,
-    OUTCOME,
-    SETUP,
     Attempt,
     Clips,
     Outcome,
@@ -29,11 +24,11 @@ from rushes.engine.jobs import (
     key_of,
     log_stage,
 )
+from rushes.engine.pipe import JobChild, Progress, Reached
 from rushes.engine.stages import resources
 from rushes.errors import CrashError, Failure, HangError, MemoryError_, ProbeError, WorkerLost
 from rushes.log import note
 from rushes.machine import cores, memory_bytes
-from rushes.media.guard import Child
 from rushes.media.same_file import SameFile
 from rushes.media.storage import Options
 from rushes.recipe import Recipe
@@ -138,10 +133,9 @@ class Worker:
         self._run_id = setup.run_id
         self._failures = failures
         limit = int(scan.memory_gib * 2**30)
-        first = {"setup": SETUP.dump_python(setup, mode="json")}
-        self._child = Child(MODULE, hang_s=scan.hang_s, memory_bytes=limit, stop=stop, first=first)
+        self._child = JobChild(MODULE, setup, stop, hang_s=scan.hang_s, memory_bytes=limit)
 
-    def do(self, job: VideoJob, attempt: Attempt, progress: Callable[[float], object] = lambda _s: None) -> Outcome:
+    def do(self, job: VideoJob, attempt: Attempt, progress: Progress = lambda _s: None) -> Outcome:
         """One attempt at a job. Its rows are durable when this returns, those of a failure too.
 
         Args:
@@ -153,17 +147,10 @@ class Worker:
             Stopped: the run is stopping.
             StorageError: a failure could not be recorded.
         """
-        reached = 0.0
-
-        def at(seconds: float) -> None:
-            nonlocal reached
-            reached = seconds
-            progress(seconds)
-
-        video = job.video
-        answer = self._answer(job, video.uri, at)
+        reached, video = Reached(progress), job.video
+        answer = self._answer(job, reached)
         if isinstance(answer, Failure):
-            return self._failures.record(job, answer, attempt, decoded_s=reached)
+            return self._failures.record(job, answer, attempt, decoded_s=reached.seconds)
         if isinstance(job, Segment):
             return answer
         if answer.note:
@@ -177,14 +164,15 @@ class Worker:
         )  # fmt: skip
         return answer
 
-    def _answer(self, job: VideoJob, uri: str, progress: Callable[[float], object]) -> Outcome | Failure:
+    def _answer(self, job: VideoJob, progress: Progress) -> Outcome | Failure:
+        uri = job.video.uri
         try:
-            answer = self._child.do({"job": IN_CHILD.dump_python(job, mode="json")}, uri=uri, progress=progress)
+            return self._child.attempt(job, uri, progress)
         except (HangError, MemoryError_, CrashError) as error:
-            kind = type(error).__name__.rstrip("_")
+            failure = Failure.of(error)
+            kind = failure.error_type
             note("child ended", run_id=self._run_id, stage=log_stage(job), level="warning", key=key_of(job), uri=uri, error_type=kind)
-            return Failure.of(error)
-        return FAILURE.validate_python(answer["error"]) if "error" in answer else OUTCOME.validate_python(answer["done"])
+            return failure
 
     def kill(self) -> None:
         """Ends the child at once."""

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rushes.engine.jobs import Clips, Outcome
+from rushes.engine.pipe import Progress
 from rushes.engine.stages import embeddings_fingerprint, resources
-from rushes.engine.work.context import Context, Progress
+from rushes.engine.work.context import Context
 from rushes.engine.work.vectors import frame_vectors
 from rushes.errors import Failure, ScoreError
 from rushes.no_pandas import let_pandas_in

@@ -1,7 +1,6 @@
 """The guarded child: does the jobs that open a video or work on its signals, and writes their rows.
 
-Runs as `python -m rushes.engine.work.child`; never imports daft or ray. A message from its parent is `{"setup": ...}`, once, or
-`{"job": ...}`; the last line of each answer is `{"done": outcome}` or `{"error": failure}`.
+Runs as `python -m rushes.engine.work.child`; never imports daft or ray.
 """
 
 from __future__ import annotations
@@ -10,8 +9,9 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from rushes.engine.jobs import FAILURE, IN_CHILD, OUTCOME, SETUP, Clips, Outcome, Recut, Scan, Segment, Stitch, VideoJob
-from rushes.engine.work.context import Context, Progress
+from rushes.engine.jobs import SETUP, Clips, Outcome, Recut, Scan, Segment, Stitch, VideoJob
+from rushes.engine.pipe import Jobs, Progress, Reached, Work
+from rushes.engine.work.context import Context
 from rushes.engine.work.scan import recut
 from rushes.engine.work.segments import join, scan_or_divide, segment
 from rushes.errors import CannotGoOn, Failure
@@ -19,37 +19,23 @@ from rushes.media.guard import serve
 from rushes.quarantine import quarantined
 
 
-class Jobs:
-    """Takes messages off the pipe; the first one of a run sets up the context."""
+def begin(setup: dict[str, Any]) -> Work:
+    """Makes the context of a run; gives what does its jobs.
 
-    def __init__(self) -> None:
-        self.context: Context | None = None
+    Raises:
+        CannotGoOn: it cannot be made, which is no fault of any video.
+    """
+    made = quarantined(lambda: Context(SETUP.validate_python(setup)))
+    if isinstance(made, Failure):
+        what = f"a decoding process cannot begin: {made.what}"
+        raise made.error() if made.fatal else CannotGoOn(what, step="run", mend=made.mend)
 
-    def do(self, message: dict[str, Any], progress: Progress) -> dict[str, Any]:
-        """Answers one message."""
-        found = quarantined(lambda: self._do(message, progress))
-        if isinstance(found, Failure):
-            return {"error": FAILURE.dump_python(found, mode="json")}
-        return {"done": OUTCOME.dump_python(found, mode="json")}
+    def work(job: VideoJob, progress: Progress) -> Outcome:
+        reached = Reached(progress)
+        made.tick = lambda: progress(reached.seconds)
+        return perform(made, job, reached)
 
-    def _do(self, message: dict[str, Any], progress: Progress) -> Outcome:
-        if "setup" in message:
-            made = quarantined(lambda: Context(SETUP.validate_python(message["setup"])))
-            if isinstance(made, Failure):
-                what = f"a decoding process cannot begin: {made.what}"
-                raise made.error() if made.fatal else CannotGoOn(what, step="run", mend=made.mend)
-            self.context = made
-            return Outcome()
-        assert self.context is not None
-        reached = 0.0
-
-        def at(seconds: float) -> None:
-            nonlocal reached
-            reached = seconds
-            progress(seconds)
-
-        self.context.tick = lambda: progress(reached)
-        return perform(self.context, IN_CHILD.validate_python(message["job"]), at)
+    return work
 
 
 def perform(context: Context, job: VideoJob, progress: Progress) -> Outcome:
@@ -76,7 +62,7 @@ def main() -> None:
 
     cv2.setNumThreads(1)
     av.logging.set_level(av.logging.PANIC)
-    serve(Jobs().do)
+    serve(Jobs(begin).do)
 
 
 if __name__ == "__main__":

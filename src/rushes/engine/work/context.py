@@ -25,8 +25,6 @@ from rushes.store.tables import CLIPS, ERRORS, MARKS, MEASURES, VIDEOS, Table
 
 WRITING_S = 4 * PATIENCE_S
 """How long one write to the store may take: the lease is read, and the file is written, each with further tries."""
-Progress = Callable[[float], None]
-"""Takes the seconds of footage that are decoded so far."""
 
 
 class Context:

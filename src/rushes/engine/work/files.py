@@ -6,7 +6,8 @@ import time
 from dataclasses import replace
 
 from rushes.engine.jobs import Clips, Outcome
-from rushes.engine.work.context import Context, Progress
+from rushes.engine.pipe import Progress
+from rushes.engine.work.context import Context
 from rushes.errors import Failure
 from rushes.media.cut import ClipSpan, cut_clips
 from rushes.media.encoding import encoding_of

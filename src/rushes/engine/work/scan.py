@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from rushes.engine.jobs import Outcome, Recut, Scan, Stitch, kept_counts
-from rushes.engine.work.context import Context, Progress
+from rushes.engine.pipe import Progress
+from rushes.engine.work.context import Context
 from rushes.media.same_file import SameFile
 from rushes.records import Row, Span, Video, spans_id
 from rushes.rows.clip_columns import Wanted, wanted_clips

@@ -10,8 +10,9 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 
 from rushes.engine.jobs import Division, Outcome, Scan, Segment, Stitch
+from rushes.engine.pipe import Progress
 from rushes.engine.stages import digest
-from rushes.engine.work.context import Context, Progress
+from rushes.engine.work.context import Context
 from rushes.engine.work.scan import DETECTORS_LOOK_BACK, Made, Whole, conclude, keeping, scan, whole
 from rushes.engine.work.spans import scan_spans
 from rushes.engine.work.sparse import scan_bursts

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rushes.engine.jobs import Outcome, Scan
+from rushes.engine.pipe import Progress, Reached
 from rushes.engine.stages import content_threshold, digest
-from rushes.engine.work.context import Context, Progress
+from rushes.engine.work.context import Context
 from rushes.engine.work.scan import DETECTORS_LOOK_BACK, Made, Whole, conclude, keeping, take_back
 from rushes.errors import DecodeError
 from rushes.media.frame_index import FrameIndex, frame_index
@@ -109,14 +110,7 @@ def _decoded(
     sparse: bool,
 ) -> Scanned | Whole:
     """The pass over the new stretches; `frames` takes the sampled frames."""
-    reached = 0.0
-
-    def at(seconds: float) -> None:
-        nonlocal reached
-        reached = seconds
-        progress(seconds)
-
-    on_frame, size = keeping(frames), video.size or 0
+    on_frame, size, at = keeping(frames), video.size or 0, Reached(progress)
     with context.opened(video) as source:
         if sparse:
             by_bursts = scan_sparse(
@@ -130,7 +124,7 @@ def _decoded(
             )
         except DecodeError as error:  # the whole video has other frames
             found = error.what
-    return Whole(found, reached) if isinstance(found, str) else found
+    return Whole(found, at.seconds) if isinstance(found, str) else found
 
 
 def _unfit(recipe: Recipe) -> str | None:

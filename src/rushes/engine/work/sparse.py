@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 
 from rushes.engine.jobs import Outcome, Scan
+from rushes.engine.pipe import Progress
 from rushes.engine.stages import content_threshold
-from rushes.engine.work.context import Context, Progress
+from rushes.engine.work.context import Context
 from rushes.engine.work.scan import Made, Whole, conclude, keeping, take_back
 from rushes.scan.sparse import Dense, scan_sparse
 
