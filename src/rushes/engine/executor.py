@@ -58,7 +58,7 @@ class Executor(Protocol):
 
     def decoding(self) -> Mapping[str, float]:
         """Videos and segments that are being decoded, with seconds decoded so far, where that is known before they end."""
-        ...
+        return {}
 
     def check(self) -> None:
         """Checks that the machine or the cluster on which the jobs run can be reached.
@@ -66,11 +66,11 @@ class Executor(Protocol):
         Raises:
             CannotGoOn: it cannot.
         """
-        ...
+        return
 
     def show(self, tally: Tally) -> None:
         """Gives the counts of the run to the executor's own dashboard, if it has one."""
-        ...
+        return
 
     def servers(self) -> OwnServers:
         """Starts the caption servers of the run's own.
@@ -82,7 +82,7 @@ class Executor(Protocol):
 
     def expect_captions(self) -> None:
         """Starts what makes captions, since captions may be asked for soon and a process of a cluster takes seconds to start."""
-        ...
+        return
 
     def move_captions(self, urls: Sequence[str], key: str) -> None:
         """From now on the captioner asks the servers at these addresses, and sends this key."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Generic, TypeVar
 
 from rushes.captions.event_loop import EventLoop
 from rushes.captions.serving.fleet import LOOPBACK, Fleet, OwnServers
 from rushes.captions.serving.launch import PORTS, Launch, gpu_shares, launch
-from rushes.counts.tally import Tally
+from rushes.engine.executor import Executor
 from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Score, Setup, VideoJob, key_of, log_stage
 from rushes.engine.score_worker import ScoreWorker, devices
 from rushes.engine.stages import resources
@@ -22,9 +23,6 @@ from rushes.engine.worker import Failures, Worker, worker_count
 from rushes.machine import cores, cuda_devices
 from rushes.media.guard import Stopped
 from rushes.recipe import Recipe
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 SUBMITTED = 2
 """Jobs that the threads have at once, as a multiple of the children, so that a child that ends a job finds the next one."""
@@ -45,7 +43,7 @@ def check_servers(recipe: Recipe) -> Launch:
     return launch(recipe.captions, host=LOOPBACK, port=PORTS[0], key="", devices=devices)
 
 
-class Local:
+class Local(Executor):
     """The executor of this machine. It starts threads, children and the event loop of captions when a job first needs them.
 
     Args:
@@ -63,10 +61,8 @@ class Local:
         self._devices = devices(self._recipe)
         self._n_readers = THREADS_PER_CORE * cores()
         self._stop = threading.Event()
-        self._workers: list[Worker] = []
-        self._idle: queue.LifoQueue[Worker] = queue.LifoQueue()
-        self._scorers: list[ScoreWorker] = []
-        self._idle_scorers: queue.LifoQueue[ScoreWorker] = queue.LifoQueue()
+        self._workers = _Lent(self._new_worker, self._stop)
+        self._scorers = _Lent(lambda n: ScoreWorker(setup, self._stop, self._devices[n]), self._stop)
         self._pools: dict[str, ThreadPoolExecutor] = {}
         self._captions: tuple[EventLoop, Captioner] | None = None
         self._decoding: dict[str, float] = {}
@@ -102,18 +98,9 @@ class Local:
         """See `Executor`."""
         return dict(self._decoding)
 
-    def check(self) -> None:
-        """See `Executor`: this machine is there."""
-
-    def show(self, tally: Tally) -> None:
-        """See `Executor`: there is no dashboard."""
-
     def servers(self) -> OwnServers:
         """See `Executor`: one for each share of this machine's GPUs."""
         return Fleet(self._recipe.captions, shares_here(self._recipe))
-
-    def expect_captions(self) -> None:
-        """See `Executor`: this process makes them."""
 
     def move_captions(self, urls: Sequence[str], key: str) -> None:
         """See `Executor`."""
@@ -131,10 +118,8 @@ class Local:
     def close(self) -> None:
         """See `Executor`."""
         self.stop()
-        for worker in self._workers:
-            worker.kill()
-        for scorer in self._scorers:
-            scorer.kill()
+        self._workers.kill()
+        self._scorers.kill()
         if self._captions is not None:
             loop, captioner = self._captions
             loop.call(captioner.close())
@@ -152,7 +137,7 @@ class Local:
 
     def _do(self, job: VideoJob, attempt: Attempt) -> Outcome:
         key = f"{log_stage(job)}:{key_of(job)}"
-        with self._lent() as worker:
+        with self._workers.one() as worker:
             self._decoding[key] = 0.0
             try:
                 return worker.do(job, attempt, lambda seconds: self._decoding.__setitem__(key, seconds))
@@ -160,29 +145,52 @@ class Local:
                 del self._decoding[key]
 
     def _score(self, job: Score) -> Outcome:
-        if self._stop.is_set():
-            raise Stopped
-        try:
-            scorer = self._idle_scorers.get_nowait()
-        except queue.Empty:  # as many threads as devices: each makes one
-            scorer = ScoreWorker(self._setup, self._stop, self._devices[len(self._scorers)])
-            self._scorers.append(scorer)
-        try:
+        with self._scorers.one() as scorer:
             return scorer.do(job)
-        finally:
-            self._idle_scorers.put(scorer)
+
+    def _new_worker(self, _n: int) -> Worker:
+        assert self._failures is not None
+        return Worker(self._setup, self._failures, self._stop)
+
+
+W = TypeVar("W", bound=Worker | ScoreWorker)
+
+
+class _Lent(Generic[W]):
+    """Workers that threads borrow. One is made when a thread finds none idle, so there are at most as many as threads.
+
+    Args:
+        make: makes the n-th worker, from 0.
+        stop: set when none is to be lent any more.
+    """
+
+    def __init__(self, make: Callable[[int], W], stop: threading.Event) -> None:
+        self._make = make
+        self._stop = stop
+        self._all: list[W] = []
+        self._numbers = itertools.count()
+        self._idle: queue.LifoQueue[W] = queue.LifoQueue()
 
     @contextmanager
-    def _lent(self) -> Iterator[Worker]:
+    def one(self) -> Iterator[W]:
+        """Lends a worker.
+
+        Raises:
+            Stopped: none is lent any more.
+        """
         if self._stop.is_set():
             raise Stopped
         try:
             worker = self._idle.get_nowait()
-        except queue.Empty:  # as many threads as workers: each makes one
-            assert self._failures is not None
-            worker = Worker(self._setup, self._failures, self._stop)
-            self._workers.append(worker)
+        except queue.Empty:
+            worker = self._make(next(self._numbers))
+            self._all.append(worker)
         try:
             yield worker
         finally:
             self._idle.put(worker)
+
+    def kill(self) -> None:
+        """Ends the children of all workers at once."""
+        for worker in self._all:
+            worker.kill()

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 from rushes.captions.serving.fleet import OwnServers
 from rushes.counts.tally import Tally
-from rushes.engine.executor import WorkerDied
+from rushes.engine.executor import Executor, WorkerDied
 from rushes.engine.jobs import Attempt, Caption, Identify, Job, Outcome, Score, Setup
 from rushes.engine.ray_processes import CaptionActor, ScoreActor, do_job, read_identities
 from rushes.engine.ray_servers import RayServers
@@ -37,7 +37,7 @@ class _Held:
     since: float = 0.0
 
 
-class OnRay(RayTasks):
+class OnRay(RayTasks, Executor):
     """The executor of a cluster that this process has joined (`ray_cluster.join`).
 
     Args:
@@ -87,10 +87,6 @@ class OnRay(RayTasks):
         if stage == "scores" and not needs.gpus:  # without a GPU one process holds the models, unless the recipe says otherwise
             return needs.concurrency or 1
         return super().slots(stage)
-
-    def decoding(self) -> Mapping[str, float]:
-        """See `Executor`: nothing is known of a task before it ends."""
-        return {}
 
     def show(self, tally: Tally) -> None:
         """See `Executor`: Ray's metrics get the busy seconds and slots of each stage."""
