@@ -54,13 +54,13 @@ def test_clips_that_want_no_caption_any_more_are_known_by_video(tmp_path: Path) 
     store.write_rows(CAPTIONS, [*rows, {**rows[0], "clip_id": "of another prompt", "fingerprint": "0" * 32}])
     failed = {"stage": "captions", "video_id": videos["a"], "attempt": 1, **stamps}
     store.write_rows(ERRORS, [{**failed, "key": "a7", "permanent": True}, {**failed, "key": "a8", "permanent": False}])
-    [batch] = Known(store, prints).batches(dict.fromkeys(videos.values(), ()))
+    [batch] = Known(store, ASKS_MODEL).batches(dict.fromkeys(videos.values(), ()))
     made = {videos["a"]: ["a0", "a1"], videos["c"]: ["c0", "c1"]}
     assert batch.settled("captions", [videos["a"], videos["c"]]) == made | {videos["a"]: ["a0", "a1", "a7"]}
     assert batch.failed_for_good("captions", [videos["a"], videos["c"]]) == {videos["a"]: ["a7"]}
-    [again] = Known(store, prints, retry_failed=True).batches(dict.fromkeys(videos.values(), ()))
+    [again] = Known(store, ASKS_MODEL, retry_failed=True).batches(dict.fromkeys(videos.values(), ()))
     assert again.failed_for_good("captions", batch.videos) == {}
-    assert batch.failed_clips("captions") == {"a7"}
+    assert batch.failed_for_good("captions", batch.videos) == {videos["a"]: ["a7"]}
 
 
 def test_a_job_that_cuts_anew_says_which_clips_are_captioned(reel: Reel, reel_store: Path, tmp_path: Path) -> None:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 from rushes.engine.jobs import Caption, Clips, Recut, Scan, Score, ScoreClips, Settled, clip_jobs
 from rushes.engine.plan.compare import lacking
 from rushes.engine.plan.known import Batch
 from rushes.engine.plan.source import Source
-from rushes.engine.stages import Stage, clip_stages
-from rushes.recipe import Recipe
-
-
-def wanted_clip_stages(prints: Mapping[str, str]) -> list[Stage]:
-    """The stages of clips that have a fingerprint."""
-    return [stage for stage in clip_stages() if prints.get(stage.name)]
 
 
 def uris_of(sources: Collection[Source]) -> dict[str, str]:
@@ -33,40 +26,40 @@ def _settled(batch: Batch, videos: Sequence[str]) -> dict[str, Settled]:
     """What the stages of clips have done with the clips of each of some videos."""
     if not videos:
         return {}
-    stages = [stage.name for stage in clip_stages()]
+    stages = [stage.name for stage in batch.known.clip_stages]
     done = {stage: batch.settled(stage, videos) for stage in stages if stage != "scores"}
     failed = {stage: batch.failed_for_good(stage, videos) for stage in stages}
-    scored, embedded = batch.scores.scored(videos), batch.embedded(videos)
+    scored, embedded = batch.scored(videos), batch.embedded(videos)
     return {
         video: Settled(
             done={stage: tuple(clips) for stage, by_video in done.items() if (clips := by_video.get(video))},
             failed={stage: tuple(clips) for stage, by_video in failed.items() if (clips := by_video.get(video))},
-            scored=scored.get(video, {}),
+            scored={scorer: tuple(clips) for scorer, clips in scored.get(video, {}).items()},
             embedded=video in embedded,
         )
         for video in videos
     }
 
 
-def score_jobs(recipe: Recipe, batch: Batch, sources: Sequence[Source]) -> Iterator[Score]:
+def score_jobs(batch: Batch, sources: Sequence[Source]) -> Iterator[Score]:
     """Jobs on the clips of complete videos that lack scores: one a video; the loop puts them together."""
-    clips = lacking(recipe, batch, uris_of(sources), ["scores"]).clips["scores"]
+    clips = lacking(batch, uris_of(sources), ["scores"]).clips["scores"]
     settled = _settled(batch, list(clips))
     for source in sources:
         vid = str(source.video_id)
         if vid in clips:
             facts = batch.facts(vid, source.footage.uri)
-            attempts = {stage.name: tries for stage in clip_stages() if (tries := batch.attempts_at(vid, stage.name))}
+            attempts = {stage.name: tries for stage in batch.known.clip_stages if (tries := batch.attempts_at(vid, stage.name))}
             part = ScoreClips(video=source.as_video(), facts=facts, clips=tuple(clips[vid]), settled=settled[vid], attempts=attempts)
             yield Score(parts=(part,))
 
 
-def later_jobs(recipe: Recipe, prints: Mapping[str, str], batch: Batch, sources: Sequence[Source]) -> Iterator[Clips | Caption]:
+def later_jobs(batch: Batch, sources: Sequence[Source]) -> Iterator[Clips | Caption]:
     """Jobs of the stages after the scores on the clips of complete videos."""
-    later = [stage for stage in wanted_clip_stages(prints) if stage.name != "scores"]
-    found = lacking(recipe, batch, uris_of(sources), [stage.name for stage in later])
+    later = [stage for stage in batch.known.clip_stages if stage.name != "scores"]
+    found = lacking(batch, uris_of(sources), [stage.name for stage in later])
     for source in sources:
+        vid = str(source.video_id)
         for stage in later:
-            vid = str(source.video_id)
             clips, attempts = found.clips.get(stage.name, {}).get(vid, []), batch.attempts_at(vid, stage.name)
             yield from clip_jobs(stage, source.as_video(), batch.facts(vid, source.footage.uri), clips, attempts=attempts)

@@ -10,9 +10,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rushes.engine.plan.known import Batch
-from rushes.recipe import Recipe
 from rushes.records import Row
-from rushes.rows.clip_columns import clip_columns, comparisons, judged_by, rule_column
+from rushes.rows.clip_columns import clip_columns, comparisons, rule_column
 from rushes.rows.scored import Scores
 from rushes.verdict.arrow import counts, dropped
 from rushes.verdict.checks import checks_of
@@ -50,11 +49,10 @@ class Lacking:
     clips: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
 
 
-def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Collection[str]) -> Lacking:
+def lacking(batch: Batch, uris: Mapping[str, str], stages: Collection[str]) -> Lacking:
     """Judges the clips of videos whose scan, shots and measures are there, and finds what the kept ones lack.
 
     Args:
-        recipe: the rules.
         batch: what is known of the videos.
         uris: some of them, with a row in `batch.done`: video_id -> uri under which this run sees them.
         stages: the stages of clips that are wanted.
@@ -62,59 +60,51 @@ def lacking(recipe: Recipe, batch: Batch, uris: Mapping[str, str], stages: Colle
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    out = Lacking()
+    out, recipe, judging = Lacking(), batch.known.recipe, batch.known.judged_by
     if not uris:
         return out
     videos = list(uris)
     clips, measures = batch.clips(videos)
     at = pc.index_in(clips["video_id"], value_set=batch.done["video_id"])
-    scores = batch.scores.of(clips["clip_id"])
-    judging, later = judged_by(recipe), dict(scores.columns)
-    for stage, columns in judging.items():
-        later |= batch.late(stage, clips["clip_id"], columns)
+    scores = batch.scores(clips["clip_id"])
+    later = {**scores.columns, **batch.late(clips["clip_id"])}
     checks, column = checks_of(recipe.rules), rule_column(clips, measures, batch.done, at, later, comparisons(recipe))
     gone = dropped(checks, column, clips.num_rows)
     out.reasons.update(counts(checks, column))
     keep = pa.array(~gone)
     clips, measures, scores = clips.filter(keep), measures.filter(keep), scores.filter(keep)
     out.kept, out.dropped = clips.num_rows, len(gone) - clips.num_rows
-    healthy: Any = pc.invert(_among(clips, batch.failed_for_good("scores", videos)))
+
+    def failed(stage: str) -> Any:
+        """Which of the clips a stage failed on for good."""
+        found = pa.array([clip for some in batch.failed_for_good(stage, videos).values() for clip in some], pa.string())
+        return pc.is_in(clips["clip_id"], value_set=found)
+
+    def settled(stage: str) -> Any:
+        """Which of the clips a stage has nothing to do for."""
+        return pc.or_(failed(stage), pc.is_in(clips["clip_id"], value_set=batch.rows(stage, videos)["clip_id"]))
+
+    healthy: Any = pc.invert(failed("scores"))
     scored: Any = functools.reduce(pc.and_, scores.there.values(), healthy)
-    captionless: Any = _among(clips, batch.failed_for_good("captions", videos))
-    failed: Any = pc.and_(scored, captionless)
-    out.failed = clips.num_rows - _count(healthy) + _count(failed)
-    out.failed_files = _count(pc.and_(scored, _among(clips, batch.failed_for_good("files", videos))))
+    captionless: Any = failed("captions")
+    out.failed = clips.num_rows - _count(healthy) + _count(pc.and_(scored, captionless))
+    out.failed_files = _count(pc.and_(scored, failed("files")))
     for stage in stages:
         if stage == "scores":
             missing: Any = pc.and_not(healthy, scored)
             wants, now = clips["clip_id"].is_valid(), missing
         else:
-            missing = pc.and_not(healthy, pc.is_in(clips["clip_id"], value_set=batch.clip_ids(stage, videos)["clip_id"]))
+            missing = pc.and_not(healthy, settled(stage))
             wants, now = healthy, pc.and_(missing, scored)
             if stage == "alignment":
                 wants, missing = pc.and_not(healthy, captionless), pc.and_not(missing, captionless)
-                now = pc.and_(pc.and_(missing, scored), _in(clips, batch.clip_ids("captions", videos)))
+                now = pc.and_(pc.and_(missing, scored), settled("captions"))
             for other in judging if stage == "files" else ():
-                now = pc.and_(now, pc.or_(captionless, _in(clips, batch.clip_ids(other, videos))))
+                now = pc.and_(now, pc.or_(captionless, settled(other)))
         out.wanted[stage], out.present[stage] = _count(wants), _count(wants) - _count(missing)
         out.missing_s[stage] = pc.sum(clips["duration_s"].filter(missing)).as_py() or 0.0
         out.clips[stage] = _by_video(clips.filter(now), measures.filter(now), scores.filter(now), batch, uris)
     return out
-
-
-def _in(clips: pa.Table, rows: pa.Table) -> Any:
-    """Which of the clips have a row."""
-    import pyarrow.compute as pc
-
-    return pc.is_in(clips["clip_id"], value_set=rows["clip_id"])
-
-
-def _among(clips: pa.Table, by_video: Mapping[str, list[str]]) -> Any:
-    """Which of the clips are among those given by video."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return pc.is_in(clips["clip_id"], value_set=pa.array([clip for found in by_video.values() for clip in found], pa.string()))
 
 
 def _count(mask: Any) -> int:

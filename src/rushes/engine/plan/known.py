@@ -5,34 +5,35 @@ Nothing here grows with the store, only with the footage asked for; of the clips
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rushes.engine.fingerprints import identity_fingerprint
-from rushes.engine.plan.grouped import grouped, most, pairs_of
-from rushes.engine.plan.known_scores import KnownScores
-from rushes.engine.stages import clip_stages
+from rushes.engine.fingerprints import fingerprints, identity_fingerprint
+from rushes.engine.stages import clip_stages, embeddings_fingerprint, stages_of_spans, wanted_scores
 from rushes.measures.clip import COLUMNS as MEASURE_COLUMNS
+from rushes.recipe import Recipe
 from rushes.records import Column, ListedSpan, Row, spans_id
+from rushes.rows.clip_columns import judged_by
 from rushes.rows.scanned import public_row
-from rushes.rows.scored import WantedScore, shown_columns
+from rushes.rows.scored import Scores, scores_of, shown_columns
 from rushes.shots.covered import Covered
 from rushes.sources.found import Footage
 from rushes.store.buckets import Buckets
 from rushes.store.fold import newest, of_spans
 from rushes.store.parts import MAX_DIGITS, Asked
 from rushes.store.store import Store
-from rushes.store.tables import CAPTIONS, CLIPS, EMBEDDINGS, ERRORS, IDENTITIES, MARKS, MEASURES, SCORES, TABLES, VIDEOS, schema
+from rushes.store.tables import CLIPS, EMBEDDINGS, ERRORS, IDENTITIES, MARKS, MEASURES, TABLES, VIDEOS, Table, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Rows = Callable[[Sequence[str]], "pa.Table"]
+Rows = Callable[[Collection[str]], "pa.Table"]
 
+_KEYS = ("video_id", "clip_id", "fingerprint")
 VIDEOS_A_BATCH = 8192
 """Videos that are compared at once: with 25 clips each some 200,000 clips, 150 MB of rows. With fewer, row groups, which hold some 1,300
 videos of clips and more of anything else, would be read by several batches."""
@@ -66,69 +67,47 @@ class Known:
 
     Args:
         store: None when there is none yet.
-        prints: the fingerprints wanted.
+        recipe: what is wanted.
         retry_failed: take nothing as failed for good.
-        of_spans: the stages whose rows hang on the spans that a list gives.
-        around: whether what lies around spans has to be decoded, too.
-        scorers: the scorers wanted.
-        embeddings: the fingerprint of the embeddings wanted; None: none are.
-        late: stage after the scores -> its columns that rules look at, or that are compared with others at which rules look.
     """
 
-    def __init__(
-        self,
-        store: Store | None,
-        prints: Mapping[str, str],
-        *,
-        retry_failed: bool = False,
-        of_spans: Collection[str] = (),
-        around: bool = False,
-        scorers: Sequence[WantedScore] = (),
-        embeddings: str | None = None,
-        late: Mapping[str, Sequence[Column]] | None = None,
-    ) -> None:
-        self._late = late or {}
-        self._of_spans = of_spans
-        self._around = around
-        self._embeddings = embeddings
-        self._scorers = scorers
+    def __init__(self, store: Store | None, recipe: Recipe, *, retry_failed: bool = False) -> None:
         self._store = store
-        self._prints = prints
-        self._retry_failed = retry_failed
+        self.recipe = recipe
+        self.prints = fingerprints(recipe)
+        self.retry_failed = retry_failed
+        self.of_spans = stages_of_spans(recipe)
+        self.scorers = wanted_scores(recipe)
+        self.judged_by = judged_by(recipe)
+        self.clip_stages = [stage for stage in clip_stages() if stage.name in self.prints]
+        self.prints_of = {name: {fingerprint} for name, fingerprint in self.prints.items()}
+        """Stage -> the fingerprints of its rows: each scorer has its own."""
+        if self.scorers:
+            self.prints_of["scores"] = {one.fingerprint for one in self.scorers}
 
     def identities(self, footage: Sequence[Footage]) -> dict[str, Identity]:
         """What is known of each uri that the store knows."""
         if self._store is None:
             return {}
-        uris = {item.uri for item in footage}
+        uris, scan = {item.uri for item in footage}, self.prints["scan"]
         names = ["uri", "video_id", "size_bytes", "stamp", "status", "extra", "spans"]
         rows = self._store.read(VIDEOS, columns=names, only={"uri": uris})
-        recorded = {row["uri"]: row for row in newest(_under(rows, self._prints["scan"]), ["uri"]).select(names).to_pylist()}
-        last = newest(rows, ["uri"])
-        columns = (last[name].to_pylist() for name in names[:4])
-        attempts = self._identify_attempts(uris)
-        found = {uri: Identity(video, size, stamp, recorded.get(uri)) for uri, video, size, stamp in zip(*columns, strict=True)}
-        for uri, n in attempts.items():
-            found.setdefault(uri, Identity()).attempts = n
+        recorded = {row["uri"]: row for row in newest(_where(rows, "fingerprint", scan), ["uri"]).select(names).to_pylist()}
+        last = _each(newest(rows, ["uri"]), *names[:4])
+        found = {uri: Identity(video, size, stamp, recorded.get(uri)) for uri, video, size, stamp in last}
+        errors = self._store.read(ERRORS, columns=[], fingerprints=[scan], only={"stage": ["identify"], "key": uris})
+        for uri, attempt in _each(errors, "key", "attempt"):
+            one = found.setdefault(uri, Identity())
+            one.attempts = max(one.attempts, attempt)
         unsettled = {item.uri: item for item in footage if found.get(item.uri, Identity()).of(item) is None}
-        for uri, *who in self._kept(unsettled) if unsettled else ():
-            if Identity(*who).of(unsettled[uri]) is not None:
-                one = found.setdefault(uri, Identity())
-                one.video_id, one.size, one.stamp = who
+        if unsettled:  # `identities` has a row for each content that was read under a uri
+            prints = [identity_fingerprint()]
+            rows = self._store.read(IDENTITIES, columns=names[:4], fingerprints=prints, only={"uri": unsettled})
+            for uri, *who in _each(rows, *names[:4]):
+                if Identity(*who).of(unsettled[uri]) is not None:
+                    one = found.setdefault(uri, Identity())
+                    one.video_id, one.size, one.stamp = who
         return found
-
-    def _kept(self, uris: Collection[str]) -> Iterator[tuple[Any, ...]]:
-        """Rows of `identities`, one for each content that was read under a uri: uri, video_id, size, stamp."""
-        assert self._store is not None
-        names, prints = ["uri", "video_id", "size_bytes", "stamp"], [identity_fingerprint()]
-        rows = self._store.read(IDENTITIES, columns=names, fingerprints=prints, only={"uri": uris})
-        return zip(*(rows[name].to_pylist() for name in names), strict=True)
-
-    def _identify_attempts(self, uris: Collection[str]) -> dict[str, int]:
-        assert self._store is not None
-        errors = self._store.read(ERRORS, columns=[], fingerprints=[self._prints["scan"]], only={"stage": ["identify"], "key": uris})
-        rows = errors.select(["key", "attempt"]).to_pylist()
-        return most((row["key"], row["attempt"]) for row in rows)
 
     def batches(self, videos: Mapping[str, Sequence[ListedSpan]]) -> Iterator[Batch]:
         """The videos in batches, each with what the store knows of them. `videos`: video_id -> the spans that its list gives."""
@@ -137,35 +116,30 @@ class Known:
         with ExitStack() as stack:
             tables = self._tables(Asked(order), digits, stack) if self._store is not None else {}
             for start in range(0, len(order), VIDEOS_A_BATCH):
-                some = order[start : start + VIDEOS_A_BATCH]
-                rows, spans = {name: table.rows for name, table in tables.items()}, {video: videos[video] for video in some}
-                yield Batch(
-                    some, self._prints, rows, spans, retry_failed=self._retry_failed, of_spans=self._of_spans, around=self._around,
-                    scorers=self._scorers,
-                )  # fmt: skip
+                yield Batch(self, tables, {video: videos[video] for video in order[start : start + VIDEOS_A_BATCH]})
 
-    def _tables(self, videos: Asked, digits: int, stack: ExitStack) -> dict[str, Buckets]:
+    def _tables(self, videos: Asked, digits: int, stack: ExitStack) -> dict[str, Rows]:
         assert self._store is not None
-        wanted, shown, of_scorers = self._prints, shown_columns(self._scorers), [one.fingerprint for one in self._scorers]
-        asked: dict[str, tuple[Any, Any, Any, Any]] = {
-            "videos": (VIDEOS, None, [self._prints["scan"]], ()),
-            "lengths": (VIDEOS, ["status", "mode", "footage_s", "decoded_s", "duration_s", "covered"], None, ()),
+        wanted, lengths = self.prints, ["status", "mode", "footage_s", "decoded_s", "duration_s", "covered"]
+        asked: dict[str, tuple[Table, Sequence[str] | None, Collection[str] | None, Sequence[Column]]] = {
+            "videos": (VIDEOS, None, [wanted["scan"]], ()),
+            "lengths": (VIDEOS, lengths, None, ()),
             "marks": (MARKS, ["spans", "covered"], wanted.values(), ()),
-            "errors": (ERRORS, ["permanent"], [*wanted.values(), *of_scorers], ()),
-            "clips": (CLIPS, None, [self._prints["shots"]], ()),
-            "measures": (MEASURES, None, [self._prints["measures"]], MEASURE_COLUMNS),
+            "errors": (ERRORS, ["permanent"], {*wanted.values(), *self.prints_of.get("scores", ())}, ()),
+            "clips": (CLIPS, None, [wanted["shots"]], ()),
+            "measures": (MEASURES, None, [wanted["measures"]], MEASURE_COLUMNS),
         }
-        for stage in (stage for stage in clip_stages() if stage.name in wanted):
-            late = self._late.get(stage.name, ())
-            asked[stage.name] = (stage.table, [c.name for c in late], [wanted[stage.name]], late if stage.table is CAPTIONS else ())
-        if self._scorers:
-            asked["scores"] = (SCORES, [column.name for column in shown], of_scorers, shown)
-        if self._embeddings is not None:
-            asked["embeddings"] = (EMBEDDINGS, [], [self._embeddings], ())
-        found = {}
-        for name, (table, columns, prints, extra) in asked.items():
-            found[name] = Buckets(self._store, table, videos, digits, columns=columns, fingerprints=prints, extra=extra)
-            stack.callback(found[name].close)
+        for stage in self.clip_stages:
+            shown = shown_columns(self.scorers) if stage.name == "scores" else self.judged_by.get(stage.name, ())
+            declared = [column for column in shown if column not in stage.table.columns]
+            asked[stage.name] = (stage.table, [column.name for column in shown], self.prints_of[stage.name], declared)
+        if (embeddings := embeddings_fingerprint(self.recipe)) is not None:
+            asked["embeddings"] = (EMBEDDINGS, [], [embeddings], ())
+        found: dict[str, Rows] = {}
+        for name, (table, names, prints, extra) in asked.items():
+            buckets = Buckets(self._store, table, videos, digits, columns=names, fingerprints=prints, extra=extra)
+            stack.callback(buckets.close)
+            found[name] = buckets.rows
         return found
 
 
@@ -173,41 +147,29 @@ class Batch:
     """What is known of some videos. Tables are read when they are first asked for.
 
     Attributes:
+        known: the comparison that this is a part of.
         videos: their video_ids, sorted.
     """
 
-    def __init__(
-        self,
-        videos: Sequence[str],
-        prints: Mapping[str, str],
-        tables: Mapping[str, Rows],
-        spans: Mapping[str, Sequence[ListedSpan]],
-        *,
-        retry_failed: bool,
-        of_spans: Collection[str],
-        around: bool,
-        scorers: Sequence[WantedScore],
-    ) -> None:
-        self.videos = videos
-        self._scorers = scorers
+    def __init__(self, known: Known, tables: Mapping[str, Rows], spans: Mapping[str, Sequence[ListedSpan]]) -> None:
+        self.known = known
+        self.videos = list(spans)
         self._spans = {video: (some, spans_id(some)) for video, some in spans.items() if some}
-        self._around = around
-        self._of_spans = of_spans
-        self._retry_failed = retry_failed
-        self._prints = prints
+        self._prints = known.prints
         self._tables = tables
 
-    def _read(self, name: str, videos: Sequence[str]) -> pa.Table:
+    def rows(self, name: str, videos: Sequence[str]) -> pa.Table:
+        """Rows of some of the videos: of a stage of clips all that are there, under whatever shots these were cut."""
         return self._tables[name](videos) if name in self._tables else _empty(name)
 
     @cached_property
     def _videos(self) -> pa.Table:
-        return self._read("videos", self.videos)
+        return self.rows("videos", self.videos)
 
     @cached_property
     def done(self) -> pa.Table:
         """The row of `videos` of each content that was scanned: of several uris the newest."""
-        return newest(_with_status(self._videos, "done"), ["video_id"])
+        return newest(_where(self._videos, "status", "done"), ["video_id"])
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -230,7 +192,7 @@ class Batch:
     @cached_property
     def failed(self) -> dict[str, Row]:
         """video_id -> the newest row of `videos` of a failed scan."""
-        rows = newest(_with_status(self._videos, "failed"), ["video_id"]).to_pylist()
+        rows = newest(_where(self._videos, "status", "failed"), ["video_id"]).to_pylist()
         return {row["video_id"]: row for row in rows}
 
     def failure(self, video_id: str) -> Row | None:
@@ -245,7 +207,7 @@ class Batch:
         found: dict[str, tuple[float, float]] = {}
         if not videos:
             return found
-        rows = _with_status(self._read("lengths", videos), "done").to_pylist()
+        rows = _where(self.rows("lengths", videos), "status", "done").to_pylist()
         for row in sorted(rows, key=lambda r: (r["mode"] == mode, r["written_at"], r["run_id"])):
             length = row["footage_s"] if row["covered"] is None else row["duration_s"]
             share = row["decoded_s"] / row["footage_s"] if row["mode"] == mode == "sparse" else 1.0
@@ -256,13 +218,12 @@ class Batch:
     def _marks(self) -> dict[tuple[str, str, str], tuple[str | None, str | None]]:
         """Video, stage and fingerprint of each mark -> the spans by which its rows were made, and which stretches they cover."""
         names = ("video_id", "stage", "fingerprint", "spans", "covered")
-        columns = (self._read("marks", self.videos)[name].to_pylist() for name in names)
-        return {(video, stage, of): (spans, covered) for video, stage, of, spans, covered in zip(*columns, strict=True)}
+        return {(video, stage, of): (spans, covered) for video, stage, of, spans, covered in _each(self.rows("marks", self.videos), *names)}
 
     def _mark(self, video_id: str, stage: str) -> tuple[str | None, str | None] | None:
         """The mark of a stage, if its rows were made by the spans that the list gives now, or do not hang on spans."""
         found = self._marks.get((video_id, stage, self._prints[stage]))
-        return None if found is not None and stage in self._of_spans and found[0] != self._spans_id(video_id) else found
+        return None if found is not None and stage in self.known.of_spans and found[0] != self._spans_id(video_id) else found
 
     def _spans_id(self, video_id: str) -> str | None:
         return self._spans.get(video_id, ((), None))[1]
@@ -275,10 +236,10 @@ class Batch:
         if found is None or found[1] is None:
             return found is not None
         covered, (spans, identity), video = Covered.of_text(found[1]), self._spans.get(video_id, ((), None)), self.video(video_id)
-        if not spans or video is None or (self._around and not covered.around):
+        if not spans or video is None or (self.known.recipe.shots.within_spans and not covered.around):
             return False
         same = found[0] == identity
-        return same or (not self._around and covered.holds(spans, video["first_pts"], Fraction(video["time_base"])))
+        return same or (not self.known.recipe.shots.within_spans and covered.holds(spans, video["first_pts"], Fraction(video["time_base"])))
 
     def covered(self, video_id: str) -> dict[str, str]:
         """Of the stages scan and frames, where a video has some stretches of them: these, as `marks.covered` says."""
@@ -287,19 +248,19 @@ class Batch:
 
     @cached_property
     def _errors(self) -> list[Row]:
-        found: list[Row] = self._read("errors", self.videos).to_pylist()
+        found: list[Row] = self.rows("errors", self.videos).to_pylist()
         return found
 
     @cached_property
-    def permanent(self) -> set[tuple[str, str, str]]:
-        """(stage, key, fingerprint) of what failed for good."""
-        return {(row["stage"], row["key"], row["fingerprint"]) for row in self._errors if row["permanent"] and not self._retry_failed}
+    def _hopeless(self) -> list[Row]:
+        """Errors of what is not to be tried again."""
+        return [] if self.known.retry_failed else [row for row in self._errors if row["permanent"]]
 
     @cached_property
     def _unscannable(self) -> set[str]:
         """Videos whose scan, or that of a segment, failed for good."""
-        mine = (row for row in self._errors if (row["stage"], row["fingerprint"]) == ("scan", self._prints["scan"]))
-        return {row["video_id"] for row in mine if row["permanent"] and not self._retry_failed}
+        of_scan = ("scan", self._prints["scan"])
+        return {row["video_id"] for row in self._hopeless if (row["stage"], row["fingerprint"]) == of_scan}
 
     @cached_property
     def _attempts(self) -> dict[str, dict[str, dict[str, int]]]:
@@ -314,63 +275,60 @@ class Batch:
         """Failed attempts of a stage by earlier runs: key, that of the video or of one of its segments -> number."""
         return self._attempts.get(video_id, {}).get(stage, {})
 
-    def failed_clips(self, stage: str) -> set[str]:
-        """Clips of which a stage failed for good."""
-        return {key for s, key, fingerprint in self.permanent if (s, fingerprint) == (stage, self._prints.get(stage))}
-
-    def clip_ids(self, stage: str, videos: Sequence[str]) -> pa.Table:
-        """`clip_id` and `video_id` of the videos' clips that have the row of a stage, or on which the stage failed for good."""
-        import pyarrow as pa
-
-        have = self._read(stage, videos).select(["clip_id", "video_id"])
-        rows = [{"clip_id": clip, "video_id": video} for video, clips in self._hopeless(stage, videos).items() for clip in clips]
-        return pa.concat_tables([have, pa.Table.from_pylist(rows, schema=have.schema)])
-
-    def _hopeless(self, stage: str, videos: Sequence[str]) -> dict[str, list[str]]:
-        """video_id -> its clips of which a stage failed for good."""
-        failed, some = self.failed_clips(stage), set(videos)
-        pairs = {(r["video_id"], r["key"]) for r in self._errors if r["stage"] == stage and r["key"] in failed and r["video_id"] in some}
-        return grouped(sorted(pairs))
+    def failed_for_good(self, stage: str, videos: Sequence[str]) -> dict[str, list[str]]:
+        """video_id -> clips on which a stage, or one of the scorers, failed for good, and that have no row of it."""
+        prints, some = self.known.prints_of.get(stage, ()), set(videos)
+        failed = {
+            (row["video_id"], row["key"], row["fingerprint"])
+            for row in self._hopeless
+            if row["stage"] == stage and row["fingerprint"] in prints and row["video_id"] in some
+        }
+        have = set(_each(self.rows(stage, sorted({video for video, *_ in failed})), *_KEYS)) if failed else set()
+        return grouped(sorted({(video, clip) for video, clip, _ in failed - have}))
 
     def settled(self, stage: str, videos: Sequence[str]) -> dict[str, list[str]]:
-        """Clips by video that have the row of a stage, or of which it failed for good, under whatever shots they were cut."""
-        return grouped(pairs_of(self.clip_ids(stage, videos))) if stage in self._prints and videos else {}
-
-    def failed_for_good(self, stage: str, videos: Sequence[str]) -> dict[str, list[str]]:
-        """Clips by video that have no row of a stage and of which it failed for good, under whatever shots they were cut."""
+        """video_id -> clips that have the row of a stage, or on which it failed for good."""
         if stage not in self._prints or not videos:
             return {}
-        if stage == "scores":
-            return self.scores.failed(videos)
-        have = {clip for _, clip in pairs_of(self._read(stage, videos))}
-        return {v: [c for c in clips if c not in have] for v, clips in self._hopeless(stage, videos).items()}
+        found = grouped(_each(self.rows(stage, videos), "video_id", "clip_id"))
+        for video, clips in self.failed_for_good(stage, videos).items():
+            found.setdefault(video, []).extend(clips)
+        return found
+
+    def scored(self, videos: Sequence[str]) -> dict[str, dict[str, list[str]]]:
+        """video_id -> scorer -> clips that have its row."""
+        names = {one.fingerprint: one.name for one in self.known.scorers}
+        found: dict[str, dict[str, list[str]]] = {}
+        for video, clip, fingerprint in _each(self.rows("scores", videos), *_KEYS):
+            found.setdefault(video, {}).setdefault(names[fingerprint], []).append(clip)
+        return found
 
     def embedded(self, videos: Sequence[str]) -> set[str]:
         """Those of the videos of whose frames some embedding is there."""
-        rows: Any = self._read("embeddings", videos)
+        rows: Any = self.rows("embeddings", videos)
         return set(rows["video_id"].unique().to_pylist())
 
-    @cached_property
-    def scores(self) -> KnownScores:
-        """The scores of the videos' clips."""
-        failures = ((row["video_id"], row["key"], row["fingerprint"]) for row in self._errors)
-        hopeless = (failure for failure in failures if ("scores", *failure[1:]) in self.permanent)
-        return KnownScores(self._scorers, self._read("scores", self.videos), hopeless)
+    def scores(self, clip_ids: Any) -> Scores:
+        """The scores of clips, in their order."""
+        return scores_of(self.rows("scores", self.videos), clip_ids, self.known.scorers)
 
-    def late(self, stage: str, clip_ids: Any, columns: Sequence[Column]) -> dict[str, Any]:
-        """Columns of a stage after the scores, in the order of some clips; null of those without its row."""
+    def late(self, clip_ids: Any) -> dict[str, Any]:
+        """The columns of the stages after the scores that rules look at, in the order of some clips; null of those without the row."""
         import pyarrow.compute as pc
 
-        rows = self._read(stage, self.videos)
-        at = pc.index_in(clip_ids, value_set=rows["clip_id"])
-        return {column.name: rows[column.name].take(at) for column in columns}
+        found: dict[str, Any] = {}
+        for stage, columns in self.known.judged_by.items():
+            rows = self.rows(stage, self.videos)
+            at = pc.index_in(clip_ids, value_set=rows["clip_id"])
+            found |= {column.name: rows[column.name].take(at) for column in columns}
+        return found
 
     def clips(self, videos: Sequence[str]) -> tuple[pa.Table, pa.Table]:
         """Rows of `clips` and of `measures` of some videos, in the same order, by video and clip: of the spans that lists give now."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        clips, measures = self._read("clips", videos), self._read("measures", videos)
+        clips, measures = self.rows("clips", videos), self.rows("measures", videos)
         wanted = pa.array([self._spans_id(video) for video in videos], pa.string())
         place = pc.index_in(clips["video_id"], value_set=pa.array(videos, pa.string()))
         clips = clips.filter(of_spans(clips["spans"], wanted.take(place)))
@@ -378,18 +336,24 @@ class Batch:
         return clips.filter(at.is_valid()), measures.take(at.drop_null())
 
 
-def _with_status(videos: pa.Table, status: str) -> pa.Table:
+def grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """(video_id, clip_id) -> the clips of each video."""
+    found: dict[str, list[str]] = {}
+    for video, clip in pairs:
+        found.setdefault(video, []).append(clip)
+    return found
+
+
+def _each(rows: pa.Table, *names: str) -> Iterator[tuple[Any, ...]]:
+    """Rows as tuples of some columns."""
+    return zip(*(rows[name].to_pylist() for name in names), strict=True)
+
+
+def _where(rows: pa.Table, column: str, value: str) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    return videos.filter(pc.equal(videos["status"], pa.scalar(status)))
-
-
-def _under(rows: pa.Table, fingerprint: str) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return rows.filter(pc.equal(rows["fingerprint"], pa.scalar(fingerprint)))
+    return rows.filter(pc.equal(rows[column], pa.scalar(value)))
 
 
 def _empty(name: str) -> pa.Table:

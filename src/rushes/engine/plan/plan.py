@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Caption, Clips, Recut, Scan, Score
-from rushes.engine.plan.clip_jobs import later_jobs, score_jobs, uris_of, wanted_clip_stages, with_settled
+from rushes.engine.plan.clip_jobs import later_jobs, score_jobs, uris_of, with_settled
 from rushes.engine.plan.compare import Lacking, lacking
 from rushes.engine.plan.identify import Identifier
 from rushes.engine.plan.known import Batch, Identity, Known
 from rushes.engine.plan.source import Source
-from rushes.engine.stages import STAGES, embeddings_fingerprint, stages_of_spans, wanted_scores
+from rushes.engine.stages import STAGES
 from rushes.errors import Failure, FootageError, ProbeError
 from rushes.recipe import Recipe
-from rushes.records import ListedSpan
-from rushes.rows.clip_columns import judged_by
 from rushes.shots.covered import asked_s
 from rushes.sources.by_stream import by_stream
 from rushes.sources.footage import find_footage
@@ -36,8 +33,6 @@ ASSUMED_JPEG_BYTES = 0.12
 class Plan:
     """What is wanted, and what of it is missing."""
 
-    recipe: Recipe
-    prints: Mapping[str, str]
     found: Found
     sources: list[Source]
     known: Known
@@ -66,6 +61,11 @@ class Plan:
     """Seconds that will pass a decoder, those of clip files included."""
     expected_bytes: int = 0
 
+    @property
+    def prints(self) -> Mapping[str, str]:
+        """The fingerprints wanted."""
+        return self.known.prints
+
     def count(self, status: str) -> int:
         """Sources of one status."""
         return sum(s.status == status for s in self.sources)
@@ -82,9 +82,8 @@ class Plan:
 
     def video_jobs(self) -> Iterator[Scan | Recut]:
         """What makes the missing rows of the stages of videos, a batch of videos at a time: re-cuts first, then in order of the uris."""
-        todo = self._sources(self.of_videos)
-        for batch in self.known.batches(_spans(todo)):
-            jobs = with_settled(batch, _by_mark(self, batch, [todo[video] for video in batch.videos]).jobs)
+        for batch, sources in self.batches(self._sources(self.of_videos)):
+            jobs = with_settled(batch, _by_mark(batch, sources).jobs)
             yield from sorted(jobs, key=lambda job: (job.kind == "scan", job.video.uri))
 
     @property
@@ -94,24 +93,25 @@ class Plan:
 
     def score_jobs(self) -> Iterator[Score]:
         """What makes the missing scores, of videos whose clips are known, a batch of videos at a time."""
-        for batch, sources in self._batches_of_clips() if self.scores_pending else ():
-            yield from score_jobs(self.recipe, batch, sources)
+        for batch, sources in self.batches(self._sources(self.of_clips)) if self.scores_pending else ():
+            yield from score_jobs(batch, _by_uri(sources))
 
     def clip_jobs(self) -> Iterator[Clips | Caption]:
         """What makes the missing rows of the other stages of clips, of videos whose clips are known, a batch of videos at a time: of clips
         whose scores are there.
         """
-        for batch, sources in self._batches_of_clips():
-            yield from later_jobs(self.recipe, self.prints, batch, sources)
+        for batch, sources in self.batches(self._sources(self.of_clips)):
+            yield from later_jobs(batch, _by_uri(sources))
 
-    def _batches_of_clips(self) -> Iterator[tuple[Batch, list[Source]]]:
-        todo = self._sources(self.of_clips)
-        for batch in self.known.batches(_spans(todo)):
-            yield batch, sorted((todo[video] for video in batch.videos), key=lambda source: source.footage.uri)
+    def batches(self, sources: Iterable[Source]) -> Iterator[tuple[Batch, list[Source]]]:
+        """Some sources of different content, in batches."""
+        by_id = {str(source.video_id): source for source in sources}
+        for batch in self.known.batches({video: source.footage.spans for video, source in by_id.items()}):
+            yield batch, [by_id[video] for video in batch.videos]
 
-    def _sources(self, videos: Sequence[str]) -> dict[str, Source]:
+    def _sources(self, videos: Collection[str]) -> Iterator[Source]:
         wanted = set(videos)
-        return {s.video_id: s for s in self.sources if s.video_id in wanted and s.status in ("todo", "reused") and s.video_id}
+        return (source for source in self.sources if source.video_id in wanted and source.status in ("todo", "reused"))
 
     def as_dict(self) -> dict[str, Any]:
         """The contract's `plan --json`."""
@@ -163,27 +163,22 @@ def compared(
     identifier: Identifier | None = None,
 ) -> Plan:
     """Identifies footage that was found, and compares what is wanted of it with what the store has; see `make_plan`."""
-    prints = fingerprints(recipe)
+    known = Known(store, recipe, retry_failed=retry_failed)
     _check_spans(items, recipe)
     if recipe.shots.within_spans or not all(item.spans for item in items):
         recipe.check_sparse()
-    known = Known(
-        store, prints, retry_failed=retry_failed, of_spans=stages_of_spans(recipe), around=recipe.shots.within_spans,
-        scorers=wanted_scores(recipe), embeddings=embeddings_fingerprint(recipe),
-        late=judged_by(recipe),
-    )  # fmt: skip
-    plan = Plan(recipe, prints, found, [Source(item) for item in items], known)
+    plan = Plan(found, [Source(item) for item in items], known)
     gone = Forgotten.of(store)
-    _identify(plan, known, {error.uri or "": error for error in found.missing}, identifier or Identifier(recipe))
+    _identify(plan, {error.uri or "": error for error in found.missing}, identifier or Identifier(recipe))
     _leave_out(plan, gone)
     _same_content(plan)
-    _compare(plan, known)
+    _compare(plan)
     return plan
 
 
-def _identify(plan: Plan, known: Known, missing: Mapping[str, ProbeError], identifier: Identifier) -> None:
+def _identify(plan: Plan, missing: Mapping[str, ProbeError], identifier: Identifier) -> None:
     """Gives each source its video_id; a uri whose size and stamp are as recorded is not opened again."""
-    before, unread = known.identities([source.footage for source in plan.sources]), []
+    before, unread = plan.known.identities([source.footage for source in plan.sources]), []
     for source in plan.sources:
         item = source.footage
         row = before.get(item.uri, Identity())
@@ -238,17 +233,15 @@ def _check_spans(items: Sequence[Footage], recipe: Recipe) -> None:
         raise FootageError(what, uri=item.uri, mend='set scan.mode to "exact", or give the spans as start_s and end_s')
 
 
-def _spans(sources: Mapping[str, Source]) -> dict[str, tuple[ListedSpan, ...]]:
-    """The spans of each video."""
-    return {video: source.footage.spans for video, source in sources.items()}
+def _by_uri(sources: Iterable[Source]) -> list[Source]:
+    return sorted(sources, key=lambda source: source.footage.uri)
 
 
-def _compare(plan: Plan, known: Known) -> None:
+def _compare(plan: Plan) -> None:
     """Finds what each video lacks, and counts it, a batch of videos at a time. The jobs themselves are made when they are begun."""
-    todo = {s.video_id: s for s in plan.sources if s.status == "todo" and s.video_id is not None}
     counts = {stage.name: [0, 0] for stage in STAGES}
-    for batch in known.batches(_spans(todo)):
-        found = _by_mark(plan, batch, [todo[video] for video in batch.videos])
+    for batch, sources in plan.batches([source for source in plan.sources if source.status == "todo" and source.video_id is not None]):
+        found = _by_mark(batch, sources)
         _count_videos(plan, batch, found, counts)
         complete = [source for source in found.cut if source.status == "reused"]
         lacking = _count_clips(plan, batch, complete, counts)
@@ -284,7 +277,7 @@ class _ByMark:
     have: list[dict[str, bool]] = field(default_factory=list)
 
 
-def _by_mark(plan: Plan, batch: Batch, sources: Sequence[Source]) -> _ByMark:
+def _by_mark(batch: Batch, sources: Sequence[Source]) -> _ByMark:
     """Compares the stages of videos that are wanted with the marks that are there."""
     found, stages = _ByMark(), [stage.name for stage in STAGES if stage.row == "video"]
     for source in sources:
@@ -319,8 +312,8 @@ def _count_videos(plan: Plan, batch: Batch, found: _ByMark, counts: Mapping[str,
             counts[stage][0] += 1
             counts[stage][1] += is_present
     scans = [job for job in found.jobs if isinstance(job, Scan)]
-    lengths = batch.lengths([job.video.video_id for job in scans], plan.recipe.scan.mode)
-    frames = plan.recipe.frames
+    lengths = batch.lengths([job.video.video_id for job in scans], plan.known.recipe.scan.mode)
+    frames = plan.known.recipe.frames
     for job in scans:
         size = job.video.size or 0
         length, share = lengths.get(job.video.video_id, (size / ASSUMED_BYTES_PER_S, 1.0))
@@ -334,11 +327,10 @@ def _count_videos(plan: Plan, batch: Batch, found: _ByMark, counts: Mapping[str,
 
 def _count_clips(plan: Plan, batch: Batch, sources: Collection[Source], counts: Mapping[str, list[int]]) -> Lacking:
     """What the clips of some videos lack, added to the counts."""
-    wanted = wanted_clip_stages(plan.prints)
-    found = lacking(plan.recipe, batch, uris_of(sources), [stage.name for stage in wanted])
-    for stage in wanted:
-        counts[stage.name][0] += found.wanted[stage.name]
-        counts[stage.name][1] += found.present[stage.name]
-    if plan.recipe.clips.mode == "encode":
+    found = lacking(batch, uris_of(sources), [stage.name for stage in plan.known.clip_stages])
+    for stage, n in found.wanted.items():
+        counts[stage][0] += n
+        counts[stage][1] += found.present[stage]
+    if plan.known.recipe.clips.mode == "encode":
         plan.decode_s += found.missing_s.get("files", 0.0)
     return found
