@@ -19,7 +19,6 @@ from rushes.records import Column, Video
 from rushes.rows.scanned import Rows, Stamp
 from rushes.scan.one_pass import signal_columns
 from rushes.store.buffer import Buffer
-from rushes.store.frames import FrameWriter
 from rushes.store.store import now
 from rushes.store.tables import CLIPS, ERRORS, MARKS, MEASURES, VIDEOS, Table
 
@@ -93,14 +92,6 @@ class Context:
     def same_file(self, video: Video) -> SameFile:
         """Watches that a video stays the one that was identified."""
         return SameFile(video, self.recipe.storage)
-
-    def frame_writer(self, video: Video, present: Sequence[str], stamp: Stamp, same: SameFile, label: str = "") -> FrameWriter | None:
-        """Takes a video's sampled frames; None where the recipe wants none, or they are there."""
-        fingerprint = self.prints.get("frames")
-        if fingerprint is None or "frames" in present:
-            return None
-        shared = stamp.on({"video_id": video.video_id}, fingerprint)
-        return FrameWriter(self.store, shared, hold=self.recipe.frames.keep == "kept", check=same.check, label=label)
 
     @contextmanager
     def opened(self, video: Video) -> Iterator[str | Any]:

@@ -13,9 +13,8 @@ from rushes.engine.jobs import Division, Outcome, Scan, Segment, Stitch
 from rushes.engine.pipe import Progress
 from rushes.engine.stages import digest
 from rushes.engine.work.context import Context
-from rushes.engine.work.scan import DETECTORS_LOOK_BACK, Made, Whole, conclude, keeping, scan, whole
+from rushes.engine.work.scan import DETECTORS_LOOK_BACK, Pass, Whole, scan, scan_bursts
 from rushes.engine.work.spans import scan_spans
-from rushes.engine.work.sparse import scan_bursts
 from rushes.errors import DecodeError
 from rushes.media.segments import MIN_SEGMENTS, Cuts, where_to_cut
 from rushes.recipe import Recipe
@@ -60,7 +59,7 @@ def _scan_or_divide(context: Context, job: Scan, progress: Progress) -> Outcome:
         found = divide(context, job)
         if isinstance(found, Division):
             return Outcome(division=found)
-        return whole(context, job, progress, found) if found else scan(context, job, progress)
+        return replace(scan(context, job, progress), note=found)
 
 
 def divide(context: Context, job: Scan) -> Division | str | None:
@@ -107,32 +106,23 @@ def _fingerprint(context: Context, cuts: Cuts) -> str:
 
 def segment(context: Context, job: Segment, progress: Progress) -> Outcome:
     """The pass over one segment; its frames and its row are durable when this returns."""
-    began, stamp, video, division = time.process_time(), context.stamp(), job.scan.video, job.division
-    same = context.same_file(video)
-    frames = context.frame_writer(video, job.scan.present, stamp, same, _label(division, job.index))
-    decoded_s, refusal, cuts = 0.0, None, division.cuts
+    video, division, cuts = job.video, job.division, job.division.cuts
+    decoded_s, refusal = 0.0, None
     names = [column.name for column in context.signal_columns]
-    try:
-        with context.opened(video) as source:
-            found = scan_segment(
-                source, context.recipe, cuts.segments[job.index], cuts.mode, uri=video.uri, size_bytes=video.size or 0,
-                stream=video.stream, progress=progress,
-                on_frame=keeping(frames),
-            )  # fmt: skip
-        if frames:
-            frames.finish(())
-        row, decoded_s = segment_row(video.video_id, found, time.process_time() - began, names), found.decoded_s
-    except DecodeError as error:  # the whole video has other frames
-        refusal = f"segment {job.index}: {error.what}"
-        row = {"video_id": video.video_id, "segment": job.index, "refusal": refusal}
-    finally:
-        if frames:
-            frames.close()
-    same.check()
+    with Pass(context, job.scan, progress, _label(division, job.index)) as one:
+        try:
+            found = one.over(scan_segment, cuts.segments[job.index], cuts.mode)
+            if one.frames:
+                one.frames.finish(())
+            row, decoded_s = segment_row(video.video_id, found, one.busy_s, names), found.decoded_s
+        except DecodeError as error:  # the whole video has other frames
+            refusal = f"segment {job.index}: {error.what}"
+            row = {"video_id": video.video_id, "segment": job.index, "refusal": refusal}
+    one.same.check()
     name = video_part(video.video_id, division.fingerprint, job.index)
-    context.store.write_rows(SEGMENTS, [stamp.on(row, division.fingerprint)], name=name)
+    context.store.write_rows(SEGMENTS, [one.stamp.on(row, division.fingerprint)], name=name)
     counts = {"footage_s": 0.0, "decoded_s": decoded_s}
-    return Outcome(counts=counts, busy={"scan": time.process_time() - began}, note=refusal, refused=refusal is not None)
+    return Outcome(counts=counts, busy={"scan": one.busy_s}, note=refusal, refused=refusal is not None)
 
 
 @dataclass(slots=True)
@@ -152,23 +142,17 @@ def join(context: Context, job: Stitch, progress: Progress) -> Outcome:
     Where they cannot be joined exactly the video is scanned whole, and `note` says why. The segments are deleted when the marks of the
     video are durable, so that a kill before that costs no decode.
     """
-    began, stamp, read, video = time.process_time(), context.stamp(), _Read(), job.scan.video
-    same = context.same_file(video)
+    began, read, video = time.process_time(), _Read(), job.video
     found = stitch(_stored(context, job, read, progress), context.recipe)
     _drop_frames(context, job, keep=None if isinstance(found, Refusal) else job.division)
     if isinstance(found, Refusal):
-        outcome = whole(context, job, progress, _whole(job.scan, read.refusal or found.reason))
+        outcome = replace(scan(context, job.scan, progress), note=_whole(job.scan, read.refusal or found.reason))
     else:
-        frames = context.frame_writer(video, job.scan.present, stamp, same, _label(job.division))
-        if frames:
-            for frame in found.frames:
-                frames.add(frame.pts, frame.jpeg, frame.width, frame.height)
-        busy_s = time.process_time() - began
-        made = Made(
-            found.scan, read.cpu_s + busy_s, busy_s, began, footage_s=0.0, decoded_s=0.0, n_frames=found.n_frames - len(found.frames)
-        )
-        outcome = conclude(context, made, job.scan, stamp, same, frames)
-        outcome = replace(outcome, counts=outcome.counts | {"footage_s": read.footage_s})
+        with Pass(context, job.scan, progress, _label(job.division), began) as one:
+            for frame in found.frames if one.frames else ():
+                one.add(frame)
+            n_frames = found.n_frames - len(found.frames)
+            outcome = one.conclude(found.scan, here_s=(read.footage_s, 0.0), earlier_cpu_s=read.cpu_s, n_frames=n_frames)
     forget(context.store, {video.video_id})
     return outcome
 

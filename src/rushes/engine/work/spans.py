@@ -17,12 +17,12 @@ from rushes.engine.jobs import Outcome, Scan
 from rushes.engine.pipe import Progress, Reached
 from rushes.engine.stages import content_threshold, digest
 from rushes.engine.work.context import Context
-from rushes.engine.work.scan import DETECTORS_LOOK_BACK, Made, Whole, conclude, keeping, take_back
+from rushes.engine.work.scan import DETECTORS_LOOK_BACK, Pass, Whole
 from rushes.errors import DecodeError
 from rushes.media.frame_index import FrameIndex, frame_index
 from rushes.media.segments import Uncut
 from rushes.recipe import Recipe
-from rushes.records import Mode, Video
+from rushes.records import Mode
 from rushes.rows.signals import Series, read_signals
 from rushes.scan.blend import read_for
 from rushes.scan.one_pass import Scan as Scanned
@@ -30,7 +30,6 @@ from rushes.scan.sparse import scan_sparse
 from rushes.scan.stretches import Stretch, kept_of, scan_stretches, stretches_of
 from rushes.shots.covered import Covered
 from rushes.shots.listed import frames_of
-from rushes.store.frames import FrameWriter
 
 MOST = 0.75
 """A video is decoded whole where its stretches hold more than this share of its frames: that costs at most a third more, its segments can
@@ -62,7 +61,7 @@ def scan_spans(context: Context, job: Scan, progress: Progress) -> Outcome | Who
 
 def _scan_spans(context: Context, job: Scan, progress: Progress, mode: Mode) -> Outcome | Whole:
     """`scan_spans` in a given mode."""
-    began, stamp, video, sparse = time.process_time(), context.stamp(), job.video, mode == "sparse"
+    began, video, sparse = time.process_time(), job.video, mode == "sparse"
     with context.opened(video) as source:
         counted: Mode = "exact" if sparse else mode
         index = frame_index(source, uri=video.uri, size_bytes=video.size or 0, mode=counted, stream=video.stream, progress=progress)
@@ -81,50 +80,26 @@ def _scan_spans(context: Context, job: Scan, progress: Progress, mode: Mode) -> 
     new = stretches_of(wanted, index, [old.frames_of(stage) for stage in old.lacking])
     if sum(stop - first for first, stop in new) > MOST * len(index.pts):
         return Whole()
-    same, label = context.same_file(video), LABEL + digest("stretches", new, *(["sparse"] if sparse else []))[:8]
-    frames = context.frame_writer(video, job.present, stamp, same, label)
-    try:
-        found = _decoded(context, video, index, new, frames, progress, sparse=sparse)
+    label, reached = LABEL + digest("stretches", new, *(["sparse"] if sparse else []))[:8], Reached(progress)
+    with Pass(context, job, reached, label, began) as one:
+        found = _decoded(one, context.recipe, index, new, reached, sparse=sparse)
         if isinstance(found, Scanned):
-            cpu_s = time.process_time() - began
-            all_of_it = _with_stored(found, stored, old, job)
-            made = Made(all_of_it, cpu_s, cpu_s, began, footage_s=found.footage_s, decoded_s=found.decoded_s)
-            covered = old.after(new, index, around=context.recipe.shots.within_spans)
-            return conclude(context, replace(made, covered=covered), job, stamp, same, frames)
-    finally:
-        if frames:
-            frames.close()
-    if frames:
-        take_back(context, video, label)
+            covered, here_s = old.after(new, index, around=context.recipe.shots.within_spans), (found.footage_s, found.decoded_s)
+            return one.conclude(_with_stored(found, stored, old, job), here_s=here_s, covered=covered)
+        one.take_back()
     return found
 
 
-def _decoded(
-    context: Context,
-    video: Video,
-    index: FrameIndex,
-    new: Sequence[Stretch],
-    frames: FrameWriter | None,
-    progress: Progress,
-    *,
-    sparse: bool,
-) -> Scanned | Whole:
-    """The pass over the new stretches; `frames` takes the sampled frames."""
-    on_frame, size, at = keeping(frames), video.size or 0, Reached(progress)
-    with context.opened(video) as source:
-        if sparse:
-            by_bursts = scan_sparse(
-                source, context.recipe, uri=video.uri, size_bytes=size, stream=video.stream, on_frame=on_frame, progress=at,
-                threshold=content_threshold(context.recipe), index=index, stretches=new,
-            )  # fmt: skip
-            return by_bursts if isinstance(by_bursts, Scanned) else Whole(by_bursts.why, by_bursts.decoded_s, by_bursts=False)
-        try:
-            found = scan_stretches(
-                source, context.recipe, index, new, uri=video.uri, size_bytes=size, stream=video.stream, on_frame=on_frame, progress=at
-            )
-        except DecodeError as error:  # the whole video has other frames
-            found = error.what
-    return Whole(found, at.seconds) if isinstance(found, str) else found
+def _decoded(one: Pass, recipe: Recipe, index: FrameIndex, new: Sequence[Stretch], reached: Reached, *, sparse: bool) -> Scanned | Whole:
+    """The pass over the new stretches."""
+    if sparse:
+        by_bursts = one.over(scan_sparse, threshold=content_threshold(recipe), index=index, stretches=new)
+        return by_bursts if isinstance(by_bursts, Scanned) else Whole(by_bursts.why, by_bursts.decoded_s, by_bursts=False)
+    try:
+        found = one.over(scan_stretches, index, new)
+    except DecodeError as error:  # the whole video has other frames
+        found = error.what
+    return Whole(found, reached.seconds) if isinstance(found, str) else found
 
 
 def _unfit(recipe: Recipe) -> str | None:
