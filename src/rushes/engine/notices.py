@@ -1,14 +1,11 @@
-"""What a run says to people besides its counts: how its recipe differs from the last run's, and where its clip files are."""
+"""How the recipe of a run differs from that of the run before, as a line for people."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
-from rushes.counts.tally import Tally
 from rushes.engine.run_row import without_secrets
-from rushes.engine.work.files import folder_of
 from rushes.recipe import Recipe
 from rushes.store.store import Store
 from rushes.store.tables import RUNS
@@ -47,23 +44,9 @@ def recipe_change(store: Store, recipe: Recipe) -> str | None:
     return f"the recipe differs from that of the last run: {', '.join(changes[:SHOWN_KEYS])}{more}"
 
 
-def announce_change(store: Store, recipe: Recipe, announce: Callable[[str], None]) -> None:
-    """Says in which keys a recipe differs from that of the store's newest run, if it does."""
-    if store.marked() and (line := recipe_change(store, recipe)) is not None:
-        announce(line)
-
-
 def _flat(rules: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {f"{name}.{key}": value for name, rule in rules.items() for key, value in rule.items()}
 
 
 def _shown(value: Any) -> str:
     return "unset" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def notes(store: Store, recipe: Recipe, tally: Tally) -> tuple[str, ...]:
-    """Lines for the end of a run."""
-    lines = []
-    if made := int(tally.counts["files_made"]):
-        lines.append(f"{made} clip files made, in {folder_of(store, recipe)}")
-    return tuple(lines)

@@ -20,12 +20,13 @@ from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Caption, Clips, Setup
 from rushes.engine.local import Local, check_servers
 from rushes.engine.loop import Loop
-from rushes.engine.notices import announce_change, notes
+from rushes.engine.notices import recipe_change
 from rushes.engine.plan.identify import Identifier, Keeper
 from rushes.engine.plan.plan import Plan, make_plan
 from rushes.engine.preflight import check_prompt, load_models
 from rushes.engine.run_row import RunRow
 from rushes.engine.stages import check_resources
+from rushes.engine.work.files import folder_of
 from rushes.engine.work.segments import forget
 from rushes.engine.worker import Failures
 from rushes.errors import FootageError, RushesError, ServerError
@@ -107,10 +108,12 @@ def run(
         lease.refuse()
     before = store.run_stamps()
     with ExitStack() as stack:
-        one = _Run(run_id, store, recipe, lease, stop, watch or (lambda _t: None), stack, announce or (lambda _line: None))
+        one = _Run(
+            tuple(args), recipe, store, lease, run_id, stop, stack, limit, retry_failed, watch or (lambda _t: None),
+            announce or (lambda _line: None),
+        )  # fmt: skip
         try:
-            request = Request(tuple(args), recipe, limit, retry_failed, one.identifier())
-            plan = request.plan(store if store.marked() else None)
+            plan = one.plan(store if store.marked() else None)
             one.make_ready(plan, wait_server_s)
             Store.create(out, recipe.storage)
             stack.enter_context(lease.held(wait=wait, interrupted=stop))
@@ -118,23 +121,40 @@ def run(
             if lease.replaced:  # processes of a run that was killed may still write; they look every OWNER_S whose the lease is
                 stop.wait(OWNER_S)
             if lease.replaced or store.run_stamps() != before:  # what is present may have changed
-                plan = request.plan(store)
+                plan = one.plan(store)
             store.gate = lease.check
             stack.enter_context(served(run_id, one.tally, recipe.engine.metrics_port))
-            return one.go(request, plan, profile)
+            return one.go(plan, profile)
         except Stopped:  # before anything was written but identities
             return RunResult(run_id, "interrupted", Tally().as_dict())
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """The arguments of a run; see `run`."""
+@dataclass
+class _Run:
+    """One run; its arguments are those of `run`. Its executor and its caption server end with `stack`."""
 
-    args: tuple[str, ...]
+    args: Sequence[str]
     recipe: Recipe
+    store: Store
+    lease: Lease
+    run_id: str
+    stop: threading.Event
+    stack: ExitStack
     limit: int | None
     retry_failed: bool
-    identifier: Identifier
+    watch: Callable[[Tally], None]
+    announce: Callable[[str], None]
+
+    def __post_init__(self) -> None:
+        self.tally = Tally()
+        self.server = self.stack.enter_context(CaptionServer(self.recipe, self.stop))
+        self.prints = fingerprints(self.recipe)
+        self.setup = Setup(run_id=self.run_id, store=self.store.root, owner=self.lease.owner, recipe=self.recipe, prints=self.prints)
+        self.failures = Failures(self.setup, self.store)
+        on_cluster = (lambda: self.executor) if self.recipe.engine.runner == "ray" else None
+        keeper = Keeper(self.store, self.run_id, lambda: self.executor.check())
+        self.identifier = Identifier(self.recipe, keeper, self.stop, self.announce, on_cluster)
+        self._closed = False
 
     def plan(self, store: Store | None, *, again: bool = False) -> Plan:
         """What is missing now; `again`, in the same run: what failed in it is not tried anew."""
@@ -143,31 +163,6 @@ class Request:
         if not plan.sources:
             raise FootageError("--limit 0 leaves no video", step="run", mend="use --limit 1 or more")
         return plan
-
-
-class _Run:
-    """One run. Its executor and its caption server end with `stack`."""
-
-    def __init__(
-        self,
-        run_id: str,
-        store: Store,
-        recipe: Recipe,
-        lease: Lease,
-        stop: threading.Event,
-        watch: Callable[[Tally], None],
-        stack: ExitStack,
-        announce: Callable[[str], None],
-    ) -> None:
-        self.run_id, self.store, self.recipe, self.stop, self.announce = run_id, store, recipe, stop, announce
-        self.tally = Tally()
-        self.server = stack.enter_context(CaptionServer(recipe, stop))
-        self.prints = fingerprints(recipe)
-        self.setup = Setup(run_id=run_id, store=store.root, owner=lease.owner, recipe=recipe, prints=self.prints)
-        self.failures = Failures(self.setup, store)
-        self._watch = watch
-        self._stack = stack
-        self._closed = False
 
     @cached_property
     def executor(self) -> Executor:
@@ -185,7 +180,7 @@ class _Run:
             made = OnRay(self.setup)
         else:
             made = Local(self.setup, self.failures)
-        self._stack.callback(self.close)
+        self.stack.callback(self.close)
         return made
 
     def make_ready(self, plan: Plan, wait_server_s: float) -> None:
@@ -198,7 +193,8 @@ class _Run:
             MissingExtra, UsageError, CannotGoOn: the cluster cannot be joined, or a model or a detector not be had.
             Stopped: the run was interrupted meanwhile.
         """
-        announce_change(self.store, self.recipe, self.announce)
+        if self.store.marked() and (line := recipe_change(self.store, self.recipe)) is not None:
+            self.announce(line)
         check_prompt(self.recipe, [source.footage for source in plan.sources])
         if plan.n_scans and self.recipe.engine.runner == "native":  # on a cluster its nodes need what is not needed here
             check_detectors(self.recipe.scan)
@@ -206,7 +202,7 @@ class _Run:
         if plan.may_caption and not serves:
             self.server.await_ready(wait_server_s, self.announce)
         if plan.has_jobs:
-            self.prepare()
+            self.executor.check()
         if plan.may_caption and serves and self.recipe.engine.runner == "native":
             check_servers(self.recipe)
         if plan.may_caption:
@@ -214,26 +210,13 @@ class _Run:
         if plan.may_score:
             load_models(self.executor, self.stop, self.announce)
 
-    def prepare(self) -> None:
-        """Makes sure that there is something to run jobs on: joins the cluster.
-
-        Raises:
-            MissingExtra, UsageError, CannotGoOn, Stopped: see `executor`.
-        """
-        self.executor.check()
-
     def close(self) -> None:
         """Ends the executor, with all jobs that it still has."""
         if "executor" in self.__dict__ and not self._closed:
             self._closed = True
             self.executor.close()
 
-    def identifier(self) -> Identifier:
-        """What reads the identities of new files."""
-        on_cluster = (lambda: self.executor) if self.recipe.engine.runner == "ray" else None
-        return Identifier(self.recipe, Keeper(self.store, self.run_id, self.prepare), self.stop, self.announce, on_cluster)
-
-    def go(self, request: Request, plan: Plan, profile: str) -> RunResult:
+    def go(self, plan: Plan, profile: str) -> RunResult:
         """Does what the plan says is missing, and writes the row of the run."""
         row = RunRow(self.store, self.recipe, self.prints, self.run_id, profile, self.tally)
         self._begin_counts(plan)
@@ -243,7 +226,7 @@ class _Run:
             row.write("running")
             self._write_identities(plan)
             if plan.has_jobs:
-                self._work(request, plan, row)
+                self._work(plan, row)
         except RushesError as error:
             fatal = error
         except Stopped:
@@ -253,7 +236,7 @@ class _Run:
             row.write(status, str(fatal) if fatal else None)
         except RushesError as error:
             fatal = fatal or error
-        self._watch(self.tally)
+        self.watch(self.tally)
         if fatal is not None:
             words = {"error_type": type(fatal).__name__, "error": str(fatal), "detail": detail_of(fatal)}
             note("run stopped", run_id=self.run_id, stage=fatal.step or "run", level="error", **words)
@@ -261,7 +244,11 @@ class _Run:
         note("run ended", run_id=self.run_id, stage="run", status=status, **counts)
         if fatal is not None and not self.stop.is_set():
             raise fatal
-        return RunResult(self.run_id, status, counts, notes(self.store, self.recipe, self.tally))
+        return RunResult(self.run_id, status, counts, self._notes())
+
+    def _notes(self) -> tuple[str, ...]:
+        made = int(self.tally.counts["files_made"])
+        return (f"{made} clip files made, in {folder_of(self.store, self.recipe)}",) if made else ()
 
     def _begin_counts(self, plan: Plan) -> None:
         tally = self.tally
@@ -304,12 +291,12 @@ class _Run:
                 rows.add({"videos": [stamp.on(row, scan)]})
         rows.commit()
 
-    def _work(self, request: Request, plan: Plan, row: RunRow) -> None:
+    def _work(self, plan: Plan, row: RunRow) -> None:
         """Does the jobs; then, round by round, the captions that stayed pending, when the server comes back in time."""
 
         def watch() -> None:
             self.server.look()
-            self._watch(self.tally)
+            self.watch(self.tally)
             row.write_if_due()
 
         if plan.may_caption and self.recipe.captions.engine == "serve":
@@ -327,14 +314,14 @@ class _Run:
             while pending:
                 self._await_server(loop, watch, rounds)
                 rounds += 1
-                captions = _captions(request.plan(self.store, again=True), rounds)
+                captions = _captions(self.plan(self.store, again=True), rounds)
                 self.tally.add(captions_pending=-pending)
                 pending = loop.run(captions)
             for _ in late:  # each may be what the next one waits for
-                plan = request.plan(self.store, again=True)
+                plan = self.plan(self.store, again=True)
                 loop.run(job for job in plan.clip_jobs() if isinstance(job, Clips))
             if judging:
-                self._count_again(request.plan(self.store, again=True))
+                self._count_again(self.plan(self.store, again=True))
             done = True
         finally:
             if not done:
