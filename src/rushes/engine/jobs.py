@@ -6,8 +6,8 @@ is reported when its rows are durable in the store. `stage` of a job is the stag
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, TypeAdapter
@@ -181,6 +181,10 @@ class ScoreClips:
     clips: tuple[Row, ...]
     settled: Settled = field(default_factory=Settled)
     attempts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def only(self, clips: Iterable[Row]) -> ScoreClips:
+        """The same of other columns of clips."""
+        return replace(self, clips=tuple(clips))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import queue
 import time
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
-from dataclasses import replace
 
 from rushes.counts.tally import Tally
 from rushes.engine.executor import Executor, WorkerDied
@@ -94,8 +93,8 @@ class Loop:
         self._late = late
         self._no_server = no_server
         self._pace = ScorePace()
-        self._ready: dict[str, deque[Try]] = {}
-        self._flying: dict[str, int] = {}
+        self._ready: defaultdict[str, deque[Try]] = defaultdict(deque)
+        self._flying: Counter[str] = Counter()
         self._ended: queue.SimpleQueue[tuple[Try, Future[Outcome]]] = queue.SimpleQueue()
         self.pending = 0
         self.away: Failure | None = None
@@ -159,7 +158,7 @@ class Loop:
     def _show(self) -> None:
         self._executor.check()
         self._tally.under_way = dict(self._executor.decoding())
-        self._tally.scans_submitted = min(self._flying.get("scan", 0), self._executor.slots("scan"))
+        self._tally.scans_submitted = min(self._flying["scan"], self._executor.slots("scan"))
         self._tally.capacity = {name: self._executor.slots(name) for name in ("scan", "shots", *(s.name for s in self._stages))}
         self._executor.show(self._tally)
         self._watch()
@@ -184,21 +183,21 @@ class Loop:
 
     def _more_may_join(self, waiting: deque[Try]) -> bool:
         """Whether clips that wait for scores wait for others: no process is without a job, and they do not fill one yet."""
-        idle = self._flying.get("scores", 0) < self._executor.slots("scores")
+        idle = self._flying["scores"] < self._executor.slots("scores")
         return not idle and n_clips(waiting) < self._pace.clips
 
     def _wants(self, job: Job) -> bool:
         """Whether a job of the plan is to be begun now: there is room, nothing else waits for it, and later stages are not far behind."""
         stage = job.stage
-        waiting = {s.name: n_clips(self._ready.get(s.name, deque())) for s in self._stages}
+        waiting = {s.name: n_clips(self._ready[s.name]) for s in self._stages}
         if isinstance(job, Score):  # jobs of scores that wait become one
             return waiting[stage] < WAITING
         later = 0 if isinstance(job, Caption | Clips) else sum(waiting.values())
-        others_first = bool(self._ready.get(stage)) and not (isinstance(job, Caption) and self._no_server())
+        others_first = bool(self._ready[stage]) and not (isinstance(job, Caption) and self._no_server())
         return later < WAITING and not others_first and self._has_room(stage)
 
     def _has_room(self, stage: str) -> bool:
-        return self._flying.get(stage, 0) < self._executor.room(stage)
+        return self._flying[stage] < self._executor.room(stage)
 
     def _enqueue(self, job: Job, whole: Divided | None = None) -> None:
         tried = Try(job, whole=whole)
@@ -207,12 +206,11 @@ class Loop:
             tried.number = earlier + 1
             # what has used up its attempts is here because --retry-failed asked for it: it is tried as often as at first
             tried.tries_left = self._attempts - earlier if earlier < self._attempts else self._attempts
-        self._ready.setdefault(job.stage, deque()).append(tried)
+        self._ready[job.stage].append(tried)
         self._submit_waiting()
 
     def _submit(self, tried: Try) -> None:
-        stage = tried.job.stage
-        self._flying[stage] = self._flying.get(stage, 0) + 1
+        self._flying[tried.job.stage] += 1
         future = self._executor.submit(tried.job, tried.attempt)
         future.add_done_callback(lambda ended: self._ended.put((tried, ended)))
 
@@ -260,23 +258,22 @@ class Loop:
                 raise CannotGoOn(f"the engine failed: {words}", step="run", mend=mend) from error
 
     def _of_dead(self, tried: Try, died: WorkerDied) -> Outcome | None:
-        of_no_video = isinstance(tried.job, Score | Caption | Identify)
-        tried.losses += of_no_video or not died.blame
+        job = tried.job
+        tried.losses += isinstance(job, Score | Caption | Identify) or not died.blame
         too_often = tried.losses > LOSSES
-        if isinstance(tried.job, Score | Caption | Identify):
-            if too_often:
-                looked_at = "memory of the machine and of its GPU" if isinstance(tried.job, Score) else "cluster (ray status)"
-                mend = f"look at the {looked_at}, then run the same command again: it resumes"
-                what = f"{tried.losses} processes of {tried.job.stage} died one after the other: {died}"
-                raise CannotGoOn(what, step="run", mend=mend)
-            return None
+        if isinstance(job, Score | Caption | Identify):
+            if not too_often:
+                return None
+            looked_at = "memory of the machine and of its GPU" if isinstance(job, Score) else "cluster (ray status)"
+            mend = f"look at the {looked_at}, then run the same command again: it resumes"
+            raise CannotGoOn(f"{tried.losses} processes of {job.stage} died one after the other: {died}", step="run", mend=mend)
         if not died.blame and not too_often:
             return None
         assert self._failures is not None
-        return self._failures.record(tried.job, lost(tried.job, died), Attempt(tried.number, tried.attempt.last or too_often))
+        return self._failures.record(job, lost(job, died), Attempt(tried.number, tried.attempt.last or too_often))
 
     def _first(self, tried: Try) -> None:
-        self._ready.setdefault(tried.job.stage, deque()).appendleft(tried)
+        self._ready[tried.job.stage].appendleft(tried)
 
     def _count(self, tried: Try, outcome: Outcome) -> None:
         """Counts what came of a job. A video of which several segments fail fails once."""
@@ -299,21 +296,22 @@ class Loop:
             self._tally.enter(outcome.counts, outcome.busy, {}, {})
             self.pending += 1
             self._tally.add(captions_pending=1)
-        elif isinstance(job, Segment) and whole is not None:
-            self._count(tried, outcome)
-            whole.over |= outcome.refused or whole.failed
-            self._segment_ended(whole)
-        elif isinstance(job, Scan) and outcome.division is not None:
-            self._count(tried, outcome)
-            self._divide(job, outcome.division)
-        else:
-            self._count(tried, outcome)
-            if isinstance(job, Identify):
+            return
+        self._count(tried, outcome)
+        match job:
+            case Segment() if whole is not None:
+                whole.over |= outcome.refused or whole.failed
+                self._segment_ended(whole)
+            case Scan() if outcome.division is not None:
+                self._divide(job, outcome.division)
+            case Identify():
                 self._identified(outcome)
-            elif isinstance(job, Score):
+            case Score():
                 self._scored(job, outcome)
-            elif isinstance(job, Scan | Recut | Stitch) and outcome.failure is None:
-                self._later_stages(job.scan if isinstance(job, Stitch) else job, outcome)
+            case Stitch() if outcome.failure is None:
+                self._later_stages(job.scan, outcome)
+            case Scan() | Recut() if outcome.failure is None:
+                self._later_stages(job, outcome)
 
     def _look_at_server(self, outcome: Outcome) -> None:
         """Notes since when the server of the captions has answered no clip."""
@@ -342,24 +340,23 @@ class Loop:
             self._after_scores(part)
             return
         hopeless = set(job.settled.failed.get("scores", ()))
-        clips = tuple(clip for clip in outcome.kept if clip["clip_id"] not in hopeless)
-        if clips:
-            self._tally.add(scores_pending=len(clips))
-            self._enqueue(Score(parts=(replace(part, clips=clips),)))
+        part = part.only(clip for clip in outcome.kept if clip["clip_id"] not in hopeless)
+        if part.clips:
+            self._tally.add(scores_pending=len(part.clips))
+            self._enqueue(Score(parts=(part,)))
 
     def _scored(self, job: Score, outcome: Outcome) -> None:
         """Submits what the stages after the scores are to do with the clips that are still kept."""
         self._pace.learn(job.n_clips, sum(outcome.busy.values()))
         kept = {clip["clip_id"]: clip for clip in outcome.kept}
         for part in job.parts:
-            ids = [clip["clip_id"] for clip in part.clips]
-            self._after_scores(replace(part, clips=tuple(kept[clip] for clip in ids if clip in kept)))
+            self._after_scores(part.only(kept[clip["clip_id"]] for clip in part.clips if clip["clip_id"] in kept))
 
     def _after_scores(self, part: ScoreClips) -> None:
         """Submits what the stages of clips but scores are to do with clips of one video."""
         for stage in self._stages:
             if stage.name != "scores" and stage.name not in self._late:
                 settled = set(part.settled.done.get(stage.name, ()))
-                clips = tuple(clip for clip in part.clips if clip["clip_id"] not in settled)
+                clips = [clip for clip in part.clips if clip["clip_id"] not in settled]
                 for later in clip_jobs(stage, part.video, part.facts, clips, part.attempts.get(stage.name)):
                     self._enqueue(later)
