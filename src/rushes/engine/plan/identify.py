@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from rushes.counts.tally import Tally
 from rushes.engine.executor import Executor
@@ -51,13 +52,10 @@ class Keeper:
         self._store = store
         self._run_id = run_id
         self._prepare = prepare
-        self._rows: list[Row] = []
-        self._since = time.monotonic()
-        self._begun = False
-        self._forgotten = Forgotten()
 
     def begin(self) -> None:
-        """Counts the time from now on."""
+        """Begins anew: holds nothing, and counts the time from now on."""
+        self._rows: list[Row] = []
         self._since, self._begun = time.monotonic(), False
         self._forgotten = Forgotten.of(self._store).with_streams() if self._store.marked() else Forgotten()
 
@@ -97,10 +95,11 @@ class Keeper:
         self._rows, self._since = [], time.monotonic()
 
 
+@dataclass(slots=True)
 class Identifier:
     """Reads the identities of files.
 
-    Args:
+    Attributes:
         recipe: the recipe.
         keeper: what keeps the answers. Default: nothing is kept, and all is read by this process, as a plan does it.
         interrupted: set it to stop within seconds.
@@ -108,24 +107,11 @@ class Identifier:
         cluster: gives the executor of the run's cluster, which reads more than `SPREAD_ABOVE` files; None where there is no cluster.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        keeper: Keeper | None = None,
-        interrupted: threading.Event | None = None,
-        announce: Callable[[str], None] | None = None,
-        cluster: Callable[[], Executor] | None = None,
-    ) -> None:
-        self._recipe = recipe
-        self._keeper = keeper
-        self._interrupted = interrupted or threading.Event()
-        self._announce = announce or (lambda _line: None)
-        self._cluster = cluster
-
-    @property
-    def interrupted(self) -> threading.Event:
-        """Set when the run is to stop."""
-        return self._interrupted
+    recipe: Recipe
+    keeper: Keeper | None = None
+    interrupted: threading.Event = field(default_factory=threading.Event)
+    announce: Callable[[str], None] = lambda _line: None
+    cluster: Callable[[], Executor] | None = None
 
     def read(self, items: Sequence[Footage], take: Callable[[int, str | Failure], None]) -> None:
         """Reads the files, and gives for each its place among them and its video_id, or why it could not be read.
@@ -136,17 +122,38 @@ class Identifier:
         """
         if not items:
             return
-        reading = _Reading(items, take, self._keeper, self._announce)
-        setup = Setup(run_id="", store="", owner="", recipe=self._recipe, prints={})
-        here = Local(setup, None)
-        spread = self._cluster is not None and len(items) > SPREAD_ABOVE
-        executor = self._cluster() if self._cluster is not None and spread else here
-        loop = Loop(executor, Tally(), {}, 1, None, reading.look, self._interrupted.is_set, reading.take)
+        n, announced, keeper = 0, time.monotonic(), self.keeper
+
+        def took(outcome: Outcome) -> None:
+            nonlocal n
+            for place, found in outcome.identities.items():
+                if isinstance(found, Failure):
+                    if found.fatal:
+                        raise found.error()
+                elif keeper is not None:
+                    keeper.take(items[place], found)
+                take(place, found)
+            n += len(outcome.identities)
+
+        def look() -> None:
+            nonlocal announced
+            if time.monotonic() - announced >= TELL_EVERY_S:
+                self.announce(f"new files: who they are was read of {n} of {len(items)}")
+                announced = time.monotonic()
+            if keeper is not None:
+                keeper.write_if_due()
+
+        here = Local(Setup(run_id="", store="", owner="", recipe=self.recipe, prints={}), None)
+        if keeper is not None:
+            keeper.begin()
         try:
+            executor = self.cluster() if self.cluster is not None and len(items) > SPREAD_ABOVE else here
+            loop = Loop(executor, Tally(), {}, 1, None, look, self.interrupted.is_set, took)
             loop.run(_jobs(items, executor.chunk, executor.slots("identify")))
         finally:
             here.stop()
-            reading.end()
+            if keeper is not None:
+                keeper.end()
 
 
 def _jobs(items: Sequence[Footage], chunk: int, slots: int) -> Iterator[Identify]:
@@ -155,39 +162,3 @@ def _jobs(items: Sequence[Footage], chunk: int, slots: int) -> Iterator[Identify
     for start in range(0, len(items), n):
         some = enumerate(items[start : start + n], start)
         yield Identify(files=tuple(File(place=k, address=item.address, size=item.size or 0, stream=item.stream) for k, item in some))
-
-
-class _Reading:
-    """What has been read so far."""
-
-    def __init__(
-        self, items: Sequence[Footage], take: Callable[[int, str | Failure], None], keeper: Keeper | None, announce: Callable[[str], None]
-    ) -> None:
-        self._items, self._take, self._keeper, self._announce = items, take, keeper, announce
-        self._n, self._announced = 0, time.monotonic()
-        if keeper is not None:
-            keeper.begin()
-
-    def take(self, outcome: Outcome) -> None:
-        """Takes what one job read."""
-        for place, found in outcome.identities.items():
-            if isinstance(found, Failure):
-                if found.fatal:
-                    raise found.error()
-            elif self._keeper is not None:
-                self._keeper.take(self._items[place], found)
-            self._take(place, found)
-        self._n += len(outcome.identities)
-
-    def look(self) -> None:
-        """Writes and shows what is due."""
-        if time.monotonic() - self._announced >= TELL_EVERY_S:
-            self._announce(f"new files: who they are was read of {self._n} of {len(self._items)}")
-            self._announced = time.monotonic()
-        if self._keeper is not None:
-            self._keeper.write_if_due()
-
-    def end(self) -> None:
-        """Writes what is left."""
-        if self._keeper is not None:
-            self._keeper.end()
