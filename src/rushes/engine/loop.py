@@ -12,6 +12,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
 
 from rushes.counts.tally import Tally
 from rushes.engine.executor import Executor, WorkerDied
@@ -53,10 +54,11 @@ DRAIN_S = 5.0
 """How long jobs under way may take to end after a stop."""
 
 
+@dataclass
 class Loop:
     """Runs jobs until there is none.
 
-    Args:
+    Attributes:
         executor: what runs them.
         tally: the counts of the run.
         prints: the fingerprints of the stages that are wanted.
@@ -67,38 +69,28 @@ class Loop:
         identified: takes the outcome of each job that read identities.
         late: stages of clips that do not follow from other jobs, but are planned when all others are done.
         no_server: whether captions are to wait, since all caption servers of the run's own are still loading.
+        away: why captions cannot be made: the words of the newest clip that was left pending for its server; None once a clip was answered.
     """
 
-    def __init__(
-        self,
-        executor: Executor,
-        tally: Tally,
-        prints: Mapping[str, str],
-        attempts: int,
-        failures: Failures | None,
-        watch: Callable[[], None],
-        stopping: Callable[[], bool],
-        identified: Callable[[Outcome], None] = lambda _outcome: None,
-        late: Collection[str] = (),
-        no_server: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self._executor = executor
-        self._tally = tally
-        self._stages = [stage for stage in clip_stages() if prints.get(stage.name)]
-        self._attempts = attempts
-        self._failures = failures
-        self._watch = watch
-        self._stopping = stopping
-        self._identified = identified
-        self._late = late
-        self._no_server = no_server
+    executor: Executor
+    tally: Tally
+    prints: Mapping[str, str]
+    attempts: int
+    failures: Failures | None
+    watch: Callable[[], None]
+    stopping: Callable[[], bool]
+    identified: Callable[[Outcome], None] = lambda _outcome: None
+    late: Collection[str] = ()
+    no_server: Callable[[], bool] = lambda: False
+    away: Failure | None = None
+
+    def __post_init__(self) -> None:
+        self._stages = [stage for stage in clip_stages() if self.prints.get(stage.name)]
         self._pace = ScorePace()
         self._ready: defaultdict[str, deque[Try]] = defaultdict(deque)
         self._flying: Counter[str] = Counter()
         self._ended: queue.SimpleQueue[tuple[Try, Future[Outcome]]] = queue.SimpleQueue()
-        self.pending = 0
-        self.away: Failure | None = None
-        """Why captions cannot be made: the words of the newest clip that was left pending for its server; None once a clip was answered."""
+        self._pending = 0
         self._away_since = 0.0
 
     @property
@@ -117,11 +109,11 @@ class Loop:
             CannotGoOn: the run cannot go on; what is durable stays.
             Stopped: the run has been asked to stop.
         """
-        self.pending = 0
+        self._pending = 0
         open_sources = [Source(jobs) for jobs in sources]
         looked = 0.0
         while True:
-            if self._stopping():
+            if self.stopping():
                 raise Stopped
             self._submit_waiting()
             for source in open_sources:
@@ -130,7 +122,7 @@ class Loop:
             open_sources = [source for source in open_sources if source.next is not None]
             if not (open_sources or any(self._flying.values()) or any(self._ready.values())):
                 self._show()
-                return self.pending
+                return self._pending
             self._take_what_ended()
             if time.monotonic() - looked >= LOOK_EVERY_S:
                 looked = time.monotonic()
@@ -141,7 +133,7 @@ class Loop:
         deadline = time.monotonic() + DRAIN_S
         while any(self._flying.values()) and time.monotonic() < deadline:
             try:
-                self._executor.check()
+                self.executor.check()
             except CannotGoOn:  # what it still knew is lost with it
                 return
             try:
@@ -156,12 +148,12 @@ class Loop:
                     self._count(tried, outcome)
 
     def _show(self) -> None:
-        self._executor.check()
-        self._tally.under_way = dict(self._executor.decoding())
-        self._tally.scans_submitted = min(self._flying["scan"], self._executor.slots("scan"))
-        self._tally.capacity = {name: self._executor.slots(name) for name in ("scan", "shots", *(s.name for s in self._stages))}
-        self._executor.show(self._tally)
-        self._watch()
+        self.executor.check()
+        self.tally.under_way = dict(self.executor.decoding())
+        self.tally.scans_submitted = min(self._flying["scan"], self.executor.slots("scan"))
+        self.tally.capacity = {name: self.executor.slots(name) for name in ("scan", "shots", *(s.name for s in self._stages))}
+        self.executor.show(self.tally)
+        self.watch()
 
     # -- what is submitted ---------------------------------------------------------------------------------------------------------
 
@@ -178,12 +170,12 @@ class Loop:
     def _is_held(self, stage: str, waiting: deque[Try]) -> bool:
         """Whether jobs that wait are not to be submitted yet."""
         if stage == "captions":
-            return len(waiting) <= HELD and self._no_server()
+            return len(waiting) <= HELD and self.no_server()
         return stage == "scores" and self._more_may_join(waiting)
 
     def _more_may_join(self, waiting: deque[Try]) -> bool:
         """Whether clips that wait for scores wait for others: no process is without a job, and they do not fill one yet."""
-        idle = self._flying["scores"] < self._executor.slots("scores")
+        idle = self._flying["scores"] < self.executor.slots("scores")
         return not idle and n_clips(waiting) < self._pace.clips
 
     def _wants(self, job: Job) -> bool:
@@ -193,11 +185,11 @@ class Loop:
         if isinstance(job, Score):  # jobs of scores that wait become one
             return waiting[stage] < WAITING
         later = 0 if isinstance(job, Caption | Clips) else sum(waiting.values())
-        others_first = bool(self._ready[stage]) and not (isinstance(job, Caption) and self._no_server())
+        others_first = bool(self._ready[stage]) and not (isinstance(job, Caption) and self.no_server())
         return later < WAITING and not others_first and self._has_room(stage)
 
     def _has_room(self, stage: str) -> bool:
-        return self._flying[stage] < self._executor.room(stage)
+        return self._flying[stage] < self.executor.room(stage)
 
     def _enqueue(self, job: Job, whole: Divided | None = None) -> None:
         tried = Try(job, whole=whole)
@@ -205,13 +197,13 @@ class Loop:
             earlier = job.attempts.get(key_of(job), 0)
             tried.number = earlier + 1
             # what has used up its attempts is here because --retry-failed asked for it: it is tried as often as at first
-            tried.tries_left = self._attempts - earlier if earlier < self._attempts else self._attempts
+            tried.tries_left = self.attempts - earlier if earlier < self.attempts else self.attempts
         self._ready[job.stage].append(tried)
         self._submit_waiting()
 
     def _submit(self, tried: Try) -> None:
         self._flying[tried.job.stage] += 1
-        future = self._executor.submit(tried.job, tried.attempt)
+        future = self.executor.submit(tried.job, tried.attempt)
         future.add_done_callback(lambda ended: self._ended.put((tried, ended)))
 
     # -- what ended ----------------------------------------------------------------------------------------------------------------
@@ -269,8 +261,8 @@ class Loop:
             raise CannotGoOn(f"{tried.losses} processes of {job.stage} died one after the other: {died}", step="run", mend=mend)
         if not died.blame and not too_often:
             return None
-        assert self._failures is not None
-        return self._failures.record(job, lost(job, died), Attempt(tried.number, tried.attempt.last or too_often))
+        assert self.failures is not None
+        return self.failures.record(job, lost(job, died), Attempt(tried.number, tried.attempt.last or too_often))
 
     def _first(self, tried: Try) -> None:
         self._ready[tried.job.stage].appendleft(tried)
@@ -283,9 +275,9 @@ class Loop:
                 return
             whole.failed = True
         if isinstance(tried.job, Score):
-            self._tally.add(scores_pending=-tried.job.n_clips)
+            self.tally.add(scores_pending=-tried.job.n_clips)
         errors = {outcome.failure.error_type: 1} if outcome.failure else outcome.errors
-        self._tally.enter(outcome.counts, outcome.busy, errors, outcome.reasons)
+        self.tally.enter(outcome.counts, outcome.busy, errors, outcome.reasons)
 
     def _follow(self, tried: Try, outcome: Outcome) -> None:
         """Counts an outcome, and submits what is to be done next."""
@@ -293,9 +285,9 @@ class Loop:
         if isinstance(job, Caption):
             self._look_at_server(outcome)
         if outcome.pending:
-            self._tally.enter(outcome.counts, outcome.busy, {}, {})
-            self.pending += 1
-            self._tally.add(captions_pending=1)
+            self.tally.enter(outcome.counts, outcome.busy, {}, {})
+            self._pending += 1
+            self.tally.add(captions_pending=1)
             return
         self._count(tried, outcome)
         match job:
@@ -305,7 +297,7 @@ class Loop:
             case Scan() if outcome.division is not None:
                 self._divide(job, outcome.division)
             case Identify():
-                self._identified(outcome)
+                self.identified(outcome)
             case Score():
                 self._scored(job, outcome)
             case Stitch() if outcome.failure is None:
@@ -342,7 +334,7 @@ class Loop:
         hopeless = set(job.settled.failed.get("scores", ()))
         part = part.only(clip for clip in outcome.kept if clip["clip_id"] not in hopeless)
         if part.clips:
-            self._tally.add(scores_pending=len(part.clips))
+            self.tally.add(scores_pending=len(part.clips))
             self._enqueue(Score(parts=(part,)))
 
     def _scored(self, job: Score, outcome: Outcome) -> None:
@@ -355,7 +347,7 @@ class Loop:
     def _after_scores(self, part: ScoreClips) -> None:
         """Submits what the stages of clips but scores are to do with clips of one video."""
         for stage in self._stages:
-            if stage.name != "scores" and stage.name not in self._late:
+            if stage.name != "scores" and stage.name not in self.late:
                 settled = set(part.settled.done.get(stage.name, ()))
                 clips = [clip for clip in part.clips if clip["clip_id"] not in settled]
                 for later in clip_jobs(stage, part.video, part.facts, clips, part.attempts.get(stage.name)):

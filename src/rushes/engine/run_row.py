@@ -7,7 +7,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping
-from datetime import datetime
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from rushes.counts.tally import Tally
@@ -22,20 +22,21 @@ WRITE_EVERY_S = 2.0
 LIBRARIES = ("rushes", "daft", "av", "opencv-python-headless", "numpy", "pyarrow", "openai")
 
 
+@dataclass
 class RunRow:
     """Writes the row of one run."""
 
-    def __init__(self, store: Store, recipe: Recipe, prints: Mapping[str, str], run_id: str, profile: str, tally: Tally) -> None:
-        self._store = store
-        self._recipe = recipe
-        self._prints = prints
-        self._run_id = run_id
-        self._profile = profile
-        self._tally = tally
-        scorers = {one.name: one.fingerprint for one in wanted_scores(recipe)}
+    store: Store
+    recipe: Recipe
+    prints: Mapping[str, str]
+    run_id: str
+    profile: str
+    tally: Tally
+
+    def __post_init__(self) -> None:
+        scorers = {one.name: one.fingerprint for one in wanted_scores(self.recipe)}
         self._scorers = {"scorers": scorers} if scorers else {}
-        self._started: datetime = now()
-        self._written = 0.0
+        self._started, self._written = now(), 0.0
 
     def write_if_due(self) -> None:
         """Writes when the row in the store is older than `WRITE_EVERY_S`.
@@ -53,14 +54,14 @@ class RunRow:
             StorageError: the store cannot be written.
         """
         self._written = time.monotonic()
-        counts = {**self._tally.as_dict(), "runner": self._recipe.engine.runner, "fingerprints": self._prints, **self._scorers}
+        counts = {**self.tally.as_dict(), "runner": self.recipe.engine.runner, "fingerprints": self.prints, **self._scorers}
         versions = {name: version(name) for name in LIBRARIES}
         row = {
             "status": status, "started_at": self._started, "ended_at": None if status == "running" else now(), "host": platform.node(),
-            "pid": os.getpid(), "recipe": without_secrets(self._recipe).model_dump_json(), "profile": self._profile,
+            "pid": os.getpid(), "recipe": without_secrets(self.recipe).model_dump_json(), "profile": self.profile,
             "counts": json.dumps(counts), "versions": json.dumps(versions), "message": message,
         }  # fmt: skip
-        self._store.write_rows(RUNS, [Stamp(self._run_id, now()).on(row, "")], name=self._run_id)
+        self.store.write_rows(RUNS, [Stamp(self.run_id, now()).on(row, "")], name=self.run_id)
 
 
 def without_secrets(recipe: Recipe) -> Recipe:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rushes.captions import Answer
@@ -36,17 +37,19 @@ def answer_row(clip: Row, answer: Answer, schema: Mapping[str, Any] | None) -> d
     return who | {name: getattr(answer, name) for name in OF_ANSWER} | {"fields": fields, **field_values(answer.fields, schema)}
 
 
+@dataclass
 class WindowRows:
     """Rows of the table `windows` under the fingerprint of the captions. The clips of a video come together, so the rows of the videos that
     were asked for last stay in memory: the table is read once for each video, and not for each clip.
     """
 
-    def __init__(self, store: Store, buffer: Buffer, schema: Mapping[str, Any] | None, fingerprint: str, run_id: str) -> None:
-        self._store = store
-        self._buffer = buffer
-        self._schema = schema
-        self._fingerprint = fingerprint
-        self._run_id = run_id
+    store: Store
+    buffer: Buffer
+    schema: Mapping[str, Any] | None
+    fingerprint: str
+    run_id: str
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._of_video: dict[str, dict[tuple[str, int], Answer]] = {}
         """video_id -> clip and number of the window -> answer; in the order in which the videos were first asked for."""
@@ -60,7 +63,7 @@ class WindowRows:
         video = clip["video_id"]
         with self._lock:
             if video not in self._of_video:
-                rows: list[Row] = self._store.read(WINDOWS, fingerprints=[self._fingerprint], only={"video_id": [video]}).to_pylist()
+                rows: list[Row] = self.store.read(WINDOWS, fingerprints=[self.fingerprint], only={"video_id": [video]}).to_pylist()
                 while len(self._of_video) >= VIDEOS:
                     del self._of_video[next(iter(self._of_video))]
                 self._of_video[video] = {(row["clip_id"], row["window"]): _answer(row) for row in rows}
@@ -75,10 +78,8 @@ class WindowRows:
         """
         piece = within(clip, window)
         of_span = {name: piece[name] for name in ("start_pts", "end_pts", "start_s", "end_s")}
-        row = Stamp(self._run_id, now()).on(
-            {**of_span, "window": window.index, **answer_row(clip, answer, self._schema)}, self._fingerprint
-        )
-        self._buffer.commit(self._buffer.add({WINDOWS.name: [row]}))
+        row = Stamp(self.run_id, now()).on({**of_span, "window": window.index, **answer_row(clip, answer, self.schema)}, self.fingerprint)
+        self.buffer.commit(self.buffer.add({WINDOWS.name: [row]}))
         with self._lock:
             if (mine := self._of_video.get(clip["video_id"])) is not None:
                 mine[clip["clip_id"], window.index] = answer
