@@ -147,13 +147,8 @@ class Stitch(_OfDivided):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clips:
-    """Work of one stage on kept clips of one video, in a guarded child.
-
-    Attributes:
-        stage, work: as the list of stages names them.
-        facts: the video's row of `videos`.
-        clips: columns of the clips, see `rows.clip_columns.clip_columns`.
-        attempts: failed attempts by earlier runs.
+    """Work of one stage on kept clips of one video, in a guarded child. `stage` and `work`: as the list of stages names them; `clips`:
+    columns as `rows.clip_columns.clip_columns` gives them. The rest: see `Scan` and `Recut`.
     """
 
     kind: Literal["clips"] = "clips"
@@ -167,13 +162,8 @@ class Clips:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreClips:
-    """Clips of one video that lack scores, with what the stages after the scores need to know.
-
-    Attributes:
-        facts: the video's row of `videos`.
-        clips: columns of clips that the rules keep by their measures.
-        settled: what the stages of clips need not do.
-        attempts: stage -> failed attempts at the video's clips by earlier runs.
+    """Clips of one video that lack scores, and that the rules keep by their measures, with what the stages after the scores need to know.
+    `attempts`: stage -> failed attempts by earlier runs. The rest: see `Clips` and `Scan`.
     """
 
     video: Video
@@ -219,9 +209,7 @@ class Caption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class File:
-    """A file, or the stream of a file with an index, whose `video_id` is not known yet; `place`: its index in the list that
-    `Identifier.read` was given.
-    """
+    """A file, or one stream of it, whose `video_id` is not known yet; `place`: its index in the list that `Identifier.read` was given."""
 
     place: int
     address: str
@@ -248,15 +236,7 @@ Job = InChild | Caption | Identify
 def clip_jobs(
     stage: Stage, video: Video, facts: Row, clips: Sequence[Row], attempts: Mapping[str, int] | None = None
 ) -> Iterator[Clips | Caption]:
-    """The jobs of one stage on clips of one video: one for all of them, or, where a captioner does the work, one for each.
-
-    Args:
-        stage: the stage.
-        video: their video.
-        facts: its row of `videos`.
-        clips: columns of the clips.
-        attempts: failed attempts by earlier runs.
-    """
+    """The jobs of one stage on clips of one video: one for all of them, or, where a captioner does the work, one for each."""
     if not stage.work:
         yield from (Caption(clip=clip) for clip in clips)
     elif clips:
@@ -265,12 +245,8 @@ def clip_jobs(
 
 
 def kept_counts(clips: Sequence[Row], settled: Settled, *, scored: bool) -> dict[str, float]:
-    """How clips of one video that the rules keep are counted: on some of them a stage has failed for good.
-
-    Args:
-        clips: their columns.
-        settled: what the stages of clips have done before.
-        scored: their scores are known, or not wanted; else captions and files are counted when they are.
+    """How clips of one video that the rules keep are counted: on some of them a stage has failed for good. `scored`: their scores are
+    known, or not wanted; else captions and files are counted when they are.
     """
     ids = {clip["clip_id"] for clip in clips}
     failed = settled.failures("captions" if scored else "scores", ids)
@@ -324,7 +300,7 @@ class Outcome:
         kept: columns of the clips that the rules keep, for the stages of clips; empty where no such stage is wanted. Those of `Score` have
             their scores.
         facts: the video's row of `videos`, for stages that open it again.
-        division: the video is long: nothing was decoded, and its segments are to be scanned instead.
+        division: how to scan a long video, of which nothing was decoded.
         refused: a segment that cannot be joined to its neighbours: the video is to be scanned whole.
         pending: the clip is left without a caption, since the server is away (`failure` says so), or since its failure may not be its own.
         identities: of `Identify`: place -> video_id, or why the file could not be read.

@@ -44,11 +44,8 @@ def check_servers(recipe: Recipe) -> Launch:
 
 
 class Local(Executor):
-    """The executor of this machine. It starts threads, children and the event loop of captions when a job first needs them.
-
-    Args:
-        setup: the run.
-        failures: where failed attempts are recorded; None where only identities are read.
+    """The executor of this machine. It starts threads, children and the event loop of captions when a job first needs them. There are no
+    `failures`, where failed attempts are recorded, where only identities are read.
     """
 
     chunk = 1

@@ -38,11 +38,7 @@ class _Held:
 
 
 class OnRay(RayTasks, Executor):
-    """The executor of a cluster that this process has joined (`ray_cluster.join`).
-
-    Args:
-        setup: the run.
-    """
+    """The executor of a cluster that this process has joined (`ray_cluster.join`)."""
 
     chunk = 256
     """Files of one job that reads identities: at most 1 GiB, ten seconds at 100 MB/s."""

@@ -29,11 +29,7 @@ STOP_WITHIN_S = 3.0
 
 
 class RayTasks:
-    """Submits tasks, and says how many of them find room.
-
-    Args:
-        recipe: whose `[resources]` say what a task of each stage takes.
-    """
+    """Submits tasks, and says how many of them find room. The recipe's `[resources]` say what a task of each stage takes."""
 
     def __init__(self, recipe: Recipe) -> None:
         import ray
@@ -47,13 +43,8 @@ class RayTasks:
         self._stopped = False
 
     def run(self, task: Any, *args: Any, stage: str, name: str) -> Future[Any]:
-        """Submits a task. The future may end with `WorkerDied`, or with `Stopped` when `stop` was called meanwhile.
-
-        Args:
-            task: what `ray.remote` gave.
-            args: of the task.
-            stage: whose resources it takes.
-            name: what Ray's dashboard calls it.
+        """Submits a task that takes the resources of a stage; `name`: what Ray's dashboard calls it. The future may end with `WorkerDied`,
+        or with `Stopped` when `stop` was called meanwhile.
         """
         return self._future(self._begun(task, *args, stage=stage, name=name))
 

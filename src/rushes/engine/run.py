@@ -169,7 +169,7 @@ class _Run:
         """What runs the jobs: this machine, or the cluster, which is joined now.
 
         Raises:
-            MissingExtra, UsageError, CannotGoOn: the cluster cannot be joined. Stopped: the run was interrupted meanwhile.
+            MissingExtra, UsageError, CannotGoOn, Stopped: see `make_ready`.
         """
         made: Executor
         if self.recipe.engine.runner == "ray":

@@ -35,12 +35,8 @@ def devices(recipe: Recipe) -> list[str | None]:
 
 
 class ScoreWorker:
-    """Scores clips in a guarded child, one job at a time. Its memory is not limited: it opens no file of unknown origin.
-
-    Args:
-        setup: the run.
-        stop: set when the run is to stop; the job under way is then given up.
-        device: the CUDA device that it is to use; None: what the environment says.
+    """Scores clips in a guarded child, one job at a time. Its memory is not limited: it opens no file of unknown origin. `device`: the CUDA
+    device that it is to use; None: what the environment says.
     """
 
     def __init__(self, setup: Setup, stop: threading.Event, device: str | None = None) -> None:
@@ -50,11 +46,7 @@ class ScoreWorker:
         self._child = JobChild(MODULE, setup, stop, hang_s=HANG_S, memory_bytes=math.inf, env=env, what="scoring")
 
     def do(self, job: Score, progress: Callable[[], None] = lambda: None) -> Outcome:
-        """Does a job; its rows are durable when this returns.
-
-        Args:
-            job: which clips; none: the models are loaded.
-            progress: called now and then.
+        """Does a job; its rows are durable when this returns. One without clips only loads the models.
 
         Raises:
             WorkerDied: the child died, or hung and was ended. Scores that it made before may be durable.

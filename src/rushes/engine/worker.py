@@ -54,10 +54,6 @@ def worker_count(recipe: Recipe) -> int:
 class Failures:
     """Records what failed: rows of `errors`, and of `videos` where a scan has failed for this run. Where work on the clips of a video has
     failed for good, there is one row for each of them, and the video stands. Safe for several threads.
-
-    Args:
-        setup: the run.
-        store: where it writes.
     """
 
     def __init__(self, setup: Setup, store: Store) -> None:
@@ -67,13 +63,7 @@ class Failures:
         self._buffer = Buffer(store, [(VIDEOS, ()), (ERRORS, ())])
 
     def record(self, job: VideoJob, failure: Failure, attempt: Attempt, *, decoded_s: float = 0.0) -> Outcome:
-        """Records a failed attempt and gives its outcome. The rows are durable when this returns.
-
-        Args:
-            job: what was tried.
-            failure: why it failed.
-            attempt: which try it was.
-            decoded_s: seconds of footage that were decoded in vain.
+        """Records a failed attempt, in which so many seconds were decoded in vain, and gives its outcome. The rows are durable then.
 
         Raises:
             StorageError: the rows could not be written.
@@ -120,13 +110,7 @@ class Failures:
 
 
 class Worker:
-    """Does jobs in one guarded child, one at a time.
-
-    Args:
-        setup: the run.
-        failures: where failed attempts are recorded.
-        stop: set when the run is to stop; the job under way is then given up.
-    """
+    """Does jobs in one guarded child, one at a time. The job under way is given up when `stop` is set."""
 
     def __init__(self, setup: Setup, failures: Failures, stop: threading.Event) -> None:
         scan = setup.recipe.scan
@@ -137,11 +121,6 @@ class Worker:
 
     def do(self, job: VideoJob, attempt: Attempt, progress: Progress = lambda _s: None) -> Outcome:
         """One attempt at a job. Its rows are durable when this returns, those of a failure too.
-
-        Args:
-            job: what to do.
-            attempt: which try it is.
-            progress: called several times a second with the seconds of footage decoded so far.
 
         Raises:
             Stopped: the run is stopping.

@@ -132,15 +132,8 @@ def make_plan(
     retry_failed: bool = False,
     identifier: Identifier | None = None,
 ) -> Plan:
-    """Finds and identifies the footage, and compares what is wanted with what the store has.
-
-    Args:
-        args: FOOTAGE as in the contract.
-        store: None when there is none yet.
-        recipe: what is wanted.
-        limit: look at the first so many uris only.
-        retry_failed: want again what failed for good.
-        identifier: what reads the identities of new files; default: one that writes nothing.
+    """Finds and identifies the footage, and compares what is wanted with what the store has; `store` is None when there is none yet. New
+    files are identified by `identifier`; the default is one that writes nothing. The rest: see `run`.
 
     Raises:
         FootageError: no video.

@@ -215,12 +215,7 @@ class Captioner:
 
 
 def request_of(clip: Row, frames: Mapping[int, bytes]) -> Request:
-    """The request for a clip.
-
-    Args:
-        clip: its columns, see `rows.clip_columns.clip_columns`.
-        frames: pts -> JPEG bytes.
-    """
+    """The request for a clip with columns as `rows.clip_columns.clip_columns` gives them, and frames as pts -> JPEG bytes."""
     order = sorted(frames)
     of_manifest = json.loads(clip.get("extra") or "{}")
     facts = of_manifest | {name: value for name, value in clip.items() if name not in NO_FACTS}

@@ -16,12 +16,7 @@ THREADS_PER_CORE = 4
 
 
 def identify(job: Identify, options: Options) -> Outcome:
-    """Reads the identity of each file of a job. Whatever goes wrong is a failure of that file.
-
-    Args:
-        job: the files.
-        options: storage options.
-    """
+    """Reads the identity of each file of a job. Whatever goes wrong is a failure of that file."""
 
     def read(file: File) -> str | Failure:
         return quarantined(lambda: of_stream(video_id(file.address, file.size, options), file.stream))

@@ -95,10 +95,7 @@ class Scoring:
 
     def do(self, job: Score, tick: Callable[[], object]) -> Outcome:
         """Makes the scores that the clips of a job lack, and judges the clips with all of them. The rows are durable when this returns.
-
-        Args:
-            job: which clips; none: the models are loaded, and that is all.
-            tick: called between pieces.
+        Of a job without clips the models are loaded, and that is all. `tick` is called between pieces.
 
         Raises:
             MissingExtra, ModelError: a model cannot be had.
