@@ -10,7 +10,7 @@ from concurrent.futures import wait
 
 from rushes.captions import prompt_columns as named_in_prompt
 from rushes.engine.executor import Executor, WorkerDied
-from rushes.engine.jobs import Attempt, Outcome, Score
+from rushes.engine.jobs import Attempt, Score
 from rushes.errors import CannotGoOn, RecipeError
 from rushes.media.guard import Stopped
 from rushes.recipe import Recipe
@@ -36,8 +36,19 @@ def load_models(executor: Executor, stop: threading.Event, announce: Callable[[s
         Stopped: the run was interrupted meanwhile.
     """
     for left in reversed(range(LOADS)):
+        loading, began, told = executor.submit(Score(), Attempt()), time.monotonic(), False
+        while not wait([loading], LOOK_EVERY_S).done:
+            if stop.is_set():
+                executor.stop()
+                raise Stopped
+            executor.check()
+            if not told and time.monotonic() - began > TELL_AFTER_S:
+                announce("the models of the scorers are being loaded; a cluster must have a node with what [resources.scores] asks for")
+                told = True
         try:
-            loaded = _outcome(executor, stop, announce)
+            if (note := loading.result().note) is not None:
+                announce(note)
+            return
         except WorkerDied as died:
             if not left:
                 mend = "look at the memory of the machine and of its GPU; rushes doctor tells what is there"
@@ -46,29 +57,6 @@ def load_models(executor: Executor, stop: threading.Event, announce: Callable[[s
             announce(f"the process that loads the models of the scorers died, so they are loaded again: {died}")
             if stop.wait(AGAIN_AFTER_S):
                 raise Stopped from died
-            continue
-        if loaded.note:
-            announce(loaded.note)
-        return
-
-
-def _outcome(executor: Executor, stop: threading.Event, announce: Callable[[str], None]) -> Outcome:
-    """What came of one job that loads the models.
-
-    Raises:
-        MissingExtra, ModelError, CannotGoOn, Stopped: see `load_models`.
-        WorkerDied: the process died.
-    """
-    loading, began, told = executor.submit(Score(), Attempt()), time.monotonic(), False
-    while not wait([loading], LOOK_EVERY_S).done:
-        if stop.is_set():
-            executor.stop()
-            raise Stopped
-        executor.check()
-        if not told and time.monotonic() - began > TELL_AFTER_S:
-            announce("the models of the scorers are being loaded; a cluster must have a node with what [resources.scores] asks for")
-            told = True
-    return loading.result()
 
 
 def check_prompt(recipe: Recipe, footage: Sequence[Footage]) -> None:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from rushes.engine.jobs import Caption, Clips, Recut, Scan, Score, ScoreClips, Settled, clip_jobs
 from rushes.engine.plan.compare import lacking
 from rushes.engine.plan.known import Batch
 from rushes.engine.plan.source import Source
-
-
-def uris_of(sources: Collection[Source]) -> dict[str, str]:
-    """video_id -> uri."""
-    return {str(source.video_id): source.footage.uri for source in sources}
 
 
 def with_settled(batch: Batch, jobs: Sequence[Scan | Recut]) -> list[Scan | Recut]:
@@ -43,7 +38,7 @@ def _settled(batch: Batch, videos: Sequence[str]) -> dict[str, Settled]:
 
 def score_jobs(batch: Batch, sources: Sequence[Source]) -> Iterator[Score]:
     """Jobs on the clips of complete videos that lack scores: one a video; the loop puts them together."""
-    clips = lacking(batch, uris_of(sources), ["scores"]).clips["scores"]
+    clips = lacking(batch, sources, ["scores"]).clips["scores"]
     settled = _settled(batch, list(clips))
     for source in sources:
         vid = str(source.video_id)
@@ -57,7 +52,7 @@ def score_jobs(batch: Batch, sources: Sequence[Source]) -> Iterator[Score]:
 def later_jobs(batch: Batch, sources: Sequence[Source]) -> Iterator[Clips | Caption]:
     """Jobs of the stages after the scores on the clips of complete videos."""
     later = [stage for stage in batch.known.clip_stages if stage.name != "scores"]
-    found = lacking(batch, uris_of(sources), [stage.name for stage in later])
+    found = lacking(batch, sources, [stage.name for stage in later])
     for source in sources:
         vid = str(source.video_id)
         for stage in later:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rushes.engine.plan.known import Batch
+from rushes.engine.plan.source import Source
 from rushes.records import Row
 from rushes.rows.clip_columns import clip_columns, comparisons, rule_column
 from rushes.rows.scored import Scores
@@ -49,18 +50,19 @@ class Lacking:
     clips: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
 
 
-def lacking(batch: Batch, uris: Mapping[str, str], stages: Collection[str]) -> Lacking:
+def lacking(batch: Batch, sources: Sequence[Source], stages: Collection[str]) -> Lacking:
     """Judges the clips of videos whose scan, shots and measures are there, and finds what the kept ones lack.
 
     Args:
         batch: what is known of the videos.
-        uris: some of them, with a row in `batch.done`: video_id -> uri under which this run sees them.
+        sources: some of them, with a row in `batch.done`.
         stages: the stages of clips that are wanted.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     out, recipe, judging = Lacking(), batch.known.recipe, batch.known.judged_by
+    uris = {str(source.video_id): source.footage.uri for source in sources}
     if not uris:
         return out
     videos = list(uris)

@@ -172,22 +172,13 @@ class Batch:
         return newest(_where(self._videos, "status", "done"), ["video_id"])
 
     @cached_property
-    def places(self) -> dict[str, int]:
+    def scanned(self) -> dict[str, Row]:
         """video_id -> its row in `done`."""
-        return {str(video): i for i, video in enumerate(self.done["video_id"].to_pylist())}
-
-    @cached_property
-    def _rows(self) -> list[Row]:
-        return self.done.to_pylist()
-
-    def video(self, video_id: str) -> Row | None:
-        """The row of `videos` of a scanned content."""
-        at = self.places.get(video_id)
-        return None if at is None else self._rows[at]
+        return {row["video_id"]: row for row in self.done.to_pylist()}
 
     def facts(self, video_id: str, uri: str) -> Row:
         """The row of `videos` of a scanned content as it travels with jobs, under the uri by which this run sees it."""
-        return {**public_row(self.video(video_id) or {}), "uri": uri}
+        return {**public_row(self.scanned.get(video_id, {})), "uri": uri}
 
     @cached_property
     def failed(self) -> dict[str, Row]:
@@ -197,7 +188,7 @@ class Batch:
 
     def failure(self, video_id: str) -> Row | None:
         """The row of `videos` of a content whose scan failed for good."""
-        hopeless = video_id not in self.places and video_id in self._unscannable
+        hopeless = video_id not in self.scanned and video_id in self._unscannable
         return self.failed.get(video_id) if hopeless else None
 
     def lengths(self, videos: Sequence[str], mode: str) -> dict[str, tuple[float, float]]:
@@ -235,7 +226,7 @@ class Batch:
         found = self._mark(video_id, stage)
         if found is None or found[1] is None:
             return found is not None
-        covered, (spans, identity), video = Covered.of_text(found[1]), self._spans.get(video_id, ((), None)), self.video(video_id)
+        covered, (spans, identity), video = Covered.of_text(found[1]), self._spans.get(video_id, ((), None)), self.scanned.get(video_id)
         if not spans or video is None or (self.known.recipe.shots.within_spans and not covered.around):
             return False
         same = found[0] == identity

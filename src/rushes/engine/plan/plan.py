@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rushes.engine.jobs import Caption, Clips, Recut, Scan, Score
-from rushes.engine.plan.clip_jobs import later_jobs, score_jobs, uris_of, with_settled
+from rushes.engine.plan.clip_jobs import later_jobs, score_jobs, with_settled
 from rushes.engine.plan.compare import Lacking, lacking
 from rushes.engine.plan.identify import Identifier
 from rushes.engine.plan.known import Batch, Identity, Known
@@ -36,9 +36,9 @@ class Plan:
     found: Found
     sources: list[Source]
     known: Known
-    of_videos: list[str] = field(default_factory=list)
+    of_videos: list[Source] = field(default_factory=list)
     """Videos that lack rows of the stages of videos."""
-    of_clips: list[str] = field(default_factory=list)
+    of_clips: list[Source] = field(default_factory=list)
     """Videos that are complete but for rows of the stages of clips."""
     scores_pending: int = 0
     """Clips of these videos that are kept by their measures and lack a score."""
@@ -82,7 +82,7 @@ class Plan:
 
     def video_jobs(self) -> Iterator[Scan | Recut]:
         """What makes the missing rows of the stages of videos, a batch of videos at a time: re-cuts first, then in order of the uris."""
-        for batch, sources in self.batches(self._sources(self.of_videos)):
+        for batch, sources in self.batches(self.of_videos):
             jobs = with_settled(batch, _by_mark(batch, sources).jobs)
             yield from sorted(jobs, key=lambda job: (job.kind == "scan", job.video.uri))
 
@@ -93,14 +93,14 @@ class Plan:
 
     def score_jobs(self) -> Iterator[Score]:
         """What makes the missing scores, of videos whose clips are known, a batch of videos at a time."""
-        for batch, sources in self.batches(self._sources(self.of_clips)) if self.scores_pending else ():
+        for batch, sources in self.batches(self.of_clips) if self.scores_pending else ():
             yield from score_jobs(batch, _by_uri(sources))
 
     def clip_jobs(self) -> Iterator[Clips | Caption]:
         """What makes the missing rows of the other stages of clips, of videos whose clips are known, a batch of videos at a time: of clips
         whose scores are there.
         """
-        for batch, sources in self.batches(self._sources(self.of_clips)):
+        for batch, sources in self.batches(self.of_clips):
             yield from later_jobs(batch, _by_uri(sources))
 
     def batches(self, sources: Iterable[Source]) -> Iterator[tuple[Batch, list[Source]]]:
@@ -108,10 +108,6 @@ class Plan:
         by_id = {str(source.video_id): source for source in sources}
         for batch in self.known.batches({video: source.footage.spans for video, source in by_id.items()}):
             yield batch, [by_id[video] for video in batch.videos]
-
-    def _sources(self, videos: Collection[str]) -> Iterator[Source]:
-        wanted = set(videos)
-        return (source for source in self.sources if source.video_id in wanted and source.status in ("todo", "reused"))
 
     def as_dict(self) -> dict[str, Any]:
         """The contract's `plan --json`."""
@@ -245,10 +241,11 @@ def _compare(plan: Plan) -> None:
         plan.dropped += lacking.dropped
         plan.reasons += lacking.reasons
         plan.scores_pending += lacking.wanted["scores"] - lacking.present["scores"]
-        plan.of_videos += [job.video.video_id for job in found.jobs]
-        plan.of_clips += sorted({video for by_video in lacking.clips.values() for video in by_video})
+        of_videos, of_clips = {job.video.video_id for job in found.jobs}, set[str]().union(*lacking.clips.values())
+        plan.of_videos += [source for source in sources if source.video_id in of_videos]
+        plan.of_clips += [source for source in complete if source.video_id in of_clips]
         plan.unknown_videos -= len(found.cut)
-        plan.known_s += sum((batch.video(source.video_id or "") or {}).get("footage_s") or 0.0 for source in found.cut)
+        plan.known_s += sum(batch.scanned[str(source.video_id)]["footage_s"] or 0.0 for source in found.cut)
     plan.unknown_videos += counts["shots"][0]
     for stage, (wanted, present) in counts.items():
         if (fingerprint := plan.prints.get(stage)) is not None:
@@ -280,8 +277,8 @@ def _by_mark(batch: Batch, sources: Sequence[Source]) -> _ByMark:
             source.status, source.known, source.video = "failed", True, None if source.is_recorded("failed") else failure
             source.failure = Failure(failure["error_type"], failure["error"], source.footage.uri, mend=failure["mend"])
             continue
-        scanned = vid in batch.places
-        source.video = batch.video(vid) if scanned and not source.is_recorded("done") else None
+        scanned = vid in batch.scanned
+        source.video = batch.scanned[vid] if scanned and not source.is_recorded("done") else None
         have = {stage: batch.has(vid, stage) and (scanned or stage == "frames") for stage in stages}
         found.have.append(have)
         if scanned and have["shots"] and have["measures"]:
@@ -311,16 +308,16 @@ def _count_videos(plan: Plan, batch: Batch, found: _ByMark, counts: Mapping[str,
         size = job.video.size or 0
         length, share = lengths.get(job.video.video_id, (size / ASSUMED_BYTES_PER_S, 1.0))
         if job.video.spans:
-            length = min(length, asked_s(job.video.spans, batch.video(job.video.video_id)))
+            length = min(length, asked_s(job.video.spans, batch.scanned.get(job.video.video_id)))
         plan.n_scans, plan.bytes_to_scan = plan.n_scans + 1, plan.bytes_to_scan + size
         plan.footage_s, plan.decode_s = plan.footage_s + length, plan.decode_s + length * share
         if plan.prints.get("frames") and "frames" not in job.present:
             plan.expected_bytes += int(length * frames.per_s * frames.short_side_px**2 * 16 / 9 * ASSUMED_JPEG_BYTES)
 
 
-def _count_clips(plan: Plan, batch: Batch, sources: Collection[Source], counts: Mapping[str, list[int]]) -> Lacking:
+def _count_clips(plan: Plan, batch: Batch, sources: Sequence[Source], counts: Mapping[str, list[int]]) -> Lacking:
     """What the clips of some videos lack, added to the counts."""
-    found = lacking(batch, uris_of(sources), [stage.name for stage in plan.known.clip_stages])
+    found = lacking(batch, sources, [stage.name for stage in plan.known.clip_stages])
     for stage, n in found.wanted.items():
         counts[stage][0] += n
         counts[stage][1] += found.present[stage]
