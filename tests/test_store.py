@@ -165,12 +165,12 @@ def test_what_is_committed_is_durable_and_lies_in_few_parts(store: Store, monkey
     monkeypatch.setattr("rushes.store.buffer.MAX_ROWS", 3)
     buffer = Buffer(store, [(CAPTIONS, ())])
     for n, clip in enumerate("abcdefg", 1):
-        buffer.commit(buffer.add({"captions": [caption(clip, "text", 1)]}))
+        buffer.commit({"captions": [caption(clip, "text", 1)]})
         assert store.read(CAPTIONS)["clip_id"].to_pylist() == list("abcdefg"[:n])
         assert len(store.parts(CAPTIONS)) == -(-n // 3)
     monkeypatch.setattr("rushes.store.buffer.MAX_AGE_S", 0.0)
-    buffer.commit(buffer.add({"captions": [caption("h", "text", 1)]}))
-    buffer.commit(buffer.add({"captions": [caption("i", "text", 1)]}))
+    buffer.commit({"captions": [caption("h", "text", 1)]})
+    buffer.commit({"captions": [caption("i", "text", 1)]})
     assert len(store.parts(CAPTIONS)) == 4, "a part that is old is not written anew"
 
 
@@ -178,7 +178,7 @@ def test_rows_of_many_threads_are_written_together(store: Store) -> None:
     buffer = Buffer(store, [(CAPTIONS, ())])
 
     def work(n: int) -> bool:
-        buffer.commit(buffer.add({"captions": [caption(f"clip{n}", "text", 1)]}))
+        buffer.commit({"captions": [caption(f"clip{n}", "text", 1)]})
         return f"clip{n}" in store.read(CAPTIONS)["clip_id"].to_pylist()
 
     with ThreadPoolExecutor(8) as pool:

@@ -76,21 +76,21 @@ class Failures:
         again = failure.error_type in MAY_PASS and not attempt.last
         permanent = not again and (failure.permanent or attempt.last)
         self._write(job, failure, attempt, permanent=permanent, final=not again)
-        who = {"key": video.video_id, "uri": video.uri, "error_type": failure.error_type, "attempt": attempt.number}
+        words: dict[str, Any] = {
+            "run_id": self._run_id, "stage": log_stage(job), "level": "warning", "key": video.video_id, "uri": video.uri,
+            "error_type": failure.error_type, "attempt": attempt.number,
+        }  # fmt: skip
         if again:
-            note("video tried again", run_id=self._run_id, stage=log_stage(job), level="warning", **who)
+            note("video tried again", **words)
             return Outcome(failure=failure, again=True)
-        words: dict[str, Any] = {"run_id": self._run_id, "stage": log_stage(job), "level": "warning", **who}
         words |= {"error": failure.what, "permanent": permanent, "detail": failure.detail}
-        match job:
-            case Clips():
-                note("clips failed", **words)
-                return Outcome(counts={f"{job.stage}_failed": float(len(job.clips)), "decoded_s": decoded_s}, failure=failure)
-            case Recut():  # it was counted as reused
-                counts = {"videos_failed": 1.0, "videos_reused": -1.0}
-            case _:
-                counts = {"footage_s": decoded_s, "decoded_s": decoded_s, "videos_failed": 1.0, "bytes_read": float(video.size or 0)}
+        if isinstance(job, Clips):
+            note("clips failed", **words)
+            return Outcome(counts={f"{job.stage}_failed": float(len(job.clips)), "decoded_s": decoded_s}, failure=failure)
         note("video failed", **words)
+        counts = {"footage_s": decoded_s, "decoded_s": decoded_s, "videos_failed": 1.0, "bytes_read": float(video.size or 0)}
+        if isinstance(job, Recut):  # it was counted as reused
+            counts = {"videos_failed": 1.0, "videos_reused": -1.0}
         return Outcome(counts=counts, failure=failure)
 
     def _write(self, job: VideoJob, failure: Failure, attempt: Attempt, *, permanent: bool, final: bool) -> None:
@@ -106,7 +106,7 @@ class Failures:
         scan = job.scan if isinstance(job, Segment | Stitch) else job
         if final and isinstance(scan, Scan) and "scan" not in scan.present:  # else its earlier scan stands; the next run tries again
             rows["videos"] = [stamp.on(failed_video(who, failure), self._prints["scan"])]
-        self._buffer.commit(self._buffer.add(rows))
+        self._buffer.commit(rows)
 
 
 class Worker:

@@ -39,21 +39,22 @@ class Buffer:
         self._added = self._written = 0
 
     def add(self, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> int:
-        """Takes rows by table name; gives a number for `commit`."""
+        """Takes rows by table name, for a later commit; gives the number of the addition."""
         with self._adding:
             for name, new in rows.items():
                 self._parts[name].rows.extend(new)
             self._added += 1
             return self._added
 
-    def commit(self, number: int | None = None) -> None:
-        """Makes the rows of an `add`, or all, durable.
+    def commit(self, new: Mapping[str, Sequence[Mapping[str, Any]]] | None = None) -> None:
+        """Makes rows durable, with all that were added before.
 
         Raises:
             StorageError: they could not be written and are still held.
         """
+        number = self.add(new or {})
         with self._writing:
-            if number is not None and number <= self._written:  # another thread wrote them on its way
+            if number <= self._written:  # another thread wrote them on its way
                 return
             with self._adding:
                 reached = self._added

@@ -120,12 +120,22 @@ class Captioner:
 
     async def _final(self, clip: Row, answer: Answer, counts: dict[str, float]) -> Outcome:
         """Writes an answer, whatever it is."""
-        await asyncio.to_thread(self._keep, clip, answer)
+        stamp = Stamp(self._run_id, now())
         if answer.error_type is None:
+            row = stamp.on(answer_row(clip, answer, self._schema), self._fingerprint)
+            await asyncio.to_thread(self._buffer.commit, {"captions": [row]})
             broken = self._reasons(clip, answer) if self._judges else []
             dropped = {"clips_kept": -1.0, "clips_dropped": 1.0} if broken else {}
             return Outcome(counts=counts | {"captions_made": 1.0} | dropped, reasons=dict.fromkeys(broken, 1))
-        return Outcome(counts=counts | {"clips_failed": 1.0, "clips_kept": -1.0}, failure=_failure(clip, answer))
+        note(
+            "caption failed", run_id=self._run_id, stage="captions", level="warning", key=clip["clip_id"], uri=clip["uri"],
+            error_type=answer.error_type, error=answer.error,
+        )  # fmt: skip
+        span_s = (clip["start_s"], clip["end_s"])
+        failure = Failure(answer.error_type, answer.error or "", clip["uri"], span_s, "captions", answer.mend)
+        row = stamp.on(attempt_row(clip, failure, "captions", clip["clip_id"], answer.tries, permanent=True), self._fingerprint)
+        await asyncio.to_thread(self._buffer.commit, {"errors": [row]})
+        return Outcome(counts=counts | {"clips_failed": 1.0, "clips_kept": -1.0}, failure=failure)
 
     def _reasons(self, clip: Row, answer: Answer) -> list[str]:
         """The rules that drop a clip, now that it has its caption."""
@@ -197,18 +207,6 @@ class Captioner:
         tokens = (sum(one.prompt_tokens or 0 for one in now), sum(one.completion_tokens or 0 for one in now))
         return answer, {"caption_requests": float(requests), "prompt_tokens": float(tokens[0]), "completion_tokens": float(tokens[1])}
 
-    def _keep(self, clip: Row, answer: Answer) -> None:
-        stamp = Stamp(self._run_id, now())
-        if answer.error_type is None:
-            self._buffer.commit(self._buffer.add({"captions": [stamp.on(answer_row(clip, answer, self._schema), self._fingerprint)]}))
-            return
-        note(
-            "caption failed", run_id=self._run_id, stage="captions", level="warning", key=clip["clip_id"], uri=clip["uri"],
-            error_type=answer.error_type, error=answer.error,
-        )  # fmt: skip
-        failed = attempt_row(clip, _failure(clip, answer), "captions", clip["clip_id"], answer.tries, permanent=True)
-        self._buffer.commit(self._buffer.add({"errors": [stamp.on(failed, self._fingerprint)]}))
-
     async def close(self) -> None:
         """Gives back connections."""
         await self._engine.close()
@@ -235,7 +233,3 @@ def _of_settings(answer: Answer) -> ServerError:
     )
     error.permanent = True
     return error
-
-
-def _failure(clip: Row, answer: Answer) -> Failure:
-    return Failure(answer.error_type or "", answer.error or "", clip["uri"], (clip["start_s"], clip["end_s"]), "captions", answer.mend)

@@ -63,7 +63,7 @@ class Context:
             of_videos = [(CLIPS, ()), (MEASURES, MEASURE_COLUMNS), (ERRORS, ()), (VIDEOS, ()), (MARKS, ())]
             self._buffers[name] = Buffer(self.store, [(table, ()), (ERRORS, ())] if table else of_videos)
         buffer = self._buffers[name]
-        buffer.commit(buffer.add(rows))
+        buffer.commit(rows)
 
     @contextmanager
     def alive(self) -> Iterator[None]:

@@ -116,7 +116,7 @@ class Scoring:
             rows = self._score(piece, frames, made)
             if written is not None:
                 written.result()
-            written = self._threads.submit(self._write, rows)
+            written = self._threads.submit(self._buffer.commit, rows)
             tick()
         if written is not None:
             written.result()
@@ -223,9 +223,6 @@ class Scoring:
         words = {"error_type": failure.error_type, "error": failure.what}
         note("score failed", run_id=self._run_id, stage="scores", level="warning", key=key, uri=uri, scorer=name, **words)
         return attempt_row(clip.columns, failure, "scores", key, 1, permanent=True)
-
-    def _write(self, rows: Rows) -> None:
-        self._buffer.commit(self._buffer.add(rows))
 
     def _judged(self, job: Score, clips: Mapping[str, _Clip]) -> Outcome:
         """The verdict on the clips, now that their scores are known, and what it changes in the counts of the verdict before."""

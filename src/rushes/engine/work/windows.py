@@ -79,7 +79,7 @@ class WindowRows:
         piece = within(clip, window)
         of_span = {name: piece[name] for name in ("start_pts", "end_pts", "start_s", "end_s")}
         row = Stamp(self.run_id, now()).on({**of_span, "window": window.index, **answer_row(clip, answer, self.schema)}, self.fingerprint)
-        self.buffer.commit(self.buffer.add({WINDOWS.name: [row]}))
+        self.buffer.commit({WINDOWS.name: [row]})
         with self._lock:
             if (mine := self._of_video.get(clip["video_id"])) is not None:
                 mine[clip["clip_id"], window.index] = answer
