@@ -103,15 +103,13 @@ def run(
     check_resources(recipe)
     stop, store = interrupted or threading.Event(), Store(out, recipe.storage)
     run_id = f"{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    watch, announce = watch or (lambda _tally: None), announce or (lambda _line: None)
     lease = Lease(store, run_id, announce=announce)
     if not wait:
         lease.refuse()
     before = store.run_stamps()
     with ExitStack() as stack:
-        one = _Run(
-            tuple(args), recipe, store, lease, run_id, stop, stack, limit, retry_failed, watch or (lambda _t: None),
-            announce or (lambda _line: None),
-        )  # fmt: skip
+        one = _Run(tuple(args), recipe, store, lease, run_id, stop, stack, limit, retry_failed, watch, announce)
         try:
             plan = one.plan(store if store.marked() else None)
             one.make_ready(plan, wait_server_s)
