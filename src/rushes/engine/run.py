@@ -20,11 +20,10 @@ from rushes.engine.fingerprints import fingerprints
 from rushes.engine.jobs import Caption, Clips, Setup
 from rushes.engine.local import Local, check_servers
 from rushes.engine.loop import Loop
-from rushes.engine.notices import recipe_change
 from rushes.engine.plan.identify import Identifier, Keeper
 from rushes.engine.plan.plan import Plan, make_plan
 from rushes.engine.preflight import check_prompt, load_models
-from rushes.engine.run_row import RunRow
+from rushes.engine.run_row import RunRow, recipe_change
 from rushes.engine.stages import check_resources
 from rushes.engine.work.files import folder_of
 from rushes.engine.work.segments import forget
@@ -275,13 +274,10 @@ class _Run:
                 video, number = {**who, "size": source.footage.size}, source.attempts + 1
                 permanent = source.failure.permanent or number >= self.recipe.scan.attempts
                 attempt = attempt_row(video, source.failure, "identify", video["uri"], number, permanent=permanent)
-                words = {
-                    "error_type": source.failure.error_type,
-                    "error": source.failure.what,
-                    "permanent": permanent,
-                    "detail": source.failure.detail,
-                }
-                note("video failed", run_id=self.run_id, stage="identify", level="warning", uri=source.footage.uri, **words)
+                note(
+                    "video failed", run_id=self.run_id, stage="identify", level="warning", uri=source.footage.uri,
+                    error_type=source.failure.error_type, error=source.failure.what, permanent=permanent, detail=source.failure.detail,
+                )  # fmt: skip
                 rows.add({"videos": [stamp.on(failed_video(video, source.failure), scan)], "errors": [stamp.on(attempt, scan)]})
                 continue
             row = {**who, "status": "duplicate"} if source.status == "duplicate" else {**(source.video or {}), **who}
