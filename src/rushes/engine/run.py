@@ -271,14 +271,14 @@ class _Run:
             who = source.identity()
             if source.status == "failed" and not source.known:
                 assert source.failure is not None
-                video, number = {**who, "size": source.footage.size}, source.attempts + 1
+                number = source.attempts + 1
                 permanent = source.failure.permanent or number >= self.recipe.scan.attempts
-                attempt = attempt_row(video, source.failure, "identify", video["uri"], number, permanent=permanent)
+                attempt = attempt_row(who, source.failure, "identify", who["uri"], number, permanent=permanent)
                 note(
                     "video failed", run_id=self.run_id, stage="identify", level="warning", uri=source.footage.uri,
                     error_type=source.failure.error_type, error=source.failure.what, permanent=permanent, detail=source.failure.detail,
                 )  # fmt: skip
-                rows.add({"videos": [stamp.on(failed_video(video, source.failure), scan)], "errors": [stamp.on(attempt, scan)]})
+                rows.add({"videos": [stamp.on(failed_video(who, source.failure), scan)], "errors": [stamp.on(attempt, scan)]})
                 continue
             row = {**who, "status": "duplicate"} if source.status == "duplicate" else {**(source.video or {}), **who}
             if "status" in row and not source.is_recorded(row["status"]):

@@ -32,8 +32,8 @@ from rushes.machine import cores, memory_bytes
 from rushes.media.same_file import SameFile
 from rushes.media.storage import Options
 from rushes.recipe import Recipe
-from rushes.records import Video, spans_id
-from rushes.rows.scanned import Rows, Stamp, attempt_row, failed_video
+from rushes.records import Video
+from rushes.rows.scanned import Rows, Stamp, attempt_row, failed_video, identity_row
 from rushes.store.buffer import Buffer
 from rushes.store.store import Store, now
 from rushes.store.tables import ERRORS, VIDEOS
@@ -95,8 +95,7 @@ class Failures:
 
     def _write(self, job: VideoJob, failure: Failure, attempt: Attempt, *, permanent: bool, final: bool) -> None:
         video, stamp = job.video, Stamp(self._run_id, now())
-        who = {"uri": video.uri, "video_id": video.video_id, "size": video.size, "stamp": video.stamp, "extra": video.extra}
-        who["spans"] = spans_id(video.spans)
+        who = identity_row(video)
         fingerprint = self._prints[job.stage if isinstance(job, Clips) else "scan"]
         keys = [(key_of(job), failure)]
         if isinstance(job, Clips) and permanent:  # each of its clips has failed

@@ -136,17 +136,21 @@ def manifest_columns(extra: Mapping[str, Any]) -> str | None:
     return json.dumps(dict(extra), ensure_ascii=False, sort_keys=True, default=str, allow_nan=False) if extra else None
 
 
-def failed_video(video: Mapping[str, Any], failure: Failure) -> dict[str, Any]:
-    """What `videos` says of a failed video. `video`: its uri, and what is known of video_id, size, stamp and extra."""
+def identity_row(video: Video) -> dict[str, Any]:
+    """What `videos` says of the file that a video is."""
     return {
-        "uri": video["uri"], "video_id": video.get("video_id"), "status": "failed", "error_type": failure.error_type,
-        "error": failure.what, "mend": failure.mend, "size_bytes": video.get("size"), "stamp": video.get("stamp"),
-        "extra": video.get("extra"), "spans": video.get("spans"),
+        "uri": video.uri, "video_id": video.video_id, "size_bytes": video.size, "stamp": video.stamp, "extra": video.extra,
+        "spans": spans_id(video.spans),
     }  # fmt: skip
 
 
+def failed_video(identity: Mapping[str, Any], failure: Failure) -> dict[str, Any]:
+    """What `videos` says of a failed video. `identity`: see `identity_row`."""
+    return {**identity, "status": "failed", "error_type": failure.error_type, "error": failure.what, "mend": failure.mend}
+
+
 def attempt_row(video: Mapping[str, Any], failure: Failure, stage: str, key: str, attempt: int, *, permanent: bool) -> dict[str, Any]:
-    """What `errors` says of a failed attempt at a video, a part of one, or a clip; `video` as in `failed_video`."""
+    """What `errors` says of a failed attempt at a video, a part of one, or a clip. `video`: its uri, and its video_id if known."""
     start_s, end_s = failure.span_s or (None, None)
     return {
         "stage": stage, "key": key, "video_id": video.get("video_id"), "uri": video["uri"], "start_s": start_s, "end_s": end_s,

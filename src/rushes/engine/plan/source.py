@@ -34,9 +34,10 @@ class Source:
         """What a row of `videos` says of the file."""
         item = self.footage
         extra = manifest_columns(item.extra)
-        return {"uri": item.uri, "video_id": self.video_id, "size_bytes": item.size, "stamp": item.stamp, "extra": extra} | {
-            "spans": spans_id(item.spans)
-        }
+        return {
+            "uri": item.uri, "video_id": self.video_id, "size_bytes": item.size, "stamp": item.stamp, "extra": extra,
+            "spans": spans_id(item.spans),
+        }  # fmt: skip
 
     def is_recorded(self, status: str) -> bool:
         """Whether the newest row of this uri says the same already."""
@@ -46,14 +47,7 @@ class Source:
         """The video as its jobs know it."""
         item = self.footage
         assert self.video_id is not None
-        extra = manifest_columns(item.extra)
         return Video(
-            uri=item.uri,
-            source=item.address,
-            video_id=self.video_id,
-            size=item.size,
-            stamp=item.stamp,
-            extra=extra,
-            stream=item.stream,
-            spans=item.spans,
-        )
+            uri=item.uri, source=item.address, video_id=self.video_id, size=item.size, stamp=item.stamp,
+            extra=manifest_columns(item.extra), stream=item.stream, spans=item.spans,
+        )  # fmt: skip

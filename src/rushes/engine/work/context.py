@@ -62,8 +62,7 @@ class Context:
         if name not in self._buffers:
             of_videos = [(CLIPS, ()), (MEASURES, MEASURE_COLUMNS), (ERRORS, ()), (VIDEOS, ()), (MARKS, ())]
             self._buffers[name] = Buffer(self.store, [(table, ()), (ERRORS, ())] if table else of_videos)
-        buffer = self._buffers[name]
-        buffer.commit(rows)
+        self._buffers[name].commit(rows)
 
     @contextmanager
     def alive(self) -> Iterator[None]:

@@ -14,7 +14,7 @@ from rushes.engine.stages import content_threshold
 from rushes.engine.work.context import Context
 from rushes.records import Row, Span, spans_id
 from rushes.rows.clip_columns import Wanted, wanted_clips
-from rushes.rows.scanned import clip_rows, mark, public_row, scanned_row, without
+from rushes.rows.scanned import clip_rows, identity_row, mark, public_row, scanned_row, without
 from rushes.rows.signals import Series, read_signals, write_signals
 from rushes.scan.one_pass import SampledFrame
 from rushes.scan.one_pass import Scan as Scanned
@@ -131,8 +131,7 @@ class Pass:
         series, covered = Series.of(video.video_id, found), covered or {}
         rows = clip_rows(series, context.recipe, prints, stamp, video)
         spans = spans_id(video.spans)
-        who = {"uri": video.uri, "video_id": video.video_id, "stamp": video.stamp, "extra": video.extra, "spans": spans}
-        facts = {**scanned_row(found, earlier_cpu_s + busy_s), **who}
+        facts = {**identity_row(video), **scanned_row(found, earlier_cpu_s + busy_s)}
         wanted = wanted_clips(context.recipe, rows["clips"], rows["measures"], facts)
         if self.frames:
             self.frames.finish([Span(c["start_pts"], c["end_pts"]) for c in wanted.kept])
