@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from rushes.captions.serving.launch import gpu_shares
+from rushes.engine.local import shares_here
 from rushes.engine.plan.plan import Plan
-from rushes.machine import cores, cuda_devices
+from rushes.machine import cores
 from rushes.recipe import Recipe
 from rushes.records import Row
 from rushes.store.store import Store
@@ -97,7 +97,7 @@ def _cores(recipe: Recipe) -> int:
 def _servers(recipe: Recipe) -> int:
     """Caption servers that are asked, or that a run starts on this machine."""
     if recipe.captions.engine == "serve":
-        return len(gpu_shares(cuda_devices(), recipe.resources["captions"].gpus, recipe.captions.servers))
+        return len(shares_here(recipe))
     urls = recipe.captions.base_url
     return 1 if urls is None or isinstance(urls, str) else len(urls)
 
