@@ -125,32 +125,26 @@ class Scoring:
         return replace(outcome, counts=outcome.counts | counts, busy={"scores": time.monotonic() - began}, errors=dict(made.errors))
 
     def _clips(self, job: Score) -> Iterator[_Clip]:
-        """The clips of a job, each with the scores that the store holds."""
-        known: dict[str, set[str]] = {}
-        for part in job.parts:
-            for scorer, ids in part.settled.scored.items():
-                for clip in ids:
-                    known.setdefault(clip, set()).add(scorer)
-        stored = self._stored([part.video.video_id for part in job.parts if part.settled.scored], known)
+        """The clips of a job, each with the scores that the store holds, as far as the plan knew of them."""
+        stored = self._stored([part.video.video_id for part in job.parts if part.settled.scored])
         vectors = frame_vectors(self._store, self._of_vectors, [part.video.video_id for part in job.parts if part.settled.embedded])
         for part in job.parts:
-            of_frames = vectors.get(part.video.video_id, {})
+            have = {scorer: frozenset(clips) for scorer, clips in part.settled.scored.items()}
             for columns in part.clips:
-                have = known.get(columns["clip_id"], set())
-                lacks = tuple(name for name in self._wanted if name not in have)
-                yield _Clip(columns, lacks, stored.get(columns["clip_id"], {}), of_frames)
+                clip = columns["clip_id"]
+                lacks = tuple(scorer for scorer in self._wanted if clip not in have.get(scorer, ()))
+                values = {name: value for scorer, row in stored.get(clip, {}).items() if scorer not in lacks for name, value in row.items()}
+                yield _Clip(columns, lacks, values, vectors.get(part.video.video_id, {}))
 
-    def _stored(self, videos: Sequence[str], known: Mapping[str, set[str]]) -> dict[str, Row]:
-        """clip_id -> its score columns in the store, of clips that the plan knows to have some."""
+    def _stored(self, videos: Sequence[str]) -> dict[str, dict[str, Row]]:
+        """clip_id -> scorer -> its columns in the store; nothing is read for no video."""
+        found: dict[str, dict[str, Row]] = {}
         if not videos:
-            return {}
-        shown, prints = shown_columns(list(self._wanted.values())), {one.fingerprint: one for one in self._wanted.values()}
-        rows = self._store.read(SCORES, fingerprints=prints, extra=shown, only={"video_id": videos}).to_pylist()
-        found: dict[str, Row] = {}
-        for row in rows:
-            of = prints[row["fingerprint"]]
-            if of.name in known.get(row["clip_id"], ()):
-                found.setdefault(row["clip_id"], {}).update({c.name: row[c.name] for c in shown_columns([of])})
+            return found
+        shown, wanted = shown_columns(list(self._wanted.values())), {one.fingerprint: one for one in self._wanted.values()}
+        for row in self._store.read(SCORES, fingerprints=wanted, extra=shown, only={"video_id": videos}).to_pylist():
+            of = wanted[row["fingerprint"]]
+            found.setdefault(row["clip_id"], {})[of.name] = {column.name: row[column.name] for column in shown_columns([of])}
         return found
 
     def _read_ahead(self, pieces: Sequence[Sequence[_Clip]]) -> Iterator[list[ClipFrames]]:
