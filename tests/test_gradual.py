@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from benchmarks.moving_light import KINDS, Scene
 
-from pictures import Gradual, edit, moving, texture
+from pictures import Gradual, edit, moving, still, texture
 from rushes.recipe import Recipe, ShotSettings
 from rushes.scan.blend import Blend
 from rushes.scan.content import Content
@@ -142,6 +142,14 @@ def test_a_dissolve_is_found_in_every_light(light):
     signals = signals_of([cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR) for gray in grays], pts, MS)
     got = [(pts[x.start] / 1000, pts[x.end] / 1000, x.kind) for x in transitions_of(signals, pts, MS)]
     check(got, truth(made, pts), 0.15)
+
+
+@pytest.mark.parametrize("n", [8, 16, 30])
+def test_between_still_shots_a_dissolve_is_found_to_the_frame(n):
+    made = edit([still(*SIZE, 31), still(*SIZE, 32)], [40, 40], [Gradual("dissolve", n)])
+    pts, [known] = regular(made.n_frames, 25), made.gradual
+    [got] = transitions_of(signals_of([made.picture(i) for i in range(made.n_frames)], pts, MS), pts, MS)
+    assert (got.start, got.end) == (known.start, known.end)
 
 
 def test_a_camera_that_is_jerked_is_no_cut_and_another_view_of_its_scene_is():
