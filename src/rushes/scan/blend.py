@@ -303,14 +303,14 @@ def _jumps(t: F64, thumb: U8, std: F32, rows: Index) -> tuple[F32, F32, F32, F32
     back = np.maximum(rows - 1, 0)
     contrast, step = _contrast(std, back, rows), _mean_abs(thumb[back], thumb[rows])
     long_before, long_after = thumb[_nearest(t, t[back] - LASTING_S)], thumb[_nearest(t, t[rows] + LASTING_S)]
-    pairs = ((thumb[back], long_after), (long_before, thumb[rows]), (long_before, long_after))
-    lasting = np.minimum.reduce([_mean_abs(*pair) for pair in pairs])
+    lasting = np.minimum(_mean_abs(thumb[back], long_after), _mean_abs(long_before, thumb[rows]))
+    across = _mean_abs(long_before, long_after)
     moved, corr = (np.full(len(rows), np.nan, np.float32) for _ in range(2))
     for i in np.flatnonzero(_looked_at(t, thumb, std, rows)):
         row, before = int(rows[i]), int(back[i])
         after = slice(row, int(np.searchsorted(t, t[row] + RETURN_S, "right")))
         ahead = slice(int(np.searchsorted(t, t[before] - RETURN_S)), row)
-        nearest = min(_nearest_to(thumb[before], thumb[after]), _nearest_to(thumb[row], thumb[ahead]))
+        nearest = min(float(across[i]), _nearest_to(thumb[before], thumb[after]), _nearest_to(thumb[row], thumb[ahead]))
         if nearest < min(lasting[i], RETURNED * contrast[i]):
             lasting[i] = nearest
         moved[i] = _moved(thumb[before].astype(np.float32), thumb[row].astype(np.float32))
