@@ -30,20 +30,25 @@ CLUSTER = f"{ray_cluster.MARK}="
 """Ray's own processes of a test's cluster live as long as the cluster; decoding children below them do not."""
 LONGEST = ("ray", "ray_clusters", "object_stores", "operators", "caption_run", "survival", "lease", "segments", "benchmarks")
 """The files of tests that take longest, longest first: they begin first, so that no process is left alone with one of them at the end."""
-ON_RAY = ("ray", "examples", "added_stage", "readers", "score_runs", "serve_on_ray", "late_on_ray", "publish_ray")
-"""Files whose tests share the cluster `nodes`: one process runs them all."""
+TOGETHER = {
+    "on_ray": ("ray", "examples", "added_stage", "readers", "score_runs", "serve_on_ray", "late_on_ray", "publish_ray"),
+    "with_torch": ("models", "scores", "transnet", "publish_webdataset"),
+}
+"""Files that one process runs, since their tests share what takes long to begin with: the cluster `nodes`; torch and transformers, whose
+import takes 4 CPU-seconds."""
 GRACE_S = 10.0
 """A child must die within 2 s of its parent; the rest is for a busy machine."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest files first, and says which tests one process runs: those of a file, in order, and those on the shared cluster."""
+    """Puts the longest files first, and says which tests one process runs, in order: those of a file, or of `TOGETHER`."""
     place = {f"test_{name}": k for k, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+    group_of = {name: group for group, names in TOGETHER.items() for name in names}
     for item in items:
         name = item.path.stem.removeprefix("test_")
-        item.add_marker(pytest.mark.xdist_group("on_ray" if name in ON_RAY else name))
+        item.add_marker(pytest.mark.xdist_group(group_of.get(name, name)))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -22,7 +22,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
-from s3fs import S3FileSystem
 from typer.testing import CliRunner
 
 from footage import encoding, render
@@ -77,7 +76,7 @@ def s3(server: Served, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
 @pytest.fixture
 def hasty(s3: Served, monkeypatch: pytest.MonkeyPatch) -> dict:
     """Options under which botocore and s3fs ask once: what is tried again is tried again by us."""
-    monkeypatch.setattr(S3FileSystem, "retries", 1)
+    monkeypatch.setattr("s3fs.S3FileSystem.retries", 1)
     return {"s3": {**s3.options["s3"], "config_kwargs": {"retries": {"max_attempts": 0}}}}
 
 
