@@ -7,7 +7,7 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ import ray_cluster
 from caption_server import Running, start_server
 from footage import Clip, render
 from pictures import film
-from processes import environment_of, marked, parent_of
+from processes import environment_of, living, marked, parent_of
 from ray_cluster import QUIET, RunningCluster
 from ray_runs import N_FILMS, QUICK
 from stores import Reel, go, make_reel
@@ -204,20 +204,20 @@ def _of_cluster(pid: int) -> bool:
     return False
 
 
-def ours() -> dict[int, str]:
-    """Living processes that came from this test session, by id: descendants, and orphans that carry the session's mark."""
+def ours(but: Set[int] = frozenset()) -> dict[int, str]:
+    """Living processes of this test session but those of `but`, by id: descendants, and orphans that carry the session's mark."""
     found = {}
-    for pid, command in marked(TOKEN, os.getpid()).items():
+    for pid, command in marked(TOKEN, os.getpid(), but).items():
         of_cluster = "rushes.engine.work.child" not in command and _of_cluster(pid)
         if not of_cluster and not any(h in command for h in HELPERS):
             found[pid] = command[:200]
     return found
 
 
-def left_behind(before: set[int], grace_s: float = GRACE_S) -> dict[int, str]:
+def left_behind(before: Set[int], grace_s: float = GRACE_S) -> dict[int, str]:
     """Processes that came after `before` and are still there when the grace is over."""
     deadline = time.monotonic() + grace_s
-    while (left := {pid: command for pid, command in ours().items() if pid not in before}) and time.monotonic() < deadline:
+    while (left := ours(but=before)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return left
 
@@ -242,7 +242,7 @@ def _session_mark() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_process_left(_session_mark: None) -> Iterator[None]:
-    before = set(ours())
+    before = living()
     yield
     if left := left_behind(before):
         _end(left)
