@@ -7,7 +7,7 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ import ray_cluster
 from caption_server import Running, start_server
 from footage import Clip, render
 from pictures import film
-from processes import environment_of, marked, parent_of
+from processes import environment_of, living, marked, parent_of
 from ray_cluster import QUIET, RunningCluster
 from ray_runs import N_FILMS, QUICK
 from stores import Reel, go, make_reel
@@ -30,20 +30,25 @@ CLUSTER = f"{ray_cluster.MARK}="
 """Ray's own processes of a test's cluster live as long as the cluster; decoding children below them do not."""
 LONGEST = ("ray", "ray_clusters", "object_stores", "operators", "caption_run", "survival", "lease", "segments", "benchmarks")
 """The files of tests that take longest, longest first: they begin first, so that no process is left alone with one of them at the end."""
-ON_RAY = ("ray", "examples", "added_stage", "readers", "score_runs", "serve_on_ray", "late_on_ray", "publish_ray")
-"""Files whose tests share the cluster `nodes`: one process runs them all."""
+TOGETHER = {
+    "on_ray": ("ray", "examples", "added_stage", "readers", "score_runs", "serve_on_ray", "late_on_ray", "publish_ray"),
+    "with_torch": ("models", "scores", "transnet", "publish_webdataset"),
+}
+"""Files that one process runs, since their tests share what takes long to begin with: the cluster `nodes`; torch and transformers, whose
+import takes 4 CPU-seconds."""
 GRACE_S = 10.0
 """A child must die within 2 s of its parent; the rest is for a busy machine."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest files first, and says which tests one process runs: those of a file, in order, and those on the shared cluster."""
+    """Puts the longest files first, and says which tests one process runs, in order: those of a file, or of `TOGETHER`."""
     place = {f"test_{name}": k for k, name in enumerate(LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+    group_of = {name: group for group, names in TOGETHER.items() for name in names}
     for item in items:
         name = item.path.stem.removeprefix("test_")
-        item.add_marker(pytest.mark.xdist_group("on_ray" if name in ON_RAY else name))
+        item.add_marker(pytest.mark.xdist_group(group_of.get(name, name)))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -199,20 +204,20 @@ def _of_cluster(pid: int) -> bool:
     return False
 
 
-def ours() -> dict[int, str]:
-    """Living processes that came from this test session, by id: descendants, and orphans that carry the session's mark."""
+def ours(but: Set[int] = frozenset()) -> dict[int, str]:
+    """Living processes of this test session but those of `but`, by id: descendants, and orphans that carry the session's mark."""
     found = {}
-    for pid, command in marked(TOKEN, os.getpid()).items():
+    for pid, command in marked(TOKEN, os.getpid(), but).items():
         of_cluster = "rushes.engine.work.child" not in command and _of_cluster(pid)
         if not of_cluster and not any(h in command for h in HELPERS):
             found[pid] = command[:200]
     return found
 
 
-def left_behind(before: set[int], grace_s: float = GRACE_S) -> dict[int, str]:
+def left_behind(before: Set[int], grace_s: float = GRACE_S) -> dict[int, str]:
     """Processes that came after `before` and are still there when the grace is over."""
     deadline = time.monotonic() + grace_s
-    while (left := {pid: command for pid, command in ours().items() if pid not in before}) and time.monotonic() < deadline:
+    while (left := ours(but=before)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return left
 
@@ -237,7 +242,7 @@ def _session_mark() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_process_left(_session_mark: None) -> Iterator[None]:
-    before = set(ours())
+    before = living()
     yield
     if left := left_behind(before):
         _end(left)

@@ -24,7 +24,7 @@ def but_errors(out: Path) -> dict[str, list[dict[str, Any]]]:
     return {name: rows for name, rows in rows_of(out).items() if name != "errors"}
 
 
-def until(condition: Callable[[], object], within_s: float = 60.0) -> None:
+def until(condition: Callable[[], object], within_s: float = 120.0) -> None:
     """Waits until something is so."""
     deadline = time.monotonic() + within_s
     while not condition():

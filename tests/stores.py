@@ -11,9 +11,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
+import pytest
 
 from footage import Clip, jittered, render, ticks_of
 from pictures import film
@@ -169,13 +170,18 @@ def command(*args: str | Path, timeout_s: float = 120, **env: str) -> Done:
 
 
 def inline(*args: str | Path) -> Done:
-    """A command that reads, plans or refuses, in this process: as `command`, but for the start of a process and the imports (1 to 2 s)."""
+    """A command in this process: as `command`, but for the start of a process and the imports (1 to 2 s)."""
     from typer.testing import CliRunner
 
     from rushes.cli import app
 
+    def ends(code: int) -> NoReturn:
+        raise SystemExit(code)
+
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}  # a run puts its own
-    done = CliRunner().invoke(app, [str(arg) for arg in args])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "_exit", ends)  # by which `rushes.cli_options.leave` ends a command
+        done = CliRunner().invoke(app, [str(arg) for arg in args])
     for number, handler in handlers.items():
         signal.signal(number, handler)
     if isinstance(done.exception, RushesError):  # what `rushes.cli.main` makes of it

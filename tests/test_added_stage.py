@@ -11,7 +11,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from ray_cluster import RunningCluster
-from stores import SRC, Done, rows_of, seen, settings_of
+from stores import SRC, Done, inline, rows_of, seen, settings_of
 
 TESTS = Path(__file__).resolve().parent
 QUICK = ("rules.too_short.min=0.5", "captions.engine=none", "scan.workers=0")
@@ -33,7 +33,7 @@ def run(short_films: Path, out: Path, *more: str, version: str = "1") -> dict[st
     assert planned.code == 0, planned.err
     done = command("run", short_films, "--out", out, *settings, *more, version=version)
     assert done.code == 0, done.err
-    row = command("runs", out, "--json", *settings_of(), version=version).lines[-1]
+    row = inline("runs", out, "--json", *settings_of()).lines[-1]
     return row | {"missing": {name: stage["missing"] for name, stage in planned.lines[0].items() if isinstance(stage, dict)}}
 
 

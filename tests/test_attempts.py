@@ -21,7 +21,7 @@ from rushes.engine.worker import MODULE, Failures, Worker
 from rushes.media.identity import video_id
 from rushes.store.lease import Lease
 from rushes.store.store import Store
-from stores import command, go, recipe, rows_of, seen, settings_of, start
+from stores import go, inline, recipe, rows_of, seen, settings_of, start
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_a_child_that_always_dies_of_a_video_fails_it_after_three_attempts_and_t
     assert (row["videos_scanned"], row["videos_failed"], row["clips_failed"]) == (1, 1, 0)
     again = go(footage, out, *SLOW)
     assert (again.counts["decoded_s"], again.counts["videos_failed"]) == (0, 1), "what failed for good is not tried by itself"
-    asked = command("run", footage, "--out", out, "--retry-failed", *settings_of(*SLOW))
+    asked = inline("run", footage, "--out", out, "--retry-failed", *settings_of(*SLOW))
     assert asked.code == 0, asked.err
     assert {v["status"] for v in seen(out, *SLOW).videos()} == {"done"}
     assert seen(out, *SLOW).runs()[-1]["videos_failed"] == 0
@@ -188,7 +188,7 @@ def test_a_child_that_dies_of_a_clip_file_leaves_the_scan(footage: Path, tmp_pat
     assert [(e["stage"], e["attempt"], e["permanent"]) for e in found.errors()] == [("files", 1, not done)]
     [clip] = found.clips()
     assert (bool(clip["clip_uri"]), clip["verdict"], bool(clip["error"])) == (done, "kept", not done)
-    again = command("run", poison, "--out", out, *settings)
+    again = inline("run", poison, "--out", out, *settings)
     assert again.code == 0, again.err
     last = seen(out, "clips.mode=encode", "rules.too_short.min=0").runs()[-1]
     assert (last["decoded_s"], last["files_made"], last["files_failed"]) == (0, 0, not done), "what failed for good is not tried again"

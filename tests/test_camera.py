@@ -15,6 +15,7 @@ from moving import SIZES, U8, Move, Signals, diagonal, film, frame_of, look, noi
 from rushes.measures import camera, motion
 from rushes.measures.clip_time import ClipTime
 from rushes.records import Orientation
+from variants import variants
 
 SMALL = SIZES[0]
 Measured = dict[str, float | str | None]
@@ -76,7 +77,7 @@ def test_label_says_what_the_camera_did(label: str) -> None:
     assert 0.5 <= found["camera_motion_confidence"] <= 1
 
 
-@pytest.mark.parametrize("label", ["pan_left", "zoom_in", "shaky"])
+@pytest.mark.parametrize("label", variants(["pan_left", "zoom_in", "shaky"], quick=["pan_left"]))
 @pytest.mark.parametrize(("size", "fps", "step"), [(SIZES[1], 30, 1), (SIZES[2], 30, 1), (SMALL, 60, 1), (SMALL, 60, 2)], ids=str)
 def test_measures_are_the_same_at_each_size_and_frame_rate(label: str, size: tuple[int, int], fps: int, step: int) -> None:
     here, there = seen(label), seen(label, size, fps, step)
@@ -155,7 +156,7 @@ def encoded(frames: list[U8], path: Path, crf: int) -> list[av.VideoFrame]:
         return list(source.decode(video=0))
 
 
-@pytest.mark.parametrize("crf", [18, 28, 38])
+@pytest.mark.parametrize("crf", variants([18, 28, 38], quick=[38]))
 def test_a_frozen_clip_is_known_from_a_still_camera(tmp_path: Path, crf: int) -> None:
     picture = noisy([look(SMALL, (0.0, 0.0, 1.0))], sigma=4)[0]
     sensor = noisy([look(SMALL, (0.0, 0.0, 1.0))] * 75, sigma=4)

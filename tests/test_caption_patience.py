@@ -11,7 +11,7 @@ import pytest
 from caption_server import Running, start_server
 from footage import render
 from pictures import film
-from stores import command, seen, settings_of, start
+from stores import inline, seen, settings_of, start
 from variants import variants
 
 SETTINGS = (
@@ -32,7 +32,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(films: Path, out: Path, server: Running, *more: str) -> Any:
-    return command("run", films, "--out", out, *settings_of(*SETTINGS, f"captions.base_url={server.base_url}"), *more)
+    return inline("run", films, "--out", out, *settings_of(*SETTINGS, f"captions.base_url={server.base_url}"), *more)
 
 
 def clips_of(out: Path) -> list[dict[str, Any]]:
@@ -82,7 +82,7 @@ def test_what_waiting_does_not_mend_ends_the_run_at_once(films: Path, tmp_path: 
     out = tmp_path / "store"
     server.control(mode=mode, spare_tests=True)
     begun = time.monotonic()
-    done = command("run", films, "--out", out, *settings_of(*SETTINGS, f"captions.base_url={server.base_url}", "captions.patience_s=600"))
+    done = inline("run", films, "--out", out, *settings_of(*SETTINGS, f"captions.base_url={server.base_url}", "captions.patience_s=600"))
     assert done.code == 3, done.err
     assert time.monotonic() - begun < 60
     assert ("account" if mode in ("quota", "402") else "OPENAI_API_KEY") in done.err

@@ -43,8 +43,8 @@ def asked(url: str, *settings: str) -> list[str]:
     return settings_of(*SETTINGS, f"captions.base_url={url}", *settings)
 
 
-def run(footage: Path, out: Path, server: Running, *options: str, **env: str) -> Any:
-    return command("run", footage, "--out", out, *asked(server.base_url), *options, **env)
+def run(footage: Path, out: Path, server: Running, *options: str) -> Any:
+    return inline("run", footage, "--out", out, *asked(server.base_url), *options)
 
 
 def clips_of(out: Path, *settings: str) -> list[dict[str, Any]]:
@@ -123,17 +123,18 @@ def test_without_a_server_nothing_is_decoded_or_written(reel: Reel, tmp_path: Pa
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{held.getsockname()[1]}/v1"
-    done = command("run", reel.folder, "--out", tmp_path / "store", *asked(url))
+    done = inline("run", reel.folder, "--out", tmp_path / "store", *asked(url))
     assert done.code == 3
     assert url in done.err
     assert "Fix:" in done.err
     assert not (tmp_path / "store").exists()
 
 
-def test_a_wrong_model_or_key_is_found_before_anything_is_decoded(reel: Reel, tmp_path: Path) -> None:
+def test_a_wrong_model_or_key_is_found_before_anything_is_decoded(reel: Reel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with start_server(key=KEY) as server:
-        for settings, env in ((("--set", "captions.model=other"), {"OPENAI_API_KEY": KEY}), ((), {"OPENAI_API_KEY": "sk-wrong-key-111"})):
-            done = run(reel.folder, tmp_path / "store", server, *settings, **env)
+        for settings, key in ((("--set", "captions.model=other"), KEY), ((), "sk-wrong-key-111")):
+            monkeypatch.setenv("OPENAI_API_KEY", key)
+            done = run(reel.folder, tmp_path / "store", server, *settings)
             assert done.code == 3, done.err
             assert not (tmp_path / "store").exists()
             assert "sk-" not in done.err
@@ -143,7 +144,7 @@ def test_a_wrong_model_or_key_is_found_before_anything_is_decoded(reel: Reel, tm
 def test_the_key_is_nowhere_in_the_store(reel: Reel, tmp_path: Path) -> None:
     out = tmp_path / "store"
     with start_server(key=KEY) as server:
-        done = run(reel.folder, out, server, OPENAI_API_KEY=KEY)
+        done = command("run", reel.folder, "--out", out, *asked(server.base_url), OPENAI_API_KEY=KEY)
         assert done.code == 0, done.err
         assert {r["authorization"] for r in server.stats()["requests"]} == {f"Bearer {KEY}"}
     shown = command("recipe", *asked("http://x/v1"), OPENAI_API_KEY=KEY)
@@ -180,7 +181,7 @@ def test_a_server_that_dies_leaves_captions_pending_while_scanning_goes_on(films
     assert row["status"] == "interrupted"
     before = parts_of(out)
     with start_server() as server:
-        done = command("run", films, "--out", out, *asked(server.base_url, *slow))
+        done = inline("run", films, "--out", out, *asked(server.base_url, *slow))
         assert done.code == 0, done.err
         asked_for = [r for r in server.stats()["requests"] if r["images"]]
     assert len(asked_for) == 24 - len(made)

@@ -107,7 +107,7 @@ def test_a_run_speaks_on_stderr_alone_and_ends_with_0(reel: Reel, tmp_path: Path
     proposed = re.findall(r"^next: (.*)$", done.err, re.MULTILINE)
     assert proposed == [f"rushes report {store} --open", f"rushes clips {store}", f"rushes export {store} --to clips"]
     assert not [line for line in done.err.splitlines() if line.startswith("{") or "video failed" in line], "no log without --log"
-    strict = command("run", reel.folder, "--out", tmp_path / "store", "--strict", *settings_of())
+    strict = inline("run", reel.folder, "--out", tmp_path / "store", "--strict", *settings_of())
     assert strict.code == 1
 
 
@@ -203,9 +203,9 @@ def test_clips_can_be_chosen(reel_store: Path) -> None:
 
 def test_a_rerun_under_another_recipe_names_what_changed_and_where_its_files_are(reel: Reel, tmp_path: Path) -> None:
     out = tmp_path / "store"
-    first = command("run", reel.folder, "--out", out, *settings_of())
-    same = command("run", reel.folder, "--out", out, *settings_of("engine.metrics_port=0", "resources.scan.concurrency=2"))
-    other = command(
+    first = inline("run", reel.folder, "--out", out, *settings_of())
+    same = inline("run", reel.folder, "--out", out, *settings_of("engine.metrics_port=0", "resources.scan.concurrency=2"))
+    other = inline(
         "run", reel.folder, "--out", out, *settings_of("rules.too_short.min=3", "rules.dim.column=luma_mean", "clips.mode=encode")
     )
     assert ["the recipe differs" in done.err for done in (first, same, other)] == [False, False, True]

@@ -16,7 +16,7 @@ from pictures import film
 from rushes.media.cut import ClipSpan, Encoding, cut_clips
 from rushes.media.decode import Decoder
 from rushes.records import Span
-from stores import command, go, rows_of, seen, settings_of
+from stores import go, inline, rows_of, seen, settings_of
 
 LOW, HIGH, CHANGE_S = 440.0, 1200.0, 1.6
 """The sound of the films: a low tone, and from 1.6 s on a high one, Hz."""
@@ -207,21 +207,21 @@ def test_files_that_cannot_be_made_are_counted_and_told_and_strict(tmp_path: Pat
     render(footage / "a.mp4", film(160, 96, [60, 60], seed=3), gop=500)
     settings = settings_of("clips.mode=copy", "rules.too_short.min=0")
     out = tmp_path / "store"
-    done = command("run", footage, "--out", out, "--strict", *settings)
+    done = inline("run", footage, "--out", out, "--strict", *settings)
     assert done.code == 1, done.err
     for verb in ("runs", "status"):
-        row = command(verb, out, "--json").lines[-1]
+        row = inline(verb, out, "--json").lines[-1]
         assert (row["files_made"], row["files_failed"], row["clips_kept"], row["clips_failed"]) == (1, 1, 2, 0)
-    good, bad = command("clips", out, "--json").lines
+    good, bad = inline("clips", out, "--json").lines
     assert good["verdict"] == bad["verdict"] == "kept"
     assert good["clip_uri"] and good["error"] is None
     assert bad["clip_uri"] is None and "no key frame" in bad["error"] and "encode" in bad["mend"]
-    assert all(c["error"] is None for c in command("captions", out, "--json").lines)
-    (told,) = command("sql", out, "SELECT clip_id, error, mend, verdict FROM clips WHERE error IS NOT NULL", "--json").lines
+    assert all(c["error"] is None for c in inline("captions", out, "--json").lines)
+    (told,) = inline("sql", out, "SELECT clip_id, error, mend, verdict FROM clips WHERE error IS NOT NULL", "--json").lines
     assert told == {"clip_id": bad["clip_id"], "error": bad["error"], "mend": bad["mend"], "verdict": "kept"}
-    again = command("run", footage, "--out", out, "--strict", *settings)
-    row = command("runs", out, "--json").lines[-1]
+    again = inline("run", footage, "--out", out, "--strict", *settings)
+    row = inline("runs", out, "--json").lines[-1]
     assert again.code == 1 and (row["files_made"], row["files_failed"]) == (0, 1), "what failed for good is told again"
-    dropped = command("clips", out, "--json", "--set", "rules.too_short.min=99").lines
+    dropped = inline("clips", out, "--json", "--set", "rules.too_short.min=99").lines
     assert [c["error"] for c in dropped] == [None, None]
     json.dumps(dropped, allow_nan=False)

@@ -459,7 +459,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     yield found
 
 
-@pytest.mark.parametrize("table", [CAPTIONS, FRAMES, SIGNALS], ids=lambda t: t.name)
+@pytest.mark.parametrize("table", variants([CAPTIONS, FRAMES, SIGNALS], quick=[CAPTIONS, FRAMES]), ids=lambda t: t.name)
 def test_one_video_opens_the_parts_of_its_bucket_alone(store: Store, small: None, opened: list[str], table: Table) -> None:
     truth = fill(store, 1)[table.name]
     compact(store)

@@ -24,7 +24,7 @@ from rushes.results import Results
 from rushes.serve_report import serve
 from rushes.store.store import Store
 from stamps import joined, stamped
-from stores import Reel, command, go, inline, seen
+from stores import Reel, go, inline, seen
 from test_clip_sound import with_sound
 
 
@@ -103,7 +103,7 @@ def test_a_bad_source_costs_its_own_clips_and_the_exit_code_says_so(tmp_path: Pa
     (folder / "gone.mp4").unlink()
     shutil.copyfile(folder / "good.mp4", folder / "other.mp4")
     (folder / "torn.mp4").write_bytes(torn[:200] + bytes(len(torn) - 200))
-    done = command("export", store, "--to", tmp_path / "clips", "--json")
+    done = inline("export", store, "--to", tmp_path / "clips", "--json")
     assert done.code == 1, done.err
     by = {Path(row["uri"]).stem: row for row in done.lines}
     assert {name: bool(row["file"]) for name, row in by.items()} == {"gone": False, "good": True, "other": False, "torn": False}

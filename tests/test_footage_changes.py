@@ -20,7 +20,7 @@ from rushes.engine.jobs import Video
 from rushes.errors import ProbeError
 from rushes.media.identity import video_id
 from rushes.media.same_file import SameFile
-from stores import command, go, rows_of, seen, settings_of
+from stores import go, inline, rows_of, seen, settings_of
 from variants import variants
 
 WISH = ("captions.engine=openai", "captions.model=tiny-vlm", "frames.per_clip=3")
@@ -225,7 +225,7 @@ def test_footage_that_changes_while_it_is_scanned_fails_for_this_run_and_is_new_
     shutil.copy2(long_film, here)
     marked = (out / "rushes.json").exists
     changer = when(marked if moment == "before" else lambda: marked() and is_open(here), lambda: shutil.copyfile(films["two"], here))
-    done = command("run", here, "--out", out, *settings_of(*SLOW))
+    done = inline("run", here, "--out", out, *settings_of(*SLOW))
     changer.join()
     assert done.code == 0, done.err
     [row] = seen(out, *SLOW).runs()

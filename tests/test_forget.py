@@ -17,7 +17,7 @@ from rushes.store import forget as taking_out
 from rushes.store.forgotten import FINGERPRINT
 from rushes.store.store import Store
 from rushes.store.tables import PUBLISHED
-from stores import Reel, command, go, inline, rows_of, seen
+from stores import Reel, go, inline, rows_of, seen
 
 FILES = "clips.mode=encode"
 WORDS = ("cuts.mp4", "second name.mp4")
@@ -86,7 +86,7 @@ def test_nothing_of_a_video_is_left_but_its_id_and_no_run_scans_it_again(reel: R
     assert [again[f"videos_{way}"] for way in ways] == [4, 0, 1, 1, 0, 2] and again["decoded_s"] == 0
     third = tmp_path / "a third name.mp4"
     shutil.copyfile(reel.folder / "cuts.mp4", third)
-    ran = command("run", third, "--out", store)
+    ran = inline("run", third, "--out", store)
     assert "1 videos = 0 scanned + 0 reused + 0 failed + 0 duplicate + 1 forgotten" in ran.err, ran.err
     assert "+ 1 forgotten" in inline("status", store).err + inline("status", store).out
     (tmp_path / "list.txt").write_text(f"{tmp_path}/cuts.mp4\n{reel.folder}/cuts.mp4\n")

@@ -10,17 +10,23 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 SRC = Path(__file__).resolve().parent.parent / "src"
 FILES = sorted((SRC / "rushes").rglob("*.py"))
-TREES = {path: ast.parse(path.read_text()) for path in FILES}
 QUARANTINE = SRC / "rushes" / "quarantine.py"
 BANNED_NAMES = {"utils", "util", "common", "helpers", "helper", "base", "misc", "core"}
 HEAVY = {"daft", "av", "cv2", "numpy", "pyarrow", "openai", "jinja2", "scenedetect", "torch", "ray"}
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@cache
+def trees() -> dict[Path, ast.Module]:
+    """The source, parsed once, by the process that runs these tests."""
+    return {path: ast.parse(path.read_text()) for path in FILES}
 
 
 def named(path: Path, node: ast.AST | None = None) -> str:
@@ -72,7 +78,7 @@ def test_files_are_small() -> None:
 
 
 def test_functions_are_short() -> None:
-    assert [named(p, f) for p, tree in TREES.items() for f in too_long_functions(tree)] == []
+    assert [named(p, f) for p, tree in trees().items() for f in too_long_functions(tree)] == []
 
 
 def test_files_are_named_after_what_they_give() -> None:
@@ -80,23 +86,23 @@ def test_files_are_named_after_what_they_give() -> None:
 
 
 def test_one_quarantine_door() -> None:
-    assert [named(p, h) for p, tree in TREES.items() if p != QUARANTINE for h in broad_handlers(tree)] == []
-    if QUARANTINE in TREES:
-        assert len(broad_handlers(TREES[QUARANTINE])) == 1
+    assert [named(p, h) for p, tree in trees().items() if p != QUARANTINE for h in broad_handlers(tree)] == []
+    if QUARANTINE in trees():
+        assert len(broad_handlers(trees()[QUARANTINE])) == 1
 
 
 def test_nothing_is_global() -> None:
-    assert [named(p, n) for p, tree in TREES.items() for n in ast.walk(tree) if isinstance(n, ast.Global)] == []
+    assert [named(p, n) for p, tree in trees().items() for n in ast.walk(tree) if isinstance(n, ast.Global)] == []
 
 
 def test_public_names_have_docstrings() -> None:
-    bare = [named(p, n) for p, tree in TREES.items() for n in public(tree) if not ast.get_docstring(n)]
+    bare = [named(p, n) for p, tree in trees().items() for n in public(tree) if not ast.get_docstring(n)]
     assert bare == []
-    assert [named(p) for p, tree in TREES.items() if p.name != "__init__.py" and not ast.get_docstring(tree)] == []
+    assert [named(p) for p, tree in trees().items() if p.name != "__init__.py" and not ast.get_docstring(tree)] == []
 
 
 def test_functions_are_annotated() -> None:
-    assert {named(p, f): unannotated(f) for p, tree in TREES.items() for f in functions(tree) if unannotated(f)} == {}
+    assert {named(p, f): unannotated(f) for p, tree in trees().items() for f in functions(tree) if unannotated(f)} == {}
 
 
 def test_no_loose_ends_and_no_machine_paths() -> None:

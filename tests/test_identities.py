@@ -32,6 +32,7 @@ from rushes.store.compact import compact
 from rushes.store.store import Store
 from rushes.store.tables import IDENTITIES
 from stores import SRC, go, inline, recipe, rows_of, settings_of
+from variants import variants
 
 QUICK = ("frames.keep=none", "captions.engine=none", "rules.too_short.min=0.1")
 LAST = "late"
@@ -147,7 +148,7 @@ def undisturbed(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("end", variants([signal.SIGKILL, signal.SIGINT], quick=[signal.SIGKILL]))
 def test_a_run_that_ends_while_it_reads_keeps_what_it_read(
     end: signal.Signals, films: Path, undisturbed: Path, tmp_path: Path, read: list[str]
 ) -> None:

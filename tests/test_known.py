@@ -17,6 +17,7 @@ from rushes.store.compact import compact
 from rushes.store.store import Store
 from rushes.store.tables import CAPTIONS, ERRORS
 from stores import Reel, recipe
+from variants import variants
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ASKS_MODEL = Recipe.parse({"captions": {"engine": "openai", "model": "one"}})
@@ -30,7 +31,10 @@ def shown(plan: Plan) -> tuple[object, ...]:
 
 @pytest.mark.parametrize(
     "settings",
-    [(), ("rules.too_short.min=0.5",), ("shots.min_s=0.9",), ("frames.per_s=1",), ("clips.mode=copy",), ("rules.aspect.max=1.7",)],
+    variants(
+        [(), ("rules.too_short.min=0.5",), ("shots.min_s=0.9",), ("frames.per_s=1",), ("clips.mode=copy",), ("rules.aspect.max=1.7",)],
+        quick=[("shots.min_s=0.9",), ("clips.mode=copy",)],
+    ),
     ids=["nothing", "a rule", "shots", "frames", "files", "a fact"],
 )
 def test_batches_and_compaction_change_no_plan(

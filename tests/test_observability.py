@@ -136,7 +136,7 @@ def events(path: Path) -> list[dict[str, Any]]:
 
 def test_the_log_has_each_event_with_run_stage_and_key(reel: Reel, tmp_path: Path) -> None:
     out, log = tmp_path / "store", tmp_path / "run.jsonl"
-    done = command("run", reel.folder, "--out", out, "--log", log, *settings_of())
+    done = inline("run", reel.folder, "--out", out, "--log", log, *settings_of())
     assert done.code == 0, done.err
     rows = events(log)
     [run] = inline("runs", out, "--json").lines
@@ -152,7 +152,7 @@ def test_the_log_has_each_event_with_run_stage_and_key(reel: Reel, tmp_path: Pat
     }
     [failed] = [row for row in rows if row["event"] == "video failed"]
     assert (failed["error_type"], failed["permanent"]) == ("ProbeError", True)
-    again = command("run", reel.folder, "--out", out, "--log", "-", *settings_of())
+    again = inline("run", reel.folder, "--out", out, "--log", "-", *settings_of())
     lines = [json.loads(line) for line in again.err.splitlines() if line.startswith("{")]
     assert [row["event"] for row in lines] == ["lease taken", "run started", "run ended", "lease freed"]
     assert lines[-2]["videos_reused"] == 2

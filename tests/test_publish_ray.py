@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,8 @@ def killed_while_cutting(nodes: RunningCluster, store: Path, out: Path, film: st
         while not stop.wait(0.02):
             for worker, children in nodes.workers().items():
                 if any(film in "".join(open_files(child)) for child in children):
-                    os.kill(worker, signal.SIGKILL)
+                    with suppress(ProcessLookupError):  # it has ended since
+                        os.kill(worker, signal.SIGKILL)
                     if not film:
                         return
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import av
 import pytest
@@ -21,8 +21,10 @@ from rushes.publish.shards import bucket_of
 from rushes.records import Row
 from stores import Reel
 
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # the library leaves files to the garbage collector
-webdataset: Any = pytest.importorskip("webdataset", reason="webdataset is not installed")
+pytestmark = [
+    pytest.mark.skipif(find_spec("webdataset") is None, reason="webdataset is not installed"),  # importing it takes torch and seconds
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # the library leaves files to the garbage collector
+]
 
 
 def shards(out: Path) -> dict[str, int]:

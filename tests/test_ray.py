@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -78,8 +79,9 @@ def test_a_run_that_is_asked_to_stop_stops_as_on_one_machine(
     """Ray's own handler of SIGTERM would end the driver at once, with exit code 15. `local` also ends the cluster that it began."""
     out = tmp_path / "store"
     words = ["local" if is_local and word == nodes.address else word for word in on_ray(nodes, ray_films, out)]
-    process = start(*words)
-    until(lambda: list(out.glob("marks/*.parquet")) or process.poll() is not None)
+    log = tmp_path / "log"
+    process = start(*words, "--log", log)
+    until(lambda: (log.exists() and "video done" in log.read_text()) or process.poll() is not None)  # so the driver has counted it
     process.terminate()
     _, err = process.communicate(timeout=90)
     assert process.returncode == 130, err
@@ -102,7 +104,8 @@ def test_a_video_that_kills_its_worker_is_one_failed_row_and_the_rest_goes_on(
         while not stop.wait(0.05):
             for worker, children in nodes.workers().items():
                 if any(str(poison) in open_files(child) for child in children):
-                    os.kill(worker, signal.SIGKILL)
+                    with suppress(ProcessLookupError):  # it has ended since
+                        os.kill(worker, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()

@@ -66,7 +66,7 @@ def test_an_address_without_a_cluster_is_one_line_and_exit_3(ray_films: Path, tm
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         closed = unused.getsockname()[1]
-        code = "from rushes import cli; from rushes import ray_cluster; ray_cluster.JOIN_S = 5.0; cli.main()"
+        code = "from rushes import cli; from rushes import ray_cluster; ray_cluster.JOIN_S = 2.5; cli.main()"
         for address in (f"127.0.0.1:{closed}", "no-such-host.invalid:6379", f"127.0.0.1:{deaf.getsockname()[1]}"):
             process = start("run", ray_films, "--out", tmp_path / "store", "--ray", address, *settings_of(*QUICK), code=code)
             _, err = process.communicate(timeout=60)
@@ -78,7 +78,7 @@ def test_an_address_without_a_cluster_is_one_line_and_exit_3(ray_films: Path, tm
 
 @pytest.mark.slow
 def test_a_run_says_that_it_is_joining(ray_films: Path, tmp_path: Path, deaf: socket.socket) -> None:
-    code = "from rushes import cli; from rushes import ray_cluster as r; r.JOIN_S, r.TELL_EVERY_S = 5.0, 2.0; cli.main()"
+    code = "from rushes import cli; from rushes import ray_cluster as r; r.JOIN_S, r.TELL_EVERY_S = 4.5, 2.0; cli.main()"
     address = f"127.0.0.1:{deaf.getsockname()[1]}"
     process = start("run", ray_films, "--out", tmp_path / "store", "--ray", address, *settings_of(*QUICK), code=code)
     _, err = process.communicate(timeout=60)

@@ -312,46 +312,6 @@ def test_on_a_cluster_models_are_held_where_there_is_a_gpu(short_films: Path, st
     assert {task["name"] for task in tasks} == {"scan", "score"} and {task["retries"] for task in tasks} == {0}
 
 
-def test_a_new_head_over_known_embeddings_costs_no_pass_of_the_encoder(short_films: Path, tmp_path: Path) -> None:
-    """The encoder is a tiny checkpoint; the head gives the first number of the vector of the last of three frames."""
-    from tiny_checkpoints import random_clip
-
-    out, encoder = tmp_path / "store", f'scores.encoder="{random_clip(tmp_path / "clip")}"'
-    first = (*QUICK, encoder, 'scores.use=["own_scorers:FirstCoordinate"]')
-    go(short_films, out, *first)
-    vectors = {(row["video_id"], row["pts"]): row["vector"] for row in pq.read_table(out / "embeddings").to_pylist()}
-
-    def inside(clip: dict[str, Any]) -> list[list[float]]:
-        start, end = clip["start_pts"], clip["end_pts"]
-        return [v for (video, pts), v in sorted(vectors.items()) if video == clip["video_id"] and start <= pts < end]
-
-    now = seen(out, *first)
-    assert counts(now)["frames_encoded"] == len(vectors) == 3 * 6, "each frame once"
-    clips = {clip["clip_id"]: clip for clip in now.clips()}
-    for clip in clips.values():
-        mine = [
-            v for (video, pts), v in sorted(vectors.items()) if video == clip["video_id"] and clip["start_pts"] <= pts < clip["end_pts"]
-        ]
-        assert (len(mine), clip["scores"]["first"]) == (3, mine[-1][0])
-        assert float(np.linalg.norm(mine[-1])) == pytest.approx(1.0, abs=2e-3)
-    both = (*QUICK, encoder, "scores.encoder_images=3", 'scores.use=["own_scorers:FirstCoordinate", "embedding"]')
-    go(short_films, out, *both)
-    now = seen(out, *both)
-    assert (counts(now)["frames_encoded"], counts(now)["scores_made"], counts(now)["decoded_s"]) == (0, 6, 0)
-    assert [clip["scores"] for clip in now.clips()] == [clips[clip["clip_id"]]["scores"] for clip in now.clips()], "lists are not shown"
-    every = [row for part in (out / "scores").glob("*.parquet") for row in pq.read_table(part).to_pylist()]
-    rows = [row for row in every if row["scorer"] == "embedding"]
-    for row in rows:
-        mean = np.mean(np.array(inside(clips[row["clip_id"]]), np.float64), axis=0)
-        assert row["embedding"] == pytest.approx(list(mean / np.linalg.norm(mean)), abs=1e-3)
-    assert len(rows) == 6
-    shown = now.clips()
-    rushes.api.compact(out, drop_other_fingerprints=True, recipe=recipe(*both))
-    assert seen(out, *both).clips() == shown
-    merged = pq.read_table(next((out / "embeddings" / "merged").rglob("*.parquet"))).to_pylist()
-    assert {(row["video_id"], row["pts"]): row["vector"] for row in merged} == vectors
-
-
 def test_the_operator_gives_what_a_run_gives(store: Path) -> None:
     """And an error in the row of a clip on which one scorer fails, beside the columns of the other."""
     frames, clips = pq.read_table(store / "frames").to_pylist(), pq.read_table(store / "clips").to_pylist()

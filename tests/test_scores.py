@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 import pytest
 
+import rushes
 from rushes.errors import ModelError, RecipeError, ScoreError
 from rushes.models.encoder import Encoder
 from rushes.recipe import Recipe
@@ -18,8 +21,11 @@ from rushes.scores.aesthetic import folded
 from rushes.scores.batch import ENCODER, Scored, ScorePass
 from rushes.scores.listed import LISTED, columns_of, encoder_identity, identity_of, scorers_of
 from rushes.scores.scorer import ClipFrames, Picture, Values
+from stores import SRC, go, recipe, seen
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+TESTS = Path(__file__).resolve().parent
+RUN = ("rules.too_short.min=0.5", "frames.per_s=5")
 
 
 @pytest.fixture(scope="module")
@@ -335,3 +341,47 @@ def test_every_scorer_of_the_list_states_its_columns(tmp_path: Path) -> None:
         assert all(column.doc and column.source and column.kind in ("float", "text", "floats") for column in scorer.columns)
     names = [column.name for column in columns_of(table)]
     assert len(set(names)) == len(names)
+
+
+# In a run
+
+
+def test_a_new_head_over_known_embeddings_costs_no_pass_of_the_encoder(
+    folder: Path, short_films: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The encoder is a tiny checkpoint; the head gives the first number of the vector of the last of three frames."""
+    monkeypatch.setenv("PYTHONPATH", f"{TESTS}:{SRC}")  # processes that score find modules by it
+    out, encoder = tmp_path / "store", f'scores.encoder="{folder / "clip"}"'
+    first = (*RUN, encoder, 'scores.use=["own_scorers:FirstCoordinate"]')
+    go(short_films, out, *first)
+    vectors = {(row["video_id"], row["pts"]): row["vector"] for row in pq.read_table(out / "embeddings").to_pylist()}
+
+    def inside(clip: dict[str, Any]) -> list[list[float]]:
+        start, end = clip["start_pts"], clip["end_pts"]
+        return [v for (video, pts), v in sorted(vectors.items()) if video == clip["video_id"] and start <= pts < end]
+
+    now = seen(out, *first)
+    assert now.runs()[-1]["frames_encoded"] == len(vectors) == 3 * 6, "each frame once"
+    clips = {clip["clip_id"]: clip for clip in now.clips()}
+    for clip in clips.values():
+        mine = [
+            v for (video, pts), v in sorted(vectors.items()) if video == clip["video_id"] and clip["start_pts"] <= pts < clip["end_pts"]
+        ]
+        assert (len(mine), clip["scores"]["first"]) == (3, mine[-1][0])
+        assert float(np.linalg.norm(mine[-1])) == pytest.approx(1.0, abs=2e-3)
+    both = (*RUN, encoder, "scores.encoder_images=3", 'scores.use=["own_scorers:FirstCoordinate", "embedding"]')
+    go(short_films, out, *both)
+    now = seen(out, *both)
+    assert (now.runs()[-1]["frames_encoded"], now.runs()[-1]["scores_made"], now.runs()[-1]["decoded_s"]) == (0, 6, 0)
+    assert [clip["scores"] for clip in now.clips()] == [clips[clip["clip_id"]]["scores"] for clip in now.clips()], "lists are not shown"
+    every = [row for part in (out / "scores").glob("*.parquet") for row in pq.read_table(part).to_pylist()]
+    rows = [row for row in every if row["scorer"] == "embedding"]
+    for row in rows:
+        mean = np.mean(np.array(inside(clips[row["clip_id"]]), np.float64), axis=0)
+        assert row["embedding"] == pytest.approx(list(mean / np.linalg.norm(mean)), abs=1e-3)
+    assert len(rows) == 6
+    shown = now.clips()
+    rushes.api.compact(out, drop_other_fingerprints=True, recipe=recipe(*both))
+    assert seen(out, *both).clips() == shown
+    merged = pq.read_table(next((out / "embeddings" / "merged").rglob("*.parquet"))).to_pylist()
+    assert {(row["video_id"], row["pts"]): row["vector"] for row in merged} == vectors

@@ -26,7 +26,7 @@ from rushes.shots.covered import Covered, asked_s
 from rushes.shots.listed import frames_of
 from rushes.sources.footage import find_footage
 from rushes.store.store import Store
-from stores import command, go, inline, recipe, rows_of, seen, settings_of
+from stores import go, inline, recipe, rows_of, seen, settings_of
 
 SIZE, GOP, N = (128, 72), 25, 300
 KEEP = ("rules.too_short.min=0",)
@@ -236,7 +236,7 @@ def test_where_a_video_is_decoded_whole_the_log_says_why(film: Clip, tmp_path: P
     uris = [film.path, stream.path, fields.path]
     (tmp_path / "l.jsonl").write_text("".join(json.dumps({"uri": str(u), "start_frame": 20, "end_frame": 30}) + "\n" for u in uris))
     log = tmp_path / "log"
-    done = command("run", tmp_path / "l.jsonl", "--out", tmp_path / "store", "--log", log, *settings_of(*KEEP))
+    done = inline("run", tmp_path / "l.jsonl", "--out", tmp_path / "store", "--log", log, *settings_of(*KEEP))
     assert done.code == 0, done.err
     notes = {Path(e["uri"]).name: e["note"] for e in map(json.loads, log.read_text().splitlines()) if e["event"] == "scanned whole"}
     assert notes.keys() == {"a.ts", "fields.mp4"}

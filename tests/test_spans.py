@@ -22,7 +22,7 @@ from rushes.recipe import ShotSettings
 from rushes.records import ListedSpan, clip_id
 from rushes.shots.listed import frames_of, listed_shots
 from rushes.sources.footage import find_footage
-from stores import command, go, inline, recipe, rows_of, seen, settings_of
+from stores import go, inline, recipe, rows_of, seen, settings_of
 
 KEEP = ("rules.too_short.min=0",)
 
@@ -290,7 +290,7 @@ def test_within_spans_each_is_cut_as_a_video_of_its_own(reel: tuple[Clip, Clip],
 def test_spans_without_a_clip_are_told_counted_and_strict(reel: tuple[Clip, Clip], tmp_path: Path) -> None:
     even, _ = reel
     rows = [{"uri": even.path, "start_s": a, "end_s": a + 2, "k": a} for a in (0, 20, 30)]
-    done = command("run", listed(tmp_path / "l.jsonl", rows), "--out", tmp_path / "store", "--strict", *settings_of(*KEEP))
+    done = inline("run", listed(tmp_path / "l.jsonl", rows), "--out", tmp_path / "store", "--strict", *settings_of(*KEEP))
     assert done.code == 1, done.err
     assert [c["extra"] for c in inline("clips", tmp_path / "store", "--json").lines] == [{"k": 0}]
     errors = inline("errors", tmp_path / "store", "--json").lines

@@ -11,7 +11,7 @@ import pytest
 from caption_server import Running
 from footage import render
 from pictures import film
-from stores import command, inline, parts_of, rows_of, settings_of
+from stores import inline, parts_of, rows_of, settings_of
 
 STRIDE = ("shots.detector=stride", "shots.stride_s=1.2", "rules.too_short.min=0.5", "frames.per_clip=2")
 
@@ -31,7 +31,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(films: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of eight clips without captions."""
     out = tmp_path_factory.mktemp("store") / "store"
-    done = command("run", films / "list.jsonl", "--out", out, *settings_of(*STRIDE, "captions.engine=none"))
+    done = inline("run", films / "list.jsonl", "--out", out, *settings_of(*STRIDE, "captions.engine=none"))
     assert done.code == 0, done.err
     return out
 
@@ -51,7 +51,7 @@ def asking(server: Running, *more: str) -> list[str]:
 
 def test_five_clips_are_tried_and_nothing_is_written(store: Path, server: Running, own: Path) -> None:
     before = parts_of(store)
-    done = command("caption", store, "--try", "5", "--json", *asking(server, f"captions.prompt={own}", "captions.system=Be brief."))
+    done = inline("caption", store, "--try", "5", "--json", *asking(server, f"captions.prompt={own}", "captions.system=Be brief."))
     assert done.code == 0, done.err
     rows = done.lines
     assert parts_of(store) == before
@@ -75,7 +75,7 @@ def test_five_clips_are_tried_and_nothing_is_written(store: Path, server: Runnin
 
 def test_people_see_prompt_frames_answer_and_what_is_wrong_with_it(store: Path, server: Running) -> None:
     server.control(mode="preamble")
-    done = command("caption", store, "--try", "1", *asking(server, "captions.prompt=short"))
+    done = inline("caption", store, "--try", "1", *asking(server, "captions.prompt=short"))
     assert done.code == 0, done.err
     for words in (
         "-- user:",
@@ -91,7 +91,7 @@ def test_people_see_prompt_frames_answer_and_what_is_wrong_with_it(store: Path, 
 
 def test_a_server_that_refuses_is_exit_3_with_words(store: Path, server: Running) -> None:
     server.control(mode="401")
-    done = command("caption", store, "--try", "2", *asking(server))
+    done = inline("caption", store, "--try", "2", *asking(server))
     assert done.code == 3
     assert "refused the key" in done.err and "Traceback" not in done.err
 
@@ -108,16 +108,16 @@ def test_what_cannot_be_tried_is_a_usage_error(store: Path, tmp_path: Path) -> N
 def test_a_prompt_may_name_columns_of_the_clip_and_of_the_list(films: Path, tmp_path: Path, server: Running, own: Path) -> None:
     out = tmp_path / "store"
     settings = [*settings_of(*STRIDE), *asking(server, f"captions.prompt={own}")]
-    done = command("run", films / "list.jsonl", "--out", out, *settings)
+    done = inline("run", films / "list.jsonl", "--out", out, *settings)
     assert done.code == 0, done.err
     asked = sorted(seen["texts"][0] for seen in server.stats()["requests"])
     assert asked == [f"Describe what camera gate {k} sees for 1.2 s." for k in (0, 0, 0, 0, 1, 1, 1, 1)]
     own.write_text("Describe what camera {camra} sees.")
-    wrong = command("run", films / "list.jsonl", "--out", tmp_path / "other", *settings)
+    wrong = inline("run", films / "list.jsonl", "--out", tmp_path / "other", *settings)
     assert wrong.code == 2 and "{camra}" in wrong.err and "did you mean {camera}?" in wrong.err
     assert not (tmp_path / "other").exists()
     own.write_text("Describe what camera {camera} sees for {duration_s} s.")
-    without = command("run", films, "--out", tmp_path / "other", *settings)
+    without = inline("run", films, "--out", tmp_path / "other", *settings)
     assert without.code == 2 and "{camera}" in without.err
 
 
@@ -129,7 +129,7 @@ def test_captions_of_a_later_run_fill_columns_as_those_of_the_run_that_scanned(
 
     out = tmp_path / "store"
     shutil.copytree(store, out)
-    done = command("run", films / "list.jsonl", "--out", out, *settings_of(*STRIDE), *asking(server, f"captions.prompt={own}"))
+    done = inline("run", films / "list.jsonl", "--out", out, *settings_of(*STRIDE), *asking(server, f"captions.prompt={own}"))
     assert done.code == 0, done.err
     asked = sorted(seen["texts"][0] for seen in server.stats()["requests"])
     assert asked == [f"Describe what camera gate {k} sees for 1.2 s." for k in (0, 0, 0, 0, 1, 1, 1, 1)]
