@@ -12,13 +12,14 @@ import scenedetect
 from scenedetect.common import Timecode
 from scenedetect.detectors import AdaptiveDetector, ContentDetector, HashDetector, HistogramDetector
 
-from pictures import film, still
+from pictures import film, still, texture
 from rushes.errors import RecipeError, StoreError
 from rushes.recipe import ShotSettings
 from rushes.scan.content import Content
 from rushes.scan.scenedetect_meters import PySceneDetectMeters
 from rushes.shots import find_shots, needed_signals
 from rushes.shots.adaptive import adaptive_cuts
+from rushes.shots.combined import KEPT
 from rushes.shots.content import content_cuts
 from rushes.shots.gradual import Transition
 from rushes.shots.scenedetect_cuts import scenedetect_cuts
@@ -138,6 +139,19 @@ def test_combined_finds_cuts_exactly():
     made, frames = bgr_film(n_shots=5, length=24)
     edges = [0, *made.cuts, made.n_frames]
     assert clips_of(frames) == list(pairwise(edges))
+
+
+def test_a_jump_cut_of_one_camera_is_a_cut():
+    """A large thing is elsewhere from one frame to the next, before a background that stays."""
+    behind, thing = texture(192, 108, 1), texture(192, 108, 2)
+    y, x = np.mgrid[:108, :192]
+    frames = []
+    for i in range(80):
+        inside = ((x - (75 if i < 40 else 110) - np.sin(i)) / 30) ** 2 + ((y - 62) / 40) ** 2 < 1
+        frames.append(np.where(inside[..., None], thing, behind).astype(np.uint8))
+    aligned = signals_of(frames, 900 + 512 * np.arange(80, dtype=np.int64), TICK)["kept_blocks"][40]
+    assert aligned >= KEPT, "it is judged as what flits past is"
+    assert clips_of(frames) == [(0, 40), (40, 80)]
 
 
 def gray(frame):

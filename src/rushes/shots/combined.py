@@ -39,13 +39,13 @@ bounds of the other tests."""
 MOVED = 0.93
 """A frame that a part of the one before matches so well is no cut: the camera was jerked. It was 0.98 there, and at most 0.82
 at 490 cuts."""
-MAX_KEPT = 0.4
-"""Where this share of the picture's parts with any detail lines up with the frame before, there is no cut: something near flits through the
-picture, or out of it. At 286 cuts it was 0.11 at most, 0.25 with black or white bars that stay, and 0.5 in half of a split screen."""
-ALIKE, ALIKE_STANDOUT = 0.75, 3.0
-"""Where a part of the frame before matches as well as ALIKE, or all of it correlates so, a cut's change is ALIKE_STANDOUT times the
-largest other one within NEAR_S, at least. Between shots that are alike it was 4.5 times and more, where cameras were jerked mostly 1 to 2.5
-times: a jerk takes more frames than one. Where it goes far, or fast mode skips a frame, it matches less well than MOVED."""
+ALIKE, KEPT, ALIKE_STANDOUT = 0.75, 0.4, 3.0
+"""Where a part of the frame before matches as well as ALIKE, or all of it correlates so, or the share KEPT of the parts with any detail
+lines up with it, a cut's change is ALIKE_STANDOUT times the largest other one within NEAR_S, at least. Between shots that are alike it was
+4.5 times and more, where cameras were jerked mostly 1 to 2.5 times: a jerk takes more frames than one, and so does what flits past near
+the camera and leaves the rest of the picture where it was. A jerk that goes far, or of which fast mode skips a frame, matches less well
+than MOVED. The share that lines up was 0.11 at most at 286 cuts, 0.25 with black or white bars that stay, and above KEPT at jump cuts of
+one camera."""
 MAX_MATCH, MIN_MATCH = 0.6, 0.8
 """Between two fast pans what motion changes within 0.2 s is as large as a cut. There a frame is a cut, by the other stricter bounds, if no
 part of the frame before matches it better than MAX_MATCH, while the frames around it match the ones before them by MIN_MATCH in the median.
@@ -89,10 +89,9 @@ def combined_cuts(
     rough = (leads >= MIN_STANDOUT) & (kept >= ROUGH_LASTING) & (differs < ROUGH_CORRELATION)
     panned = (match[maybe] <= MAX_MATCH) & (np.array([_matches(match, t, int(i)) for i in maybe]) >= MIN_MATCH)
     rough &= (unusual >= ROUGH_UNUSUAL) | panned
-    alike = (match[maybe] >= ALIKE) | (differs >= ALIKE)
+    alike = (match[maybe] >= ALIKE) | (differs >= ALIKE) | (np.nan_to_num(aligned[maybe]) >= KEPT)
     jerked = (match[maybe] >= MOVED) | (alike & (leads < ALIKE_STANDOUT))
-    stays = np.nan_to_num(aligned[maybe]) >= MAX_KEPT
-    return strongest(maybe[(clear | rough) & ~jerked & ~stays], score, t, min_s)
+    return strongest(maybe[(clear | rough) & ~jerked], score, t, min_s)
 
 
 def _ratios(score: F64) -> F64:
