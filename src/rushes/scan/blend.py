@@ -62,7 +62,8 @@ LOOK_S = REACH * HALF_WIDTHS_S[-1] + MARGIN_S
 LASTING_S = 0.2
 """A change that is undone within this time is a flash, not a cut, seconds."""
 RETURN_S = 0.3
-"""What was seen before a cut is not seen again within this time after it, and the other way round, seconds: between two flashes it is."""
+"""What was seen before a cut is not seen again within this time after it, and the other way round, seconds: between two flashes it is. Nor
+is what was seen LASTING_S before it seen that long after it, as where something flits past."""
 LAST_FRAME_S = 2.5 * LASTING_S
 """How far before a frame's predecessor the lasting change reads frames, seconds: those within RETURN_S, and the one nearest to LASTING_S
 before the predecessor, which lies within twice that."""
@@ -304,13 +305,13 @@ def _jumps(t: F64, thumb: U8, std: F32, rows: Index) -> tuple[F32, F32, F32, F32
     contrast, step = _contrast(std, back, rows), _mean_abs(thumb[back], thumb[rows])
     long_before, long_after = thumb[_nearest(t, t[back] - LASTING_S)], thumb[_nearest(t, t[rows] + LASTING_S)]
     lasting = np.minimum(_mean_abs(thumb[back], long_after), _mean_abs(long_before, thumb[rows]))
-    across = _mean_abs(long_before, long_after)
     moved, corr = (np.full(len(rows), np.nan, np.float32) for _ in range(2))
     for i in np.flatnonzero(_looked_at(t, thumb, std, rows)):
         row, before = int(rows[i]), int(back[i])
         after = slice(row, int(np.searchsorted(t, t[row] + RETURN_S, "right")))
         ahead = slice(int(np.searchsorted(t, t[before] - RETURN_S)), row)
-        nearest = min(float(across[i]), _nearest_to(thumb[before], thumb[after]), _nearest_to(thumb[row], thumb[ahead]))
+        views = ((long_before[i], long_after[i : i + 1]), (thumb[before], thumb[after]), (thumb[row], thumb[ahead]))
+        nearest = min(_nearest_to(*seen) for seen in views)
         if nearest < min(lasting[i], RETURNED * contrast[i]):
             lasting[i] = nearest
         moved[i] = _moved(thumb[before].astype(np.float32), thumb[row].astype(np.float32))
