@@ -22,6 +22,7 @@ from rushes.media.identity import video_id
 from rushes.store.lease import Lease
 from rushes.store.store import Store
 from stores import go, inline, recipe, rows_of, seen, settings_of, start
+from variants import variants
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +165,7 @@ def test_what_may_pass_is_tried_by_so_many_runs(footage: Path, tmp_path: Path) -
     assert [v["status"] for v in seen(out).videos()] == ["failed"], "two attempts are used up, though it would pass now"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("attempts", [1, 2])
+@pytest.mark.parametrize("attempts", variants([1, 2], quick=[2]))
 def test_a_child_that_dies_of_a_clip_file_leaves_the_scan(footage: Path, tmp_path: Path, attempts: int) -> None:
     """Files are made when what the scan found is durable, so nothing of it is done again; the counts add up also when they fail."""
     out, poison = tmp_path / "store", footage / "poison.mp4"

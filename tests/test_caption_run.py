@@ -193,7 +193,6 @@ def test_a_server_that_dies_leaves_captions_pending_while_scanning_goes_on(films
     assert {p for p in parts_of(out) if p.split("/")[0] in ("signals", "frames")} <= set(before)
 
 
-@pytest.mark.slow
 def test_a_server_that_comes_back_in_time_finishes_the_same_run(films: Path, tmp_path: Path) -> None:
     out = tmp_path / "store"
     with start_server(service_s=0.1) as server:

@@ -163,7 +163,6 @@ def test_a_clip_whose_caption_failed_stays_failed_in_the_books_of_a_new_cut(
     quality.balances()
 
 
-@pytest.mark.slow
 def test_a_pass_for_other_frames_that_fails_leaves_the_first_recipe_as_it_was(go_on: Callable[..., Attempt], tmp_path: Path) -> None:
     """The child may not use the memory that it needs, so that the second pass dies."""
     first = go_on()

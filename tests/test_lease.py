@@ -370,7 +370,6 @@ def write(store: Store, data: bytes) -> None:
     put_atomic(store.path("lease.json"), data, store.options)
 
 
-@pytest.mark.slow
 def test_of_eight_processes_one_takes_a_stale_lease(store: Store) -> None:
     race(store, rounds=5, racers=8, expiry_s=1.1)
 

@@ -54,7 +54,6 @@ def test_the_library_reads_what_the_store_has_and_a_change_writes_its_shard_alon
     assert {one["url"]: one["nsamples"] for one in listed} == {name: len(loaded(out)) for name in looks[1]}
 
 
-@pytest.mark.slow
 def test_shards_without_a_change_are_links_and_films_are_not_cut_again(reel: Reel, reel_store: Path, tmp_path: Path) -> None:
     """Clips of 2.4 and 3.6 s lie in shards of their own where a shard is full after one clip."""
     store, out = copied(reel_store, tmp_path / "store"), tmp_path / "out"

@@ -71,8 +71,7 @@ def test_a_driver_that_dies_takes_all_workers_with_it(nodes: RunningCluster, ray
     assert but_errors(out) == but_errors(ray_native)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("is_local", [False, True])
+@pytest.mark.parametrize("is_local", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_run_that_is_asked_to_stop_stops_as_on_one_machine(
     nodes: RunningCluster, ray_films: Path, tmp_path: Path, is_local: bool
 ) -> None:

@@ -76,7 +76,6 @@ def test_an_address_without_a_cluster_is_one_line_and_exit_3(ray_films: Path, tm
     assert ray_cluster.CONNECT_S + ray_cluster.JOIN_S <= 30, "the time that the pages state"
 
 
-@pytest.mark.slow
 def test_a_run_says_that_it_is_joining(ray_films: Path, tmp_path: Path, deaf: socket.socket) -> None:
     code = "from rushes import cli; from rushes import ray_cluster as r; r.JOIN_S, r.TELL_EVERY_S = 4.5, 2.0; cli.main()"
     address = f"127.0.0.1:{deaf.getsockname()[1]}"

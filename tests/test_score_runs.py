@@ -295,7 +295,6 @@ def test_a_process_that_dies_while_it_scores_and_a_run_that_is_killed_cost_no_ro
     assert command(*words, PYTHONPATH=PATH).code == 0 and parts_of(out) == before
 
 
-@pytest.mark.slow
 def test_on_a_cluster_models_are_held_where_there_is_a_gpu(short_films: Path, store: Path, nodes: RunningCluster, tmp_path: Path) -> None:
     out, settings = tmp_path / "store", (*QUICK, BRIGHT, "rules.brightness.min=105", "scan.workers=0")
     placed = ("resources.scores.gpus=1", "resources.scores.cpus=0")

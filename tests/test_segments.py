@@ -177,7 +177,6 @@ def uncut(path: Path, segment_s: float = 2.0) -> str | None:
     return found.note
 
 
-@pytest.mark.slow
 def test_what_cannot_be_cut_is_left_whole_and_says_why(footage: Footage, case: Callable[[str], Clip]) -> None:
     def made(name: str, **how: Any) -> Path:
         return footage(f"segments_{name}", lambda path: render(path, footage_film(), gop=GOP, **how)).path

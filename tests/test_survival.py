@@ -65,7 +65,6 @@ def test_struck_and_started_again_a_run_ends_as_if_nothing_had_happened(name: st
     assert sum(s.ended for s in struck) >= 2
 
 
-@pytest.mark.slow
 def test_what_a_store_lost_or_has_twice_is_seen(footage: Path, tmp_path: Path, server: Server) -> None:
     made = campaign("scan, captions, copies", footage, tmp_path, server)
     whole = tmp_path / "undisturbed" / "store"
