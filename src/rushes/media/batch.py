@@ -1,4 +1,4 @@
-"""Small views of many frames, stacked, so that a meter makes a few numpy calls for 64 frames instead of a few for each frame."""
+"""Small views of many frames, stacked, so that a meter makes a few numpy calls for 128 frames instead of a few for each frame."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rushes.media.frame_tags import BT709, is_grey, is_rgb, matrix
 from rushes.media.tone import to_sdr
-from rushes.media.views import plane
+from rushes.media.views import planes
 from rushes.records import VideoFacts
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class JpegWriter:
         small = self._scaled(frame, facts, size, "yuv420p")
         how = matrix(frame, hdr=False)
         small = self._converter.reformat(small, *size, "gbrp", src_colorspace=how, interpolation=self._exact, threads=1)
-        green, blue, red = (plane(small, i, *size) for i in range(3))  # three planes take 60 % of the time of bgr24, with the same values
+        green, blue, red = planes(small)  # three planes take 60 % of the time of bgr24, with the same values
         return cv2.merge((blue, green, red))  # type: ignore[return-value]
 
     def _hdr(self, frame: VideoFrame, facts: VideoFacts, size: tuple[int, int]) -> npt.NDArray[np.uint8]:

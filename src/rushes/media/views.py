@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -95,10 +95,9 @@ class Shrinker:
         return self._full if is_grey(frame) and not full_range else self._studio
 
 
-def plane(frame: VideoFrame, index: int, width: int, height: int) -> U8:
-    """One 8-bit plane as an array (height, width), without a copy; valid while the frame lives."""
-    p: Any = frame.planes[index]
-    return np.frombuffer(p, np.uint8).reshape(-1, p.line_size)[:height, :width]
+def planes(frame: VideoFrame) -> list[U8]:
+    """The 8-bit planes of a frame as arrays (height, width), without a copy; valid while the frame lives."""
+    return [np.ndarray((p.height, p.width), np.uint8, p, 0, (p.line_size, 1)) for p in cast("Any", frame.planes)]
 
 
 class Views:
@@ -132,17 +131,14 @@ class Views:
         self._colour_out = colour_out
 
     @cached_property
-    def _small(self) -> VideoFrame:
-        return self._shrinker.small(self.frame, full_range=self.full_range)
-
-    def _plane(self, index: int) -> U8:
-        width, height = self._shrinker.shape.small
-        return plane(self._small, index, width, height) if index == 0 else plane(self._small, index, width // 2, height // 2)
+    def _small(self) -> list[U8]:
+        """Y, U and V of the small view."""
+        return planes(self._shrinker.small(self.frame, full_range=self.full_range))
 
     @cached_property
     def motion(self) -> U8:
         """Luma, (h, w), long side 128, studio range 16..235 whatever the source's range, area-averaged."""
-        return cv2.resize(self._plane(0), self._shrinker.shape.motion, dst=self._motion_out, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+        return cv2.resize(self._small[0], self._shrinker.shape.motion, dst=self._motion_out, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
 
     @cached_property
     def colour(self) -> U8:
@@ -150,14 +146,14 @@ class Views:
         width, height = self._shrinker.shape.motion
         out = np.empty((2, height // 2, width // 2), np.uint8) if self._colour_out is None else self._colour_out
         for i in (0, 1):
-            cv2.resize(self._plane(i + 1), (width // 2, height // 2), dst=out[i], interpolation=cv2.INTER_AREA)
+            cv2.resize(self._small[i + 1], (width // 2, height // 2), dst=out[i], interpolation=cv2.INTER_AREA)
         return out
 
     @cached_property
     def bgr(self) -> U8:
         """The small view as BGR, (h, w, 3), long side 256: what PySceneDetect's own detectors look at when they run inside the pass."""
         height = self._shrinker.shape.small[1]
-        packed = np.concatenate([self._plane(i).ravel() for i in range(3)]).reshape(height * 3 // 2, -1)
+        packed = np.concatenate([one.ravel() for one in self._small]).reshape(height * 3 // 2, -1)
         return cv2.cvtColor(packed, cv2.COLOR_YUV2BGR_I420)  # type: ignore[return-value]
 
     @cached_property
@@ -187,7 +183,7 @@ class Views:
         size = self._shrinker.shape.luma
         native = self.native
         if native is None or native.dtype != np.uint8:
-            return plane(self._shrinker.luma(self.frame, full_range=self.full_range), 0, *size)
+            return planes(self._shrinker.luma(self.frame, full_range=self.full_range))[0]
         picture = native[::2] if self.frame.interlaced_frame else native
         while picture.shape[1] // 2 >= size[0] and picture.shape[0] // 2 >= size[1]:
             height, width = picture.shape[0] // 2, picture.shape[1] // 2

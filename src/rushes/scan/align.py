@@ -38,6 +38,8 @@ LEAST_DETAIL = 0.5
 """Gradient energy from which a block has detail, squared grey levels a pixel: ten times that of rounding."""
 MISFIT_PX = 0.03
 """Misalignment up to which a block keeps its full weight, pixels: shrinking and coding cause so much even on a perfect pan."""
+COMBINED = np.subtract, np.add, np.add
+"""How two pictures as `derive` gives them make the change and twice the gradient's mean."""
 FARTHEST_PX = 2.0
 """Longest step that the linear fit may give, pixels: the filters do not cover more."""
 
@@ -131,7 +133,7 @@ class Aligner:
             u, v = model[:, :1] + model[:, 2:] * x, model[:, 1:2] + model[:, 2:] * y
             unexplained = np.maximum(tt + 2 * (u * xt + v * yt) + u * u * xx + 2 * u * v * xy + v * v * yy, 0)
             misfit = unexplained / energy
-            usual = np.maximum(np.median(misfit, axis=1, keepdims=True), np.float32(MISFIT_PX**2))
+            usual = np.maximum(medians(misfit), np.float32(MISFIT_PX**2))
             weight = (1 + misfit / (4 * usual)) ** -2 / energy
         explained = detail * detail / (detail + unexplained + np.float32(NOISE))
         good = explained.sum(axis=1) / (detail.sum(axis=1) + np.float32(NOISE))
@@ -145,16 +147,24 @@ class Aligner:
 
         `before` is moved by `start` first; where it then does not cover the frame the products are zero.
         """
-        change, gx, gy = after[0] - before[0], before[1] + after[1], before[2] + after[2]
+        inner_before, inner_after = (pictures[:, *self._inner] for pictures in (before, after))
+        change, gx, gy = combined = [combine(inner_after[k], inner_before[k]) for k, combine in enumerate(COMBINED)]
         for i in np.flatnonzero(start.any(axis=1)):
-            to, source = overlap(int(start[i, 0]), int(start[i, 1]), *change.shape[1:])
-            for plane, (out, combine) in enumerate(((change, np.subtract), (gx, np.add), (gy, np.add))):
-                out[i] = 0
-                out[i][to] = combine(after[plane, i][to], before[plane, i][source])
-        change, gx, gy = self.inner(change), self.inner(gx), self.inner(gy)
-        gx *= np.float32(0.5)
-        gy *= np.float32(0.5)
-        return [self.blocks(p) for p in (gx * gx, gx * gy, gy * gy, gx * change, gy * change, change * change)]
+            to, source = overlap(int(start[i, 0]), int(start[i, 1]), *before.shape[2:])
+            for k, combine in enumerate(COMBINED):
+                whole = np.zeros(before.shape[2:], np.float32)
+                whole[to] = combine(after[k, i][to], before[k, i][source])
+                combined[k][i] = whole[self._inner[1:]]
+        xx, xy, yy, xt, yt, tt = map(self.blocks, (gx * gx, gx * gy, gy * gy, gx * change, gy * change, change * change))
+        quarter, half = np.float32(0.25), np.float32(0.5)
+        return [xx * quarter, xy * quarter, yy * quarter, xt * half, yt * half, tt]
+
+
+def medians(values: F32) -> F32:
+    """The median of each row (n, k), as (n, 1): what np.median gives, in a tenth of its time, since short rows are sorted by vectors."""
+    n = values.shape[1]
+    middle: F32 = np.sort(values, axis=1)[:, (n - 1) // 2 : n // 2 + 1].mean(axis=1, keepdims=True)
+    return middle
 
 
 def _solve(triangle: F32, right: F32) -> F32:

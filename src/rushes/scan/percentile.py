@@ -12,8 +12,7 @@ def percentile(values: npt.NDArray[Any], percent: float) -> float:
     """The percentile `percent`, in [0, 100), of values (n,), linear between two of them."""
     place = np.float32(percent / 100) * (len(values) - 1)
     below = int(place)
-    above = min(below + 1, len(values) - 1)
-    ordered = np.partition(values, (below, above))
-    lower, upper = ordered[below], ordered[above]
+    ordered = np.sort(values)  # by vectors: up to some hundred values faster than np.partition
+    lower, upper = ordered[below], ordered[min(below + 1, len(values) - 1)]
     share, step = np.float32(place - below), upper - lower
     return float(upper - step * (1 - share) if share >= 0.5 else lower + step * share)
