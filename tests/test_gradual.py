@@ -133,13 +133,22 @@ def test_texture_and_light_that_move_are_no_boundary(kind):
     assert [cut for cut in cuts if pts[cut] >= 300] == []  # of a flash with which a video begins nothing tells that it is one
 
 
-@pytest.mark.parametrize("light", ["gray", "half_contrast", "night"])
-def test_a_dissolve_is_found_in_every_light(light):
-    made = film([50, 50], [Gradual("dissolve", 20)], seed=9)
-    pts = regular(made.n_frames, 25)
+def in_light(frame, light):
+    """A BGR frame in grey, in grey at half the contrast, or in grey at 0.4 of the light."""
     gain, lift = {"gray": (1.0, 0), "half_contrast": (0.5, 64), "night": (0.4, 0)}[light]
-    grays = [np.rint(made.picture(i).mean(2) * gain + lift).astype(np.uint8) for i in range(made.n_frames)]
-    signals = signals_of([cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR) for gray in grays], pts, MS)
+    return cv2.cvtColor(np.rint(frame.mean(2) * gain + lift).astype(np.uint8), cv2.COLOR_GRAY2BGR)
+
+
+@pytest.mark.parametrize("light", ["gray", "half_contrast", "night"])
+@pytest.mark.parametrize("bars", [0, 15], ids=["full", "between_bars"])
+def test_a_dissolve_is_found_in_every_light(light, bars):
+    made = film([50, 50], [Gradual("dissolve", 20)], seed=9)
+    pts, frames = regular(made.n_frames, 25), [made.picture(i) for i in range(made.n_frames)]
+    if bars:  # a film that is mostly dark, as those are that have bars above and below
+        frames = [np.clip((frame.astype(np.int64) - 80) * 2, 0, 255).astype(np.uint8) for frame in frames]
+    for frame in frames:
+        frame[:bars] = frame[SIZE[1] - bars :] = 0
+    signals = signals_of([in_light(frame, light) for frame in frames], pts, MS)
     got = [(pts[x.start] / 1000, pts[x.end] / 1000, x.kind) for x in transitions_of(signals, pts, MS)]
     check(got, truth(made, pts), 0.15)
 

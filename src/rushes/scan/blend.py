@@ -49,9 +49,8 @@ CANDIDATE_E, CANDIDATE_A, CANDIDATE_R, CANDIDATE_Q = 0.15, 0.4, 0.5, 0.45
 """Start and end of a transition are fitted where e and a are above these, r and q below, and c + r below 1. All bounds are looser than
 those in `shots/gradual.py`, so that these can be changed without a new scan."""
 AREA = 0.18
-"""A cell has changed when it differs by more than this share of the contrast."""
-BLACK = 24
-"""A cell below this in both pictures is black, studio range: the bars above and below a wide picture are no part of it."""
+"""A cell has changed when it differs by more than this share of the contrast. One that in both pictures differs by less than that from the
+darkest cell of either is black: the bars above and below a wide picture are no part of it, whatever level they have."""
 MARGINS = 3, 4
 """The middle of a picture is moved over the other one by so many cells at most, down and across: a tenth to a sixth of the picture."""
 REACH = 1.5
@@ -252,8 +251,10 @@ class _Test:
         if not len(on):
             return
         a, b = (self.thumb[self.ends[i, on]] for i in (0, 1))
-        shown = np.maximum(a, b) >= BLACK
-        changed = cv2.absdiff(a, b) > AREA * _contrast(self.std, *self.ends[:, on])[:, None]
+        least = AREA * _contrast(self.std, *self.ends[:, on])[:, None]
+        changed = cv2.absdiff(a, b) > least
+        darkest = np.minimum(a.min(1), b.min(1))[:, None]
+        shown = np.maximum(a, b) - darkest > least
         self.out["blend_a"][on] = (changed & shown).sum(1) / np.maximum(shown.sum(1), THUMB_SIZE // 4)
         self.out["blend_c"][on], self.out["blend_s"][on] = _structure(a, b)
 
