@@ -21,6 +21,7 @@ from rushes.scan.one_pass import scan
 from rushes.scan.ramp import fit_ramp
 from rushes.shots import find_shots
 from rushes.shots.find import cuts_of, transitions_of
+from rushes.shots.gradual import dissolves
 from shot_signals import signals_of
 from variants import variants
 
@@ -134,7 +135,9 @@ def test_texture_and_light_that_move_are_no_boundary(kind):
 
 
 def in_light(frame, light):
-    """A BGR frame in grey, in grey at half the contrast, or in grey at 0.4 of the light."""
+    """A BGR frame as it is, in grey, in grey at half the contrast, or in grey at 0.4 of the light."""
+    if light == "colour":
+        return frame
     gain, lift = {"gray": (1.0, 0), "half_contrast": (0.5, 64), "night": (0.4, 0)}[light]
     return cv2.cvtColor(np.rint(frame.mean(2) * gain + lift).astype(np.uint8), cv2.COLOR_GRAY2BGR)
 
@@ -151,6 +154,33 @@ def test_a_dissolve_is_found_in_every_light(light, bars):
     signals = signals_of([in_light(frame, light) for frame in frames], pts, MS)
     got = [(pts[x.start] / 1000, pts[x.end] / 1000, x.kind) for x in transitions_of(signals, pts, MS)]
     check(got, truth(made, pts), 0.15)
+
+
+@pytest.mark.parametrize(("seed", "light"), [(0, "colour"), (8, "colour"), (5, "gray"), (5, "half_contrast"), (5, "night")])
+def test_a_dissolve_between_fast_pans_is_found(seed, light):
+    """One frame alone has half a second that fits: before it and after it each shot has moved too far."""
+    shots = [moving(*SIZE, 10 * seed + 1, dx=3), moving(*SIZE, 10 * seed + 2, dx=-2.1, dy=1.0)]
+    made = edit(shots, [50, 50], [Gradual("dissolve", 12)])
+    pts, [known] = regular(made.n_frames, 25), made.gradual
+    [got] = transitions_of(signals_of([in_light(made.picture(i), light) for i in range(made.n_frames)], pts, MS), pts, MS)
+    assert abs(got.start - known.start) <= 4 and abs(got.end - known.end) <= 4
+
+
+@pytest.mark.parametrize(
+    ("change", "enough"),
+    [({}, True), ({"e": 0.9}, False), ({"e": 4.5}, False), ({"s": 3.5}, False), ({"f": 0.7}, False)],
+    ids=["strangers", "alike", "other_exposure", "plain", "no_ramp"],
+)
+def test_a_single_candidate_is_enough_between_strangers_alone(change, enough):
+    """The values of a clear dissolve stand at one frame, and nothing at the others."""
+    n, at = 100, 50
+    values = {"e": 1.5, "r": 0.1, "q": 0.1, "a": 0.95, "c": 0.2, "s": 20.0, "m": 0.3, "f": 0.95, "k": 0.2, "start": -0.2, "end": 0.2}
+    values |= change
+    signals = {f"blend_{name}": np.where(np.arange(n) == at, value, np.nan).astype(np.float32) for name, value in values.items()}
+    deviation = np.full(n, 20.0, np.float32)
+    deviation[at] *= np.sqrt((1 + values["c"]) / 2)
+    found = dissolves(signals | {"jump_c": np.full(n, np.nan, np.float32), "fade_std": deviation}, np.arange(n) / 25)
+    assert [(x.start, x.end) for x in found] == ([(46, 55)] if enough else [])
 
 
 @pytest.mark.parametrize("n", [8, 16, 30])

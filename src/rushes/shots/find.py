@@ -23,7 +23,7 @@ from rushes.shots.spans import Edge, Shot, absorb, guarded, pieces, shot, split,
 from rushes.shots.stride import stride_joints
 from rushes.shots.transnet import transnet_cuts
 
-VERSION = 6
+VERSION = 7
 """Raise when the clips of the same signals and settings change."""
 
 F32 = npt.NDArray[np.float32]
