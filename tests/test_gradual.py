@@ -205,6 +205,22 @@ def test_a_camera_that_is_jerked_is_no_cut_and_another_view_of_its_scene_is():
         assert cuts_of(signals, pts, MS, ShotSettings(detector="combined")).tolist() == wanted
 
 
+@pytest.mark.parametrize(("seed", "speed"), [(0, 26), (2, 16), (11, 20)])
+def test_what_moves_on_while_a_frame_is_skipped_is_no_cut(seed, speed):
+    """A sheet before the camera is pulled down: what comes to light in two frames is twice that of one. A cut is still one."""
+    sheet, room = texture(*SIZE, 2 * seed + 1), texture(*SIZE, 2 * seed + 2)
+    pulled, joined = [], []
+    for i in range(60):
+        top = int(np.clip((i - 25) * speed, 0, SIZE[1]))
+        pulled.append(np.concatenate((room[:top], sheet[: SIZE[1] - top])))
+        joined.append(moving(*SIZE, seed + 50, dx=2.0)(i) if i < 28 else moving(*SIZE, seed + 70, dx=-2.0)(i))
+    keep = np.delete(np.arange(60), 27)
+    pts = regular(60, 25)[keep]
+    for frames, wanted in ((pulled, []), (joined, [27])):
+        signals = signals_of([frames[k] for k in keep], pts, MS)
+        assert cuts_of(signals, pts, MS, ShotSettings(detector="combined")).tolist() == wanted
+
+
 def test_clips_leave_transitions_out_and_tile_the_rest():
     made = film([60, 60, 60, 60], [Gradual("dissolve", 25), Gradual("cut", 0), Gradual("fadeblack", 20)], seed=6)
     pts = regular(made.n_frames, 25)

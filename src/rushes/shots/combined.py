@@ -22,6 +22,10 @@ STRONG_CHANGE = 0.45
 """A change that may be a cut although another one is near."""
 NEAR_S = 0.35
 """A cut's change is compared with that of the frames within this time on both sides, seconds."""
+LONGER = 2.0
+"""A frame may come longer after the one before it than those around it do: fast mode skipped a frame, or the frame rate varies. Motion then
+changes more, so the others' changes are counted as they would be over as long a time, which is at most LONGER times as much: what a moving
+picture changes does not grow with time for ever."""
 USUAL_S = 0.6
 """The usual lasting change is the median over the frames within this time on both sides, seconds."""
 MIN_STANDOUT = 1.2
@@ -106,10 +110,11 @@ def _ratios(score: F64) -> F64:
 
 
 def _standout(score: F64, t: F64, i: int) -> float:
-    """Change of frame i over the largest other change within NEAR_S."""
+    """Change of frame i over the largest other change within NEAR_S, counted over as long a time (see LONGER)."""
     lo, hi = np.searchsorted(t, (t[i] - NEAR_S, t[i] + NEAR_S))
-    others = np.concatenate((score[lo:i], score[i + 1 : hi]))
-    return float(score[i] / max(others.max(initial=0.0), 1e-5))
+    others = np.delete(np.arange(max(lo, 1), hi), i - max(lo, 1))
+    longer = np.clip((t[i] - t[i - 1]) / (t[others] - t[others - 1]), 1.0, LONGER)
+    return float(score[i] / max((score[others] * longer).max(initial=0.0), 1e-5))
 
 
 def _usual(lasting: npt.NDArray[np.float32], t: F64, i: int) -> float:
