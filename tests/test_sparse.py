@@ -23,7 +23,7 @@ from rushes.measures.mean import over_samples, over_time
 from rushes.media.bursts import Bursts
 from rushes.media.decode import Decoder
 from rushes.media.frame_index import FrameIndex, frame_index
-from rushes.media.random_access import burst_begins, shown, stands_alone
+from rushes.media.random_access import burst_begins, entry_of, shown, stands_alone
 from rushes.recipe import Recipe
 from rushes.records import Orientation
 from rushes.scan import sparse
@@ -38,6 +38,8 @@ DIAGONAL = float(np.hypot(*SIZE))
 RECIPE = Recipe.parse({"scan": {"mode": "sparse"}, "shots": {"detector": "stride"}})
 TS_PACKET = 188
 OPEN = "log-level=none:pools=none:scenecut=0:open-gop=1:bframes=3"
+X264_OPEN = {"x264-params": "open-gop=1:scenecut=0:b-adapt=0:b-pyramid=normal:ref=4"}
+SINGLE = {"x264-params": "open-gop=1:scenecut=0:b-adapt=0:b-pyramid=none"}
 HIDDEN = {"deadline": "good", "cpu-used": "5", "auto-alt-ref": "1", "lag-in-frames": "16"}
 CASES: dict[str, dict[str, Any]] = {
     "plain.mp4": {"gop": 25, "bframes": 2},
@@ -53,11 +55,16 @@ CASES: dict[str, dict[str, Any]] = {
     "av1.webm": {"codec": "av1", "gop": 30},
     "plain.ts": {"gop": 25, "bframes": 2},
     "open.ts": {"codec": "hevc", "gop": 24, "options": {"x265-params": OPEN}},
+    "begun.mp4": {"gop": 24, "bframes": 7, "options": X264_OPEN | {"preset": "medium"}},
+    "begun.ts": {"gop": 24, "bframes": 3, "options": X264_OPEN},
+    "single.mkv": {"gop": 24, "bframes": 3, "options": SINGLE},
     "wrap.ts": {"gop": 25, "start": int((2**33 / 90_000 - 2) * 12_800)},
     "mpeg2.ts": {"codec": "mpeg2video", "gop": 25},
     "mpeg2.mpg": {"codec": "mpeg2video", "gop": 25},
 }
 """wrap.ts: the 33 bits of MPEG's clock begin anew after 2 s. MPEG-2 has open groups of pictures after the first one."""
+PYRAMID = ("begun.mp4", "begun.ts")
+"""Of the frames that are shown before each key frame but the first, and come after it, one is a reference."""
 
 
 def sparse_scan(path: Path, recipe: Recipe = RECIPE, **how: Any) -> Scan:
@@ -103,7 +110,7 @@ def truth_of_bursts(path: Path, n: int = 3) -> list[list[int]]:
 
 
 @pytest.mark.parametrize(
-    "name", variants(CASES, quick=["plain.mp4", "open.mp4", "vp9.webm", "quick.mp4", "av1.mp4", "plain.ts", "mpeg2.ts"])
+    "name", variants(CASES, quick=["plain.mp4", "open.mp4", "begun.mp4", "vp9.webm", "quick.mp4", "av1.mp4", "plain.ts", "mpeg2.ts"])
 )
 def test_bursts_are_what_the_packets_promise_and_equal_the_exact_decode(name: str, tmp_path: Path) -> None:
     clip = render(tmp_path / name, (moving(*SIZE, 3, dx=1.5), 96), **{"bframes": 2, **CASES[name]})
@@ -128,8 +135,9 @@ def test_bursts_are_what_the_packets_promise_and_equal_the_exact_decode(name: st
     for signal in ("luma_mean", "luma_std", "luma_dark", "luma_clipped"):
         assert np.array_equal(found_scan.signals[signal][at], whole.signals[signal][at])
     assert (found_scan.end_pts, len(found_scan.pts)) == (whole.end_pts, len(whole.pts)) and found_scan.mode == "sparse"
-    step = found_scan.footage_s / len(at)
-    assert found_scan.decoded_s == pytest.approx(sum(at) * step, rel=0.05) and found_scan.footage_s == whole.footage_s
+    step, n_open = found_scan.footage_s / len(at), len(truth) - 1
+    n_decoded = sum(at) + (n_open if name in PYRAMID else 0)
+    assert found_scan.decoded_s == pytest.approx(n_decoded * step, rel=0.05) and found_scan.footage_s == whole.footage_s
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
@@ -290,11 +298,13 @@ def odd(folder: Path) -> dict[str, tuple[Path, str]]:
     film: tuple[Any, int] = (moving(*SIZE, 1), 150)
     plain = render(folder / "plain.mp4", film, gop=25).path
     edited = render(folder / "edits.mp4", film, gop=25, start=-19_200)
+    single = render(folder / "single.mp4", film, gop=24, bframes=3, options=SINGLE).path
     sent = render(folder / "sent.ts", film, gop=25).path.read_bytes()
     return {
         "begun late": (part_of(sent, folder / "late.ts", 20 * TS_PACKET, len(sent)), "does not begin with a key frame"),
         "lost": (part_of(sent, folder / "lost.ts", 0, len(sent), without=len(sent) // 2), "corrupt"),
-        "open": (render(folder / "open.mp4", film, gop=25, options={"x264-params": "open-gop=1:scenecut=0"}).path, "more than 4 s"),
+        "about": (inexact(render(folder / "open.mp4", film, gop=25, options=X264_OPEN).path), "more than 4 s"),
+        "late": (delayed(single, folder / "delayed.mp4"), "come after some"),
         "far": (render(folder / "far.mp4", film, gop=125).path, "more than 4 s apart"),
         "refresh": (intra_refresh(folder / "refresh.mp4").path, "more than 4 s apart"),
         "avi": (render(folder / "old.avi", film, gop=25).path, "do not have the time of each frame"),
@@ -309,6 +319,29 @@ def part_of(sent: bytes, path: Path, first: int, stop: int, *, without: int | No
     """Bytes of a transport stream, less the packet in which the byte `without` lies."""
     at = stop if without is None else without // TS_PACKET * TS_PACKET
     path.write_bytes(sent[first:at] + sent[at + TS_PACKET : stop])
+    return path
+
+
+def inexact(path: Path) -> Path:
+    """The file, in whose recovery points exact_match_flag is 0."""
+    data = path.read_bytes()
+    assert data.count(bytes.fromhex("060601c480")) == 5
+    path.write_bytes(data.replace(bytes.fromhex("060601c480"), bytes.fromhex("0606018480")))
+    return path
+
+
+def delayed(source: Path, path: Path) -> Path:
+    """The packets of a film, of which the last that is shown before the third key frame comes one packet later."""
+    with av.open(str(source)) as film, av.open(str(path), "w") as out:
+        packets = [p for p in film.demux(video=0) if p.size]
+        stream = out.add_stream_from_template(film.streams.video[0])
+        key = [i for i, p in enumerate(packets) if p.is_keyframe][2]
+        last = max(i for i, p in enumerate(packets[: key + 8]) if p.pts < packets[key].pts)
+        assert last > key
+        packets[last], packets[last + 1] = packets[last + 1], packets[last]
+        for i, packet in enumerate(packets):
+            packet.stream, packet.dts = stream, 512 * (i - 8)  # so early that none is after its pts
+            out.mux(packet)
     return path
 
 
@@ -340,6 +373,7 @@ def test_pictures_without_packets_of_their_own_are_counted_by_what_is_shown() ->
 def test_key_frames_that_are_not_shown_or_look_back_are_told_by_their_bytes() -> None:
     """AV1 (bitstream specification, 5.3 and 5.9.2): a temporal delimiter, a header of the sequence, and a frame whose first byte has
     show_existing_frame, frame_type and show_frame in its four highest bits. MPEG-2 (ISO/IEC 13818-2, 6.2.2.6): closed_gop after 25 bits.
+    H.264 (7.3.2.3.1 and D.1.8): an SEI unit with a recovery point, and what comes after it.
     """
 
     def unit(kind: int, data: list[int]) -> bytes:
@@ -352,6 +386,9 @@ def test_key_frames_that_are_not_shown_or_look_back_are_told_by_their_bytes() ->
     assert stands_alone("av1", None, delimiter + unit(1, [0b0001_1000]) + unit(6, [0b1111_0000])), "a still: each frame is a key frame"
     assert stands_alone("av1", None, bytes([0x12, 0, 0x34, 0, 0b0001_0000])), "with an extension and no length"
     assert not any(stands_alone("av1", None, part) for part in (b"", delimiter, delimiter + sequence, bytes([0x0A, 0xFF])))
+    point, idr, other = bytes([6, 6, 1, 0xC4, 0x80]), bytes([0x65, 0x88]), bytes([0x41, 0x88])
+    for units, entry in (([point, idr], "closed"), ([point, other], "open"), ([other, point], None), ([idr], "closed")):
+        assert entry_of("h264", None, b"".join(b"\0\0\1" + unit for unit in units)) == entry, "IDR pictures stand alone; table 7-1"
     for flags, alone in ((0x40, True), (0x20, False), (0x00, False)):
         assert stands_alone("mpeg2video", None, bytes([0, 0, 1, 0xB3, 9, 0, 0, 1, 0xB8, 0, 0, 0, flags, 0])) is alone
     assert not stands_alone("mpeg2video", None, bytes([0, 0, 1, 0, 0x40, 0x40])) and burst_begins("mpeg2video", None, bytes([0, 0, 1, 0]))

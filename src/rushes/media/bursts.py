@@ -1,9 +1,10 @@
 """Reads all packets of a video and decodes few of them: a burst at each key frame. It is what sparse mode decodes.
 
 A *burst* is a key frame and the next packets that are shown after it, a few pictures in all. They are decoded as a decoder does that starts
-at the key frame, and the decoder is then emptied. The packets from there up to the next burst are a *group*, and are never sent to it,
-unless the whole group is asked for. The pictures of a burst equal those of a decode from end to end to the last bit, since nothing after a
-key frame that stands alone refers to what is before it.
+at the key frame, and the decoder is then emptied. What is shown before the key frame is left out; only reference frames of H.264 are sent
+to the decoder, which counts them, and give no picture. The packets from there up to the next burst are a *group*, and are never sent to it,
+unless the whole group is asked for. The pictures of a burst equal those of a decode from end to end to the last bit, since nothing that
+is shown after such a key frame refers to what is shown before it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from rushes.media.frame_index import TELL_EVERY, FrameIndex, PacketTable
 from rushes.media.frame_tags import full_range
 from rushes.media.probe import facts_of, upright
-from rushes.media.random_access import MPEG_VIDEO
+from rushes.media.random_access import MPEG_VIDEO, referred_to
 from rushes.media.remote import raise_read_failure, tell_while_waiting
 from rushes.media.segments import CODECS, TRUSTED, Uncut
 from rushes.media.streams import open_film
@@ -49,10 +50,10 @@ class Group:
         after: pts of the next group's key frame; None in the video's last group.
         end: the end of its last frame, ticks.
         n_frames: frames that its packets give, those included that are shown before its key frame.
-        burst: the packets of the burst.
-        burst_pts: the frames that they give.
+        burst: the packets of which the burst is decoded.
+        burst_pts: its frames.
         leading: packets of frames that are shown before the key frame, and the key packet before them.
-        packets: all packets, where they were to be kept; else none.
+        packets: those of which its frames from the key frame on are decoded, where they were to be kept; else none.
     """
 
     key_pts: int
@@ -199,8 +200,6 @@ class Bursts:
             yield group
 
     def _add(self, group: Group, packet: Packet[VideoStream], *, gives: bool) -> None:
-        if self._keep:
-            group.packets.append(packet)
         pts = packet.pts
         group.n_frames += gives
         full = len(group.burst_pts) >= self._n and max(group.burst_pts) - group.key_pts >= self._span
@@ -210,10 +209,15 @@ class Bursts:
                 raise NoBursts(f"its key frames that stand alone are more than {apart:g} s apart (scan.sparse_s)")
             group.end = max(group.end, pts + (packet.duration or 0))
             if pts < group.key_pts:
+                if group.n_frames > len(group.leading) + 1:
+                    raise NoBursts("frames that are shown before a key frame come after some that are shown after it")
                 group.leading.append(packet)
-                return
-            if not full:
+                if not referred_to(self.facts.codec, self.stream.codec_context.extradata, bytes(packet)):
+                    return
+            elif not full:
                 group.burst_pts.append(pts)
+        if self._keep:
+            group.packets.append(packet)
         if not full:
             group.burst.append(packet)
 
@@ -233,8 +237,8 @@ class Bursts:
                 read.
         """
         more = following.leading if following is not None and len(following.leading) > 1 else []
-        own, last = [p for p in group.packets if not (p.pts is not None and p.pts < group.key_pts)], group.key_pts - 1
-        for frame, pts in self._decoded([*own, *more], group):
+        last = group.key_pts - 1
+        for frame, pts in self._decoded([*group.packets, *more], group):
             if pts <= last:
                 raise NoBursts("the decoder learnt late that it held back too few frames to give them in order")
             last = pts
@@ -249,6 +253,8 @@ class Bursts:
         each_s = float(length * self.facts.time_base) / max(1, group.n_frames)
         try:
             for packet in (*packets, None):
+                if packet is not None and packet.pts is not None and packet.pts < group.key_pts:
+                    self.decoded_s += each_s  # the decoder gives no picture of it, since what it refers to may be missing
                 for frame in context.decode(packet):
                     self.decoded_s += each_s
                     self._check(frame)

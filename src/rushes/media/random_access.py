@@ -22,6 +22,8 @@ H264_IDR, H264_SEI = 5, 6
 H264_SLICES = range(1, 6)
 RECOVERY_POINT = 6
 """SEI payload type (ITU-T H.264, table D.1)."""
+AT_ONCE, EXACTLY = 0x80, 0x40
+"""Bits of its first byte: recovery_frame_cnt is 0, which ue(v) codes as one bit, 1; and, if so, exact_match_flag."""
 HEVC_IRAP = range(16, 24)
 HEVC_IDR = (19, 20)
 """nal_unit_type (ITU-T H.265, table 7-1): random access points; of these, IDR has no leading picture that refers to what lies before."""
@@ -34,15 +36,15 @@ def entry_of(codec: str, extradata: bytes | None, packet: bytes) -> Entry | None
     leading pictures may be left out by the standard (H.265, 3.129 and 8.1.3). Other codecs reset at what their container calls a key frame.
     """
     if codec == "h264":
+        recovers = False
         for nal in nal_units(packet, extradata, length_at=4):
             kind = nal[0] & 0x1F
             if kind == H264_IDR:
                 return "closed"
-            if kind == H264_SEI and _recovers_at_once(nal):
-                return "open"
             if kind in H264_SLICES:
-                return None
-        return None
+                break
+            recovers = recovers or (kind == H264_SEI and bool(_recovery_point(nal) & AT_ONCE))
+        return "open" if recovers else None
     if codec == "hevc":
         kinds = [(nal[0] >> 1) & 0x3F for nal in nal_units(packet, extradata, length_at=21)]
         pictures = [kind for kind in kinds if kind < 32]
@@ -79,11 +81,17 @@ def stands_alone(codec: str, extradata: bytes | None, packet: bytes) -> bool:
 def burst_begins(codec: str, extradata: bytes | None, packet: bytes) -> bool:
     """Whether a few packets from this key packet on can be decoded by themselves, if those that are shown before it are left out: by the
     standard of HEVC these may be missing, and nothing that is shown after it refers to them; so it is in MPEG-1 and MPEG-2, where they are
-    B-pictures, to which nothing refers (ISO/IEC 13818-2, 6.1.1.7).
+    B-pictures, to which nothing refers (ISO/IEC 13818-2, 6.1.1.7). In H.264 what is shown from an exact recovery point on equals what a
+    decode from the beginning gives (exact_match_flag; H.264, D.2.8).
     """
     if codec in MPEG_VIDEO or stands_alone(codec, extradata, packet):
         return True
-    return codec == "hevc" and entry_of(codec, extradata, packet) == "open" and outputs_pending_pictures(codec, extradata, packet)
+    if entry_of(codec, extradata, packet) != "open":
+        return False
+    if codec == "h264":
+        points = [_recovery_point(nal) for nal in nal_units(packet, extradata, length_at=4) if nal[0] & 0x1F == H264_SEI]
+        return any(point & AT_ONCE and point & EXACTLY for point in points)
+    return codec == "hevc" and outputs_pending_pictures(codec, extradata, packet)
 
 
 def referred_to(codec: str, extradata: bytes | None, packet: bytes) -> bool:
@@ -161,10 +169,8 @@ def _group_is_closed(packet: bytes) -> bool:
     return 0 <= at < len(packet) - 7 and bool(packet[at + 7] & 0x40)
 
 
-def _recovers_at_once(nal: bytes) -> bool:
-    """Whether an SEI unit has a recovery point with recovery_frame_cnt 0, which is coded as ue(v): its first bit is then 1 (H.264,
-    7.3.2.3.1 and D.1.8).
-    """
+def _recovery_point(nal: bytes) -> int:
+    """The first byte of the recovery point in an SEI unit (H.264, 7.3.2.3.1 and D.1.8); 0 where there is none."""
     at = 1
     while at + 2 < len(nal):
         kind = size = 0
@@ -174,9 +180,9 @@ def _recovers_at_once(nal: bytes) -> bool:
         while at < len(nal) and nal[at] == 0xFF:
             size, at = size + 255, at + 1
         if at + 1 >= len(nal):
-            return False
+            return 0
         size, at = size + nal[at], at + 1
         if kind == RECOVERY_POINT:
-            return bool(nal[at] & 0x80)
+            return nal[at]
         at += size
-    return False
+    return 0

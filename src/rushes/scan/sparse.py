@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 F32 = npt.NDArray[np.float32]
 Stretch = tuple[int, int]
 
-VERSION = 2
+VERSION = 3
 """Raise when the signals or the sampled frames of a sparse pass over the same footage change."""
 CHANGED = 0.5
 """Two pictures a group apart differ, so that the group is decoded whole, from this share of the detector's threshold on: a cut between two
