@@ -29,11 +29,14 @@ QUIET = {
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "30", "b": "0"},
     "libsvtav1": {"preset": "12", "svtav1-params": "lp=1:scd=0"},
     "mpeg4": {"qscale": "3"},
+    "mpeg1video": {"qscale": "3"},
     "mpeg2video": {"qscale": "3"},
     "mjpeg": {"qscale": "3"},
 }
 ENCODERS = {"h264": "libx264", "hevc": "libx265", "vp9": "libvpx-vp9", "av1": "libsvtav1"}
-REORDERING = ("libx264", "libx265", "mpeg4", "mpeg2video")
+IN_FRAMES = ("mpeg4", "mpeg1video", "mpeg2video")
+"""Encoders that count time in frames."""
+REORDERING = ("libx264", "libx265", *IN_FRAMES)
 TRANSFERS = {"pq": 16, "hlg": 18}
 """ITU-T H.273: 16 is SMPTE ST 2084, 18 is ARIB STD-B67; 9 below is BT.2020."""
 NO_PTS = (".avi", ".h264", ".hevc")
@@ -121,24 +124,26 @@ def render(
     numbered: bool = True,
     first_number: int = 0,
     options: dict[str, str] | None = None,
+    container: dict[str, str] | None = None,
 ) -> Clip:
     """Encode a film to `path`; the suffix chooses the container (mp4 mov mkv webm ts avi h264).
 
     Args:
-        codec: h264, hevc, vp9, av1, mpeg4, mpeg2video, mjpeg, or any encoder of libav.
+        codec: h264, hevc, vp9, av1, mpeg4, mpeg1video, mpeg2video, mjpeg, or any encoder of libav.
         pts: ticks of `time_base` for each frame (variable frame rate); default: constant `fps`.
         start: added to every pts. Above 0: a delayed start. Below 0, in mp4 and mov: an edit list that hides the frames before 0.
         rotation: degrees clockwise that a player must turn the picture (a display matrix): 0, 90, 180, 270.
         interlaced: weave pictures 2i (top field) and 2i+1 into frame i; the film must have even lengths.
         transfer: "pq" or "hlg", 10 bits; a tag only, pixels are as drawn.
+        options, container: of libav's encoder, and of its container.
         second_video: another, smaller video stream after the first. cover: a cover picture, which containers put after the real streams.
     """
     film = film if isinstance(film, Edit) else Edit(*film)
     fps = Fraction(fps)
     encoder = ENCODERS.get(codec, codec)
-    if encoder in ("mpeg4", "mpeg2video") and (pts is not None or time_base is not None):
+    if encoder in IN_FRAMES and (pts is not None or time_base is not None):
         raise ValueError(f"{codec} counts time in frames: pts and time_base cannot be chosen")
-    clock = time_base or (1 / fps if encoder in ("mpeg4", "mpeg2video") else ticks_of(fps))
+    clock = time_base or (1 / fps if encoder in IN_FRAMES else ticks_of(fps))
     picture, n_frames = (_woven(film.picture), film.n_frames // 2) if interlaced else (film.picture, film.n_frames)
     start = (int(TS_START_S / clock) if path.suffix == ".ts" else 0) if start is None else start
     ticks = [start + (int(i / fps / clock) if pts is None else pts[i]) for i in range(n_frames)]
@@ -151,7 +156,7 @@ def render(
     settings = dict(QUIET.get(encoder, {})) | (options or {})
     if interlaced:
         settings["x264-params"] = "tff=1"
-    with usual_scheduling(), av.open(str(path), "w", options=_container_options(path, clock)) as out:
+    with usual_scheduling(), av.open(str(path), "w", options=_container_options(path, clock) | (container or {})) as out:
         stream: Any = out.add_stream(encoder, rate=fps, options=settings)
         stream.width, stream.height = width, height
         stream.pix_fmt = pix_fmt or ("yuvj420p" if encoder == "mjpeg" or full_range else "yuv420p10le" if transfer else "yuv420p")

@@ -37,6 +37,7 @@ SIZE = (192, 108)
 DIAGONAL = float(np.hypot(*SIZE))
 RECIPE = Recipe.parse({"scan": {"mode": "sparse"}, "shots": {"detector": "stride"}})
 TS_PACKET = 188
+FRAGMENTS = "empty_moov+default_base_moof+frag_keyframe"
 OPEN = "log-level=none:pools=none:scenecut=0:open-gop=1:bframes=3"
 X264_OPEN = {"x264-params": "open-gop=1:scenecut=0:b-adapt=0:b-pyramid=normal:ref=4"}
 SINGLE = {"x264-params": "open-gop=1:scenecut=0:b-adapt=0:b-pyramid=none"}
@@ -61,8 +62,12 @@ CASES: dict[str, dict[str, Any]] = {
     "wrap.ts": {"gop": 25, "start": int((2**33 / 90_000 - 2) * 12_800)},
     "mpeg2.ts": {"codec": "mpeg2video", "gop": 25},
     "mpeg2.mpg": {"codec": "mpeg2video", "gop": 25},
+    "mpeg1.mpg": {"codec": "mpeg1video", "gop": 25},
+    "parts.mp4": {"gop": 25, "container": {"movflags": FRAGMENTS}},
+    "frames.mp4": {"codec": "hevc", "gop": 24, "options": {"x265-params": OPEN}, "container": {"movflags": "empty_moov+frag_every_frame"}},
 }
-"""wrap.ts: the 33 bits of MPEG's clock begin anew after 2 s. MPEG-2 has open groups of pictures after the first one."""
+"""wrap.ts: the 33 bits of MPEG's clock begin anew after 2 s. MPEG-1 and MPEG-2 have open groups of pictures after the first
+one. parts.mp4 has a fragment for each key frame, frames.mp4 one for each frame, and neither has a table of all frames."""
 PYRAMID = ("begun.mp4", "begun.ts")
 """Of the frames that are shown before each key frame but the first, and come after it, one is a reference."""
 
@@ -109,9 +114,10 @@ def truth_of_bursts(path: Path, n: int = 3) -> list[list[int]]:
     return found
 
 
-@pytest.mark.parametrize(
-    "name", variants(CASES, quick=["plain.mp4", "open.mp4", "begun.mp4", "vp9.webm", "quick.mp4", "av1.mp4", "plain.ts", "mpeg2.ts"])
-)
+QUICK = ["plain.mp4", "open.mp4", "begun.mp4", "parts.mp4", "vp9.webm", "quick.mp4", "av1.mp4", "plain.ts", "mpeg2.ts", "mpeg1.mpg"]
+
+
+@pytest.mark.parametrize("name", variants(CASES, quick=QUICK))
 def test_bursts_are_what_the_packets_promise_and_equal_the_exact_decode(name: str, tmp_path: Path) -> None:
     clip = render(tmp_path / name, (moving(*SIZE, 3, dx=1.5), 96), **{"bframes": 2, **CASES[name]})
     truth = truth_of_bursts(clip.path)

@@ -24,6 +24,7 @@ from rushes.operators import Scan as ScanOperator
 from rushes.recipe import Recipe
 from rushes.store.store import Store
 from stores import rows_of
+from variants import variants
 
 SIZE = (128, 72)
 SETTINGS = ("scan.mode=sparse", "shots.detector=stride", "shots.stride_s=8", "captions.engine=none", "rules.too_short.min=0")
@@ -31,11 +32,15 @@ SETTINGS = ("scan.mode=sparse", "shots.detector=stride", "shots.stride_s=8", "ca
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Clip]:
-    """A film of 20 s with a key frame each second, the same with one each 5 s, and one without pts of its own; 25 frames a second."""
+    """A film of 20 s with a key frame each second, the same in fragments of a second and in ones of a frame, and with a key frame each 5 s,
+    and one without pts of its own; 25 frames a second.
+    """
     folder = tmp_path_factory.mktemp("footage")
     shots = edit([moving(*SIZE, k, dx=1.5 - k) for k in range(3)], [170, 163, 167])
     return {
         "often": render(folder / "often.mp4", shots, gop=25),
+        "parts": render(folder / "parts.mp4", shots, gop=25, container={"movflags": "delay_moov+default_base_moof+frag_keyframe"}),
+        "frames": render(folder / "frames.mp4", shots, gop=25, container={"movflags": "delay_moov+frag_every_frame"}),
         "rare": render(folder / "rare.mp4", shots, gop=125, bframes=0),
         "old": render(folder / "old.avi", film(*SIZE, [100]), gop=25),
         "sent": render(folder / "sent.ts", shots, gop=25),
@@ -126,20 +131,22 @@ def listed(clip: Clip, folder: Path, pieces: list[tuple[float, float]]) -> Path:
     return path
 
 
-def test_of_spans_only_bursts_of_their_stretches_are_decoded(footage: dict[str, Clip], tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", variants(["often", "parts", "frames"], quick=["often", "parts"]))
+def test_of_spans_only_bursts_of_their_stretches_are_decoded(name: str, footage: dict[str, Clip], tmp_path: Path) -> None:
     """The spans' clips equal those that the same spans have in a scan of the whole video; a list that asks for more decodes only that."""
-    clip, pieces = footage["often"], [(2.4, 6.0), (3.0, 5.5)]
+    clip, pieces = footage[name], [(2.4, 6.0), (3.0, 5.5)]
     whole, own = tmp_path / "whole", tmp_path / "own"
     work([clip.path], whole)
     work([listed(clip, tmp_path, pieces)], whole)
     counts = work([listed(clip, tmp_path, pieces)], own)
     assert counts["footage_s"] == pytest.approx(4.0) and counts["decoded_s"] == pytest.approx(4 * 3 / 25)
     videos, clips = rows(own, of_list=True)
-    assert videos["often.mp4"]["mode"] == "sparse" and json.loads(videos["often.mp4"]["covered"]) == [[clip.pts[50], clip.pts[150]]]
+    covered = json.loads(videos[clip.path.name]["covered"])
+    assert videos[clip.path.name]["mode"] == "sparse" and covered == [[clip.pts[50], clip.pts[150]]]
     assert clips == rows(whole, of_list=True)[1] and len(clips) == 2
     more = work([listed(clip, tmp_path, [*pieces, (10.0, 13.0)])], own)
     assert more["decoded_s"] == pytest.approx(3 * 3 / 25)
-    assert rows(own)[0]["often.mp4"]["decoded_s"] == pytest.approx(7 * 3 / 25)
+    assert rows(own)[0][clip.path.name]["decoded_s"] == pytest.approx(7 * 3 / 25)
 
 
 def test_a_span_without_a_burst_is_decoded_whole(footage: dict[str, Clip], tmp_path: Path) -> None:
