@@ -192,6 +192,15 @@ def test_a_flash_is_no_cut(lasts):
     assert len(clips_of(frames, detector="content")) > 1, "the content detector sees it: the test has a flash to see"
 
 
+@pytest.mark.parametrize("first", ["flash", "other scene"])
+def test_what_a_video_begins_or_ends_with_for_a_moment_is_cut_off(first):
+    """Nothing tells a flash from another scene there, and pictures of another scene are not left in a clip."""
+    _, frames = bgr_film(n_shots=2, length=60)
+    short = [np.full_like(frames[0], 250)] * 3 if first == "flash" else frames[57:60]
+    assert clips_of([*short, *frames[60:]]) == [(0, 3), (3, 63)]
+    assert clips_of([*frames[60:], *short]) == [(0, 60), (60, 63)]
+
+
 def test_a_switched_light_is_no_cut():
     _, frames = bgr_film(n_shots=1, length=60)
     frames[30:] = [bright(f, 0.45) for f in frames[30:]]
