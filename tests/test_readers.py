@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -35,6 +36,7 @@ from rushes.store.tables import CAPTIONS, CLIPS, ERRORS, MEASURES, RUNS, TABLES,
 from stores import SRC, Reel, inline, recipe
 from variants import variants
 
+CAPTURED: Any = {"capture_output": True, "text": True, "timeout": 100, "check": False}
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 PRINTS = fingerprints(Recipe())
 N_VIDEOS, CLIPS_A_VIDEO = 40, 7
@@ -382,6 +384,61 @@ def test_a_data_frame_on_ray_has_the_same_rows(store: Store, nodes: RunningClust
     [line] = [line for line in done.stdout.splitlines() if line.startswith("ROWS")]
     rows = rushes.open(store.root).clips().select("clip_id", "uri", "verdict", "caption").to_arrow().to_pylist()
     assert line == f"ROWS {sorted(tuple(map(str, row.values())) for row in rows)}"
+
+
+UNDER_WAY = """
+import asyncio, atexit, sys, threading
+import pyarrow as pa
+from daft import event_loop
+from daft.io.source import DataSource, DataSourceTask
+from daft.recordbatch import RecordBatch
+from daft.schema import Schema
+from rushes.results.daft_runner import start_daft
+
+class Read(DataSourceTask):
+    schema = Schema.from_pyarrow_schema(pa.schema({"a": pa.int64()}))
+
+    def __init__(self, number):
+        self.number = number
+
+    async def read(self):
+        await asyncio.sleep(1 if self.number else 0)
+        batch = pa.record_batch({"a": [self.number]})
+        yield RecordBatch.from_arrow_record_batches([batch], batch.schema)
+
+class Numbers(DataSource):
+    name, schema = "numbers", Read.schema
+
+    async def get_tasks(self, pushdowns):
+        for number in range(9):
+            yield Read(number)
+
+def tell():
+    own = {thread.ident for thread in threading.enumerate()}
+    called = sum(ident not in own for ident in sys._current_frames())
+    print("CALLED" if called else "NONE", event_loop.LOOP.loop.is_closed(), flush=True)
+
+atexit.register(tell)  # before `start_daft` registers its own, so it is called after that
+start_daft()
+Numbers().read().limit(1).show()
+tell()
+"""
+
+
+def test_a_program_ends_where_daft_still_reads() -> None:
+    """After `show` reads are under way: threads of Daft are in Python, called from Rust. None is when the interpreter ends."""
+    done = subprocess.run([sys.executable, "-c", UNDER_WAY], env={**os.environ, "PYTHONPATH": str(SRC)}, **CAPTURED)
+    assert done.returncode == 0, done.stderr[-2000:]
+    before, after = done.stdout.splitlines()[-2:]
+    assert before == "CALLED False", "no read was under way: the test shows nothing"
+    assert after == "NONE True"
+
+
+def test_a_program_ends_that_left_a_query_unread(store: Store) -> None:
+    """What closes the query when the interpreter ends waits for Daft's event loop, of which the thread is gone by then."""
+    code = "import sys, rushes; rows = rushes.open(sys.argv[1]).clips().iter_rows(); print(next(rows)['n_frames'])"
+    done = subprocess.run([sys.executable, "-c", code, store.root], env={**os.environ, "PYTHONPATH": str(SRC)}, **CAPTURED)
+    assert done.returncode == 0 and done.stdout.strip().isdigit(), done.stderr[-2000:]
 
 
 def test_reports_count_all_clips(store: Store) -> None:
