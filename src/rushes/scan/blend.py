@@ -151,11 +151,13 @@ class Blend:
 
 
 def needed_from(t: F64, row: int) -> int:
-    """Index of the first frame that the signals of frame `row` and of later frames are computed from. `t`: times of the frames, seconds."""
+    """Index of the first frame that the signals of frame `row` and of later frames are computed from. `t`: times of the frames, seconds.
+    The changes of frames that are looked at are computed from the frame before the first of these, too, however long ago it was.
+    """
     look = t[row] - LOOK_S
     if row:
         look = min(look, t[row - 1] - LAST_FRAME_S)
-    return int(np.searchsorted(t, look))
+    return max(0, int(np.searchsorted(t, look)) - 1)
 
 
 def settled_from(t: F64) -> int:
