@@ -164,6 +164,12 @@ def test_a_camera_that_stands_still_keeps_the_sharpness_of_its_scene(room: F32) 
     assert min(sharpness(passing)) > 0.9 * alone
 
 
+def test_a_strip_lower_than_a_block_has_no_sharpness(room: F32) -> None:
+    """At 320 px it is 8 px high, which is less than one block."""
+    for strip in (room[:16, :640], room[:640, :16]):
+        assert np.isnan(sharpness([strip, strip + 1, strip + 2])).all()
+
+
 def test_nothing_to_judge_is_not_blur() -> None:
     wall = grid(np.full((360, 640), 120, np.float32))
     assert np.isnan(wall["sharpness"])

@@ -75,9 +75,9 @@ class Edges:
 
     def below_display(self, other: Edges) -> float:
         """The sharpness without what another frame, measured before or after this one, shows to be drawn over the picture; NaN where
-        nothing is, or the rest is about as sharp as the whole.
+        nothing is, or the rest is about as sharp as the whole, or the frame is smaller than a block.
         """
-        if abs(self.t - other.t) > APART_S or other.picture.shape != self.picture.shape:
+        if abs(self.t - other.t) > APART_S or other.picture.shape != self.picture.shape or not self.span.size:
             return math.nan
         drawn = self._drawn(other)
         rest = _steepness(self.span[~drawn], self.steepest[~drawn]) if drawn.any() else math.nan
