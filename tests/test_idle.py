@@ -145,6 +145,16 @@ def test_a_shot_that_is_still_throughout_stays() -> None:
     assert (one.span.start_pts, one.span.end_pts, one.start, one.end) == (0, 3000, "video", "video")
 
 
+def test_a_shot_that_moves_for_a_moment_at_each_end_alone_stays() -> None:
+    """25 frames a second; of the ten frames from the first moment on two move, as of the ten up to the last one. So motion that lasts is
+    found at the end alone when it is sought from the beginning, and at the beginning alone when it is sought from the end.
+    """
+    rows, _ = signals([1.6 if i in (1, 2, 98, 99) else 0.1 for i in range(100)])
+    settings = ShotSettings(detector="stride", stride_s=100, max_s=0, trim_idle=0.1)
+    (one,) = find_shots(rows, np.arange(100, dtype=np.int64) * 40, Fraction(1, 1000), 4000, settings)
+    assert (one.span.start_pts, one.span.end_pts, one.start, one.end) == (0, 4000, "video", "video")
+
+
 def test_what_is_left_is_split_and_spans_of_a_list_are_left_alone() -> None:
     rows, pts = signals([0.1] * 20 + [1.0] * 20 + [0.1] * 20)
     how = ShotSettings(detector="stride", stride_s=100, max_s=1, trim_idle=0.2)

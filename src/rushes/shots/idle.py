@@ -37,7 +37,8 @@ same picture anew is one frame, and where a converted film repeats frames every 
 
 
 def trimmed(piece: Piece, signals: Mapping[str, F32], pts: I64, time_base: Fraction, keep: Fraction) -> Piece:
-    """The piece less what is still at its ends beyond `keep` ticks; the piece itself where nothing moves in it.
+    """The piece less what is still at its ends beyond `keep` ticks; the piece itself where nothing moves in it, or something only for a
+    moment at each of its ends.
 
     Args:
         piece: its frames.
@@ -53,6 +54,8 @@ def trimmed(piece: Piece, signals: Mapping[str, F32], pts: I64, time_base: Fract
     if first is None or behind is None:
         return piece
     last = piece.stop - 1 - behind  # the picture after it is the one that stays
+    if piece.first + first > last:
+        return piece
     start = max(piece.first, int(np.searchsorted(pts, int(-(-(int(pts[piece.first + first]) - keep) // 1)))))
     stop = min(piece.stop, int(np.searchsorted(pts, int((int(pts[last]) + keep) // 1), "right")))
     edges = "idle" if start > piece.first else piece.start, "idle" if stop < piece.stop else piece.end
