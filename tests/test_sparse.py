@@ -15,6 +15,7 @@ import pytest
 
 from footage import Clip, render
 from pictures import edit, moving, still, texture
+from rushes.engine.fingerprints import fingerprints
 from rushes.errors import RecipeError
 from rushes.measures import motion
 from rushes.measures.clip import measure_clip
@@ -26,11 +27,14 @@ from rushes.media.frame_index import FrameIndex, frame_index
 from rushes.media.random_access import burst_begins, entry_of, shown, stands_alone
 from rushes.recipe import Recipe
 from rushes.records import Orientation
+from rushes.rows.scanned import Stamp, clip_rows
+from rushes.rows.signals import Series
 from rushes.scan import sparse
 from rushes.scan.one_pass import SampledFrame, Scan, scan
 from rushes.scan.sparse import Dense, scan_sparse
 from rushes.shots import find_shots
 from rushes.shots.content import THRESHOLD
+from rushes.store.store import now
 from variants import variants
 
 SIZE = (192, 108)
@@ -177,6 +181,34 @@ def test_no_number_is_computed_across_the_gap(tmp_path: Path) -> None:
     measures = measured(found)
     assert measures["motion_mean"] == pytest.approx(1.5 * 25 / DIAGONAL, rel=0.1)
     assert measures["camera_motion"] == "pan_right" and measures["cuts"] is None
+
+
+def test_what_is_compared_with_a_picture_before_the_clip_is_not_of_the_clip(tmp_path: Path) -> None:
+    """Two pictures that stand still, and a cut in the burst that begins at frame 100: its flow compares frame 102 with 100."""
+    film = edit([still(*SIZE, 1), still(*SIZE, 2)], [101, 99])
+    found = sparse_scan(render(tmp_path / "cut.mp4", film, gop=25, bframes=0, numbered=False).path)
+    assert found.signals["flow_mean"][102] > 0.1
+    second = measured(found, 101)
+    assert second["motion_mean"] < 0.001 and second["static_share"] == 1.0
+    assert measured(found, 100)["static_share"] < 1.0, "the whole burst is in it"
+
+
+def test_a_clip_of_which_all_is_decoded_has_its_motion_and_one_of_which_nothing_is_has_nulls(tmp_path: Path) -> None:
+    """Key frames each second, a cut at one, and then a picture that moves so much that all is decoded."""
+    film = edit([still(*SIZE, 1), moving(*SIZE, 2, dx=2.0)], [100, 50])
+    recipe = Recipe.parse({"scan": {"mode": "sparse"}, "shots": {"detector": "content", "guard_s": 0, "max_s": 0}})
+    found = sparse_scan(render(tmp_path / "last.mp4", film, gop=25, numbered=False).path, recipe, threshold=THRESHOLD)
+    made = clip_rows(Series.of("v" * 64, found), recipe, fingerprints(recipe), Stamp("run", now()))["measures"]
+    assert not np.isnan(found.signals["luma_mean"][100:]).any() and len(made) == 2
+    assert made[1]["motion_mean"] == pytest.approx(2.0 * 25 / DIAGONAL, rel=0.1) and made[1]["static_share"] == 0.0
+    assert not np.isnan(found.signals["pan_rest"]).all() and made[1]["slideshow"] is None
+    assert set(measured(found, 10, 20).values()) == {None}
+
+
+def test_pictures_of_bursts_of_one_do_not_tell_of_freezes(tmp_path: Path) -> None:
+    """A still picture, a key frame each second and nothing in between: no two pictures are compared."""
+    found = sparse_scan(render(tmp_path / "slow.mp4", (still(*SIZE, 4), 10), gop=1, bframes=0, fps=1, numbered=False).path)
+    assert measured(found)["freeze_share"] is None and measured(found)["luma_mean"] is not None
 
 
 def measured(found: Scan, first: int = 0, stop: int | None = None) -> dict[str, Any]:

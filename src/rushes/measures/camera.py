@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rushes.measures.clip_time import ClipTime, Mask
-from rushes.measures.mean import over_time
-from rushes.measures.motion import flow_samples
+from rushes.measures.mean import mean_of
+from rushes.measures.motion import flow_of_bursts, flow_samples
 from rushes.records import Column, Orientation
 
 F64 = npt.NDArray[np.float64]
@@ -121,7 +121,7 @@ def of_bursts(
         smooth = float(np.sinc(angular / (2 * np.pi) * SMOOTH_S))
         shake = swing / angular * (1 - smooth)
     rest = np.average((moves - means) ** 2, axis=0, weights=weight).sum()
-    still = over_time(signals, "flow_still", clip)
+    still = mean_of(flow_of_bursts(signals, clip)[2], clip)
     label, confidence = label_of(means, float((means**2).sum() + smooth**2 * rest), shake or 0.0, still or 0.0)
     return columns | {"shake": shake, "camera_motion": label, "camera_motion_confidence": confidence * share}
 

@@ -11,7 +11,7 @@ from rushes.measures import camera, cuts, exposure, motion, noise, sharpness, sl
 from rushes.measures.clip_time import ClipTime
 from rushes.records import Column, Orientation
 
-VERSION = 5
+VERSION = 6
 """Raise when the measures of the same signals and span change."""
 
 COLUMNS: tuple[Column, ...] = (

@@ -34,8 +34,8 @@ class ClipTime:
         t: (n,) seconds of its n frames, since the video's first one.
         end_s: its end.
         grid_per_s: samples a second of what is measured on a grid.
-        seen: (n,) which of the frames were decoded; None: all. In sparse mode these are bursts, and each picture stands for the times to
-            which it is the nearest.
+        seen: in sparse mode (n,) which of the frames were decoded: bursts, of which each picture stands for the times to which it is the
+            nearest. None in the other modes, which decode all.
     """
 
     at: slice

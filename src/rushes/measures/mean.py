@@ -15,10 +15,14 @@ Signals = Mapping[str, npt.NDArray[np.float32]]
 
 
 def over_time(signals: Signals, name: str, clip: ClipTime) -> float | None:
-    """Mean of a signal of every frame, each weighed by how long it is shown, or stands for where not all were decoded; None where none was
-    measured.
+    """Mean of a signal of every frame, as `mean_of` weighs it; None where none was measured."""
+    return mean_of(np.asarray(signals[name][clip.at], np.float64), clip)
+
+
+def mean_of(values: F64, clip: ClipTime) -> float | None:
+    """Mean of the values (n,) of a clip's frames, each weighed by how long the frame is shown, or stands for where not all were decoded;
+    None where all are NaN.
     """
-    values = np.asarray(signals[name][clip.at], np.float64)
     if clip.seen is None:
         return weighed(values, clip.shown)
     known = ~np.isnan(values)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rushes.measures.clip_time import ClipTime
-from rushes.measures.mean import over_time
+from rushes.measures.mean import mean_of
 from rushes.media.time_grid import HELD_DT_S
 from rushes.records import Column
 
@@ -36,7 +36,8 @@ COLUMNS: tuple[Column, ...] = (
 
 
 def measure(signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime) -> dict[str, float | str | None]:
-    """The columns of a clip; null where there is nothing to measure (a clip of one short frame, no grid sample).
+    """The columns of a clip; null where there is nothing to measure (a clip of one short frame, no grid sample, no step between pictures
+    that were decoded).
 
     Args:
         signals: `flow_mean`, `flow_p95`, `flow_still`, `flow_dt` and `block_diff` of all frames of the video.
@@ -44,8 +45,11 @@ def measure(signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime) -> d
     """
     found: dict[str, float | str | None] = dict.fromkeys((column.name for column in COLUMNS), None)
     if clip.seen is not None:
-        found["motion_mean"], found["motion_p95"] = (over_time(signals, name, clip) for name in ("flow_mean", "flow_p95"))
-        found["static_share"] = over_time({"static": static_samples(signals)}, "static", clip)
+        if not clip.seen.any():
+            return found
+        mean, p95, still = flow_of_bursts(signals, clip)
+        static = np.where(np.isnan(still), np.nan, still >= STILL_SHARE)
+        found["motion_mean"], found["motion_p95"], found["static_share"] = (mean_of(values, clip) for values in (mean, p95, static))
     else:
         mean, p95, still, rest = flow_samples(signals, clip)
         n = len(mean) + rest
@@ -54,15 +58,18 @@ def measure(signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime) -> d
             found["motion_p95"] = float(p95.sum()) / n
             found["static_share"] = float((still >= STILL_SHARE).sum() + rest) / n
     dt, (change,) = clip.moves(signals["block_diff"][clip.at][1:].astype(np.float64))
-    if len(dt):
+    if not np.isnan(change).all():
         found["freeze_share"] = freeze_share(change, dt)
     return found
 
 
-def static_samples(signals: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
-    """1 where a sample of the motion is static, 0 where it is not, NaN where there is none."""
-    still = signals["flow_still"]
-    return np.where(np.isnan(still), np.nan, still >= STILL_SHARE).astype(np.float32)
+def flow_of_bursts(signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime) -> tuple[F64, F64, F64]:
+    """`flow_mean`, `flow_p95` and `flow_still` of the frames of a clip of which bursts were decoded, (n,); NaN where there is no sample, or
+    where it is compared with a picture before the clip.
+    """
+    mean, p95, still, dt = (signals[f"flow_{name}"][clip.at].astype(np.float64) for name in ("mean", "p95", "still", "dt"))
+    own = clip.t - dt >= clip.t[0] - 1e-6
+    return np.where(own, mean, np.nan), np.where(own, p95, np.nan), np.where(own, still, np.nan)
 
 
 def flow_samples(signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime) -> tuple[F64, F64, F64, int]:

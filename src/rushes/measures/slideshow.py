@@ -20,12 +20,15 @@ COLUMNS: tuple[Column, ...] = (
 
 
 def measure(signals: Mapping[str, npt.NDArray[np.float32]], clip: ClipTime) -> dict[str, float | str | None]:
-    """The column of a clip; null where the picture as a whole does not move, and in clips shorter than a second.
+    """The column of a clip; null where the picture as a whole does not move, in clips shorter than a second, and in sparse mode, which
+    compares pictures over a second only where it happens to decode all between.
 
     Args:
         signals: `pan_rest`, `pan_block` and `pan_dt` of all frames of the video.
         clip: the clip's times. Only comparisons of two pictures of the clip count.
     """
+    if clip.seen is not None:
+        return {"slideshow": None}
     rest, worst, dt = (signals[name][clip.at] for name in ("pan_rest", "pan_block", "pan_dt"))
     chosen = ~np.isnan(rest) & (clip.t - dt >= clip.t[0] - 1e-4)
     fits = (rest[chosen] <= REST) & (worst[chosen] <= WORST)

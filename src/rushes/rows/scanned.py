@@ -65,9 +65,9 @@ def clip_rows(series: Series, recipe: Recipe, prints: Mapping[str, str], stamp: 
             "extra": extra, "spans": of,
         }  # fmt: skip
         clips.append(stamp.on(row, prints["shots"]))
-        seen = ~np.isnan(series.signals["luma_mean"][at])
-        time = ClipTime(at, t[at], seconds(end - first, series.time_base), recipe.scan.grid_per_s, None if seen.all() else seen)
-        n_cuts = None if series.mode == "sparse" or not seen.all() else cuts_inside(series.signals, at, t)
+        seen = ~np.isnan(series.signals["luma_mean"][at]) if series.mode == "sparse" else None
+        time = ClipTime(at, t[at], seconds(end - first, series.time_base), recipe.scan.grid_per_s, seen)
+        n_cuts = cuts_inside(series.signals, at, t) if seen is None else None
         values = measure_clip(series.signals, time, series.way, n_cuts)
         measures.append(stamp.on({"clip_id": name, "video_id": series.video_id, **values}, prints["measures"]))
     marks = [
