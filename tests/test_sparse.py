@@ -211,6 +211,18 @@ def test_pictures_of_bursts_of_one_do_not_tell_of_freezes(tmp_path: Path) -> Non
     assert measured(found)["freeze_share"] is None and measured(found)["luma_mean"] is not None
 
 
+@pytest.mark.parametrize("gop", [1, 25])
+def test_a_hole_is_not_decoded(gop: int, tmp_path: Path) -> None:
+    """The camera was off for an hour before frame 50, at which a burst begins; 25 frames a second, or two, of which each is a burst."""
+    fps = 25 if gop > 1 else 2
+    pts = [i * (12_800 // fps) + (3600 * 12_800 if i >= 50 else 0) for i in range(100)]
+    film = (moving(*SIZE, 3), 100)
+    clip = render(tmp_path / "off.mp4", film, gop=gop, bframes=0, fps=fps, pts=pts, time_base=Fraction(1, 12_800))
+    found = sparse_scan(clip.path)
+    assert len(found.holes) == 1 and found.footage_s == pytest.approx(100 / fps)
+    assert found.decoded_s == pytest.approx(found.footage_s if gop == 1 else 0.12 * 4)
+
+
 def measured(found: Scan, first: int = 0, stop: int | None = None) -> dict[str, Any]:
     t = (found.pts - found.pts[0]) * float(found.facts.time_base)
     stop = len(t) if stop is None else stop

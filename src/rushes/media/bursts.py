@@ -9,6 +9,7 @@ is shown after such a key frame refers to what is shown before it.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -49,7 +50,8 @@ class Group:
         key_pts: pts of its key frame.
         after: pts of the next group's key frame; None in the video's last group.
         end: the end of its last frame, ticks.
-        n_frames: frames that its packets give, those included that are shown before its key frame.
+        first, last: pts of the first and the last frame that its packets give, those included that are shown before its key frame.
+        n_frames: number of these frames.
         burst: the packets of which the burst is decoded.
         burst_pts: its frames.
         leading: packets of frames that are shown before the key frame, and the key packet before them.
@@ -59,6 +61,8 @@ class Group:
     key_pts: int
     after: int | None = None
     end: int = 0
+    first: int = 0
+    last: int = 0
     n_frames: int = 0
     burst: list[Packet[VideoStream]] = field(default_factory=list)
     burst_pts: list[int] = field(default_factory=list)
@@ -81,7 +85,8 @@ class Bursts:
 
     Attributes:
         facts: container facts; complete after the first picture.
-        decoded_s: seconds that the decoded pictures are shown, each counted as often as it was decoded.
+        decoded: pts of the decoded pictures, each as often as it was decoded.
+        decoded_s: about how many seconds these are shown, as far as that is known before all packets are read.
 
     Raises:
         ProbeError: on entering, when the container or its streams cannot be read.
@@ -106,6 +111,7 @@ class Bursts:
         film = open_film(source, uri, stream)
         self.container, self.stream = film.container, film.stream
         self.facts: VideoFacts = facts_of(self.container, self.stream, size_bytes, film.named_others)
+        self.decoded = array("q")
         self.decoded_s = 0.0
         self.full_range = False
         self._first: tuple[int, int, str] | None = None
@@ -188,7 +194,8 @@ class Bursts:
                         yield group
                         if until is not None and packet.pts >= until:
                             return
-                    group = Group(packet.pts, end=packet.pts, leading=[packet])
+                    at = packet.pts
+                    group = Group(at, end=at, first=at, last=at, leading=[packet])
                 if group is not None and packet.size:
                     self._add(group, packet, gives=start is not None)
                 elif start is not None:
@@ -208,6 +215,7 @@ class Bursts:
                 apart = float(self._longest * self.facts.time_base)
                 raise NoBursts(f"its key frames that stand alone are more than {apart:g} s apart (scan.sparse_s)")
             group.end = max(group.end, pts + (packet.duration or 0))
+            group.first, group.last = min(group.first, pts), max(group.last, pts)
             if pts < group.key_pts:
                 if group.n_frames > len(group.leading) + 1:
                     raise NoBursts("frames that are shown before a key frame come after some that are shown after it")
@@ -249,20 +257,31 @@ class Bursts:
         import av
 
         context = self.stream.codec_context
-        length = (group.after if group.after is not None else group.end) - group.key_pts
-        each_s = float(length * self.facts.time_base) / max(1, group.n_frames)
+        each_s = self._each_s(group)
         try:
             for packet in (*packets, None):
                 if packet is not None and packet.pts is not None and packet.pts < group.key_pts:
                     self.decoded_s += each_s  # the decoder gives no picture of it, since what it refers to may be missing
+                    self.decoded.append(packet.pts)
                 for frame in context.decode(packet):
                     self.decoded_s += each_s
                     self._check(frame)
-                    yield frame, frame.pts  # type: ignore[misc]
+                    assert frame.pts is not None
+                    self.decoded.append(frame.pts)
+                    yield frame, frame.pts
         except av.error.FFmpegError as error:
             raise NoBursts("a part of it that is decoded is damaged") from error
         context.flush_buffers()
         self._tell(self.decoded_s)
+
+    def _each_s(self, group: Group) -> float:
+        """The mean step between the frames of a group, seconds. The step to the next group, in which the camera may have been off, counts
+        only where the group has one frame, up to the longest step that a group may have.
+        """
+        if group.n_frames > 1:
+            return float((group.last - group.first) * self.facts.time_base) / (group.n_frames - 1)
+        step = max(1, (group.end if group.after is None else group.after) - group.key_pts)
+        return float(min(step, self._longest) * self.facts.time_base)
 
     def _check(self, frame: VideoFrame) -> None:
         """Makes sure that a picture is what a decode from end to end gives, and of the size and format of those before."""

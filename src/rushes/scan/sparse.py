@@ -273,10 +273,14 @@ class _Pass:
             for name, values in meter.finish().items():
                 signals[name][at] = values
         self._repeats(signals["block_diff"], index, covered)
+        holes, end_pts = holes_of(pts, facts.time_base, self._recipe.scan.hole_s), end_of(pts, index.last_duration)
+        shown = np.diff(pts, append=end_pts)
+        for hole in holes:
+            shown[hole.at - 1] -= hole.end_pts - hole.start_pts
+        decoded = int(shown[np.searchsorted(pts, np.array(self._bursts.decoded, np.int64))].sum())
         found = Scan(
-            facts, "sparse", pts, signals, end_of(pts, index.last_duration), index.n_packets, n_corrupt=0, n_repaired_pts=0, n_new_clocks=0,
-            pieces=(Piece(int(pts[0]), 0),), holes=tuple(holes_of(pts, facts.time_base, self._recipe.scan.hole_s)), covered=covered,
-            passed_s=self._bursts.decoded_s,
+            facts, "sparse", pts, signals, end_pts, index.n_packets, n_corrupt=0, n_repaired_pts=0, n_new_clocks=0,
+            pieces=(Piece(int(pts[0]), 0),), holes=tuple(holes), covered=covered, passed_s=float(decoded * facts.time_base),
         )  # fmt: skip
         return found.with_measured_facts()
 
