@@ -223,6 +223,17 @@ def test_a_hole_is_not_decoded(gop: int, tmp_path: Path) -> None:
     assert found.decoded_s == pytest.approx(found.footage_s if gop == 1 else 0.12 * 4)
 
 
+def test_a_key_frame_soon_after_another_one_counts_for_how_far_they_are_apart(tmp_path: Path) -> None:
+    """A cut 0.44 s after a key frame brings another one, and the next comes 4 s after that, 4.44 s after the burst."""
+    film = edit([moving(*SIZE, 1, dx=1.0), moving(*SIZE, 2, dx=1.0)], [111, 149])
+    clip = render(tmp_path / "cut.mp4", film, gop=100, options={"sc_threshold": "40"})
+    index = index_of(clip.path)
+    assert index.entries.tolist() == [0, 100, 111, 211] and index.bursts.tolist() == [0, 100, 211]
+    for how in ({}, {"index": index.at_bursts(), "stretches": [(100, 260)]}):
+        found = sparse_scan(clip.path, **how)
+        assert [k for k in index.bursts.tolist() if not np.isnan(found.signals["luma_mean"][k])] == [0, 100, 211][len(how) // 2 :]
+
+
 def measured(found: Scan, first: int = 0, stop: int | None = None) -> dict[str, Any]:
     t = (found.pts - found.pts[0]) * float(found.facts.time_base)
     stop = len(t) if stop is None else stop

@@ -33,7 +33,7 @@ class ScanSettings(_Section):
 
     mode: Literal["exact", "fast", "sparse"] = Field("exact", description="exact: every frame; fast: skips non-reference frames where the codec has and allows them; sparse: a few pictures at each key frame")
     sparse_burst: int = Field(3, ge=2, le=64, description="pictures decoded at each key frame in sparse mode; more where they would span less than 0.06 s")
-    sparse_s: float = Field(4.0, gt=0, description="a video whose key frames are further apart than this is not scanned in sparse mode, but in fast or exact; seconds")
+    sparse_s: float = Field(4.0, ge=0.5, description="a video whose key frames are further apart than this is not scanned in sparse mode, but in fast or exact; seconds")
     stream: str | int = Field("film", description='which video stream of a file: film: the film, not a preview; all: each film of a file that has several, as a video of its own; N: the stream with index N')
     grid_per_s: float = Field(1.0, gt=0, le=10, description="samples a second of sharpness, noise, blockiness, texture and letterbox")
     hole_s: float = Field(30.0, ge=0, description="a step between frames longer than this, and than 20 usual steps, is a hole: no clip holds it, and it is no footage; 0: nothing is; seconds")

@@ -19,7 +19,7 @@ import numpy as np
 from rushes.media.frame_index import TELL_EVERY, FrameIndex, PacketTable
 from rushes.media.frame_tags import full_range
 from rushes.media.probe import facts_of, upright
-from rushes.media.random_access import MPEG_VIDEO, referred_to
+from rushes.media.random_access import MPEG_VIDEO, burst_begins, referred_to
 from rushes.media.remote import raise_read_failure, tell_while_waiting
 from rushes.media.segments import CODECS, TRUSTED, Uncut
 from rushes.media.streams import open_film
@@ -52,6 +52,7 @@ class Group:
         end: the end of its last frame, ticks.
         first, last: pts of the first and the last frame that its packets give, those included that are shown before its key frame.
         n_frames: number of these frames.
+        last_key: pts of the last key frame at which a burst could begin: of several within half a second only the first begins one.
         burst: the packets of which the burst is decoded.
         burst_pts: its frames.
         leading: packets of frames that are shown before the key frame, and the key packet before them.
@@ -64,6 +65,7 @@ class Group:
     first: int = 0
     last: int = 0
     n_frames: int = 0
+    last_key: int = 0
     burst: list[Packet[VideoStream]] = field(default_factory=list)
     burst_pts: list[int] = field(default_factory=list)
     leading: list[Packet[VideoStream]] = field(default_factory=list)
@@ -79,7 +81,7 @@ class Bursts:
         size_bytes: size of the file, for the facts.
         stream: index of the stream in the file; None: the film.
         n: pictures in a burst, at least; fewer where a group has fewer.
-        longest_s: frames of a group may lie this far after its key frame, seconds.
+        longest_s: frames may lie this far after the last key frame at which a burst could begin, seconds.
         keep: whether groups keep all their packets, so that `decode_group` can be called.
         progress: called with the seconds decoded so far.
 
@@ -195,7 +197,7 @@ class Bursts:
                         if until is not None and packet.pts >= until:
                             return
                     at = packet.pts
-                    group = Group(at, end=at, first=at, last=at, leading=[packet])
+                    group = Group(at, end=at, first=at, last=at, last_key=at, leading=[packet])
                 if group is not None and packet.size:
                     self._add(group, packet, gives=start is not None)
                 elif start is not None:
@@ -211,7 +213,9 @@ class Bursts:
         group.n_frames += gives
         full = len(group.burst_pts) >= self._n and max(group.burst_pts) - group.key_pts >= self._span
         if gives and pts is not None:
-            if pts - group.key_pts > self._longest:
+            if packet.is_keyframe and burst_begins(self.facts.codec, self.stream.codec_context.extradata, bytes(packet)):
+                group.last_key = pts
+            if pts - group.last_key > self._longest:
                 apart = float(self._longest * self.facts.time_base)
                 raise NoBursts(f"its key frames that stand alone are more than {apart:g} s apart (scan.sparse_s)")
             group.end = max(group.end, pts + (packet.duration or 0))
