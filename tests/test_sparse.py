@@ -334,6 +334,14 @@ def test_cuts_by_content_are_exact_and_what_lies_in_one_group_is_missed(codec: s
     assert at[cut_rows].all() and np.array_equal(found.signals["content"][cut_rows], exact.signals["content"][cut_rows])
 
 
+def test_a_video_of_one_picture_that_nobody_says_is_shown_has_its_frame(tmp_path: Path) -> None:
+    """A transport stream states no durations."""
+    frames: list[SampledFrame] = []
+    found = sparse_scan(render(tmp_path / "one.ts", (moving(*SIZE, 1), 1)).path, on_frame=frames.append)
+    assert [frame.pts for frame in frames] == found.pts.tolist() and found.decoded_s == found.footage_s > 0
+    assert measured(found)["sharpness"] == measured(scan(str(tmp_path / "one.ts"), Recipe()))["sharpness"]
+
+
 @pytest.mark.parametrize("start_s", [0, 0.5, 2])
 def test_frames_for_models_are_key_frames_nearest_the_grid(start_s: float, tmp_path: Path) -> None:
     """Key frames each 0.8 s, a grid of one second over 8 s: of 0, 0.8, 1.6 ... 7.2 those that are the nearest to 0, 1, 2 ... 7, by the time

@@ -137,8 +137,8 @@ class _Burst:
     near: tuple[float, float]
 
     def is_nearest(self, per_s: float) -> bool:
-        """Whether its key frame is the nearest to a point of a grid of so many points a second."""
-        return math.ceil(self.near[0] * per_s - 1e-6) < self.near[1] * per_s - 1e-6
+        """Whether its key frame is the nearest to a point of a grid of so many points a second; the video's first one is, however short."""
+        return self.near[0] == 0.0 or math.ceil(self.near[0] * per_s - 1e-6) < self.near[1] * per_s - 1e-6
 
 
 def _change(burst: _Burst, following: _Burst | None) -> float:
