@@ -18,8 +18,9 @@ from footage import Clip, jittered, render, ticks_of
 from pictures import film, read_frame_number
 from rushes.errors import FootageError
 from rushes.media.holes import holes_of
-from rushes.recipe import ShotSettings
+from rushes.recipe import Recipe, ShotSettings
 from rushes.records import ListedSpan, clip_id
+from rushes.scan.one_pass import scan
 from rushes.shots.listed import frames_of, listed_shots
 from rushes.sources.footage import find_footage
 from stores import go, inline, recipe, rows_of, seen, settings_of
@@ -285,6 +286,17 @@ def test_within_spans_each_is_cut_as_a_video_of_its_own(reel: tuple[Clip, Clip],
     go(plan, tmp_path / "store", *KEEP, *within, "shots.max_s=1")
     longest = max((end - start) * even.time_base for start, end, *_ in shown(tmp_path / "store", *within, "shots.max_s=1"))
     assert longest <= 1
+
+
+def test_a_span_that_begins_with_a_cut_has_the_cut_soon_after_it(tmp_path: Path) -> None:
+    """Cuts at frames 40 and 48, 0.32 s apart: to the span from the first on, that one is not a change beside which the other is small."""
+    found = scan(str(render(tmp_path / "a.mp4", film(128, 72, [40, 8, 60])).path), Recipe())
+    within = ShotSettings(within_spans=True, guard_s=0, max_s=0)
+    span = ListedSpan("pts", str(40 * 512), str(108 * 512), "{}")
+    for detector in ("combined", "content"):
+        own = within.model_copy(update={"detector": detector})
+        clips, _ = listed_shots([span], found.signals, found.pts, found.facts.time_base, found.end_pts, own)
+        assert [one.shot.span.start_pts // 512 for one in clips] == [40, 48], detector
 
 
 def test_spans_without_a_clip_are_told_counted_and_strict(reel: tuple[Clip, Clip], tmp_path: Path) -> None:

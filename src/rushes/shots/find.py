@@ -76,15 +76,18 @@ def find_shots(
     found: list[Shot] = []
     for first, stop, end, start_edge, end_edge in _stretches(len(pts), end_pts, holes):
         part = {name: row[first:stop] for name, row in signals.items()}
-        if first:
-            part |= {name: _from_second(row) for name, row in part.items() if name in ("content", "jump_d") or name.startswith("psd_")}
-        shots = _find(part, pts[first:stop], time_base, end, settings)
+        shots = _find(of_their_own(part) if first else part, pts[first:stop], time_base, end, settings)
         if shots[0].start != "idle":
             shots[0] = replace(shots[0], start=start_edge)
         if shots[-1].end != "idle":
             shots[-1] = replace(shots[-1], end=end_edge)
         found += shots
     return found
+
+
+def of_their_own(signals: Mapping[str, F32]) -> dict[str, F32]:
+    """The signals (n,) of frames that are cut as a video of their own: less the first one's changes, which are since one before them."""
+    return {name: _from_second(row) if name in ("content", "jump_d") or name.startswith("psd_") else row for name, row in signals.items()}
 
 
 def _from_second(changes: F32) -> F32:

@@ -11,7 +11,7 @@ import numpy as np
 from rushes.media.holes import Hole
 from rushes.recipe import ShotSettings
 from rushes.records import ListedSpan, Span
-from rushes.shots.find import F32, I64, find_shots
+from rushes.shots.find import F32, I64, find_shots, of_their_own
 from rushes.shots.spans import Shot
 
 ROUNDING_S = Fraction(1, 1000)
@@ -145,10 +145,7 @@ def _shots(
     for k, (start, (until, end)) in enumerate(zip(starts, ends, strict=True)):
         shots = [Shot(Span(int(pts[start]), end), until - start, "list", "list")]
         if settings.within_spans:
-            part = {name: row[start:until].copy() for name, row in signals.items()}
-            for name, row in part.items():
-                if name == "content" or name.startswith("psd_"):
-                    row[0] = np.nan  # a change since a frame outside the span
+            part = of_their_own({name: row[start:until] for name, row in signals.items()})
             shots = find_shots(part, pts[start:until], time_base, end, settings.model_copy(update={"trim_idle": 0.0}))
         shots[0] = replace(shots[0], start="hole" if k else "list")
         shots[-1] = replace(shots[-1], end="hole" if k < len(inside) else "list")
