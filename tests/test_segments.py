@@ -136,6 +136,14 @@ def test_fast_mode_too(name: str, case: Callable[[str], Clip]) -> None:
     check(clip.path, (float(clip.times[-1]) / 6,), "fast")
 
 
+def test_steps_that_are_just_long_are_judged_as_in_the_whole(tmp_path: Path) -> None:
+    """Steps of 0.16 and of 0.3 s, above which a picture is shown for long; each key frame comes after a long one."""
+    pts = [i // 2 * 5888 + i % 2 * 2048 for i in range(60)]
+    film = (moving(*SIZE, 3, dx=1.0), len(pts))
+    clip = render(tmp_path / "steps.mp4", film, gop=2, bframes=0, pts=pts, time_base=Fraction(1, 12_800))
+    assert check(clip.path, (0.5,))[0] > 20
+
+
 def test_frames_at_key_frames_too(case: Callable[[str], Clip]) -> None:
     check(case("plain.mp4").path, (2.0,), recipe=RECIPE.with_overrides(["frames.at=key", "frames.per_s=0.3"]))
 

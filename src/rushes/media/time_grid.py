@@ -27,6 +27,11 @@ def cell_before(t: float, per_s: float) -> int:
     return math.ceil(t * per_s - 1e-6) - 1
 
 
+def is_long(shown_s: float) -> bool:
+    """Whether a picture is shown for longer than `LONG_S`, seconds, by more than rounding."""
+    return shown_s > LONG_S + 1e-6
+
+
 @dataclass(frozen=True, slots=True)
 class Pick:
     """What a frame that comes decides: whether it is a sample, and `before`, the earlier frame that is one after all; None: none is."""
@@ -67,7 +72,7 @@ class TimeGrid:
 
     def take(self, t: float, row: int) -> Pick:
         """Offers frame `row`, at `t` seconds, which increase from call to call."""
-        before, pause = self.close(t), self._before is not None and t - self._before[0] > LONG_S
+        before, pause = self.close(t), self._before is not None and is_long(t - self._before[0])
         self._before = (t, row)
         cell = cell_of(t, self._per_s)
         soon = not self._shown and cell_before(t + HELD_DT_S, self._per_s) > cell

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from rushes.media.batch import batch
 from rushes.media.holes import holes_of
-from rushes.media.time_grid import LONG_S
+from rushes.media.time_grid import is_long
 from rushes.media.time_line import LOOK, RECENT
 from rushes.recipe import Recipe
 from rushes.scan.blend import Blend, settled_from, unsettled_from
@@ -107,7 +107,7 @@ class _Stitcher:
     def add(self, new: SegmentScan) -> None:
         signals = {name: row.copy() for name, row in new.signals.items()}
         base, last = new.facts.time_base, int(self.done[-1].pts[-1]) if self.done else int(new.pts[0])
-        pause = float((int(new.pts[0]) - last) * base) > LONG_S
+        pause = is_long(float((int(new.pts[0]) - last) * base))
         sure = {name for name, taken in new.taken.items() if taken.again and (name != "DenseMotion" or pause)}
         tentative = {name: taken for name, taken in new.taken.items() if taken.rows and name not in sure}
         drop = {name for name, taken in tentative.items() if self.last_cells.get(name, -1) >= taken.first}
