@@ -144,6 +144,16 @@ def test_steps_that_are_just_long_are_judged_as_in_the_whole(tmp_path: Path) -> 
     assert check(clip.path, (0.5,))[0] > 20
 
 
+@pytest.mark.parametrize("alone", [0, 59], ids=["first", "last"])
+def test_a_frame_that_is_alone_in_its_segment_is_left_to_the_whole(alone: int, tmp_path: Path) -> None:
+    """A minute lies between it and the others: in the whole its stamp is an outlier, and a segment of one frame cannot tell."""
+    pts = [i * 512 + (60 * 12_800 if i > alone or i == 59 == alone else 0) for i in range(60)]
+    clip = render(tmp_path / "alone.mp4", (moving(*SIZE, 3), 60), gop=1, bframes=0, pts=pts, time_base=TICK)
+    assert scan(str(clip.path), RECIPE).n_repaired_pts == 1
+    found, _, parts = in_segments(clip.path, cut(clip.path, 20.0))
+    assert 1 in [len(part.pts) for part in parts] and isinstance(found, Refusal) and "alone" in found.reason
+
+
 def test_frames_at_key_frames_too(case: Callable[[str], Clip]) -> None:
     check(case("plain.mp4").path, (2.0,), recipe=RECIPE.with_overrides(["frames.at=key", "frames.per_s=0.3"]))
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from rushes.media.batch import batch
 from rushes.media.holes import holes_of
 from rushes.media.time_grid import is_long
-from rushes.media.time_line import LOOK, RECENT
+from rushes.media.time_line import ALONE_S, LOOK, RECENT
 from rushes.recipe import Recipe
 from rushes.scan.blend import Blend, settled_from, unsettled_from
 from rushes.scan.content import Content
@@ -143,6 +143,8 @@ class _Stitcher:
             return Refusal(f"segment {len(self.done)} is missing")
         self.seam.close()
         pts = np.concatenate([s.pts for s in self.done])
+        if self._may_be_alone(pts):
+            return Refusal("its first or its last frame, beside a seam, is alone")
         signals = {name: np.concatenate([s[name] for s in self.signals]) for name in self.signals[0]}
         last, totals = self.done[-1], {name: sum(getattr(s, name) for s in self.done) for name in SUMS}
         pieces = [piece for s in self.done for piece in s.pieces]
@@ -152,6 +154,14 @@ class _Stitcher:
             self.done[0].facts, last.mode, pts, signals, end_of(pts, last.last_duration), pieces=tuple(pieces), holes=tuple(holes), **totals
         )  # fmt: skip
         return Stitched(scan.with_measured_facts(), tuple(self.frames), len(self.frames) + sum(s.n_frames for s in self.done))
+
+    def _may_be_alone(self, pts: npt.NDArray[np.int64]) -> bool:
+        """Whether the time line might take the first or the last frame of the video, `pts`, for an outlier, which the few frames of its
+        segment cannot tell: it looks at two further ones at the beginning, and at `RECENT` steps before the last one.
+        """
+        alone = ALONE_S / self.done[0].facts.time_base
+        first, last = self.done[0], self.done[-1]
+        return bool((len(first.pts) < 3 and pts[1] - pts[0] > alone) or (len(last.pts) < RECENT + 2 and pts[-1] - pts[-2] > alone))
 
 
 def _fields(scan: SegmentScan) -> bool | None:
