@@ -35,6 +35,7 @@ from rushes.scan.sparse import Dense, scan_sparse
 from rushes.shots import find_shots
 from rushes.shots.content import THRESHOLD
 from rushes.store.store import now
+from stamps import stamped
 from variants import variants
 
 SIZE = (192, 108)
@@ -221,6 +222,13 @@ def test_a_hole_is_not_decoded(gop: int, tmp_path: Path) -> None:
     found = sparse_scan(clip.path)
     assert len(found.holes) == 1 and found.footage_s == pytest.approx(100 / fps)
     assert found.decoded_s == pytest.approx(found.footage_s if gop == 1 else 0.12 * 4)
+
+
+def test_a_key_frame_stamped_hours_ahead_ends_the_mode_before_it_is_decoded(tmp_path: Path) -> None:
+    times = [Fraction(i, 25) for i in range(100)]
+    path = stamped(tmp_path / "ahead.mp4", edit([moving(*SIZE, 1)], [100]), times, {50: Fraction(3 * 3600)}, gop=25)
+    found = scan_sparse(str(path), RECIPE, uri=path.name)
+    assert isinstance(found, Dense) and "time stamps go back" in found.why and found.decoded_s == pytest.approx(0.12 * 2, abs=0.13)
 
 
 def test_a_key_frame_soon_after_another_one_counts_for_how_far_they_are_apart(tmp_path: Path) -> None:

@@ -218,6 +218,8 @@ class Bursts:
             if pts - group.last_key > self._longest:
                 apart = float(self._longest * self.facts.time_base)
                 raise NoBursts(f"its key frames that stand alone are more than {apart:g} s apart (scan.sparse_s)")
+            if group.key_pts - pts > self._longest:
+                raise NoBursts("its time stamps go back")
             group.end = max(group.end, pts + (packet.duration or 0))
             group.first, group.last = min(group.first, pts), max(group.last, pts)
             if pts < group.key_pts:
