@@ -179,7 +179,10 @@ def test_what_changes_rows_changes_fingerprints(monkeypatch: pytest.MonkeyPatch)
     for setting in ("scan.sparse_burst=4", "scan.sparse_s=3", "shots.detector=content"):
         assert fingerprints(wanted(setting))["scan"] != base["scan"]
     content = fingerprints(wanted("shots.detector=content"))
-    assert fingerprints(wanted("shots.detector=content", "shots.threshold=20"))["scan"] != content["scan"]
+    other = fingerprints(wanted("shots.detector=content", "shots.threshold=20"))
+    assert other["scan"] != content["scan"]
+    assert len({base["frames"], content["frames"], other["frames"]}) == 3, "of groups that are decoded whole more frames are stored"
+    assert fingerprints(Recipe())["frames"] == fingerprints(Recipe().with_overrides(["shots.detector=content"]))["frames"]
     exact = [fingerprints(Recipe().with_overrides([s]))["scan"] for s in ("scan.sparse_s=4", "scan.sparse_s=3", "scan.sparse_burst=9")]
     assert len(set(exact)) == 1
 

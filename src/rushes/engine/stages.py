@@ -90,7 +90,9 @@ def _scan(recipe: Recipe, of: Of) -> str:
 
 def _look(recipe: Recipe) -> dict[str, object]:
     """What decides how a sampled frame looks."""
-    sparse = {"sparse_s": recipe.scan.sparse_s, "version": SPARSE_VERSION} if recipe.scan.mode == "sparse" else {}
+    sparse: dict[str, object] = {}
+    if recipe.scan.mode == "sparse":  # of what is decoded whole for cuts by content, frames between key frames are stored, too
+        sparse = {"sparse_s": recipe.scan.sparse_s, "version": SPARSE_VERSION, "content": content_threshold(recipe)}
     return recipe.frames.model_dump(include={"at", "per_s", "short_side_px", "quality"}) | {"mode": recipe.scan.mode} | sparse
 
 
