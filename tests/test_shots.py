@@ -169,6 +169,15 @@ def test_combined_finds_the_same_cuts_in_every_light(light):
     assert len(clips_of(seen, detector="content")) < 5, "the content detector misses some: the test has a light to see"
 
 
+def test_between_black_bars_the_same_cuts_are_found():
+    """Bars as of a wide film take more than a fifth of bright pictures: these are alike by the bars alone."""
+    made, frames = bgr_film(n_shots=5, length=24)
+    wide = [bright(frame.astype(np.int16) + 30, 1) for frame in frames]
+    for frame in wide:
+        frame[:10] = frame[-10:] = 0
+    assert clips_of(wide) == list(pairwise([0, *made.cuts, made.n_frames]))
+
+
 def test_a_cut_to_a_dark_shot_is_a_cut_and_no_fade():
     """Dark pictures that slowly get a little brighter: as dark as the lowest point of a short fade."""
     _, frames = bgr_film(n_shots=3, length=40)

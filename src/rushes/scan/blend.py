@@ -284,6 +284,21 @@ def _structure(a: U8 | F32, b: U8 | F32) -> tuple[F32, F32]:
     return (x * y).mean(1) / np.maximum(std_x * std_y, 1e-3), np.minimum(std_x, std_y)
 
 
+def _likeness(a: U8, b: U8, contrast: F32) -> F32:
+    """Correlation of thumbnails (n, cells) row by row over the cells that show anything: in one of the two they differ from the darkest one
+    by AREA of the contrast, as black bars, whatever level they have, do not. Over all cells where that is less than a quarter.
+    """
+    darkest = np.minimum(a.min(1), b.min(1))[:, None]
+    shown = np.maximum(a, b) - darkest > AREA * contrast[:, None]
+    shown[shown.sum(1) < THUMB_SIZE // 4] = True
+    weight = (shown / shown.sum(1, keepdims=True)).astype(np.float32)
+    x, y = a.astype(np.float32), b.astype(np.float32)
+    x -= (x * weight).sum(1, keepdims=True)
+    y -= (y * weight).sum(1, keepdims=True)
+    std = np.sqrt((x * x * weight).sum(1) * (y * y * weight).sum(1))
+    return np.asarray((x * y * weight).sum(1) / np.maximum(std, 1e-3), np.float32)
+
+
 def _contrast(std: F32, a: Index, b: Index) -> F32:
     """Contrast of the frames `a` and `b`, pair by pair, 8-bit levels. `std`: deviations of all frames."""
     return np.asarray(np.maximum(np.sqrt((std[a] ** 2 + std[b] ** 2) / 2), LEAST_CONTRAST))
@@ -320,7 +335,7 @@ def _jumps(t: F64, thumb: U8, std: F32, rows: Index) -> tuple[F32, F32, F32, F32
         moved[i] = _moved(thumb[before].astype(np.float32), thumb[row].astype(np.float32))
     on = np.flatnonzero(step > MIN_STEP * contrast)
     if len(on):
-        corr[on] = _structure(thumb[back[on]], thumb[rows[on]])[0]
+        corr[on] = _likeness(thumb[back[on]], thumb[rows[on]], contrast[on])
     changed = step / contrast
     changed[rows == 0] = np.nan
     return np.asarray(changed), np.asarray(lasting / contrast), moved, corr
