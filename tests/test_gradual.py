@@ -168,13 +168,14 @@ def test_a_dissolve_between_fast_pans_is_found(seed, light):
 
 @pytest.mark.parametrize(
     ("change", "enough"),
-    [({}, True), ({"e": 0.9}, False), ({"e": 4.5}, False), ({"s": 3.5}, False), ({"f": 0.7}, False)],
-    ids=["strangers", "alike", "other_exposure", "plain", "no_ramp"],
+    [({}, True), ({"e": 0.9}, False), ({"e": 4.5}, False), ({"s": 3.5}, False), ({"f": 0.7}, False), ({"l": 0.5}, False)],
+    ids=["strangers", "alike", "other_exposure", "plain", "no_ramp", "same_detail"],
 )
 def test_a_single_candidate_is_enough_between_strangers_alone(change, enough):
     """The values of a clear dissolve stand at one frame, and nothing at the others."""
     n, at = 100, 50
-    values = {"e": 1.5, "r": 0.1, "q": 0.1, "a": 0.95, "c": 0.2, "s": 20.0, "m": 0.3, "f": 0.95, "k": 0.2, "start": -0.2, "end": 0.2}
+    values = {"e": 1.5, "r": 0.1, "q": 0.1, "a": 0.95, "c": 0.2, "s": 20.0, "m": 0.3, "l": 0.1, "f": 0.95, "k": 0.2}
+    values |= {"start": -0.2, "end": 0.2}
     values |= change
     signals = {f"blend_{name}": np.where(np.arange(n) == at, value, np.nan).astype(np.float32) for name, value in values.items()}
     deviation = np.full(n, 20.0, np.float32)

@@ -12,11 +12,13 @@ be the thumbnails at t - k, t and t + k:
     area             a = share of cells, but for those black in both, that changed by more than 0.18 of the contrast
     structure        c = correlation of A and B               a light that is dimmed keeps its structure, a new shot does not
     moved            m = largest correlation of the middle of one end with a part of the other: one scene that a camera pans over
+    detail           l = correlation of the detail before and after the transition, and LOOK_S away, the lower one: light that falls
+                         unevenly changes the structure, but not the detail (`scan/detail.py`)
 
 Hard cuts are judged by the change since the frame before (`jump_d`), by how much of it lasts (`jump_e`), both shares of the contrast, and
 by the correlation with the frame before (`jump_c`), and where the change stands out by how well a part of the frame before matches
-(`jump_m`). All are the same for a picture in colour or grey, in half the light or half the contrast, but for rounding to 8 bits, and for
-pictures that are nearly black or have hardly any contrast.
+(`jump_m`) and whether the detail is where it was (`jump_l`). All are the same for a picture in colour or grey, in half the light or half
+the contrast, but for rounding to 8 bits, and for pictures that are nearly black or have hardly any contrast.
 
 The blend weighs A and B by the times of the three frames, so that variable frame rate and skipped frames do not matter. To save work, about
 15 frames a second are tested. All half-widths are tried on a third of the cells; the best one is then computed on all of them.
@@ -31,6 +33,7 @@ import numpy.typing as npt
 from rushes.media.batch import Batch
 from rushes.media.views import THUMB, THUMB_SIZE, U8
 from rushes.records import Column
+from rushes.scan.detail import kept_in_the_dark, likeness, same_detail
 from rushes.scan.ramp import F32, F64, fit_ramp, progress, thinned
 
 HALF_WIDTHS_S = (0.2, 0.3, 0.4, 0.55, 0.75, 1.0)
@@ -91,6 +94,7 @@ class Blend:
         Column("blend_c", "float", "", "correlation of the two ends' luma; null where blend_r is high", -1.0, 1.0, _SOURCE),
         Column("blend_s", "float", "8-bit levels", "lower luma deviation of the two ends; null where blend_r is high", 0.0, 128.0, _SOURCE),
         Column("blend_m", "float", "", "largest correlation of the ends' parts; null where no transition is fitted", -1.0, 1.0, _SOURCE),
+        Column("blend_l", "float", "", "correlation of the ends' detail; null where no transition is fitted", -1.0, 1.0, _SOURCE),
         Column("blend_f", "float", "", "share of the frames' way from one end to the other that a ramp explains", 0.0, 1.0, _SOURCE),
         Column("blend_k", "float", "s", "best half-width; null where none fits in the video", 0.0, 1.0, _SOURCE),
         Column("blend_start", "float", "s", "from the frame back to the fitted start of the transition (negative)", None, 0.0, _SOURCE),
@@ -98,9 +102,11 @@ class Blend:
         Column("jump_d", "float", "of the contrast", "change since the frame before; null at the first frame", 0.0, 64.0, _SOURCE),
         Column("jump_e", "float", "of the contrast", "change that lasts over 0.2 s; a flash has little", 0.0, 64.0, _SOURCE),
         Column("jump_m", "float", "", "how well a part of the frame before matches; null where no change stands out", -1.0, 1.0, _SOURCE),
+        Column("jump_l", "float", "", "correlation of the detail with the frame before's; null as jump_m", -1.0, 1.0, _SOURCE),
         Column("jump_c", "float", "", "luma correlation with the frame before; null where little changed", -1.0, 1.0, _SOURCE),
         Column("fade_y", "float", "8-bit levels", "mean luma of the thumbnail, 16 black, 235 white", 0.0, 255.0, ""),
         Column("fade_std", "float", "8-bit levels", "standard deviation of the thumbnail's luma", 0.0, 128.0, ""),
+        Column("fade_l", "float", "", "of a flat picture the lower correlation of detail to both sides; else null", -1.0, 1.0, _SOURCE),
     )
 
     def __init__(self) -> None:
@@ -134,7 +140,9 @@ class Blend:
         window = slice(self._next, stop)
         out = {c.name: np.full(stop - self._next, np.nan, np.float32) for c in self.columns}
         out["fade_y"], out["fade_std"] = self._y[window], self._std[window]
-        out["jump_d"], out["jump_e"], out["jump_m"], out["jump_c"] = _jumps(self._t, self._thumb, self._std, np.arange(self._next, stop))
+        jumps = _jumps(self._t, self._thumb, self._std, np.arange(self._next, stop))
+        out["fade_l"] = kept_in_the_dark(self._t, self._thumb, self._std, np.arange(self._next, stop))
+        out |= {f"jump_{name}": row for name, row in zip("demlc", jumps, strict=True)}
         steps = np.floor(self._t[window] * RATE + 1e-6).astype(np.int64)
         picked = np.flatnonzero(np.diff(steps, prepend=self._step))
         self._step = int(steps[-1])
@@ -273,6 +281,9 @@ class _Test:
             start, end, out["blend_f"][i] = fit_ramp(t[near], progress(self.thumb[near].astype(np.float32), first, last), centre)
             out["blend_start"][i], out["blend_end"][i] = start - centre, end - centre
             out["blend_m"][i] = _moved(first, last)
+            around = np.searchsorted(t, centre - LOOK_S), np.searchsorted(t, centre + LOOK_S, "right") - 1
+            near, far = (same_detail(*self.thumb[pair]) for pair in (_nearest(t, np.array((start, end))), np.array(around)))
+            out["blend_l"][i] = np.fmin(near, far)
 
 
 def _structure(a: U8 | F32, b: U8 | F32) -> tuple[F32, F32]:
@@ -282,21 +293,6 @@ def _structure(a: U8 | F32, b: U8 | F32) -> tuple[F32, F32]:
     y -= y.mean(1, keepdims=True)
     std_x, std_y = (np.sqrt((z * z).mean(1)) for z in (x, y))
     return (x * y).mean(1) / np.maximum(std_x * std_y, 1e-3), np.minimum(std_x, std_y)
-
-
-def _likeness(a: U8, b: U8, contrast: F32) -> F32:
-    """Correlation of thumbnails (n, cells) row by row over the cells that show anything: in one of the two they differ from the darkest one
-    by AREA of the contrast, as black bars, whatever level they have, do not. Over all cells where that is less than a quarter.
-    """
-    darkest = np.minimum(a.min(1), b.min(1))[:, None]
-    shown = np.maximum(a, b) - darkest > AREA * contrast[:, None]
-    shown[shown.sum(1) < THUMB_SIZE // 4] = True
-    weight = (shown / shown.sum(1, keepdims=True)).astype(np.float32)
-    x, y = a.astype(np.float32), b.astype(np.float32)
-    x -= (x * weight).sum(1, keepdims=True)
-    y -= (y * weight).sum(1, keepdims=True)
-    std = np.sqrt((x * x * weight).sum(1) * (y * y * weight).sum(1))
-    return np.asarray((x * y * weight).sum(1) / np.maximum(std, 1e-3), np.float32)
 
 
 def _contrast(std: F32, a: Index, b: Index) -> F32:
@@ -315,15 +311,15 @@ def _moved(first: F32, last: F32) -> float:
     return max(found)
 
 
-def _jumps(t: F64, thumb: U8, std: F32, rows: Index) -> tuple[F32, F32, F32, F32]:
-    """The change since the frame before, the change that lasts, the largest correlation of parts with the frame before, and that of all of
-    it; (NaN, 0, NaN, NaN) at the window's first frame.
+def _jumps(t: F64, thumb: U8, std: F32, rows: Index) -> tuple[F32, F32, F32, F32, F32]:
+    """The change since the frame before, the change that lasts, and the correlations with the frame before: the largest one of parts, that
+    of the detail, and that of all of it; (NaN, 0, NaN, NaN, NaN) at the window's first frame.
     """
     back = np.maximum(rows - 1, 0)
     contrast, step = _contrast(std, back, rows), _mean_abs(thumb[back], thumb[rows])
     long_before, long_after = thumb[_nearest(t, t[back] - LASTING_S)], thumb[_nearest(t, t[rows] + LASTING_S)]
     lasting = np.minimum(_mean_abs(thumb[back], long_after), _mean_abs(long_before, thumb[rows]))
-    moved, corr = (np.full(len(rows), np.nan, np.float32) for _ in range(2))
+    moved, detail, corr = (np.full(len(rows), np.nan, np.float32) for _ in range(3))
     for i in np.flatnonzero(_looked_at(t, thumb, std, rows)):
         row, before = int(rows[i]), int(back[i])
         after = slice(row, int(np.searchsorted(t, t[row] + RETURN_S, "right")))
@@ -333,12 +329,13 @@ def _jumps(t: F64, thumb: U8, std: F32, rows: Index) -> tuple[F32, F32, F32, F32
         if nearest < min(lasting[i], RETURNED * contrast[i]):
             lasting[i] = nearest
         moved[i] = _moved(thumb[before].astype(np.float32), thumb[row].astype(np.float32))
+        detail[i] = same_detail(thumb[before], thumb[row])
     on = np.flatnonzero(step > MIN_STEP * contrast)
     if len(on):
-        corr[on] = _likeness(thumb[back[on]], thumb[rows[on]], contrast[on])
+        corr[on] = likeness(thumb[back[on]], thumb[rows[on]], AREA * contrast[on])
     changed = step / contrast
     changed[rows == 0] = np.nan
-    return np.asarray(changed), np.asarray(lasting / contrast), moved, corr
+    return np.asarray(changed), np.asarray(lasting / contrast), moved, detail, corr
 
 
 def _looked_at(t: F64, thumb: U8, std: F32, rows: Index) -> npt.NDArray[np.bool_]:

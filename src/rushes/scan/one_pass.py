@@ -30,7 +30,7 @@ from rushes.scan.sharpness import Edges
 if TYPE_CHECKING:
     from av import VideoFrame
 
-VERSION = 8
+VERSION = 9
 """Raise when the signals of the same footage change."""
 FRAMES_VERSION = 2
 """Raise when the sampled JPEG frames of the same footage change."""

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rushes.shots.adaptive import RATIO, WINDOW
+from rushes.shots.gradual import SAME_DETAIL
 
 MIN_CHANGE = 0.22
 """Least change of a cut since the frame before. Two pictures that have nothing in common, and equal means, differ by 1.13 of the contrast:
@@ -63,6 +64,7 @@ def combined_cuts(
     lasting: npt.NDArray[np.float32],
     correlation: npt.NDArray[np.float32],
     match: npt.NDArray[np.float32],
+    detail: npt.NDArray[np.float32],
     aligned: npt.NDArray[np.float32],
     t: F64,
     *,
@@ -76,6 +78,7 @@ def combined_cuts(
         lasting: (n,) the signal `jump_e`.
         correlation: (n,) the signal `jump_c`; null counts as 1 (nothing changed).
         match: (n,) the signal `jump_m`; null where no change stands out.
+        detail: (n,) the signal `jump_l`; null where no change stands out.
         aligned: (n,) the signal `kept_blocks`; null counts as 0.
         t: (n,) seconds, increasing.
         ratio: least ratio of a cut's change to the mean of its neighbours'; None: 3.
@@ -93,9 +96,11 @@ def combined_cuts(
     rough = (leads >= MIN_STANDOUT) & (kept >= ROUGH_LASTING) & (differs < ROUGH_CORRELATION)
     panned = (match[maybe] <= MAX_MATCH) & (np.array([_matches(match, t, int(i)) for i in maybe]) >= MIN_MATCH)
     rough &= (unusual >= ROUGH_UNUSUAL) | panned
-    alike = (match[maybe] >= ALIKE) | (differs >= ALIKE) | (np.nan_to_num(aligned[maybe]) >= KEPT)
+    stays = np.nan_to_num(aligned[maybe]) >= KEPT
+    lit = (detail[maybe] >= SAME_DETAIL) & ~stays
+    alike = (match[maybe] >= ALIKE) | (differs >= ALIKE) | stays
     jerked = (match[maybe] >= MOVED) | (alike & (leads < ALIKE_STANDOUT))
-    return strongest(maybe[(clear | rough) & ~jerked], score, t, min_s)
+    return strongest(maybe[(clear | rough) & ~jerked & ~lit], score, t, min_s)
 
 
 def _ratios(score: F64) -> F64:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from rushes.shots.gradual import Transition, merge
+from rushes.shots.gradual import SAME_DETAIL, Transition, merge
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -49,12 +49,13 @@ HOLD_S = 1.0
 """A flat stretch of at least this time, seconds, is a shot of its own; what leads to it and out of it are two one-sided fades."""
 
 
-def fades(y: F32, std: F32, correlation: F32, t: F64) -> list[Transition]:
+def fades(y: F32, std: F32, detail: F32, correlation: F32, t: F64) -> list[Transition]:
     """Fades in order of time.
 
     Args:
         y: (n,) the signal `fade_y`, 8-bit levels, studio range.
         std: (n,) the signal `fade_std`, 8-bit levels.
+        detail: (n,) the signal `fade_l`; null where the picture is not the flattest one near by.
         correlation: (n,) the signal `jump_c`; null counts as 1 (nothing changed).
         t: (n,) seconds, increasing.
     """
@@ -64,7 +65,14 @@ def fades(y: F32, std: F32, correlation: F32, t: F64) -> list[Transition]:
         holds = _holds(level, t)
         found += _one_sided(level, t, holds)
         found += [x for x in _troughs(level, correlation, t) if not any(x.start < b and x.end > a for a, b in holds)]
-    return merge([x for x in found if max(std[x.start], std[x.end]) >= MIN_DEVIATION])
+    found = [x for x in found if max(std[x.start], std[x.end]) >= MIN_DEVIATION]
+    return merge([x for x in found if not _still_seen(detail[x.start : x.end + 1])])
+
+
+def _still_seen(detail: F32) -> bool:
+    """Whether even the flattest picture of a fade shows the detail of those before and after it: lights went on and off, or fog came."""
+    known = detail[~np.isnan(detail)]
+    return len(known) > 0 and float(known.min()) >= SAME_DETAIL
 
 
 def _troughs(level: F64, correlation: F32, t: F64) -> list[Transition]:

@@ -23,17 +23,17 @@ from rushes.shots.spans import Edge, Shot, absorb, guarded, pieces, shot, split,
 from rushes.shots.stride import stride_joints
 from rushes.shots.transnet import transnet_cuts
 
-VERSION = 7
+VERSION = 8
 """Raise when the clips of the same signals and settings change."""
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 
-BLEND_SIGNALS = tuple(f"blend_{name}" for name in ("e", "r", "q", "a", "c", "s", "m", "f", "k", "start", "end"))
-GRADUAL_SIGNALS = (*BLEND_SIGNALS, "fade_y", "fade_std", "jump_c")
+BLEND_SIGNALS = tuple(f"blend_{name}" for name in ("e", "r", "q", "a", "c", "s", "m", "l", "f", "k", "start", "end"))
+GRADUAL_SIGNALS = (*BLEND_SIGNALS, "fade_y", "fade_std", "fade_l", "jump_c")
 
 
-COMBINED_SIGNALS = ("jump_d", "jump_e", "jump_c", "jump_m", "kept_blocks")
+COMBINED_SIGNALS = ("jump_d", "jump_e", "jump_c", "jump_m", "jump_l", "kept_blocks")
 LEAST_S = 0.3
 """Of cuts inside a clip that are closer than this, seconds, one counts: the default of `shots.min_s`."""
 
@@ -127,9 +127,9 @@ def cuts_of(signals: Mapping[str, F32], pts: I64, time_base: Fraction, settings:
     if detector == "adaptive":
         return adaptive_cuts(signals["content"], pts, time_base, ratio=settings.threshold, min_s=settings.min_s)
     if detector == "combined":
-        change, lasting, correlation, match, aligned = (signals[name] for name in COMBINED_SIGNALS)
+        change, lasting, correlation, match, detail, aligned = (signals[name] for name in COMBINED_SIGNALS)
         t = _seconds(pts, time_base)
-        return combined_cuts(change, lasting, correlation, match, aligned, t, ratio=settings.threshold, min_s=settings.min_s)
+        return combined_cuts(change, lasting, correlation, match, detail, aligned, t, ratio=settings.threshold, min_s=settings.min_s)
     if detector == TRANSNET:
         return transnet_cuts(signals[TRANSNET], _seconds(pts, time_base), threshold=settings.threshold, min_s=settings.min_s)
     return scenedetect_cuts(detector, signals[f"psd_{detector}"], pts, time_base, min_s=settings.min_s)
@@ -148,14 +148,14 @@ def cuts_inside(signals: Mapping[str, F32], at: slice, t: npt.NDArray[np.float64
     """
     if any(name not in signals for name in COMBINED_SIGNALS):
         return None
-    change, lasting, correlation, match, aligned = (signals[name][at] for name in COMBINED_SIGNALS)
-    return len(combined_cuts(_from_second(change), lasting, correlation, match, aligned, t[at], min_s=LEAST_S))
+    change, lasting, correlation, match, detail, aligned = (signals[name][at] for name in COMBINED_SIGNALS)
+    return len(combined_cuts(_from_second(change), lasting, correlation, match, detail, aligned, t[at], min_s=LEAST_S))
 
 
 def transitions_of(signals: Mapping[str, F32], pts: I64, time_base: Fraction) -> list[Transition]:
     """Gradual transitions in order, none overlapping another; a fade wins over a dissolve seen in the same place."""
     t = _seconds(pts, time_base)
-    faded = fades(signals["fade_y"], signals["fade_std"], signals["jump_c"], t)
+    faded = fades(signals["fade_y"], signals["fade_std"], signals["fade_l"], signals["jump_c"], t)
     mixed = [x for x in dissolves(signals, t) if not any(x.start < y.end and x.end > y.start for y in faded)]
     return merge(faded + mixed)
 

@@ -23,6 +23,9 @@ CLEAN, CLEAN_AREA = 0.2, 0.66
 MAX_MOVED = 1.0
 """The sum of m and r is at most this: where the ends are one scene that has moved, the camera pans while its exposure changes. It was at
 most 0.9 in true dissolves, and 1.08 to 1.2 there."""
+SAME_DETAIL = 0.35
+"""Two pictures whose detail correlates so are one scene in two lights, each of which may fall on a part of it. Of the two pictures at 515
+cuts it was 0.25 at most, and mostly 0.4 to 0.95 where lamps, headlights, lightning and flares lit a scene (`scan/detail.py`)."""
 TOP_CORRELATION = 0.9
 CORRELATION_SLOPE = 0.9
 """The correlation c of the two ends must be below TOP_CORRELATION - CORRELATION_SLOPE * r: the worse the blend fits, the more the two shots
@@ -89,7 +92,7 @@ def dissolves(signals: Mapping[str, F32], t: F64) -> list[Transition]:
         found |= moving & (share < MAX_DIP) & _no_step(signals, t)
         over = share - expected
         found &= (s >= MIN_DEVIATION) & (np.abs(over) < DIP_SLACK) & ((r <= NOT_CLEAR) | (over < DIP_OVER))
-        found &= signals["blend_m"] + r <= MAX_MOVED
+        found &= (signals["blend_m"] + r <= MAX_MOVED) & ~(signals["blend_l"] >= SAME_DETAIL)
     rows = np.flatnonzero(found & np.isfinite(signals["blend_start"]))
     score = (e * (1 - r) * (1 - q))[rows]
     start = t[rows] + signals["blend_start"][rows]
