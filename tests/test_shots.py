@@ -12,7 +12,7 @@ import scenedetect
 from scenedetect.common import Timecode
 from scenedetect.detectors import AdaptiveDetector, ContentDetector, HashDetector, HistogramDetector
 
-from pictures import film, still, texture
+from pictures import film, moving, still, texture
 from rushes.errors import RecipeError, StoreError
 from rushes.recipe import ShotSettings
 from rushes.scan.content import Content
@@ -221,6 +221,21 @@ def test_stutter_is_no_cut():
     _, frames = bgr_film(n_shots=1, length=200)
     frozen = [frames[(i // 5) * 5 * 2] for i in range(100)]
     assert clips_of(frozen) == [(0, 100)]
+
+
+def test_a_recording_that_freezes_while_its_camera_moves_on_is_no_cut():
+    """Half a second at a time is missing, in which the picture moves by a quarter of its width."""
+    picture = moving(160, 90, 5, dx=3.0)
+    frames = [picture(i if i < 40 or i > 120 else i - i % 13) for i in range(160)]
+    assert clips_of(frames) == [(0, 160)]
+
+
+@pytest.mark.parametrize("repeats", [1, 4, 10])
+def test_a_cut_after_frames_that_repeat_is_a_cut(repeats):
+    made, frames = bgr_film(n_shots=3, length=40)
+    for cut in made.cuts:
+        frames[cut - repeats : cut] = [frames[cut - repeats]] * repeats
+    assert clips_of(frames) == list(pairwise([0, *made.cuts, made.n_frames]))
 
 
 class TestSpans:

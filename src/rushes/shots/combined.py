@@ -51,6 +51,9 @@ lines up with it, a cut's change is ALIKE_STANDOUT times the largest other one w
 the camera and leaves the rest of the picture where it was. A jerk that goes far, or of which fast mode skips a frame, matches less well
 than MOVED. The share that lines up was 0.11 at most at 286 cuts, 0.25 with black or white bars that stay, and above KEPT at jump cuts of
 one camera."""
+REPEATED, FROZEN_S = 0.003, 1.0
+"""A frame that changes by less than REPEATED repeats the one before. A recording freezes while its camera moves on: after at most FROZEN_S
+seconds of such frames a change that leaves the pictures alike is spread over them before it is compared."""
 MAX_MATCH, MIN_MATCH = 0.6, 0.8
 """Between two fast pans what motion changes within 0.2 s is as large as a cut. There a frame is a cut, by the other stricter bounds, if no
 part of the frame before matches it better than MAX_MATCH, while the frames around it match the ones before them by MIN_MATCH in the median.
@@ -100,6 +103,8 @@ def combined_cuts(
     lit = (detail[maybe] >= SAME_DETAIL) & ~stays
     alike = (match[maybe] >= ALIKE) | (differs >= ALIKE) | stays
     jerked = (match[maybe] >= MOVED) | (alike & (leads < ALIKE_STANDOUT))
+    frozen = _frozen(score, t)
+    jerked |= alike & (np.array([_rate_standout(score, frozen, t, int(i)) for i in maybe]) < MIN_STANDOUT)
     return strongest(maybe[(clear | rough) & ~jerked & ~lit], score, t, min_s)
 
 
@@ -120,6 +125,23 @@ def _standout(score: F64, t: F64, i: int) -> float:
     others = np.delete(np.arange(max(lo, 1), hi), i - max(lo, 1))
     longer = np.clip((t[i] - t[i - 1]) / (t[others] - t[others - 1]), 1.0, LONGER)
     return float(score[i] / max((score[others] * longer).max(initial=0.0), 1e-5))
+
+
+def _frozen(score: F64, t: F64) -> npt.NDArray[np.intp]:
+    """How many frames right before each one repeat the one before them; 0 where they last longer than FROZEN_S."""
+    at = np.arange(len(score))
+    first = np.maximum.accumulate(np.where(score >= REPEATED, at, 0))
+    before = np.concatenate(([0], first[:-1]))
+    return np.where(t - t[before] <= FROZEN_S, np.maximum(at - before - 1, 0), 0)
+
+
+def _rate_standout(score: F64, frozen: npt.NDArray[np.intp], t: F64, i: int) -> float:
+    """As `_standout`, with each change spread over the frozen frames before it; those before frame i do not count as near."""
+    first = i - frozen[i]
+    lo, hi = np.searchsorted(t, (t[first] - NEAR_S, t[i] + NEAR_S))
+    rate = score / (frozen + 1)
+    others = np.concatenate((rate[lo:first], rate[i + 1 : hi]))
+    return float(rate[i] / max(others.max(initial=0.0), 1e-5))
 
 
 def _usual(lasting: npt.NDArray[np.float32], t: F64, i: int) -> float:
