@@ -156,6 +156,19 @@ def test_a_dissolve_is_found_in_every_light(light, bars):
     check(got, truth(made, pts), 0.15)
 
 
+@pytest.mark.parametrize("light", ["colour", "half_contrast"])
+@pytest.mark.parametrize("bars", [(10, 0), (0, 20)], ids=["above_and_below", "at_the_sides"])
+def test_dissolves_between_black_bars_are_found(bars, light):
+    (down, across), made = bars, film([50, 60, 50], [Gradual("dissolve", 15), Gradual("dissolve", 30)], seed=7)
+    frames = [np.zeros_like(made.picture(0)) for _ in range(made.n_frames)]
+    inside = slice(down, SIZE[1] - down), slice(across, SIZE[0] - across)
+    for i, frame in enumerate(frames):
+        frame[inside] = made.picture(i)[inside]
+    pts = regular(made.n_frames, 25)
+    signals = signals_of([in_light(frame, light) for frame in frames], pts, MS)
+    check([(pts[x.start] / 1000, pts[x.end] / 1000, x.kind) for x in transitions_of(signals, pts, MS)], truth(made, pts), 0.15)
+
+
 @pytest.mark.parametrize(("seed", "light"), [(0, "colour"), (8, "colour"), (5, "gray"), (5, "half_contrast"), (5, "night")])
 def test_a_dissolve_between_fast_pans_is_found(seed, light):
     """One frame alone has half a second that fits: before it and after it each shot has moved too far."""

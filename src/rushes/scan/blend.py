@@ -33,7 +33,8 @@ import numpy.typing as npt
 from rushes.media.batch import Batch
 from rushes.media.views import THUMB, THUMB_SIZE, U8
 from rushes.records import Column
-from rushes.scan.detail import kept_in_the_dark, likeness, same_detail
+from rushes.scan.detail import kept_in_the_dark, likeness, not_black, same_detail
+from rushes.scan.light import Light, in_bars
 from rushes.scan.ramp import F32, F64, fit_ramp, progress, thinned
 
 HALF_WIDTHS_S = (0.2, 0.3, 0.4, 0.55, 0.75, 1.0)
@@ -42,8 +43,6 @@ RATE = 15.0
 """Frames a second that are tested; a 0.3 s dissolve still gets four."""
 COARSE = 3
 """All half-widths are tried on every third cell of the thumbnails only."""
-LEAST_CONTRAST = 4.0
-"""Of two pictures, 8-bit levels: what differs by less is noise and rounding."""
 MIN_END_DIFFERENCE = 0.15
 """r is computed where e is above this: somewhat below the bound in `shots/gradual.py`."""
 MAX_MIDDLE = 0.55
@@ -104,8 +103,8 @@ class Blend:
         Column("jump_m", "float", "", "how well a part of the frame before matches; null where no change stands out", -1.0, 1.0, _SOURCE),
         Column("jump_l", "float", "", "correlation of the detail with the frame before's; null as jump_m", -1.0, 1.0, _SOURCE),
         Column("jump_c", "float", "", "luma correlation with the frame before; null where little changed", -1.0, 1.0, _SOURCE),
-        Column("fade_y", "float", "8-bit levels", "mean luma of the thumbnail, 16 black, 235 white", 0.0, 255.0, ""),
-        Column("fade_std", "float", "8-bit levels", "standard deviation of the thumbnail's luma", 0.0, 128.0, ""),
+        Column("fade_y", "float", "8-bit levels", "mean luma of the thumbnail inside black bars, 16 black, 235 white", 0.0, 255.0, ""),
+        Column("fade_std", "float", "8-bit levels", "standard deviation of the same luma", 0.0, 128.0, ""),
         Column("fade_l", "float", "", "of a flat picture the lower correlation of detail to both sides; else null", -1.0, 1.0, _SOURCE),
     )
 
@@ -113,8 +112,7 @@ class Blend:
         self._t: F64 = np.empty(0)
         self._thumb: U8 = np.empty((0, THUMB_SIZE), np.uint8)
         self._coarse: U8 = np.empty((0, THUMB_SIZE // COARSE), np.uint8)
-        self._y: F32 = np.empty(0, np.float32)
-        self._std: F32 = np.empty(0, np.float32)
+        self._light = Light.of(self._thumb)
         self._next = 0
         self._step = -1
         self._done: list[dict[str, F32]] = []
@@ -124,8 +122,7 @@ class Blend:
         self._t = np.concatenate((self._t, batch.t))
         self._thumb = np.concatenate((self._thumb, batch.thumb))
         self._coarse = np.concatenate((self._coarse, batch.thumb[:, ::COARSE]))
-        luma = batch.thumb.astype(np.float32)
-        self._y, self._std = np.concatenate((self._y, luma.mean(1))), np.concatenate((self._std, luma.std(1)))
+        self._light = self._light.then(Light.of(batch.thumb))
         self._advance(unsettled_from(self._t))
 
     def finish(self) -> dict[str, npt.NDArray[np.float32]]:
@@ -139,15 +136,15 @@ class Blend:
             return
         window = slice(self._next, stop)
         out = {c.name: np.full(stop - self._next, np.nan, np.float32) for c in self.columns}
-        out["fade_y"], out["fade_std"] = self._y[window], self._std[window]
-        jumps = _jumps(self._t, self._thumb, self._std, np.arange(self._next, stop))
-        out["fade_l"] = kept_in_the_dark(self._t, self._thumb, self._std, np.arange(self._next, stop))
+        out["fade_y"], out["fade_std"] = self._light.mean[window], self._light.std[window]
+        jumps = _jumps(self._t, self._thumb, self._light, np.arange(self._next, stop))
+        out["fade_l"] = kept_in_the_dark(self._t, self._thumb, self._light.std, np.arange(self._next, stop))
         out |= {f"jump_{name}": row for name, row in zip("demlc", jumps, strict=True)}
         steps = np.floor(self._t[window] * RATE + 1e-6).astype(np.int64)
         picked = np.flatnonzero(np.diff(steps, prepend=self._step))
         self._step = int(steps[-1])
         if len(picked):
-            for name, values in _Test(self._t, self._thumb, self._coarse, self._std, picked + self._next).signals().items():
+            for name, values in _Test(self._t, self._thumb, self._coarse, self._light, picked + self._next).signals().items():
                 out[name][picked] = values
         self._done.append(out)
         self._next = stop
@@ -155,7 +152,7 @@ class Blend:
             drop = needed_from(self._t, stop)
             self._t, self._next = self._t[drop:], stop - drop
             self._thumb, self._coarse = self._thumb[drop:], self._coarse[drop:]
-            self._y, self._std = self._y[drop:], self._std[drop:]
+            self._light = self._light.after(drop)
 
 
 def needed_from(t: F64, row: int) -> int:
@@ -194,8 +191,8 @@ def read_for(t: F64, first: int, stop: int) -> tuple[int, int]:
 class _Test:
     """The blend test of the frames `rows` of a window of frames."""
 
-    def __init__(self, t: F64, thumb: U8, coarse: U8, std: F32, rows: Index) -> None:
-        self.t, self.thumb, self.coarse, self.std, self.rows = t, thumb, coarse, std, rows
+    def __init__(self, t: F64, thumb: U8, coarse: U8, light: Light, rows: Index) -> None:
+        self.t, self.thumb, self.coarse, self.light, self.rows = t, thumb, coarse, light, rows
         self.ends = np.zeros((2, len(rows)), np.intp)
         self.out = {c.name: np.full(len(rows), np.nan, np.float32) for c in Blend.columns if c.name.startswith("blend_")}
 
@@ -207,7 +204,7 @@ class _Test:
         a, b = _nearest(t, centre - k), _nearest(t, centre + k)
         fits = (np.abs(centre - k - t[a]) <= 0.5 * k) & (np.abs(centre + k - t[b]) <= 0.5 * k)
         apart = _mean_abs(self.coarse[a], self.coarse[b])
-        e = apart / _contrast(self.std, a, b)
+        e = apart / self.light.spread(a, b)
         r, q = (np.full(len(k), np.nan, np.float32) for _ in range(2))
         on = np.flatnonzero(fits & (e > MIN_END_DIFFERENCE))
         if len(on):
@@ -232,11 +229,12 @@ class _Test:
         if len(on):
             rows, a, b = self.rows[on], self.ends[0, on], self.ends[1, on]
             apart = np.maximum(_mean_abs(self.thumb[a], self.thumb[b]), 1e-3)
-            out["blend_e"][on] = apart / _contrast(self.std, a, b)
+            out["blend_e"][on] = apart / self.light.spread(a, b)
             middle, first, last = (self.thumb[k].astype(np.float32) for k in (rows, a, b))
             weight = self._weight(rows, a, b)
             plain = _off_line(middle, first, last, weight) / apart
-            middle, first, last = _less_mean(middle), _less_mean(first), _less_mean(last)
+            shown = ~(in_bars(self.thumb[a]) & in_bars(self.thumb[b]))
+            middle, first, last = (_less_mean(pictures, shown) for pictures in (middle, first, last))
             structure = _off_line(middle, first, last, weight) / np.maximum(_mean_abs(first, last), 1e-3)
             out["blend_r"][on] = np.maximum(plain, structure)
             out["blend_q"][on] = self._quarters(self.thumb, t[rows], a, b) / apart
@@ -260,13 +258,15 @@ class _Test:
         on = np.flatnonzero(np.isfinite(self.out["blend_q"]))
         if not len(on):
             return
-        a, b = (self.thumb[self.ends[i, on]] for i in (0, 1))
-        least = AREA * _contrast(self.std, *self.ends[:, on])[:, None]
+        ends = self.ends[:, on]
+        a, b = self.thumb[ends[0]], self.thumb[ends[1]]
+        least = AREA * self.light.contrast(*ends)[:, None]
         changed = cv2.absdiff(a, b) > least
         darkest = np.minimum(a.min(1), b.min(1))[:, None]
         shown = np.maximum(a, b) - darkest > least
         self.out["blend_a"][on] = (changed & shown).sum(1) / np.maximum(shown.sum(1), THUMB_SIZE // 4)
-        self.out["blend_c"][on], self.out["blend_s"][on] = _structure(a, b)
+        self.out["blend_c"][on] = likeness(a, b, ~(in_bars(a) & in_bars(b)))
+        self.out["blend_s"][on] = self.light.std[ends].min(0)
 
     def _fit_extents(self) -> None:
         """Start and end of the transition around each candidate frame."""
@@ -286,20 +286,6 @@ class _Test:
             out["blend_l"][i] = np.fmin(near, far)
 
 
-def _structure(a: U8 | F32, b: U8 | F32) -> tuple[F32, F32]:
-    """Correlation of thumbnails (n, cells) row by row, and the lower of the two standard deviations."""
-    x, y = a.astype(np.float32), b.astype(np.float32)
-    x -= x.mean(1, keepdims=True)
-    y -= y.mean(1, keepdims=True)
-    std_x, std_y = (np.sqrt((z * z).mean(1)) for z in (x, y))
-    return (x * y).mean(1) / np.maximum(std_x * std_y, 1e-3), np.minimum(std_x, std_y)
-
-
-def _contrast(std: F32, a: Index, b: Index) -> F32:
-    """Contrast of the frames `a` and `b`, pair by pair, 8-bit levels. `std`: deviations of all frames."""
-    return np.asarray(np.maximum(np.sqrt((std[a] ** 2 + std[b] ** 2) / 2), LEAST_CONTRAST))
-
-
 def _moved(first: F32, last: F32) -> float:
     """The largest correlation of the middle of one picture with a part of the other, shifted by up to MARGINS; 0 where one is plain."""
     (down, across), pictures = MARGINS, [end.reshape(THUMB[1], THUMB[0]) for end in (first, last)]
@@ -311,40 +297,41 @@ def _moved(first: F32, last: F32) -> float:
     return max(found)
 
 
-def _jumps(t: F64, thumb: U8, std: F32, rows: Index) -> tuple[F32, F32, F32, F32, F32]:
+def _jumps(t: F64, thumb: U8, light: Light, rows: Index) -> tuple[F32, F32, F32, F32, F32]:
     """The change since the frame before, the change that lasts, and the correlations with the frame before: the largest one of parts, that
     of the detail, and that of all of it; (NaN, 0, NaN, NaN, NaN) at the window's first frame.
     """
     back = np.maximum(rows - 1, 0)
-    contrast, step = _contrast(std, back, rows), _mean_abs(thumb[back], thumb[rows])
+    contrast, spread, step = light.contrast(back, rows), light.spread(back, rows), _mean_abs(thumb[back], thumb[rows])
     long_before, long_after = thumb[_nearest(t, t[back] - LASTING_S)], thumb[_nearest(t, t[rows] + LASTING_S)]
     lasting = np.minimum(_mean_abs(thumb[back], long_after), _mean_abs(long_before, thumb[rows]))
     moved, detail, corr = (np.full(len(rows), np.nan, np.float32) for _ in range(3))
-    for i in np.flatnonzero(_looked_at(t, thumb, std, rows)):
+    for i in np.flatnonzero(_looked_at(t, thumb, light, rows)):
         row, before = int(rows[i]), int(back[i])
         after = slice(row, int(np.searchsorted(t, t[row] + RETURN_S, "right")))
         ahead = slice(int(np.searchsorted(t, t[before] - RETURN_S)), row)
         views = ((long_before[i], long_after[i : i + 1]), (thumb[before], thumb[after]), (thumb[row], thumb[ahead]))
         nearest = min(_nearest_to(*seen) for seen in views)
-        if nearest < min(lasting[i], RETURNED * contrast[i]):
+        if nearest < min(lasting[i], RETURNED * spread[i]):
             lasting[i] = nearest
         moved[i] = _moved(thumb[before].astype(np.float32), thumb[row].astype(np.float32))
         detail[i] = same_detail(thumb[before], thumb[row])
-    on = np.flatnonzero(step > MIN_STEP * contrast)
+    on = np.flatnonzero(step > MIN_STEP * spread)
     if len(on):
-        corr[on] = likeness(thumb[back[on]], thumb[rows[on]], AREA * contrast[on])
-    changed = step / contrast
+        old, new = thumb[back[on]], thumb[rows[on]]
+        corr[on] = likeness(old, new, not_black(old, new, AREA * contrast[on]))
+    changed = step / spread
     changed[rows == 0] = np.nan
-    return np.asarray(changed), np.asarray(lasting / contrast), moved, detail, corr
+    return np.asarray(changed), np.asarray(lasting / spread), moved, detail, corr
 
 
-def _looked_at(t: F64, thumb: U8, std: F32, rows: Index) -> npt.NDArray[np.bool_]:
+def _looked_at(t: F64, thumb: U8, light: Light, rows: Index) -> npt.NDArray[np.bool_]:
     """Which of some frames, which follow each other, have a change that stands out, or are beside one that has."""
     reach = 2 * NEAR_S  # a frame beside one that lies NEAR_S away
     first, stop = np.searchsorted(t, (t[rows[0]] - reach, t[rows[-1]] + reach))
     around = np.arange(first, stop)
     back = np.maximum(around - 1, 0)
-    change = _mean_abs(thumb[back], thumb[around]) / _contrast(std, back, around)
+    change = _mean_abs(thumb[back], thumb[around]) / light.spread(back, around)
     near = t[around]
     total = np.concatenate(([0.0], np.cumsum(change, dtype=np.float64)))
     lo, hi = np.searchsorted(near, near - NEAR_S), np.searchsorted(near, near + NEAR_S)
@@ -382,6 +369,7 @@ def _off_line(middle: F32, first: F32, last: F32, weight: F32) -> F32:
     return np.asarray(np.abs(blend, out=blend).mean(1), np.float32)
 
 
-def _less_mean(pictures: F32) -> F32:
-    """Pictures (n, cells), each less its mean."""
-    return np.asarray(pictures - pictures.mean(1, keepdims=True))
+def _less_mean(pictures: F32, shown: npt.NDArray[np.bool_]) -> F32:
+    """Pictures (n, cells), each less its mean over the cells that are shown, (n, cells); 0 in the others."""
+    mean = (pictures * shown).sum(1, keepdims=True) / shown.sum(1, keepdims=True)
+    return np.asarray((pictures - mean) * shown, np.float32)

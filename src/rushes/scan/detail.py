@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rushes.media.views import THUMB, THUMB_SIZE, U8
+from rushes.scan.light import LEAST_CONTRAST
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -21,9 +22,9 @@ AROUND = 5
 """Side of the square of cells, a sixth of the picture's width, over which light is taken to be even."""
 NOISE = 1.5
 """What differs by less than this is no detail but noise, rounding and coding, 8-bit levels."""
-CHANGED, LEAST_CONTRAST = 0.06, 4.0
-"""A cell has changed when it and the cells beside it differ by more than CHANGED of the contrast, which is at least LEAST_CONTRAST levels,
-as in `scan/blend.py`: a cell beside one that stays may lie half in a black bar."""
+CHANGED = 0.06
+"""A cell has changed when it and the cells beside it differ by more than this share of the contrast: a cell beside one that stays may lie
+half in a black bar."""
 LEAST_SHARE = 0.25
 """Least share of cells that have changed."""
 FLAT = 25.0
@@ -73,13 +74,17 @@ def same_detail(a: U8, b: U8) -> float:
     return float((one * other).sum() / max(float(np.sqrt((one * one).sum() * (other * other).sum())), 1e-3))
 
 
-def likeness(a: U8, b: U8, least: F32) -> F32:
-    """Correlation of thumbnails of luma (n, cells) row by row over the cells that show anything: in one of the two they are more than
-    `least` (n,) levels above the darkest one, as black bars, whatever level they have, are not. Over all cells where that is less than a
-    quarter.
+def not_black(a: U8, b: U8, least: F32) -> npt.NDArray[np.bool_]:
+    """(n, cells) of pairs of thumbnails (n, cells) the cells that show anything: in one of the two they are more than `least` (n,) levels
+    above the darkest one, as black bars, whatever level they have, are not. All cells where that is less than a quarter.
     """
     shown = np.maximum(a, b) - np.minimum(a.min(1), b.min(1))[:, None] > least[:, None]
     shown[shown.sum(1) < THUMB_SIZE // 4] = True
+    return np.asarray(shown)
+
+
+def likeness(a: U8, b: U8, shown: npt.NDArray[np.bool_]) -> F32:
+    """Correlation of thumbnails of luma (n, cells) row by row over the cells that are shown, (n, cells)."""
     weight = (shown / shown.sum(1, keepdims=True)).astype(np.float32)
     x, y = a.astype(np.float32), b.astype(np.float32)
     x -= (x * weight).sum(1, keepdims=True)
