@@ -41,6 +41,8 @@ def test_a_change_by_the_contrast_of_what_is_shown_is_one() -> None:
     plain, (film, free) = pictures(2), barred(pictures(2), 3, 3, 0, 0, 16)
     light = Light.of(np.concatenate((plain, film)).reshape(4, -1))
     a, b = np.array([0, 2, 0]), np.array([1, 3, 2])
+    shown = light.shown(np.concatenate((plain, film)).reshape(4, -1), a, b)
+    assert np.array_equal(shown[1], free.ravel()) and shown[0].all() and shown[2].all()
     assert light.spread(a, b) == pytest.approx(light.contrast(a, b) * np.array([1.0, free.mean(), 1.0]))
 
 

@@ -34,7 +34,7 @@ from rushes.media.batch import Batch
 from rushes.media.views import THUMB, THUMB_SIZE, U8
 from rushes.records import Column
 from rushes.scan.detail import kept_in_the_dark, likeness, not_black, same_detail
-from rushes.scan.light import Light, in_bars
+from rushes.scan.light import Light
 from rushes.scan.ramp import F32, F64, fit_ramp, progress, thinned
 
 HALF_WIDTHS_S = (0.2, 0.3, 0.4, 0.55, 0.75, 1.0)
@@ -233,7 +233,7 @@ class _Test:
             middle, first, last = (self.thumb[k].astype(np.float32) for k in (rows, a, b))
             weight = self._weight(rows, a, b)
             plain = _off_line(middle, first, last, weight) / apart
-            shown = ~(in_bars(self.thumb[a]) & in_bars(self.thumb[b]))
+            shown = self.light.shown(self.thumb, a, b)
             middle, first, last = (_less_mean(pictures, shown) for pictures in (middle, first, last))
             structure = _off_line(middle, first, last, weight) / np.maximum(_mean_abs(first, last), 1e-3)
             out["blend_r"][on] = np.maximum(plain, structure)
@@ -265,7 +265,7 @@ class _Test:
         darkest = np.minimum(a.min(1), b.min(1))[:, None]
         shown = np.maximum(a, b) - darkest > least
         self.out["blend_a"][on] = (changed & shown).sum(1) / np.maximum(shown.sum(1), THUMB_SIZE // 4)
-        self.out["blend_c"][on] = likeness(a, b, ~(in_bars(a) & in_bars(b)))
+        self.out["blend_c"][on] = likeness(a, b, self.light.shown(self.thumb, *ends))
         self.out["blend_s"][on] = self.light.std[ends].min(0)
 
     def _fit_extents(self) -> None:

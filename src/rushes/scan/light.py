@@ -60,6 +60,14 @@ class Light:
         """
         return np.asarray(self.contrast(a, b) * np.maximum(self.share[a], self.share[b]))
 
+    def shown(self, thumbs: U8, a: Index, b: Index) -> npt.NDArray[np.bool_]:
+        """(k, cells) of k pairs `a` and `b` of these thumbnails (n, cells): the cells that lie in the bars of one of the two at most."""
+        out = np.ones((len(a), THUMB_SIZE), np.bool_)
+        barred = np.flatnonzero((self.share[a] < 1) & (self.share[b] < 1))
+        if len(barred):
+            out[barred] = ~(in_bars(thumbs[a[barred]]) & in_bars(thumbs[b[barred]]))
+        return out
+
 
 def in_bars(thumbs: U8) -> npt.NDArray[np.bool_]:
     """(n, cells) the cells of thumbnails (n, cells) that lie in bars: in rows at the top and the bottom, or columns at the sides, that are
