@@ -24,7 +24,7 @@ MAX_MOVED = 1.0
 """The sum of m and r is at most this: where the ends are one scene that has moved, the camera pans while its exposure changes. It was at
 most 0.9 in true dissolves, and 1.08 to 1.2 there."""
 SAME_DETAIL = 0.35
-"""Two pictures whose detail correlates so are one scene in two lights, each of which may fall on a part of it. Of the two pictures at 515
+"""Two pictures whose detail correlates so are one scene in two lights, each of which may fall on a part of it. Of the two pictures at 492
 cuts it was 0.25 at most, and mostly 0.4 to 0.95 where lamps, headlights, lightning and flares lit a scene (`scan/detail.py`)."""
 TOP_CORRELATION = 0.9
 CORRELATION_SLOPE = 0.9
