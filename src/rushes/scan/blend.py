@@ -33,7 +33,7 @@ import numpy.typing as npt
 from rushes.media.batch import Batch
 from rushes.media.views import THUMB, THUMB_SIZE, U8
 from rushes.records import Column
-from rushes.scan.detail import kept_in_the_dark, likeness, not_black, same_detail
+from rushes.scan.detail import kept_in_the_dark, likeness, same_detail
 from rushes.scan.light import Light
 from rushes.scan.ramp import F32, F64, fit_ramp, progress, thinned
 
@@ -282,8 +282,8 @@ class _Test:
             out["blend_start"][i], out["blend_end"][i] = start - centre, end - centre
             out["blend_m"][i] = _moved(first, last)
             around = np.searchsorted(t, centre - LOOK_S), np.searchsorted(t, centre + LOOK_S, "right") - 1
-            near, far = (same_detail(*self.thumb[pair]) for pair in (_nearest(t, np.array((start, end))), np.array(around)))
-            out["blend_l"][i] = np.fmin(near, far)
+            at = _nearest(t, np.array((start, end)))
+            out["blend_l"][i] = np.fmin(same_detail(*self.thumb[at]), same_detail(*self.thumb[np.array(around)]))
 
 
 def _moved(first: F32, last: F32) -> float:
@@ -302,7 +302,7 @@ def _jumps(t: F64, thumb: U8, light: Light, rows: Index) -> tuple[F32, F32, F32,
     of the detail, and that of all of it; (NaN, 0, NaN, NaN, NaN) at the window's first frame.
     """
     back = np.maximum(rows - 1, 0)
-    contrast, spread, step = light.contrast(back, rows), light.spread(back, rows), _mean_abs(thumb[back], thumb[rows])
+    spread, step = light.spread(back, rows), _mean_abs(thumb[back], thumb[rows])
     long_before, long_after = thumb[_nearest(t, t[back] - LASTING_S)], thumb[_nearest(t, t[rows] + LASTING_S)]
     lasting = np.minimum(_mean_abs(thumb[back], long_after), _mean_abs(long_before, thumb[rows]))
     moved, detail, corr = (np.full(len(rows), np.nan, np.float32) for _ in range(3))
@@ -318,8 +318,7 @@ def _jumps(t: F64, thumb: U8, light: Light, rows: Index) -> tuple[F32, F32, F32,
         detail[i] = same_detail(thumb[before], thumb[row])
     on = np.flatnonzero(step > MIN_STEP * spread)
     if len(on):
-        old, new = thumb[back[on]], thumb[rows[on]]
-        corr[on] = likeness(old, new, not_black(old, new, AREA * contrast[on]))
+        corr[on] = likeness(thumb[back[on]], thumb[rows[on]], light.shown(thumb, back[on], rows[on]))
     changed = step / spread
     changed[rows == 0] = np.nan
     return np.asarray(changed), np.asarray(lasting / spread), moved, detail, corr

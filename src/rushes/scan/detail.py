@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from rushes.media.views import THUMB, THUMB_SIZE, U8
+from rushes.media.views import THUMB, U8
 from rushes.scan.light import LEAST_CONTRAST
 
 F32 = npt.NDArray[np.float32]
@@ -72,15 +72,6 @@ def same_detail(a: U8, b: U8) -> float:
     near = _mean_around(differs) + np.float32(1e-6)
     one, other = (_detail(picture, differs, near) for picture in (x, y))
     return float((one * other).sum() / max(float(np.sqrt((one * one).sum() * (other * other).sum())), 1e-3))
-
-
-def not_black(a: U8, b: U8, least: F32) -> npt.NDArray[np.bool_]:
-    """(n, cells) of pairs of thumbnails (n, cells) the cells that show anything: in one of the two they are more than `least` (n,) levels
-    above the darkest one, as black bars, whatever level they have, are not. All cells where that is less than a quarter.
-    """
-    shown = np.maximum(a, b) - np.minimum(a.min(1), b.min(1))[:, None] > least[:, None]
-    shown[shown.sum(1) < THUMB_SIZE // 4] = True
-    return np.asarray(shown)
 
 
 def likeness(a: U8, b: U8, shown: npt.NDArray[np.bool_]) -> F32:
